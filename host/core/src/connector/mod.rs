@@ -1,0 +1,191 @@
+//! Sources and sinks: the one interface behind which every connector lives.
+//!
+//! A [`Source`] is split into [`Split`]s; a subtask reads some of them with one [`SplitReader`] each, and
+//! the engine makes watermarks per split. A split's position can be checkpointed at any moment between two
+//! polls, and a reader opened at that position gives the rows after it. A [`Sink`] has one [`SinkWriter`]
+//! per subtask with the two-phase protocol: `write`, `pre_commit`, then `commit` or `abort`.
+//!
+//! Readers and writers are synchronous and run on a slot's thread: they may read a disk, but whatever can
+//! wait without end (standard input, a socket) must wait on a thread of its own and say
+//! [`Poll::Pending`].
+
+mod options;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+
+use crate::error::Result;
+pub use options::Options;
+
+/// Whether a source ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundedness {
+    /// Gives a finite number of rows.
+    Bounded,
+    /// Goes on until the job is stopped.
+    Unbounded,
+}
+
+/// A piece of a source that one reader reads in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// Unique within the source and stable between runs: `words.txt`, `partition-3`.
+    pub id: String,
+    /// Where to start; [`Position::START`] the first time.
+    pub position: Position,
+}
+
+/// A place in a split, opaque to the engine, kept in checkpoints. The connector versions its own encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Position(pub Vec<u8>);
+
+impl Position {
+    /// The beginning of a split.
+    pub const START: Position = Position(Vec::new());
+}
+
+/// Wakes the slot thread that waits after [`Poll::Pending`]. Cheap to clone; may be called from any thread.
+#[derive(Clone)]
+pub struct Waker(pub Arc<dyn Fn() + Send + Sync>);
+
+/// What a reader or writer is told about where it runs.
+#[derive(Clone)]
+pub struct SubtaskContext {
+    /// Index of the subtask, from 0.
+    pub subtask: u32,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// Wakes the slot.
+    pub waker: Waker,
+}
+
+/// A row that could not be parsed or converted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Where it came from, for people: `orders.csv line 17`.
+    pub place: String,
+    /// Why.
+    pub cause: String,
+    /// The row as it was read, as far as it is text.
+    pub raw: String,
+}
+
+/// Rows read at once.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// In the schema that the reader was opened with; may have no rows when all were rejected.
+    pub rows: RecordBatch,
+    /// Rows that did not parse, in order. The engine applies the source's policy.
+    pub rejected: Vec<Rejected>,
+    /// Bytes read from outside for these rows, for the metrics.
+    pub bytes: u64,
+}
+
+/// Answer of a reader.
+#[derive(Debug)]
+pub enum Poll {
+    /// Some rows.
+    Rows(Rows),
+    /// None right now. The engine polls again after `wake_after`, or when woken; `None`: only when woken.
+    Pending {
+        /// Longest time to wait.
+        wake_after: Option<Duration>,
+    },
+    /// The split has ended.
+    End,
+}
+
+/// Monotonic time since the job started; all the clock that connectors get.
+pub type Elapsed = Duration;
+
+/// A configured source.
+pub trait Source: Send + Sync {
+    /// Whether it ends.
+    fn boundedness(&self) -> Boundedness;
+
+    /// All splits, in a stable order. Called once at start; checks that what it names is there.
+    fn splits(&self, parallelism: u32) -> Result<Vec<Split>>;
+
+    /// Opens a split at its position. Rows come in `schema` (as declared by the pipeline).
+    fn open(&self, split: &Split, context: &SubtaskContext) -> Result<Box<dyn SplitReader>>;
+}
+
+/// Reads one split.
+pub trait SplitReader: Send {
+    /// Up to `rows_max` rows: what is there now, not waiting to fill up.
+    fn poll(&mut self, rows_max: usize, now: Elapsed) -> Result<Poll>;
+
+    /// Where the next poll continues.
+    fn position(&self) -> Position;
+}
+
+/// Something pre-committed: enough to commit it after a crash, opaque to the engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committable(pub Vec<u8>);
+
+/// What delivery guarantee a sink can give.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Two-phase commit or idempotent writes.
+    ExactlyOnce,
+    /// Rows may be repeated after a restart.
+    AtLeastOnce,
+}
+
+/// A configured sink.
+pub trait Sink: Send + Sync {
+    /// What it can guarantee.
+    fn delivery(&self) -> Delivery;
+
+    /// Checks before anything runs that writing can work: folder writable, server there.
+    fn check(&self) -> Result<()>;
+
+    /// Opens the writer of one subtask.
+    fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>>;
+}
+
+/// Writes the rows of one subtask.
+///
+/// Order: any number of `write` and `flush`, then `pre_commit`, then `commit` of what it returned (at once
+/// or after a restart, possibly more than once); `abort` instead drops what was not committed.
+pub trait SinkWriter: Send {
+    /// Takes rows.
+    fn write(&mut self, rows: &RecordBatch) -> Result<()>;
+
+    /// Called when no more input is ready: show what may be shown before a commit (standard output).
+    fn flush(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes everything written so far durable, but not visible.
+    fn pre_commit(&mut self) -> Result<Vec<Committable>>;
+
+    /// Makes what was pre-committed visible. Idempotent.
+    fn commit(&mut self, committables: &[Committable]) -> Result<()>;
+
+    /// Drops what was written and not pre-committed.
+    fn abort(&mut self) -> Result<()>;
+
+    /// Bytes written to the outside so far, for the metrics.
+    fn bytes_written(&self) -> u64;
+
+    /// Results to show in the job's summary, as (name, value): rows, checksum, files.
+    fn summary(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
+/// Makes a connector's sources and sinks from options. One per kind.
+pub trait Connector: Send + Sync {
+    /// The name used in graphs: `files`, `generator`, `stdout`.
+    fn kind(&self) -> &'static str;
+
+    /// A source, or an error that names the wrong option; `None` if the connector has no source.
+    fn source(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>>;
+
+    /// A sink of rows in `schema`; `None` if the connector has no sink.
+    fn sink(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>>;
+}

@@ -1,0 +1,89 @@
+//! What user code looks like to the host-side operators.
+//!
+//! The operators (crate `millrace-operators`) own keys, windows and timers and decide which slots a row
+//! belongs to; an implementor runs the guest's block-wise calls and keeps what they put out. The contract of
+//! each call is that of `wit/operators.wit`; an implementor collects outputs, counters and rejections
+//! itself and hands back only what the operators must apply.
+
+use arrow_array::ArrayRef;
+
+use crate::block::{Block, Millis};
+use crate::error::Result;
+
+/// A state slot: small dense number by which the guest keeps values.
+pub type Slot = u32;
+
+/// Which clock a timer follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TimerKind {
+    /// Fires when the watermark reaches its time.
+    EventTime,
+    /// Fires when processing time reaches its time.
+    ProcessingTime,
+}
+
+/// A timer set or deleted by a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerOperation {
+    /// Entry of the call (row or timer) whose key it belongs to.
+    pub entry: u32,
+    /// When it fires.
+    pub time: Millis,
+    /// Which clock.
+    pub kind: TimerKind,
+    /// Set it, or delete it.
+    pub set: bool,
+}
+
+/// Bits of [`Effects::touched`].
+pub mod touched {
+    /// The state was read at this entry.
+    pub const READ: u8 = 1;
+    /// The state was written and is present after this entry.
+    pub const WRITTEN: u8 = 2;
+    /// The state was cleared and is absent after this entry.
+    pub const CLEARED: u8 = 4;
+}
+
+/// What the operators must apply after a keyed call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Effects {
+    /// In order.
+    pub timers: Vec<TimerOperation>,
+    /// `touched[state * entries + entry]`, see [`touched`]; empty: nothing was touched.
+    pub touched: Vec<u8>,
+}
+
+/// The functions of a keyed chain.
+pub trait KeyedFunction {
+    /// Rows of an input; `slots[i]` is the slot of row i's key.
+    fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects>;
+
+    /// Due timers: at most one per slot. `keys` are the key columns, one row per timer.
+    fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects>;
+
+    /// Forgets all states of these slots.
+    fn drop_state(&mut self, slots: &[Slot]) -> Result<()>;
+}
+
+/// The accumulators of a windowed chain.
+pub trait WindowFunction {
+    /// Adds row i to the accumulator of `slots[i]`.
+    fn accumulate(&mut self, slots: &[Slot], rows: &Block) -> Result<()>;
+
+    /// Adds the accumulator of `sources[i]` to that of `targets[i]`, in order; sources stay as they are.
+    fn merge(&mut self, targets: &[Slot], sources: &[Slot]) -> Result<()>;
+
+    /// Puts out the windows' results: `slots[i]`, key row i of `keys`, [starts\[i\], ends\[i\]).
+    fn emit(
+        &mut self,
+        slots: &[Slot],
+        starts: &[Millis],
+        ends: &[Millis],
+        keys: &[ArrayRef],
+        then_drop: bool,
+    ) -> Result<()>;
+
+    /// Forgets these accumulators.
+    fn drop_state(&mut self, slots: &[Slot]) -> Result<()>;
+}

@@ -1,0 +1,295 @@
+//! Types of the logical graph. See `wit/dataflow.wit` for the meaning of every field: these are the same
+//! declarations with Arrow schemas, indices as newtypes and nothing else.
+
+use arrow_schema::SchemaRef;
+use serde::Serialize;
+
+use crate::block::Millis;
+
+/// Index of an operator in [`Graph::operators`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct OperatorIndex(pub u32);
+
+/// Index of a chain in [`Graph::chains`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct ChainIndex(pub u32);
+
+/// Type of a pipeline parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ParameterType {
+    /// Any text.
+    Text,
+    /// A decimal i64.
+    Integer,
+    /// An f64.
+    Float,
+    /// `true` or `false`.
+    Boolean,
+    /// `10s`, `5m`, `250ms`; passed to the guest in ms.
+    Duration,
+}
+
+/// A parameter that a pipeline understands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Parameter {
+    /// Name, as in `--param name=value`.
+    pub name: String,
+    /// Type that the value is checked against.
+    pub parameter_type: ParameterType,
+    /// Value if none is given; `None`: required.
+    pub default_value: Option<String>,
+    /// One line of help.
+    pub doc: String,
+}
+
+/// A native connector with its options.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectorConfig {
+    /// Which connector.
+    pub kind: String,
+    /// Its options, as written.
+    pub options: Vec<(String, String)>,
+}
+
+/// What happens to rejected rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum RejectPolicy {
+    /// The job fails.
+    Fail,
+    /// Dropped and counted.
+    Skip,
+    /// Appended to this file as JSON lines.
+    DeadLetter(String),
+}
+
+/// Where event time comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum EventTime {
+    /// A column.
+    Field(String),
+    /// The upstream port computes it.
+    Computed,
+}
+
+/// Event time and watermarks of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WatermarkStrategy {
+    /// Where event time comes from.
+    pub time: EventTime,
+    /// How far rows may come after a row with a later time, in ms.
+    pub out_of_orderness_ms: u64,
+    /// After how long without rows an input no longer holds back the others, in ms.
+    pub idle_after_ms: Option<u64>,
+}
+
+/// What an operator is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum OperatorKind {
+    /// Native source.
+    Source {
+        /// Which connector.
+        connector: ConnectorConfig,
+        /// Rows it gives.
+        #[serde(skip)]
+        schema: SchemaRef,
+        /// Rows that do not parse.
+        on_reject: RejectPolicy,
+    },
+    /// Native sink.
+    Sink {
+        /// Which connector.
+        connector: ConnectorConfig,
+    },
+    /// Assigns event time, makes watermarks.
+    Watermarks(WatermarkStrategy),
+    /// Runs in the guest.
+    Function {
+        /// The SDK's word for it.
+        construct: String,
+        /// Chain it is fused into.
+        chain: ChainIndex,
+        /// Rows it rejects.
+        on_reject: RejectPolicy,
+    },
+}
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Operator {
+    /// For people.
+    pub name: String,
+    /// Names its state across upgrades.
+    pub uid: Option<String>,
+    /// What it is.
+    pub kind: OperatorKind,
+    /// Number of subtasks, if not the job's.
+    pub parallelism: Option<u32>,
+}
+
+/// Which subtask gets a row.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Partition {
+    /// Subtask i to subtask i.
+    Forward,
+    /// By key group of columns.
+    HashFields(Vec<u32>),
+    /// By key group of the port's computed key.
+    HashComputed,
+    /// Round robin, block by block.
+    Rebalance,
+    /// All rows to all.
+    Broadcast,
+    /// All rows to subtask 0.
+    Global,
+}
+
+/// From an output port to an input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Edge {
+    /// Sending operator; with a chain, its last operator or the one that owns the port.
+    pub from_operator: OperatorIndex,
+    /// Port of the sending chain.
+    pub from_port: u32,
+    /// Receiving operator; with a chain, its head.
+    pub to_operator: OperatorIndex,
+    /// Input of the receiving chain.
+    pub to_input: u32,
+    /// Which subtask.
+    pub partition: Partition,
+}
+
+/// Shape of a keyed state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum StateKind {
+    /// One value.
+    Value,
+    /// A list.
+    List,
+    /// A map.
+    Map,
+    /// A window's accumulator.
+    Accumulator,
+}
+
+/// A keyed state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StateDecl {
+    /// Unique in the chain.
+    pub name: String,
+    /// Shape.
+    pub kind: StateKind,
+    /// One nullable field.
+    #[serde(skip)]
+    pub schema: SchemaRef,
+}
+
+/// How rows fall into windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum WindowAssigner {
+    /// Back to back.
+    Tumbling {
+        /// Length in ms.
+        size_ms: i64,
+        /// Shift of the grid in ms.
+        offset_ms: i64,
+    },
+    /// Overlapping.
+    Sliding {
+        /// Length in ms.
+        size_ms: i64,
+        /// Distance between starts in ms.
+        slide_ms: i64,
+        /// Shift of the grid in ms.
+        offset_ms: i64,
+    },
+    /// Closed by a pause.
+    Session {
+        /// Length of the pause in ms; events exactly one gap apart share a session.
+        gap_ms: i64,
+    },
+}
+
+/// A windowed chain head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WindowDecl {
+    /// How rows fall into windows.
+    pub assigner: WindowAssigner,
+    /// How long a fired window waits for late rows, in ms.
+    pub allowed_lateness_ms: Millis,
+    /// Port for rows too late for any window.
+    pub late_port: Option<u32>,
+}
+
+/// What the first operator of a chain is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum Head {
+    /// Rows in, rows out.
+    Stateless,
+    /// Keyed state and timers.
+    Keyed {
+        /// Key columns.
+        #[serde(skip)]
+        key_schema: SchemaRef,
+        /// States.
+        states: Vec<StateDecl>,
+        /// Every entry writes all states.
+        always_writes: bool,
+    },
+    /// Windows by accumulators.
+    Window {
+        /// Key columns.
+        #[serde(skip)]
+        key_schema: SchemaRef,
+        /// The windows.
+        window: WindowDecl,
+        /// Their accumulator.
+        accumulator: StateDecl,
+    },
+}
+
+/// Where rows leave a chain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Port {
+    /// Whose rows these are.
+    pub operator: OperatorIndex,
+    /// Name of a side output; `None`: the main output.
+    pub side: Option<String>,
+    /// Schema of the rows.
+    #[serde(skip)]
+    pub schema: SchemaRef,
+    /// The guest computes `$time`.
+    pub computes_time: bool,
+    /// Key columns that end the port's blocks.
+    #[serde(skip)]
+    pub computed_key: Option<SchemaRef>,
+}
+
+/// Operators fused into one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Chain {
+    /// In the order in which rows pass.
+    pub operators: Vec<OperatorIndex>,
+    /// Schema of each input.
+    #[serde(skip)]
+    pub inputs: Vec<SchemaRef>,
+    /// The first operator.
+    pub head: Head,
+    /// Where rows leave.
+    pub ports: Vec<Port>,
+}
+
+/// What a pipeline declares.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Graph {
+    /// For people.
+    pub name: String,
+    /// Nodes.
+    pub operators: Vec<Operator>,
+    /// Edges.
+    pub edges: Vec<Edge>,
+    /// Fused operators.
+    pub chains: Vec<Chain>,
+    /// Number of key groups; 0: the default.
+    pub max_parallelism: u32,
+}

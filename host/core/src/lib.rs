@@ -1,0 +1,18 @@
+//! The pure heart of Millrace: what a dataflow is, what moves through it, and the traits by which the
+//! parts of the host meet.
+//!
+//! There is no I/O, clock, thread or async runtime here, and no wasm: everything is a value or a
+//! deterministic function. Read in this order: [`block`] (what moves), [`graph`] (what a pipeline
+//! declares), [`function`] (what user code looks like to the operators),
+//! [`connector`] (sources and sinks).
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod block;
+pub mod connector;
+pub mod error;
+pub mod function;
+pub mod graph;
+
+pub use error::{Error, Fault, Result};
