@@ -14,5 +14,6 @@ pub mod connector;
 pub mod error;
 pub mod function;
 pub mod graph;
+pub mod plan;
 
 pub use error::{Error, Fault, Result};
