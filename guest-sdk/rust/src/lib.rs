@@ -1,1 +1,11 @@
 //! millrace-sdk
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+// Derived code names this crate `::millrace`, also in this crate's own tests.
+extern crate self as millrace;
+
+pub mod block;
+pub mod schema;
+pub mod value;
+pub mod values;

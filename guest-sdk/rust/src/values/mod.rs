@@ -1,0 +1,15 @@
+//! How each Rust type becomes a column: one file per kind of type.
+//!
+//! A type that is not here and not a record cannot be a field; the compiler says that `Value` is not
+//! implemented for it. The columns and builders are public because records name them; programs use them
+//! through [`crate::value::Value`].
+
+mod boolean;
+mod number;
+mod option;
+mod text;
+
+pub use boolean::BooleanBuilder;
+pub use number::NumberBuilder;
+pub use option::{NullableBuilder, NullableColumn};
+pub use text::{BytesBuilder, TextColumn};
