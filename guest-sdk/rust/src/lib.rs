@@ -5,7 +5,29 @@
 // Derived code names this crate `::millrace`, also in this crate's own tests.
 extern crate self as millrace;
 
+#[doc(hidden)]
+pub mod abi;
+#[doc(hidden)]
+pub mod bindings;
 pub mod block;
+pub mod chain;
+pub mod connect;
+mod flow;
+mod graph;
+pub mod keyed;
+mod metrics;
+mod open;
+mod position;
+pub mod prelude;
 pub mod schema;
+mod state;
+pub mod stream;
 pub mod value;
 pub mod values;
+
+pub use flow::Flow;
+pub use open::OpenContext;
+pub use stream::{Out, Stream};
+
+/// What a function that builds a dataflow returns; any error or message goes into it by `?`.
+pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
