@@ -6,6 +6,11 @@
 extern crate self as millrace;
 
 pub mod block;
+pub mod parameters;
 pub mod schema;
 pub mod value;
 pub mod values;
+
+pub use millrace_sdk_derive::{Parameters, Record, pipeline};
+pub use parameters::Parameters;
+pub use value::{Owned, Record, Value};

@@ -13,3 +13,10 @@ pub use boolean::BooleanBuilder;
 pub use number::NumberBuilder;
 pub use option::{NullableBuilder, NullableColumn};
 pub use text::{BytesBuilder, TextColumn};
+
+/// For derived code: the host checks tags, so that this is a defect.
+#[doc(hidden)]
+#[cold]
+pub fn unknown_tag(name: &str, tag: i8) -> ! {
+    panic!("{name} has no variant {tag}")
+}
