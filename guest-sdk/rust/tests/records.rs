@@ -29,7 +29,7 @@ enum Happening<'a> {
 }
 
 #[derive(Record, Debug, Clone, Copy, PartialEq)]
-enum Switch {
+pub enum Switch {
     Off,
     On,
 }
