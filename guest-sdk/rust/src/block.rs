@@ -232,6 +232,24 @@ impl<'a> Buffers<'a> {
         cast(bytes)
     }
 
+    /// The next buffer as that many arrays of `N` bytes.
+    ///
+    /// ```
+    /// let block = millrace::block::Block::new(2, vec![1, 2, 3, 4], vec![4]);
+    /// assert_eq!(block.buffers().arrays(2), [[1, 2], [3, 4]]);
+    /// ```
+    pub fn arrays<const N: usize>(&mut self, rows: usize) -> &'a [[u8; N]] {
+        let bytes = self.bytes();
+        let (arrays, rest) = bytes.as_chunks();
+        if arrays.len() != rows || !rest.is_empty() {
+            panic!(
+                "a buffer of {} bytes does not hold {rows} values of {N} bytes",
+                bytes.len()
+            );
+        }
+        arrays
+    }
+
     /// The next buffer as a bitmap of that many bits.
     ///
     /// ```

@@ -17,6 +17,7 @@ mod graph;
 pub mod keyed;
 mod metrics;
 mod open;
+pub mod parameters;
 mod position;
 pub mod prelude;
 pub mod schema;
@@ -26,8 +27,11 @@ pub mod value;
 pub mod values;
 
 pub use flow::Flow;
+pub use millrace_sdk_derive::{Parameters, Record, pipeline};
 pub use open::OpenContext;
+pub use parameters::Parameters;
 pub use stream::{Out, Stream};
+pub use value::{Owned, Record, Value};
 
 /// What a function that builds a dataflow returns; any error or message goes into it by `?`.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

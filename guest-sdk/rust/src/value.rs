@@ -14,6 +14,10 @@ use crate::block::{BlockWriter, Buffers};
 use crate::schema::{DataType, Field};
 
 /// A type that fits in a column.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not fit in a column",
+    note = "numbers, bool, String, &str, Bytes, times, Option, Vec, BTreeMap, tuples and types with `#[derive(Record)]` do"
+)]
 pub trait Value: 'static {
     /// The value as functions see it: borrowed from the block for `'a`, or `Self` for owned types.
     type Of<'a>;
@@ -84,8 +88,8 @@ impl<T> Owned for T where T: for<'a> Value<Of<'a> = T> + Sized {}
 /// each field, as `Event::FIELDS.value`.
 ///
 /// ```
-/// use millrace::value::FieldRef;
 /// use millrace::Record;
+/// use millrace::value::FieldRef;
 ///
 /// #[derive(Record)]
 /// struct Event { key: u64, value: i64 }

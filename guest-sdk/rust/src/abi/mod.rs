@@ -15,6 +15,7 @@ use crate::bindings::types;
 use crate::block::Block;
 use crate::chain::Work;
 use crate::chain::exit::to_contract;
+use crate::parameters::{ParameterDecl, ParameterType, Parameters};
 
 pub(crate) use instance::Instance;
 
@@ -25,9 +26,9 @@ thread_local! {
 /// What `export_pipeline!` makes of the user's function.
 pub trait Pipeline {
     /// Parameters that it understands.
-    fn parameters() -> Vec<Parameter>;
+    type Parameters: Parameters;
     /// Calls the user's function.
-    fn build(flow: &Flow, parameters: &[(String, String)]) -> Result<(), String>;
+    fn build(flow: &Flow, parameters: Self::Parameters) -> Result<(), String>;
 }
 
 /// What a function that builds a dataflow may return: nothing, or a result whose error can be shown.
@@ -67,13 +68,14 @@ fn with_instance<R>(call: impl FnOnce(&mut Instance) -> Result<R, CallError>) ->
 
 impl<P: Pipeline> dataflow::Guest for Component<P> {
     fn parameters() -> Vec<Parameter> {
-        P::parameters()
+        declare::<P::Parameters>()
     }
 
     fn build(input: BuildInput) -> Result<Graph, String> {
         panic::install_hook();
+        let parameters = P::Parameters::parse(&input.parameters)?;
         let flow = Flow::new();
-        P::build(&flow, &input.parameters)?;
+        P::build(&flow, parameters)?;
         let finished = flow.finish()?;
         INSTANCE.set(Some(Instance::new(finished.chains)));
         Ok(finished.graph)
@@ -192,30 +194,65 @@ impl<P: Pipeline> operators::Guest for Component<P> {
     }
 }
 
-/// Exports a function that builds a dataflow as the pipeline of this crate.
+/// Parameters as the contract declares them.
+pub fn declare<P: Parameters>() -> Vec<Parameter> {
+    let declare = |parameter: ParameterDecl| Parameter {
+        name: parameter.name,
+        parameter_type: match parameter.parameter_type {
+            ParameterType::Text => dataflow::ParameterType::Text,
+            ParameterType::Integer => dataflow::ParameterType::Integer,
+            ParameterType::Float => dataflow::ParameterType::Float,
+            ParameterType::Boolean => dataflow::ParameterType::Boolean,
+            ParameterType::Duration => dataflow::ParameterType::Duration,
+        },
+        default_value: parameter.default_value,
+        doc: parameter.doc,
+    };
+    P::declare().into_iter().map(declare).collect()
+}
+
+/// Exports a function that builds a dataflow as the pipeline of this crate:
+/// `export_pipeline!(build, Params)`, or `export_pipeline!(build)` without parameters.
+///
+/// [`#[millrace::pipeline]`](macro@crate::pipeline) on the function does the same and reads better.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// fn build(flow: &Flow) -> Result<()> {
+///     flow.name("nothing yet");
+///     Ok(())
+/// }
+/// millrace::export_pipeline!(build);
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! export_pipeline {
     ($build:path) => {
+        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+    };
+    ($build:path, ()) => {
+        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+    };
+    ($build:path, $params:ty) => {
+        $crate::export_pipeline!(@ $params, |flow, parameters| $build(flow, parameters));
+    };
+    (@ $params:ty, |$flow:ident, $parameters:ident| $call:expr) => {
         const _: () = {
             struct Exported;
 
             impl $crate::abi::Pipeline for Exported {
-                fn parameters() -> ::std::vec::Vec<$crate::bindings::dataflow::Parameter> {
-                    ::std::vec::Vec::new()
-                }
+                type Parameters = $params;
 
-                fn build(
-                    flow: &$crate::Flow,
-                    _parameters: &[(::std::string::String, ::std::string::String)],
-                ) -> ::std::result::Result<(), ::std::string::String> {
-                    $crate::abi::Outcome::into_result($build(flow))
+                fn build($flow: &$crate::Flow, $parameters: $params) -> ::std::result::Result<(), ::std::string::String> {
+                    $crate::abi::Outcome::into_result($call)
                 }
             }
 
             #[cfg(target_arch = "wasm32")]
             type ExportedComponent = $crate::abi::Component<Exported>;
             #[cfg(target_arch = "wasm32")]
-    $crate::bindings::export_component!(ExportedComponent with_types_in $crate::bindings);
+            $crate::bindings::export_component!(ExportedComponent with_types_in $crate::bindings);
         };
     };
 }

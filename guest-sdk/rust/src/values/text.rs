@@ -1,4 +1,5 @@
-//! Text: offsets, then the bytes of all rows. `&str` is read in place, `String` is copied out.
+//! Text: offsets, then the bytes of all rows. `&str` is read in place, `String` is copied out, and
+//! `Cow<str>` suits a function that changes some rows and passes on the others.
 //!
 //! The host has checked the UTF-8 of every block that it sends, so that reading a row costs no check;
 //! blocks from elsewhere (tests, native programs) are checked when their column is taken.
@@ -7,9 +8,12 @@
     reason = "text that is known to be UTF-8 is not checked again for every row"
 )]
 
-use crate::block::{BlockWriter, Buffers, Offsets};
+use std::borrow::Cow;
+
+use crate::block::Buffers;
 use crate::schema::DataType;
-use crate::value::{Builder, Value};
+use crate::value::Value;
+use crate::values::{BytesBuilder, BytesColumn};
 
 /// A column of text.
 ///
@@ -21,27 +25,20 @@ use crate::value::{Builder, Value};
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct TextColumn<'a> {
-    offsets: Offsets<'a>,
-    /// Between any two neighbouring offsets this is UTF-8: checked by the host or by `take`.
-    data: &'a [u8],
+    /// Every row is UTF-8: checked by the host or by `take`.
+    bytes: BytesColumn<'a>,
 }
 
 impl<'a> TextColumn<'a> {
     fn take(buffers: &mut Buffers<'a>, rows: usize) -> Self {
-        let column = TextColumn {
-            offsets: buffers.offsets(rows),
-            data: buffers.bytes(),
-        };
+        let bytes = BytesColumn::take(buffers, rows);
         if !buffers.is_checked() {
             for index in 0..rows {
-                let bytes = &column.data[column.offsets.range(index)];
-                assert!(
-                    std::str::from_utf8(bytes).is_ok(),
-                    "row {index} of a text column is not UTF-8"
-                );
+                let text = std::str::from_utf8(bytes.bytes(index));
+                assert!(text.is_ok(), "row {index} of a text column is not UTF-8");
             }
         }
-        column
+        TextColumn { bytes }
     }
 
     /// Text of row `index`.
@@ -53,130 +50,70 @@ impl<'a> TextColumn<'a> {
     /// ```
     #[inline(always)]
     pub fn text(&self, index: usize) -> &'a str {
-        let bytes = &self.data[self.offsets.range(index)];
         // SAFETY: `take` is the only maker of a column: either the host has checked the block, whose text
         // columns are UTF-8 in every row, or `take` has checked each row itself.
-        unsafe { std::str::from_utf8_unchecked(bytes) }
+        unsafe { std::str::from_utf8_unchecked(self.bytes.bytes(index)) }
     }
 }
 
-/// Collects a column of text or bytes.
-///
-/// ```
-/// use millrace::value::{Builder, Value};
-/// let mut builder = millrace::values::BytesBuilder::default();
-/// <&str>::push(&mut builder, "ok");
-/// assert_eq!(builder.bytes(), 6);
-/// ```
-#[derive(Debug, Default)]
-pub struct BytesBuilder {
-    /// Where each row ends in `data`.
-    ends: Vec<i32>,
-    data: Vec<u8>,
+macro_rules! text {
+    ($type:ty, $of:ty, $get:expr) => {
+        impl Value for $type {
+            type Of<'a> = $of;
+            type Column<'a> = TextColumn<'a>;
+            type Builder = BytesBuilder;
+
+            fn data_type() -> DataType {
+                DataType::Utf8
+            }
+
+            #[inline]
+            fn column<'a>(buffers: &mut Buffers<'a>, rows: usize) -> Self::Column<'a> {
+                TextColumn::take(buffers, rows)
+            }
+
+            #[inline(always)]
+            fn get<'a>(column: &Self::Column<'a>, index: usize) -> Self::Of<'a> {
+                $get(column.text(index))
+            }
+
+            #[inline(always)]
+            fn push(builder: &mut BytesBuilder, value: Self::Of<'_>) {
+                builder.push(value.as_bytes());
+            }
+
+            #[inline]
+            fn push_default(builder: &mut BytesBuilder) {
+                builder.push(&[]);
+            }
+        }
+    };
 }
+text!(&'static str, &'a str, std::convert::identity);
+text!(String, String, str::to_owned);
+text!(Cow<'static, str>, Cow<'a, str>, Cow::Borrowed);
 
-impl BytesBuilder {
-    /// Appends a row.
-    ///
-    /// ```
-    /// millrace::values::BytesBuilder::default().push(b"ok");
-    /// ```
-    #[inline(always)]
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.data.extend_from_slice(bytes);
-        self.ends.push(offset(self.data.len()));
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::Block;
 
-impl Builder for BytesBuilder {
-    fn rows(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn bytes(&self) -> usize {
-        size_of_val(self.ends.as_slice()) + self.data.len()
+    #[test]
+    #[should_panic(expected = "row 0 of a text column is not UTF-8")]
+    fn text_from_elsewhere_is_checked() {
+        let mut data = vec![0, 0, 0, 0, 1, 0, 0, 0];
+        data.resize(16, 0);
+        data.push(0xff);
+        String::column(&mut Block::new(1, data, vec![8, 17]).buffers(), 1);
     }
 
-    fn reserve(&mut self, rows: usize) {
-        self.ends.reserve(rows);
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.ends.truncate(rows);
-        self.data.truncate(self.ends.last().map_or(0, |&end| end as usize));
-    }
-
-    fn finish(&mut self, writer: &mut BlockWriter) {
-        writer.offsets(&self.ends);
-        writer.bytes(&self.data);
-        self.ends.clear();
-        self.data.clear();
-    }
-}
-
-/// A length as an offset.
-#[inline(always)]
-pub(crate) fn offset(length: usize) -> i32 {
-    assert!(length <= i32::MAX as usize, "a column of a block holds less than 2 GiB");
-    length as i32
-}
-
-impl Value for &'static str {
-    type Of<'a> = &'a str;
-    type Column<'a> = TextColumn<'a>;
-    type Builder = BytesBuilder;
-
-    fn data_type() -> DataType {
-        DataType::Utf8
-    }
-
-    #[inline]
-    fn column<'a>(buffers: &mut Buffers<'a>, rows: usize) -> TextColumn<'a> {
-        TextColumn::take(buffers, rows)
-    }
-
-    #[inline(always)]
-    fn get<'a>(column: &Self::Column<'a>, index: usize) -> Self::Of<'a> {
-        column.text(index)
-    }
-
-    #[inline(always)]
-    fn push(builder: &mut BytesBuilder, value: &str) {
-        builder.push(value.as_bytes());
-    }
-
-    #[inline]
-    fn push_default(builder: &mut BytesBuilder) {
-        builder.push(&[]);
-    }
-}
-
-impl Value for String {
-    type Of<'a> = String;
-    type Column<'a> = TextColumn<'a>;
-    type Builder = BytesBuilder;
-
-    fn data_type() -> DataType {
-        DataType::Utf8
-    }
-
-    #[inline]
-    fn column<'a>(buffers: &mut Buffers<'a>, rows: usize) -> TextColumn<'a> {
-        TextColumn::take(buffers, rows)
-    }
-
-    #[inline(always)]
-    fn get<'a>(column: &Self::Column<'a>, index: usize) -> Self::Of<'a> {
-        column.text(index).to_owned()
-    }
-
-    #[inline(always)]
-    fn push(builder: &mut BytesBuilder, value: String) {
-        builder.push(value.as_bytes());
-    }
-
-    #[inline]
-    fn push_default(builder: &mut BytesBuilder) {
-        builder.push(&[]);
+    #[test]
+    #[should_panic(expected = "row 0 of a text column is not UTF-8")]
+    fn text_is_checked_row_by_row() {
+        // Together the rows are a `é`, each alone is half of it.
+        let mut data = vec![0, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0];
+        data.resize(16, 0);
+        data.extend("é".as_bytes());
+        String::column(&mut Block::new(2, data, vec![12, 18]).buffers(), 2);
     }
 }
