@@ -1,1 +1,37 @@
 //! millrace-sdk
+#![deny(unsafe_code)]
+#![warn(missing_docs)]
+
+// Derived code names this crate `::millrace`, also in this crate's own tests.
+extern crate self as millrace;
+
+#[doc(hidden)]
+pub mod abi;
+#[doc(hidden)]
+pub mod bindings;
+pub mod block;
+pub mod chain;
+pub mod connect;
+mod flow;
+mod graph;
+pub mod keyed;
+mod metrics;
+mod open;
+pub mod parameters;
+mod position;
+pub mod prelude;
+pub mod schema;
+mod state;
+pub mod stream;
+pub mod value;
+pub mod values;
+
+pub use flow::Flow;
+pub use millrace_sdk_derive::{Parameters, Record, pipeline};
+pub use open::OpenContext;
+pub use parameters::Parameters;
+pub use stream::{Out, Stream};
+pub use value::{Owned, Record, Value};
+
+/// What a function that builds a dataflow returns; any error or message goes into it by `?`.
+pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;

@@ -1,0 +1,260 @@
+//! The graph under construction: what `build` hands to the host, and the chains that run it.
+//!
+//! Every method of [`Stream`](crate::Stream) declares its operator, ports and edges here at once, in the
+//! order of the program, so the same program always gives the same graph. Mistakes are gathered and all
+//! reported together when the graph is finished.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::bindings::dataflow as wit;
+use crate::bindings::types;
+use crate::chain::closed::ErasedChain;
+use crate::chain::sides::Sides;
+use crate::schema::{DataType, Field, TimeUnit, flatten};
+
+/// The graph, shared by the flow and its streams.
+pub(crate) type Handle = Rc<RefCell<GraphBuilder>>;
+
+/// A graph that grows.
+#[derive(Default)]
+pub(crate) struct GraphBuilder {
+    pub(crate) name: String,
+    pub(crate) max_parallelism: u32,
+    schemas: Vec<Vec<Field>>,
+    pub(crate) operators: Vec<wit::Operator>,
+    pub(crate) edges: Vec<wit::Edge>,
+    chains: Vec<ChainDraft>,
+    errors: Vec<String>,
+}
+
+/// A chain that grows.
+struct ChainDraft {
+    operators: Vec<u32>,
+    input: u32,
+    head: wit::Head,
+    ports: Vec<wit::Port>,
+    /// Side outputs declared before the chain is closed.
+    sides: Sides,
+    closed: Option<Box<dyn ErasedChain>>,
+}
+
+/// Where rows come from: a port of an operator, and how they are spread.
+#[derive(Debug, Clone)]
+pub(crate) struct Origin {
+    pub(crate) operator: u32,
+    pub(crate) port: u32,
+    pub(crate) partition: wit::Partition,
+}
+
+impl Origin {
+    pub(crate) fn forward(operator: u32, port: u32) -> Self {
+        Origin {
+            operator,
+            port,
+            partition: wit::Partition::Forward,
+        }
+    }
+}
+
+/// The finished graph and its chains, by index.
+pub(crate) struct Finished {
+    pub(crate) graph: wit::Graph,
+    pub(crate) chains: Vec<Box<dyn ErasedChain>>,
+}
+
+impl GraphBuilder {
+    /// Notes a mistake of the pipeline's author.
+    pub(crate) fn error(&mut self, message: String) {
+        self.errors.push(message);
+    }
+
+    /// Number of a schema; equal ones share it.
+    pub(crate) fn schema(&mut self, fields: Vec<Field>) -> u32 {
+        if let Some(known) = self.schemas.iter().position(|schema| *schema == fields) {
+            return known as u32;
+        }
+        self.schemas.push(fields);
+        self.schemas.len() as u32 - 1
+    }
+
+    pub(crate) fn add_operator(&mut self, name: &str, kind: wit::OperatorKind) -> u32 {
+        self.operators.push(wit::Operator {
+            name: name.to_owned(),
+            uid: None,
+            kind,
+            parallelism: None,
+        });
+        self.operators.len() as u32 - 1
+    }
+
+    /// Adds a function at the end of a chain, named after its construct until the user names it.
+    pub(crate) fn add_function(&mut self, chain: u32, construct: &str) -> u32 {
+        let function = wit::Function {
+            construct: construct.to_owned(),
+            chain,
+            on_reject: wit::RejectPolicy::Fail,
+        };
+        let operator = self.add_operator(construct, wit::OperatorKind::Function(function));
+        self.chains[chain as usize].operators.push(operator);
+        operator
+    }
+
+    /// Begins a chain.
+    pub(crate) fn open_chain(&mut self, input: Vec<Field>, head: wit::Head) -> u32 {
+        let input = self.schema(input);
+        self.chains.push(ChainDraft {
+            operators: Vec::new(),
+            input,
+            head,
+            ports: Vec::new(),
+            sides: Sides::default(),
+            closed: None,
+        });
+        self.chains.len() as u32 - 1
+    }
+
+    pub(crate) fn connect(&mut self, origins: &[Origin], to_operator: u32) {
+        for origin in origins {
+            self.edges.push(wit::Edge {
+                from_operator: origin.operator,
+                from_port: origin.port,
+                to_operator,
+                to_input: 0,
+                partition: origin.partition.clone(),
+            });
+        }
+    }
+
+    pub(crate) fn add_port(&mut self, chain: u32, port: wit::Port) -> u32 {
+        let ports = &mut self.chains[chain as usize].ports;
+        ports.push(port);
+        ports.len() as u32 - 1
+    }
+
+    pub(crate) fn close_chain(&mut self, chain: u32, closed: Box<dyn ErasedChain>) {
+        self.chains[chain as usize].closed = Some(closed);
+    }
+
+    /// The side outputs of a chain, closed or not.
+    pub(crate) fn sides(&mut self, chain: u32) -> &mut Sides {
+        let draft = &mut self.chains[chain as usize];
+        match &mut draft.closed {
+            Some(closed) => closed.sides(),
+            None => &mut draft.sides,
+        }
+    }
+
+    pub(crate) fn operator_name(&self, operator: u32) -> &str {
+        &self.operators[operator as usize].name
+    }
+
+    /// The side ports of a chain: operator, tag, number.
+    pub(crate) fn side_port(&self, chain: u32, operator: u32, tag: &str) -> Option<u32> {
+        let ports = &self.chains[chain as usize].ports;
+        let found = |port: &wit::Port| port.operator == operator && port.side.as_deref() == Some(tag);
+        ports.iter().position(found).map(|index| index as u32)
+    }
+
+    /// Checks what only the SDK can know, and hands the graph over.
+    pub(crate) fn finish(mut self) -> Result<Finished, String> {
+        self.share_parallelism();
+        if !self.errors.is_empty() {
+            return Err(self.errors.join("\n"));
+        }
+        let mut chains = Vec::new();
+        let mut closed = Vec::new();
+        for draft in self.chains {
+            chains.push(wit::Chain {
+                operators: draft.operators,
+                inputs: vec![draft.input],
+                head: draft.head,
+                ports: draft.ports,
+            });
+            closed.push(draft.closed.ok_or(
+                "a stream was kept beyond `build`: streams end when the function that builds the dataflow returns",
+            )?);
+        }
+        let graph = wit::Graph {
+            name: self.name,
+            schemas: self.schemas.iter().map(|schema| to_contract(schema)).collect(),
+            operators: self.operators,
+            edges: self.edges,
+            chains,
+            max_parallelism: self.max_parallelism,
+        };
+        Ok(Finished { graph, chains: closed })
+    }
+
+    /// Gives all operators of a chain the parallelism that one of them asks for.
+    fn share_parallelism(&mut self) {
+        for chain in &self.chains {
+            let mut asked: Option<(u32, u32)> = None;
+            for &operator in &chain.operators {
+                let Some(parallelism) = self.operators[operator as usize].parallelism else {
+                    continue;
+                };
+                match asked {
+                    Some((other, before)) if before != parallelism => self.errors.push(format!(
+                        "`{}` asks for parallelism {before} and `{}` for {parallelism}, but they are fused into one: \
+                         put `.rebalance()` between them",
+                        self.operators[other as usize].name, self.operators[operator as usize].name
+                    )),
+                    Some(_) => {}
+                    None => asked = Some((operator, parallelism)),
+                }
+            }
+            for &operator in &chain.operators {
+                self.operators[operator as usize].parallelism = asked.map(|(_, parallelism)| parallelism);
+            }
+        }
+    }
+}
+
+/// A schema as the contract writes it.
+fn to_contract(fields: &[Field]) -> Vec<types::Field> {
+    let node = |field: crate::schema::FlatField<'_>| types::Field {
+        name: field.name.to_owned(),
+        data_type: type_to_contract(field.data_type),
+        nullable: field.nullable,
+        children: field.children,
+    };
+    flatten(fields).into_iter().map(node).collect()
+}
+
+fn type_to_contract(data_type: &DataType) -> types::DataType {
+    match data_type {
+        DataType::Boolean => types::DataType::Boolean,
+        DataType::Int8 => types::DataType::Int8,
+        DataType::Int16 => types::DataType::Int16,
+        DataType::Int32 => types::DataType::Int32,
+        DataType::Int64 => types::DataType::Int64,
+        DataType::UInt8 => types::DataType::Uint8,
+        DataType::UInt16 => types::DataType::Uint16,
+        DataType::UInt32 => types::DataType::Uint32,
+        DataType::UInt64 => types::DataType::Uint64,
+        DataType::Float32 => types::DataType::Float32,
+        DataType::Float64 => types::DataType::Float64,
+        DataType::Decimal128 { precision, scale } => types::DataType::Decimal128(types::DecimalType {
+            precision: *precision,
+            scale: *scale,
+        }),
+        DataType::Utf8 => types::DataType::Utf8,
+        DataType::Binary => types::DataType::Binary,
+        DataType::FixedSizeBinary(bytes) => types::DataType::FixedSizeBinary(*bytes),
+        DataType::Date32 => types::DataType::Date32,
+        DataType::Time64 => types::DataType::Time64,
+        DataType::Timestamp { unit, zone } => types::DataType::Timestamp(types::TimestampType {
+            unit: match unit {
+                TimeUnit::Second => types::TimeUnit::Second,
+                TimeUnit::Millisecond => types::TimeUnit::Millisecond,
+                TimeUnit::Microsecond => types::TimeUnit::Microsecond,
+                TimeUnit::Nanosecond => types::TimeUnit::Nanosecond,
+            },
+            zone: zone.clone(),
+        }),
+        DataType::List(_) => types::DataType::ListOf,
+        DataType::Struct(_) => types::DataType::StructOf,
+        DataType::Map(_) => types::DataType::MapOf,
+    }
+}

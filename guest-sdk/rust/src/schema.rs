@@ -1,0 +1,191 @@
+//! Schemas: names and types of columns, as trees.
+//!
+//! The contract writes a schema flat, parents before children ([`flatten`] does that); here it is the tree
+//! that [`crate::value::Value::data_type`] builds. The types are those of Apache Arrow that cross between
+//! host and guest. Nobody writes these by hand: they follow from the Rust types of a record's fields.
+//!
+//! ```
+//! use millrace::schema::{DataType, Field};
+//! use millrace::value::Value;
+//!
+//! assert_eq!(<Option<i64>>::field("n"), Field { name: "n".into(), data_type: DataType::Int64, nullable: true });
+//! ```
+
+/// Resolution of a timestamp.
+///
+/// ```
+/// use millrace::schema::TimeUnit;
+/// assert_ne!(TimeUnit::Millisecond, TimeUnit::Microsecond);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// 1 s.
+    Second,
+    /// 1/1,000 s.
+    Millisecond,
+    /// 1/1,000,000 s.
+    Microsecond,
+    /// 1/1,000,000,000 s.
+    Nanosecond,
+}
+
+/// Type of a column, with its children.
+///
+/// ```
+/// use millrace::schema::DataType;
+/// use millrace::value::Value;
+/// assert_eq!(String::data_type(), DataType::Utf8);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataType {
+    /// One bit.
+    Boolean,
+    /// `i8`.
+    Int8,
+    /// `i16`.
+    Int16,
+    /// `i32`.
+    Int32,
+    /// `i64`.
+    Int64,
+    /// `u8`.
+    UInt8,
+    /// `u16`.
+    UInt16,
+    /// `u32`.
+    UInt32,
+    /// `u64`.
+    UInt64,
+    /// `f32`.
+    Float32,
+    /// `f64`.
+    Float64,
+    /// An integer of 128 bits, scaled by 10^scale.
+    Decimal128 {
+        /// Digits, 1 to 38.
+        precision: u8,
+        /// Digits after the point.
+        scale: i8,
+    },
+    /// Text.
+    Utf8,
+    /// Bytes, any number.
+    Binary,
+    /// Exactly this many bytes.
+    FixedSizeBinary(u32),
+    /// Days since 1970-01-01.
+    Date32,
+    /// Microseconds since midnight.
+    Time64,
+    /// A point on the time line, since 1970-01-01.
+    Timestamp {
+        /// What is counted.
+        unit: TimeUnit,
+        /// Absent: a wall-clock time.
+        zone: Option<String>,
+    },
+    /// A list; its field is named `item`.
+    List(Box<Field>),
+    /// Members with names.
+    Struct(Vec<Field>),
+    /// A map; its field is a struct named `entries` of `key` and `value`.
+    Map(Box<Field>),
+}
+
+impl DataType {
+    /// Direct children, in order.
+    ///
+    /// ```
+    /// use millrace::value::Value;
+    /// assert_eq!(<Vec<i64>>::data_type().children()[0].name, "item");
+    /// ```
+    pub fn children(&self) -> &[Field] {
+        match self {
+            DataType::List(field) | DataType::Map(field) => std::slice::from_ref(field),
+            DataType::Struct(fields) => fields,
+            DataType::Boolean
+            | DataType::Int8
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::UInt8
+            | DataType::UInt16
+            | DataType::UInt32
+            | DataType::UInt64
+            | DataType::Float32
+            | DataType::Float64
+            | DataType::Decimal128 { .. }
+            | DataType::Utf8
+            | DataType::Binary
+            | DataType::FixedSizeBinary(_)
+            | DataType::Date32
+            | DataType::Time64
+            | DataType::Timestamp { .. } => &[],
+        }
+    }
+}
+
+/// A named column or member.
+///
+/// ```
+/// use millrace::schema::{DataType, Field};
+/// let field = Field { name: "word".into(), data_type: DataType::Utf8, nullable: false };
+/// assert!(field.data_type.children().is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Differs from its siblings'.
+    pub name: String,
+    /// What it holds.
+    pub data_type: DataType,
+    /// Whether it may hold nulls.
+    pub nullable: bool,
+}
+
+/// One node of a flat schema: what the contract calls a `field`.
+///
+/// ```
+/// use millrace::schema::flatten;
+/// use millrace::value::Value;
+/// let flat = [<Vec<i64>>::field("values")];
+/// assert_eq!(flatten(&flat)[0].children, 1);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FlatField<'a> {
+    /// The field's name.
+    pub name: &'a str,
+    /// Its type; the children inside are listed after this node as well.
+    pub data_type: &'a DataType,
+    /// Whether it may hold nulls.
+    pub nullable: bool,
+    /// Number of direct children, which follow with their own descendants.
+    pub children: u32,
+}
+
+/// Writes a schema flat: every field before its children.
+///
+/// ```
+/// use millrace::schema::flatten;
+/// use millrace::value::Value;
+/// let names: Vec<String> = flatten(&[<Vec<i64>>::field("a"), bool::field("b")]).iter().map(|f| f.name.to_owned()).collect();
+/// assert_eq!(names, ["a", "item", "b"]);
+/// ```
+pub fn flatten(fields: &[Field]) -> Vec<FlatField<'_>> {
+    fn visit<'a>(field: &'a Field, flat: &mut Vec<FlatField<'a>>) {
+        let children = field.data_type.children();
+        flat.push(FlatField {
+            name: &field.name,
+            data_type: &field.data_type,
+            nullable: field.nullable,
+            children: children.len() as u32,
+        });
+        for child in children {
+            visit(child, flat);
+        }
+    }
+    let mut flat = Vec::new();
+    for field in fields {
+        visit(field, &mut flat);
+    }
+    flat
+}
