@@ -148,19 +148,22 @@ fn keyed(rows: u64, keys: u64) -> (u64, i128) {
     (rows, total)
 }
 
-/// Tumbling and sliding windows by slices of one slide.
-fn sliced(rows: u64, keys: u64, per_ms: u64, size: i64, slide: i64) -> (u64, i128) {
-    let mut slices: BTreeMap<i64, (Table, Vec<Stats>)> = BTreeMap::new();
-    let (mut out_rows, mut out_sum) = (0u64, 0i128);
-    let per_window = size / slide;
-    let mut next_window = 1 - per_window;
-    let mut fire = |slices: &mut BTreeMap<i64, (Table, Vec<Stats>)>, upto: i64| {
-        while next_window + per_window <= upto {
+/// Windows over slices of one slide, for tumbling and sliding alike.
+struct Sliced {
+    slices: BTreeMap<i64, (Table, Vec<Stats>)>,
+    per_window: i64,
+    next_window: i64,
+    out_rows: u64,
+    out_sum: i128,
+}
+
+impl Sliced {
+    /// Fires the windows that end before slice `upto`.
+    fn fire(&mut self, upto: i64) {
+        while self.next_window + self.per_window <= upto {
             let (mut table, mut merged) = (Table::new(), Vec::new());
-            for (slice_table, stats) in slices
-                .range(next_window..next_window + per_window)
-                .map(|(_, slice)| slice)
-            {
+            let window = self.next_window..self.next_window + self.per_window;
+            for (slice_table, stats) in self.slices.range(window).map(|(_, slice)| slice) {
                 for (key, stats) in slice_table.keys.iter().zip(stats) {
                     let index = table.index(*key);
                     if index == merged.len() {
@@ -169,35 +172,36 @@ fn sliced(rows: u64, keys: u64, per_ms: u64, size: i64, slide: i64) -> (u64, i12
                     merged[index].merge(stats);
                 }
             }
-            out_rows += merged.len() as u64;
-            out_sum += merged
-                .iter()
-                .map(|stats| i128::from(black_box(stats).sum))
-                .sum::<i128>();
-            slices.remove(&next_window);
-            next_window += 1;
+            self.out_rows += merged.len() as u64;
+            self.out_sum += merged.iter().map(|stats| i128::from(black_box(stats).sum)).sum::<i128>();
+            self.slices.remove(&self.next_window);
+            self.next_window += 1;
         }
-    };
-    let mut current = i64::MIN;
+    }
+}
+
+fn sliced(rows: u64, keys: u64, per_ms: u64, size: i64, slide: i64) -> (u64, i128) {
+    let per_window = size / slide;
+    let mut windows =
+        Sliced { slices: BTreeMap::new(), per_window, next_window: 1 - per_window, out_rows: 0, out_sum: 0 };
+    let mut current = 0;
     for i in 0..rows {
         let time = (i / per_ms) as i64;
-        let slice = time / slide;
-        if slice != current {
-            current = slice;
-            // One second of out-of-orderness: the previous slice fires a second into the next.
+        current = time / slide;
+        // One second of out-of-orderness.
+        let complete = (time - 1_000).div_euclid(slide);
+        if complete >= windows.next_window + per_window {
+            windows.fire(complete);
         }
-        if (time - 1_000) / slide >= next_window + per_window {
-            fire(&mut slices, (time - 1_000) / slide);
-        }
-        let (table, stats) = slices.entry(slice).or_insert_with(|| (Table::new(), Vec::new()));
+        let (table, stats) = windows.slices.entry(current).or_insert_with(|| (Table::new(), Vec::new()));
         let index = table.index(mix(i) % keys);
         if index == stats.len() {
             stats.push(EMPTY);
         }
         stats[index].add((i % 1000) as i64);
     }
-    fire(&mut slices, current + per_window);
-    (out_rows, out_sum)
+    windows.fire(current + per_window);
+    (windows.out_rows, windows.out_sum)
 }
 
 fn session(rows: u64, keys: u64, per_ms: u64, gap: i64) -> (u64, i128) {

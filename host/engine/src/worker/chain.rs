@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arrow_array::ArrayRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::connector::Rejected;
 use millrace_core::graph::{Chain, Head};
 use millrace_core::{Error, Result};
 use millrace_operators::keyed::KeyedOperator;
@@ -60,7 +61,7 @@ impl ChainTask {
                 always_writes,
             } => HeadOperator::Keyed(KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?),
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
-                operator: WindowOperator::new(window, key_schema.clone())?,
+                operator: WindowOperator::new(key_schema.clone(), window)?,
                 late_port: window.late_port,
             },
         };
@@ -163,8 +164,8 @@ impl ChainTask {
     }
 
     /// When the next processing-time timer is due.
-    pub(crate) fn next_time(&self) -> Option<Millis> {
-        match &self.head {
+    pub(crate) fn next_time(&mut self) -> Option<Millis> {
+        match &mut self.head {
             HeadOperator::Keyed(operator) => operator.next_processing_timer(),
             HeadOperator::Stateless | HeadOperator::Window { .. } => None,
         }
@@ -188,18 +189,17 @@ impl ChainTask {
             context.outputs.emit(port, block)?;
         }
         context.metrics.rejected.add(output.rejections.len() as u64);
-        for rejection in &output.rejections {
-            context
-                .rejects
-                .handle(rejection.operator, "", &rejection.cause, &rejection.row)?;
+        for rejection in output.rejections {
+            let rejected = Rejected { place: String::new(), cause: rejection.cause, raw: rejection.row };
+            context.rejects.handle(rejection.operator, &rejected)?;
         }
         let HeadOperator::Window { late_port, .. } = &self.head else {
             return Ok(());
         };
-        for block in self.late.drain(..) {
-            match late_port {
-                Some(port) => context.outputs.emit(*port, block)?,
-                None => context.metrics.dropped.add(block.row_count() as u64),
+        // The operator keeps late rows only where there is a port for them.
+        if let Some(port) = *late_port {
+            for block in self.late.drain(..) {
+                context.outputs.emit(port, block)?;
             }
         }
         Ok(())
@@ -211,7 +211,9 @@ impl ChainTask {
             HeadOperator::Keyed(operator) => metrics.state_slots.set(operator.slot_count() as u64),
             HeadOperator::Window { operator, .. } => {
                 metrics.state_slots.set(operator.slot_count() as u64);
-                metrics.late.set(operator.late_count());
+                let counters = operator.counters();
+                metrics.late.set(counters.late_rows);
+                metrics.dropped.set(counters.dropped_rows + counters.outside_rows);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_connectors::DeadLetter;
+use millrace_core::connector::Rejected;
 use millrace_core::graph::{Graph, OperatorKind, RejectPolicy};
 use millrace_core::{Error, Result};
 
@@ -50,8 +51,8 @@ impl Rejects {
         Ok(Rejects { policies })
     }
 
-    /// Applies the policy of an operator to one row. `place` says where the row came from, `raw` what it was.
-    pub(crate) fn handle(&self, operator: u32, place: &str, cause: &str, raw: &str) -> Result<()> {
+    /// Applies the policy of an operator to one row.
+    pub(crate) fn handle(&self, operator: u32, rejected: &Rejected) -> Result<()> {
         let Some(policy) = self.policies.get(operator as usize) else {
             return Err(Error::pipeline(
                 "PL0007",
@@ -59,24 +60,9 @@ impl Rejects {
             ));
         };
         match policy {
-            Policy::Fail { name } => {
-                let row = if raw.is_empty() {
-                    String::new()
-                } else {
-                    format!(", row {{{raw}}}")
-                };
-                let place = if place.is_empty() {
-                    String::new()
-                } else {
-                    format!("{place}: ")
-                };
-                Err(Error::pipeline(
-                    "PL0010",
-                    format!("operator `{name}` rejected {place}{cause}{row}"),
-                ))
-            }
+            Policy::Fail { name } => Err(failure(name, rejected)),
             Policy::Skip => Ok(()),
-            Policy::DeadLetter { name, file } => file.append(name, place, cause, raw),
+            Policy::DeadLetter { name, file } => file.append(name, rejected),
         }
     }
 
@@ -89,4 +75,21 @@ impl Rejects {
         }
         Ok(())
     }
+}
+
+fn failure(name: &str, rejected: &Rejected) -> Error {
+    let place = if rejected.place.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", rejected.place)
+    };
+    let row = if rejected.raw.is_empty() {
+        String::new()
+    } else {
+        format!("; the row is {{{}}}", rejected.raw)
+    };
+    Error::pipeline(
+        "PL0010",
+        format!("operator `{name}` rejected a row: {place}{}{row}", rejected.cause),
+    )
 }

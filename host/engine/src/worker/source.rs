@@ -152,7 +152,7 @@ impl SourceTask {
     fn reject(&self, rejected: &[Rejected], rejects: &Rejects, metrics: &SubtaskMetrics) -> Result<()> {
         metrics.rejected.add(rejected.len() as u64);
         for row in rejected {
-            rejects.handle(self.operator.0, &row.place, &row.cause, &row.raw)?;
+            rejects.handle(self.operator.0, row)?;
         }
         Ok(())
     }

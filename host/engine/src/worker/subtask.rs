@@ -185,7 +185,7 @@ impl Subtask {
 
     /// Timers and idleness follow the clock, not elements.
     fn visit_clock(&mut self, shared: &Shared, rejects: &Rejects, visit: &mut Visit) -> Result<()> {
-        let due = match &self.body {
+        let due = match &mut self.body {
             Body::Watermarks(task) => task.next_idle(),
             Body::Chain(task) => task.next_time(),
             Body::Source(_) | Body::Sink(_) => None,
