@@ -20,7 +20,7 @@ pub fn parse(text: &str) -> Result<(String, String), String> {
 pub fn unique(params: &[(String, String)]) -> Result<()> {
     for (index, (name, _)) in params.iter().enumerate() {
         if params[..index].iter().any(|(earlier, _)| earlier == name) {
-            return Err(Error::user("CL0003", format!("parameter `{name}` is given twice")));
+            return Err(Error::user("PM0004", format!("parameter `{name}` is given twice")));
         }
     }
     Ok(())
