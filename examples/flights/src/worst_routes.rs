@@ -14,22 +14,22 @@ const DAY_MILLIS: i64 = DAY.as_millis() as i64;
 /// The flights of a route on a day.
 #[derive(Record, Clone)]
 pub struct RouteDay {
-    day: Date,
-    origin: String,
-    destination: String,
-    flights: i64,
-    delay_minutes: i64,
+    pub day: Date,
+    pub origin: String,
+    pub destination: String,
+    pub flights: i64,
+    pub delay_minutes: i64,
 }
 
 /// A route in the list of a day.
 #[derive(Record, Clone)]
 pub struct RankedRoute {
-    day: Date,
-    rank: i64,
-    origin: String,
-    destination: String,
-    flights: i64,
-    delay_minutes: i64,
+    pub day: Date,
+    pub rank: i64,
+    pub origin: String,
+    pub destination: String,
+    pub flights: i64,
+    pub delay_minutes: i64,
 }
 
 /// Sums up the delays of a route, day by day.

@@ -52,7 +52,7 @@ fn fraud(flow: &Flow, params: Params) -> Result<()> {
         })
         .name("detect")
         .uid("detect")
-        .sink("alerts", Files::ndjson_sink(format!("{}/alerts", params.output)));
+        .sink("alerts", Files::to_ndjson(format!("{}/alerts", params.output)));
     Ok(())
 }
 

@@ -37,7 +37,7 @@ fn word_count(flow: &Flow, params: Params) -> Result<()> {
         .sum(Word::FIELDS.n)
         .name("count")
         .uid("count")
-        .sink("counts", Files::ndjson_sink(format!("{}/counts", params.output)));
+        .sink("counts", Files::to_ndjson(format!("{}/counts", params.output)));
     Ok(())
 }
 
