@@ -21,7 +21,8 @@ struct Packed {
 }
 
 fn main() -> Result<(), Failure> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
+    // Read when run: the compiled script may be shared by several clones.
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
 
     let manifest = out.join("sdk-workspace.toml");

@@ -1,6 +1,6 @@
 //! `#[derive(Parameters)]`: a declaration per field, and a parser of what the user gave.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -140,7 +140,7 @@ fn check_default(ty: &Type, default: &LitStr) -> Result<()> {
         Some("bool") if text.parse::<bool>().is_err() => refused("`true` or `false`"),
         Some("Duration") if parse_ms(&text).is_none() => refused("a length of time such as `250ms`, `10s`, `5m`, `2h`"),
         Some("Option") => Err(Error::new(
-            Span::call_site().located_at(default.span()),
+            default.span(),
             "a parameter with a default is always there: its type is not an Option",
         )),
         _ => Ok(()),
@@ -150,4 +150,47 @@ fn check_default(ty: &Type, default: &LitStr) -> Result<()> {
 fn last_segment(ty: &Type) -> Option<String> {
     let Type::Path(path) = ty else { return None };
     path.path.segments.last().map(|segment| segment.ident.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::derive;
+
+    fn refused(source: &str) -> String {
+        let input = syn::parse_str(source).expect("the source is Rust");
+        derive(input).expect_err("the parameters are wrong").to_string()
+    }
+
+    #[test]
+    fn defaults_are_checked() {
+        let check = |ty: &str, default: &str, expect: &str| {
+            let source = format!("struct P {{ #[parameter(default = \"{default}\")] p: {ty} }}");
+            assert_eq!(refused(&source), expect);
+        };
+        check("i64", "1.5", "the default `1.5` is not a whole number (i64)");
+        check(
+            "u64",
+            "-1",
+            "the default `-1` is not a whole number from 0 to 9223372036854775807",
+        );
+        check("f64", "", "the default `` is not a number");
+        check("bool", "yes", "the default `yes` is not `true` or `false`");
+        let length = "the default `10` is not a length of time such as `250ms`, `10s`, `5m`, `2h`";
+        check("Duration", "10", length);
+        check("std::time::Duration", "10", length);
+        check(
+            "Option<i64>",
+            "3",
+            "a parameter with a default is always there: its type is not an Option",
+        );
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        assert_eq!(refused("enum P { A }"), "parameters are a struct with named fields");
+        assert_eq!(refused("struct P(i64);"), "parameters are a struct with named fields");
+        assert_eq!(refused("struct P<'a> { p: &'a str }"), "parameters have no generics");
+        let unknown = "unknown option: a parameter has `default = \"...\"`";
+        assert_eq!(refused("struct P { #[parameter(value = \"1\")] p: i64 }"), unknown);
+    }
 }

@@ -49,3 +49,90 @@ pub(crate) fn expand(arguments: TokenStream, item: TokenStream) -> Result<TokenS
         #export
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::TokenStream;
+    use quote::quote;
+
+    use super::{SHAPE, expand};
+
+    #[test]
+    fn the_function_stays_and_is_exported() {
+        let check = |function: TokenStream, params: TokenStream| {
+            let expanded = expand(TokenStream::new(), function.clone())
+                .expect("it is a pipeline")
+                .to_string();
+            let expected = quote!(#function ::millrace::export_pipeline!(count, #params);).to_string();
+            assert_eq!(expanded, expected);
+        };
+        check(
+            quote!(
+                fn count(flow: &Flow) -> Result<()> {
+                    Ok(())
+                }
+            ),
+            quote!(()),
+        );
+        check(
+            quote!(
+                pub fn count(flow: &Flow, params: my::Params) -> Result<()> {
+                    Ok(())
+                }
+            ),
+            quote!(my::Params),
+        );
+    }
+
+    #[test]
+    fn other_shapes_are_refused() {
+        let check = |function: TokenStream, expect: &str| {
+            let error = expand(TokenStream::new(), function).expect_err("it is no pipeline");
+            assert_eq!(error.to_string(), expect);
+        };
+        check(
+            quote!(
+                struct Count;
+            ),
+            SHAPE,
+        );
+        check(
+            quote!(
+                async fn count(flow: &Flow) {}
+            ),
+            "a pipeline only describes the dataflow: it is not async",
+        );
+        check(
+            quote!(
+                fn count<T>(flow: &Flow) {}
+            ),
+            "a pipeline has no generics",
+        );
+        check(
+            quote!(
+                fn count() {}
+            ),
+            &format!("the flow is missing: {SHAPE}"),
+        );
+        check(
+            quote!(
+                fn count(flow: &Flow, params: &Params) {}
+            ),
+            "the parameters are taken by value",
+        );
+        check(
+            quote!(
+                fn count(flow: &Flow, a: A, b: B) {}
+            ),
+            &format!("one argument too many: {SHAPE}"),
+        );
+        let error = expand(
+            quote!(name = 1),
+            quote!(
+                fn count(flow: &Flow) {}
+            ),
+        )
+        .expect_err("it has arguments");
+        assert_eq!(error.to_string(), "`#[millrace::pipeline]` takes no arguments");
+    }
+}

@@ -12,6 +12,7 @@ use crate::bindings::types;
 use crate::chain::closed::ErasedChain;
 use crate::chain::sides::Sides;
 use crate::schema::{DataType, Field, TimeUnit, flatten};
+use crate::value::Record;
 
 /// The graph, shared by the flow and its streams.
 pub(crate) type Handle = Rc<RefCell<GraphBuilder>>;
@@ -114,6 +115,10 @@ impl GraphBuilder {
         self.chains.len() as u32 - 1
     }
 
+    pub(crate) fn has_chain(&self, chain: u32) -> bool {
+        (chain as usize) < self.chains.len()
+    }
+
     pub(crate) fn connect(&mut self, origins: &[Origin], to_operator: u32) {
         for origin in origins {
             self.edges.push(wit::Edge {
@@ -132,6 +137,18 @@ impl GraphBuilder {
         ports.len() as u32 - 1
     }
 
+    /// Adds a side output that the host fills or that a function of the chain does.
+    pub(crate) fn add_side_port(&mut self, chain: u32, operator: u32, tag: &str, schema: u32) -> u32 {
+        let port = wit::Port {
+            operator,
+            side: Some(tag.to_owned()),
+            schema,
+            computes_time: false,
+            computed_key: None,
+        };
+        self.add_port(chain, port)
+    }
+
     pub(crate) fn close_chain(&mut self, chain: u32, closed: Box<dyn ErasedChain>) {
         self.chains[chain as usize].closed = Some(closed);
     }
@@ -145,15 +162,89 @@ impl GraphBuilder {
         }
     }
 
-    pub(crate) fn operator_name(&self, operator: u32) -> &str {
-        &self.operators[operator as usize].name
+    /// The side output with this tag of the operator, or of the nearest before it in its chain that can have
+    /// one. Declares it if it is not there yet.
+    pub(crate) fn side_output<T: Record>(&mut self, operator: u32, tag: &'static str) -> Option<Origin> {
+        let name = self.operators[operator as usize].name.clone();
+        let wit::OperatorKind::Function(function) = &self.operators[operator as usize].kind else {
+            self.error(format!(
+                "`{name}` has no side output `{tag}`: only functions have side outputs"
+            ));
+            return None;
+        };
+        let chain = function.chain;
+        let schema = self.schema(T::fields());
+        let operators = &self.chains[chain as usize].operators;
+        let before: Vec<u32> = operators
+            .iter()
+            .rev()
+            .copied()
+            .skip_while(|&other| other != operator)
+            .collect();
+        for &operator in &before {
+            if let Some(port) = self.side_port(chain, operator, tag) {
+                if self.chains[chain as usize].ports[port as usize].schema != schema {
+                    self.error(format!(
+                        "side output `{tag}` of `{name}` is taken with two types of rows"
+                    ));
+                }
+                return Some(Origin::forward(operator, port));
+            }
+        }
+        let Some(&operator) = before.iter().find(|&&operator| self.has_sides(operator)) else {
+            self.error(format!(
+                "`{name}` has no side output `{tag}`: only `process`, `flat_map` and `try_flat_map` put rows out beside \
+                 their main output"
+            ));
+            return None;
+        };
+        let port = self.add_side_port(chain, operator, tag, schema);
+        self.sides(chain).add::<T>(operator, tag, port);
+        Some(Origin::forward(operator, port))
     }
 
-    /// The side ports of a chain: operator, tag, number.
-    pub(crate) fn side_port(&self, chain: u32, operator: u32, tag: &str) -> Option<u32> {
+    /// Whether the operator's function can put rows out beside its main output.
+    fn has_sides(&self, operator: u32) -> bool {
+        match &self.operators[operator as usize].kind {
+            wit::OperatorKind::Function(function) => {
+                let construct = function.construct.as_str();
+                matches!(construct, "process" | "window.process" | "flat_map" | "try_flat_map")
+            }
+            wit::OperatorKind::Source(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => false,
+        }
+    }
+
+    fn side_port(&self, chain: u32, operator: u32, tag: &str) -> Option<u32> {
         let ports = &self.chains[chain as usize].ports;
         let found = |port: &wit::Port| port.operator == operator && port.side.as_deref() == Some(tag);
         ports.iter().position(found).map(|index| index as u32)
+    }
+
+    pub(crate) fn set_parallelism(&mut self, operator: u32, subtasks: u32) {
+        let operator = &mut self.operators[operator as usize];
+        operator.parallelism = Some(subtasks);
+        if subtasks == 0 {
+            let message = format!("`{}` cannot have parallelism 0", operator.name);
+            self.error(message);
+        }
+    }
+
+    /// Says what happens to rows that an operator refuses.
+    pub(crate) fn on_reject(&mut self, operator: u32, policy: wit::RejectPolicy) {
+        let operator = &mut self.operators[operator as usize];
+        match &mut operator.kind {
+            wit::OperatorKind::Source(source) => source.on_reject = policy,
+            wit::OperatorKind::Function(function) if function.construct.starts_with("try_") => {
+                function.on_reject = policy;
+            }
+            wit::OperatorKind::Function(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => {
+                let message = format!(
+                    "`{}` refuses no rows: `on_reject` belongs to sources, `try_map` and `try_flat_map`",
+                    operator.name
+                );
+                self.error(message);
+            }
+        }
     }
 
     /// Checks what only the SDK can know, and hands the graph over.

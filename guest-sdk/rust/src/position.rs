@@ -15,6 +15,7 @@ thread_local! {
     static OPERATOR: Cell<u32> = const { Cell::new(NONE) };
     static ENTRY: Cell<u32> = const { Cell::new(NONE) };
     static SLOT: Cell<u32> = const { Cell::new(0) };
+    static ENTRIES: Cell<u32> = const { Cell::new(0) };
     static CAREFUL: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -51,11 +52,32 @@ pub(crate) fn leave() {
     ENTRY.set(NONE);
 }
 
+/// A call with that many entries begins.
+pub(crate) fn set_entries(entries: usize) {
+    ENTRIES.set(entries as u32);
+}
+
+/// How many entries the call has.
+pub(crate) fn entries() -> usize {
+    ENTRIES.get() as usize
+}
+
 /// Entry of the call, 0 outside of one.
 #[inline(always)]
 pub(crate) fn entry() -> u32 {
     let entry = ENTRY.get();
     if entry == NONE { 0 } else { entry }
+}
+
+/// Entry of the call in which a state is used.
+#[inline(always)]
+pub(crate) fn state_entry() -> u32 {
+    let entry = ENTRY.get();
+    assert!(
+        entry != NONE,
+        "state belongs to a key: it can be used in `process` and `on_timer` alone"
+    );
+    entry
 }
 
 /// Slot of the entry's key.

@@ -1,5 +1,36 @@
 //! Everything that a pipeline usually needs: `use millrace::prelude::*;`.
+//!
+//! ```
+//! use millrace::prelude::*;
+//!
+//! #[derive(Record)]
+//! struct Line<'a> { text: &'a str }
+//!
+//! #[millrace::pipeline]
+//! fn shout(flow: &Flow) -> Result<()> {
+//!     let lines: Stream<Rows<Line>> = flow.source("lines", Stdin::text());
+//!     lines.filter(|line| line.text.ends_with('!')).sink("out", Stdout::text());
+//!     Ok(())
+//! }
+//! # fn main() {}
+//! ```
 
-pub use crate::chain::Rows;
-pub use crate::connect::{Discard, Generator};
-pub use crate::{Flow, Out, Result, Stream};
+pub use std::time::Duration;
+
+pub use crate::chain::{Chain, Rows};
+pub use crate::connect::{Compression, Connector, Discard, Files, Generator, Reject, Stdin, Stdout};
+pub use crate::keyed::{KeySelector, KeyedStream};
+pub use crate::metrics::{Counter, Gauge, Histogram};
+pub use crate::process::{Context, KeyedProcess, Setup, Timer, TimerKind};
+pub use crate::state::{ListState, MapState, ValueState};
+pub use crate::stream::Watermarks;
+pub use crate::value::{FieldRef, Owned, Value};
+pub use crate::values::{
+    Bytes, Date, Decimal, LocalTimestamp, LocalTimestampMicros, LocalTimestampNanos, LocalTimestampSeconds, Time,
+    Timestamp, TimestampMicros, TimestampNanos, TimestampSeconds,
+};
+pub use crate::window::{Aggregate, Session, Sliding, Tumbling, Window, WindowedStream};
+pub use crate::{
+    Counted, Flow, OpenContext, Out, OutputTag, Parameters, Record, Result, Stream, Windowed, debug, error, info,
+    trace, warn,
+};

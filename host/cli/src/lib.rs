@@ -18,6 +18,8 @@ pub mod output;
 pub mod pack;
 pub mod params;
 pub mod progress;
+pub mod run_report;
+pub mod snapshot;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! Splitting a block by receiver.
 
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_select::take::take;
 use millrace_core::block::Block;

@@ -194,3 +194,88 @@ fn implement(target: &Target, parts: &ValueParts) -> TokenStream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::derive;
+
+    fn check(source: &str, expect: &str) {
+        let input = syn::parse_str(source).expect("the source is Rust");
+        let error = derive(input).map(|_| ()).expect_err(source);
+        assert_eq!(error.to_string(), expect, "{source}");
+    }
+
+    #[test]
+    fn shapes_without_columns_are_refused() {
+        check(
+            "union R { a: i64 }",
+            "a union has no columns: a record is a struct or an enum",
+        );
+        check("struct R;", "a record has at least one field");
+        check("struct R {}", "no field is left that would be a column");
+        check(
+            "struct R(i64);",
+            "a record's fields have names: they are those of the columns",
+        );
+        check("enum R {}", "a record has at least one variant");
+        check("enum R { A {} }", "no field is left that would be a column");
+        let variants: String = (0..129).map(|i| format!("V{i}, ")).collect();
+        check(&format!("enum R {{ {variants} }}"), "a record has at most 128 variants");
+    }
+
+    #[test]
+    fn generics_are_refused() {
+        let types = "a record has no type parameters: its columns must be known where it is declared";
+        check("struct R<T> { a: T }", types);
+        check("struct R<const N: usize> { a: [u8; N] }", types);
+        let lifetimes = "a record has at most one lifetime, that of the block, without bounds";
+        check("struct R<'a, 'b> { a: &'a str, b: &'b str }", lifetimes);
+        check("struct R<'a: 'static> { a: &'a str }", lifetimes);
+        check(
+            "struct R<'a> where 'a: 'static { a: &'a str }",
+            "a record has no where clause",
+        );
+    }
+
+    #[test]
+    fn references_come_from_the_block() {
+        let expect = "text and bytes are borrowed from the block: give the record a lifetime \
+                      (`struct Row<'a> { text: &'a str }`) or own them (`String`, `Bytes`)";
+        check("struct R { a: &'static str }", expect);
+        check("struct R { a: &str }", expect);
+        check("enum R<'a> { A(&'a str), B(&'static [u8]) }", expect);
+    }
+
+    #[test]
+    fn names_and_options_are_checked() {
+        let twice = |name| {
+            format!("there is already a column `{name}`: give one of them another with `#[record(rename = \"...\")]`")
+        };
+        check("struct R { a: i64, #[record(rename = \"a\")] b: i64 }", &twice("a"));
+        check("enum R { Tag(i64) }", &twice("tag"));
+        check("enum R { PageView(i64), Page_View(i64) }", &twice("page_view"));
+        let name = "a column's name is not empty and does not start with `$`";
+        check("struct R { #[record(rename = \"\")] a: i64 }", name);
+        check("struct R { #[record(rename = \"$time\")] a: i64 }", name);
+        let unknown = "unknown option: a field has `rename = \"...\"` and `skip`, a variant `rename`";
+        check("struct R { #[record(default)] a: i64 }", unknown);
+        check(
+            "#[record(rename = \"x\")] struct R { a: i64 }",
+            "`#[record(...)]` belongs on a field or a variant",
+        );
+        check(
+            "struct R { #[record(skip)] a: i64 }",
+            "no field is left that would be a column",
+        );
+        let skipped = "a field that is skipped has no column to rename";
+        check("struct R { #[record(skip, rename = \"b\")] a: i64, c: i64 }", skipped);
+        check(
+            "enum R { #[record(skip)] A }",
+            "a variant cannot be skipped: every value of the enum must have a tag",
+        );
+        check(
+            "enum R { #[record(rename = \"b\")] A }",
+            "a variant without fields has no column to rename",
+        );
+    }
+}

@@ -79,7 +79,7 @@ impl<C: Chain, X: Exit<C::Out> + 'static> ErasedChain for Closed<C, X> {
 
     fn accumulate(&mut self, at: Moment, slots: &[u32], rows: &Block) -> Result<CallResult, CallError> {
         self.cx.begin(at);
-        self.chain.head().accumulate(slots, rows)?;
+        self.chain.head().accumulate(slots, rows, self.cx.time_in)?;
         position::leave();
         metrics::flush();
         Ok(self.result())

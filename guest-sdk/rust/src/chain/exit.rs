@@ -1,15 +1,14 @@
 //! Where rows leave a chain: columns, `$time` and computed keys, packed into blocks.
 
-use std::rc::Rc;
-
 use super::{Emit, RowContext, Tail};
 use crate::abi::host;
 use crate::bindings::operators::Output;
 use crate::bindings::types;
 use crate::block::{Block, BlockWriter};
-use crate::keyed::KeySelector;
+use crate::keyed::{KeySelector, Shared};
 use crate::position;
 use crate::schema::Field;
+use crate::stream::TimeSource;
 use crate::value::{Builder, Record, Value};
 
 /// A block with this many rows goes out at once.
@@ -84,34 +83,31 @@ pub(crate) struct NoExtra;
 
 impl<T: Record> Extra<T> for NoExtra {}
 
-/// `$time`, computed by a closure.
-pub(crate) struct ComputedTime<F> {
-    pub(crate) time: F,
+/// `$time`, computed by a function of the row.
+pub(crate) struct ComputedTime<A> {
+    pub(crate) time: A,
     pub(crate) operator: u32,
 }
 
-impl<T: Record, F> Extra<T> for ComputedTime<F>
-where
-    F: for<'r, 'a> Fn(&'r T::Of<'a>) -> i64 + 'static,
-{
+impl<T: Record, A: TimeSource<T>> Extra<T> for ComputedTime<A> {
     const COMPUTES_TIME: bool = true;
 
     #[inline(always)]
     fn time(&self, row: &T::Of<'_>) -> i64 {
         position::enter(self.operator);
-        (self.time)(row)
+        self.time.time(row)
     }
 }
 
 /// A key, computed by a selector.
 pub(crate) struct ComputedKey<T: Record, S: KeySelector<T>> {
-    selector: Rc<S>,
+    selector: Shared<S>,
     operator: u32,
     builder: <S::Key as Value>::Builder,
 }
 
 impl<T: Record, S: KeySelector<T>> ComputedKey<T, S> {
-    pub(crate) fn new(selector: Rc<S>, operator: u32) -> Self {
+    pub(crate) fn new(selector: Shared<S>, operator: u32) -> Self {
         ComputedKey {
             selector,
             operator,
@@ -122,13 +118,13 @@ impl<T: Record, S: KeySelector<T>> ComputedKey<T, S> {
 
 impl<T: Record, S: KeySelector<T>> Extra<T> for ComputedKey<T, S> {
     fn key_fields(&self) -> Option<Vec<Field>> {
-        Some(self.selector.fields())
+        Some(self.selector.0.fields())
     }
 
     #[inline(always)]
     fn push_key(&mut self, row: &T::Of<'_>) {
         position::enter(self.operator);
-        <S::Key as Value>::push(&mut self.builder, self.selector.key(row));
+        <S::Key as Value>::push(&mut self.builder, self.selector.0.key(row));
     }
 
     fn bytes(&self) -> usize {

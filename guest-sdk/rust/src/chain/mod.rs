@@ -16,10 +16,12 @@ pub(crate) mod exit;
 mod rows;
 pub(crate) mod sides;
 
+use crate::Stream;
 use crate::block::Block;
 use crate::value::{Record, Value};
 
 pub use context::RowContext;
+pub(crate) use context::TimerAction;
 pub(crate) use rows::Decoded;
 pub use rows::Rows;
 
@@ -110,6 +112,13 @@ pub trait Chain: 'static {
     /// Whether one of its functions can refuse a row.
     const FALLIBLE: bool;
 
+    /// What a function that can refuse rows is fused with: `X` where the head is stateless, else a new chain,
+    /// since state cannot be taken back.
+    type Refusing<X: Chain>: Chain<Out = X::Out>;
+
+    /// The stream to which a function that can refuse rows is added.
+    fn refusing<X: Chain>(stream: Stream<X>) -> Stream<Self::Refusing<X>>;
+
     /// Runs a call, giving the rows to `tail`.
     fn run<E: Tail<Self::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError>;
 
@@ -126,7 +135,7 @@ pub trait Head {
     fn open(&mut self, _config: &crate::OpenContext) {}
 
     /// Adds rows to accumulators.
-    fn accumulate(&mut self, _slots: &[u32], _rows: &Block) -> Result<(), CallError> {
+    fn accumulate(&mut self, _slots: &[u32], _rows: &Block, _time_in: bool) -> Result<(), CallError> {
         Err(failure("this chain has no window"))
     }
 
@@ -161,6 +170,19 @@ pub(crate) fn failure(message: impl Into<String>) -> CallError {
     }
 }
 
+/// There is one slot for each row of the block.
+pub(crate) fn check_slots(slots: &[u32], block: &Block) -> Result<(), CallError> {
+    if slots.len() == block.rows() {
+        Ok(())
+    } else {
+        Err(failure(format!(
+            "{} slots came with {} rows",
+            slots.len(),
+            block.rows()
+        )))
+    }
+}
+
 /// A chain with one more function.
 #[derive(Debug)]
 pub struct Then<C, S> {
@@ -171,6 +193,11 @@ pub struct Then<C, S> {
 impl<C: Chain, S: Stage<In = C::Out>> Chain for Then<C, S> {
     type Out = S::Out;
     const FALLIBLE: bool = C::FALLIBLE || S::FALLIBLE;
+    type Refusing<X: Chain> = C::Refusing<X>;
+
+    fn refusing<X: Chain>(stream: Stream<X>) -> Stream<C::Refusing<X>> {
+        C::refusing(stream)
+    }
 
     #[inline(always)]
     fn run<E: Tail<S::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 
 use super::{Chain, Head, RowContext, Tail, Work};
+use crate::Stream;
 use crate::bindings::operators::CallError;
 use crate::block::Block;
 use crate::position;
@@ -36,6 +37,11 @@ impl<T> std::fmt::Debug for Rows<T> {
 impl<T: Record> Chain for Rows<T> {
     type Out = T;
     const FALLIBLE: bool = false;
+    type Refusing<X: Chain> = X;
+
+    fn refusing<X: Chain>(stream: Stream<X>) -> Stream<X> {
+        stream
+    }
 
     #[inline(always)]
     fn run<E: Tail<T>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {

@@ -1,37 +1,76 @@
 //! A sink that counts.
 
 use super::Sink;
+use super::options::{Options, any_option};
 use crate::bindings::dataflow as wit;
 
-/// Drops the rows and reports how many there were.
+/// Drops the rows, and reports at the end how many there were.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// #[derive(Record)]
+/// struct Click { user: i64, page: i64 }
+///
+/// fn count(clicks: Stream<Rows<Click>>) {
+///     clicks.sink("count", Discard::new().sum("page").checksum());
+/// }
+/// ```
 #[derive(Debug, Default)]
 pub struct Discard {
-    options: Vec<(String, String)>,
+    options: Options,
 }
 
 impl Discard {
     /// Counts rows.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let sink = Discard::new();
+    /// ```
     pub fn new() -> Self {
         Discard::default()
     }
 
     /// Sums up a numeric column as well.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let sink = Discard::new().sum("cents");
+    /// ```
     pub fn sum(self, column: &str) -> Self {
         self.option("sum", column)
     }
 
-    /// Any option of the connector.
-    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
-        self.options.push((name.to_owned(), value.to_string()));
-        self
+    /// Computes a checksum over all rows and columns as well, whatever their order.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let sink = Discard::new().checksum();
+    /// ```
+    pub fn checksum(self) -> Self {
+        self.option("checksum", true)
     }
+
+    /// Measures how long rows were under way as well: an `i64` column that a [`Generator`](super::Generator)
+    /// filled with `now`.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let sink = Discard::new().latency("made");
+    /// ```
+    pub fn latency(self, column: &str) -> Self {
+        self.option("latency", column)
+    }
+
+    any_option!("let sink = Discard::new().option(\"sum\", \"cents\");");
 }
 
 impl Sink for Discard {
     fn into_connector(self) -> wit::Connector {
         wit::Connector {
             kind: "discard".to_owned(),
-            options: self.options,
+            options: self.options.into_list(),
         }
     }
 }

@@ -2,14 +2,34 @@
 
 use std::marker::PhantomData;
 
-use super::Source;
-use crate::bindings::dataflow as wit;
+use super::options::{Options, any_option};
+use super::{Description, Reject, Source};
 use crate::value::Record;
 
 /// Makes rows up: each column is an expression of the row's index.
+///
+/// An expression begins with `index`, `mix` (a number that looks random) or an integer, and goes on with any
+/// number of `+ - * / %` and an integer, from left to right. Text has expressions in braces. A column of
+/// `i64` may be `now`, the time of the row in ns since the job began.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// #[derive(Record)]
+/// struct Click { user: String, page: i64, at: Timestamp }
+///
+/// fn clicks(flow: &Flow) -> Stream<Rows<Click>> {
+///     let clicks = Generator::<Click>::new()
+///         .rows(1_000_000)
+///         .column("user", "user-{mix % 1000}")
+///         .column("page", "mix / 1000 % 50")
+///         .column("at", "index * 10");
+///     flow.source("clicks", clicks)
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Generator<T> {
-    options: Vec<(String, String)>,
+    options: Options,
     record: PhantomData<fn() -> T>,
 }
 
@@ -21,47 +41,69 @@ impl<T: Record> Default for Generator<T> {
 
 impl<T: Record> Generator<T> {
     /// Rows without end, as fast as possible.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let rows = Generator::<(i64,)>::new().column("0", "index");
+    /// ```
     pub fn new() -> Self {
         Generator {
-            options: Vec::new(),
+            options: Options::default(),
             record: PhantomData,
         }
     }
 
     /// Ends after that many rows.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let rows = Generator::<(i64,)>::new().rows(10).column("0", "index");
+    /// ```
     pub fn rows(self, rows: u64) -> Self {
         self.option("rows", rows)
     }
 
     /// That many rows per second, over all subtasks.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let rows = Generator::<(i64,)>::new().rate(1000).column("0", "now");
+    /// ```
     pub fn rate(self, rows_per_second: u64) -> Self {
         self.option("rate", rows_per_second)
     }
 
-    /// Other random numbers.
+    /// Gives other values of `mix`.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let rows = Generator::<(i64,)>::new().seed(7).column("0", "mix");
+    /// ```
     pub fn seed(self, seed: u64) -> Self {
         self.option("seed", seed)
     }
 
-    /// The expression of a column, which every column needs.
+    /// The expression of a column. Every column needs one.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let rows = Generator::<(i64, String)>::new().column("0", "index % 5").column("1", "row {index}");
+    /// ```
     pub fn column(self, name: &str, expression: &str) -> Self {
         self.option(&format!("column.{name}"), expression)
     }
 
-    /// Any option of the connector.
-    pub fn option(mut self, name: &str, value: impl ToString) -> Self {
-        self.options.push((name.to_owned(), value.to_string()));
-        self
-    }
+    any_option!("let rows = Generator::<Row>::new().option(\"column.text\", \"row {index}\");");
 }
 
 impl<T: Record> Source for Generator<T> {
     type Record = T;
 
-    fn connector(&self) -> wit::Connector {
-        wit::Connector {
+    fn into_description(self) -> Description {
+        Description {
             kind: "generator".to_owned(),
-            options: self.options.clone(),
+            options: self.options.into_list(),
+            on_reject: Reject::Fail,
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Keys and what is computed per key.
 
+mod aggregates;
 mod rolling;
 mod selector;
 mod stream;
 
-pub use rolling::{Number, Rolling, RollingFunction, Sum};
+pub(crate) use aggregates::replaces;
+pub use aggregates::{Count, Extreme, ExtremeBy, Number, Reduce, Sum, Total};
+pub use rolling::{Rolling, RollingFunction};
 pub use selector::{AsKey, KeySelector};
+pub(crate) use selector::{Shared, unfit_for_key};
 pub use stream::KeyedStream;

@@ -35,8 +35,11 @@ pub trait KeySelector<T: Record>: 'static {
     /// The key of a row.
     type Key: Owned + Clone;
 
+    /// Whether the guest computes it.
+    const COMPUTED: bool = false;
+
     /// Which columns the key is; none if it is computed.
-    fn columns(&self) -> Option<Vec<u32>>;
+    fn columns(&self) -> Vec<u32>;
 
     /// Schema of the key.
     fn fields(&self) -> Vec<Field>;
@@ -48,8 +51,8 @@ pub trait KeySelector<T: Record>: 'static {
 impl<T: Record, F: AsKey> KeySelector<T> for FieldRef<T, F> {
     type Key = F::Key;
 
-    fn columns(&self) -> Option<Vec<u32>> {
-        Some(vec![self.index()])
+    fn columns(&self) -> Vec<u32> {
+        vec![self.index()]
     }
 
     fn fields(&self) -> Vec<Field> {
@@ -61,15 +64,44 @@ impl<T: Record, F: AsKey> KeySelector<T> for FieldRef<T, F> {
     }
 }
 
+macro_rules! tuples {
+    ($(($($field:ident $index:tt),*))*) => {$(
+        impl<T: Record, $($field: AsKey),*> KeySelector<T> for ($(FieldRef<T, $field>,)*) {
+            type Key = ($($field::Key,)*);
+
+            fn columns(&self) -> Vec<u32> {
+                vec![$(self.$index.index()),*]
+            }
+
+            fn fields(&self) -> Vec<Field> {
+                vec![$($field::field(self.$index.name())),*]
+            }
+
+            fn key(&self, row: &T::Of<'_>) -> Self::Key {
+                ($($field::to_key(self.$index.get(row)),)*)
+            }
+        }
+    )*};
+}
+tuples! {
+    (A 0)
+    (A 0, B 1)
+    (A 0, B 1, C 2)
+    (A 0, B 1, C 2, D 3)
+    (A 0, B 1, C 2, D 3, E 4)
+    (A 0, B 1, C 2, D 3, E 4, F 5)
+}
+
 impl<T: Record, C, K> KeySelector<T> for C
 where
     C: for<'r, 'a> Fn(&'r T::Of<'a>) -> K + 'static,
     K: Owned + Clone,
 {
+    const COMPUTED: bool = true;
     type Key = K;
 
-    fn columns(&self) -> Option<Vec<u32>> {
-        None
+    fn columns(&self) -> Vec<u32> {
+        Vec::new()
     }
 
     fn fields(&self) -> Vec<Field> {
@@ -105,4 +137,23 @@ pub(crate) fn unfit_for_key(fields: &[Field]) -> Option<(String, &'static str)> 
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn floats_and_maps_are_no_keys() {
+        let check = |fields: &[Field], expect: Option<(&str, &str)>| {
+            let unfit = unfit_for_key(fields);
+            assert_eq!(unfit.as_ref().map(|(name, why)| (name.as_str(), *why)), expect);
+        };
+        check(&[i64::field("a"), String::field("b")], None);
+        check(&[i64::field("a"), f32::field("b")], Some(("b", "a float")));
+        check(&[<(i64, (u8, f64))>::field("a")], Some(("a.1.1", "a float")));
+        check(&[<Vec<BTreeMap<i64, i64>>>::field("a")], Some(("a.item", "a map")));
+    }
 }

@@ -1,77 +1,266 @@
 //! The stream after `key_by`.
 
 use std::marker::PhantomData;
-use std::rc::Rc;
 
-use super::rolling::{Kept, Number, Rolling, RollingFunction, Sum};
+use super::aggregates::{Count, Extreme, ExtremeBy, Number, Reduce, Sum};
+use super::rolling::{Rolling, RollingFunction};
 use super::selector::{KeySelector, Shared};
 use crate::Stream;
 use crate::bindings::dataflow as wit;
-use crate::graph::{Handle, Origin};
-use crate::state::codec::state_fields;
-use crate::value::{FieldRef, Record};
+use crate::graph::{GraphBuilder, Handle, Origin};
+use crate::process::{KeyedProcess, Processing, Setup};
+use crate::state::Kept;
+use crate::state::kept::state_fields;
+use crate::value::{FieldRef, Owned, Record};
+use crate::window::{Assigner, WindowedStream};
 
-/// Rows grouped by a key.
+/// Rows grouped by a key: what [`Stream::key_by`] makes.
 ///
 /// All rows of a key go to the same subtask, which keeps state for it.
 pub struct KeyedStream<T: Record, S: KeySelector<T>> {
-    flow: Handle,
+    pub(crate) flow: Handle,
     origins: Vec<Origin>,
-    selector: Shared<S>,
+    pub(crate) selector: Shared<S>,
     record: PhantomData<fn() -> T>,
 }
 
 impl<T: Record, S: KeySelector<T>> std::fmt::Debug for KeyedStream<T, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("KeyedStream")
+        f.debug_struct("KeyedStream")
+            .field("origins", &self.origins)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Several things can be computed per key.
+impl<T: Record, S: KeySelector<T>> Clone for KeyedStream<T, S> {
+    fn clone(&self) -> Self {
+        KeyedStream {
+            flow: self.flow.clone(),
+            origins: self.origins.clone(),
+            selector: self.selector.clone(),
+            record: PhantomData,
+        }
     }
 }
 
 impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
-    pub(crate) fn new(flow: Handle, origins: Vec<Origin>, selector: Rc<S>) -> Self {
+    pub(crate) fn new(flow: Handle, origins: Vec<Origin>, selector: Shared<S>) -> Self {
         KeyedStream {
             flow,
             origins,
-            selector: Shared(selector),
+            selector,
             record: PhantomData,
         }
     }
 
-    /// The row with a field replaced by the running sum of that field over all rows of the key so far.
+    /// Each row, with a field replaced by the sum of that field over all rows of the key so far.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// #[derive(Record)]
+    /// struct Sale { shop: String, cents: i64 }
+    ///
+    /// fn totals(sales: Stream<Rows<Sale>>) {
+    ///     sales.key_by(Sale::FIELDS.shop).sum(Sale::FIELDS.cents).uid("totals").sink("out", Stdout::ndjson());
+    /// }
+    /// ```
     pub fn sum<N: Number>(self, field: FieldRef<T, N>) -> Stream<Rolling<Sum<T, N>>> {
-        self.rolling("sum", Sum::new(field))
+        self.rolling("sum", |_| Sum { field })
     }
 
-    fn rolling<R: RollingFunction<In = T>>(self, construct: &str, function: R) -> Stream<Rolling<R>> {
-        let states = vec![(
-            construct,
-            wit::StateKind::Value,
-            state_fields::<<R::Kept as Kept>::Stored>(),
-        )];
-        let (chain, operator) = self.begin(construct, |graph, key_schema| {
-            let states = states
-                .into_iter()
-                .map(|(name, kind, fields)| wit::StateDecl {
-                    name: name.to_owned(),
-                    kind,
-                    schema: graph.schema(fields),
-                })
-                .collect();
+    /// Each row, with a field replaced by the least value of that field among all rows of the key so far.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn cheapest(sales: Stream<Rows<Sale>>) {
+    ///     sales.key_by(Sale::FIELDS.shop).min(Sale::FIELDS.cents).uid("cheapest").sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn min<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<Extreme<T, V, false>>>
+    where
+        V: Owned + Clone + PartialOrd,
+    {
+        self.rolling("min", |_| Extreme { field })
+    }
+
+    /// Each row, with a field replaced by the greatest value of that field among all rows of the key so far.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn dearest(sales: Stream<Rows<Sale>>) {
+    ///     sales.key_by(Sale::FIELDS.shop).max(Sale::FIELDS.cents).uid("dearest").sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn max<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<Extreme<T, V, true>>>
+    where
+        V: Owned + Clone + PartialOrd,
+    {
+        self.rolling("max", |_| Extreme { field })
+    }
+
+    /// For each row, the row of its key so far that has the least value in a field; the first of equals.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn cheapest(sales: Stream<Rows<Sale>>) {
+    ///     sales.key_by(Sale::FIELDS.shop).min_by(Sale::FIELDS.cents).uid("cheapest").sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn min_by<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<ExtremeBy<T, V, false>>>
+    where
+        T: Owned + Clone,
+        V: Owned + PartialOrd,
+    {
+        self.rolling("min_by", |_| ExtremeBy { field })
+    }
+
+    /// For each row, the row of its key so far that has the greatest value in a field; the first of equals.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn dearest(sales: Stream<Rows<Sale>>) {
+    ///     sales.key_by(Sale::FIELDS.shop).max_by(Sale::FIELDS.cents).uid("dearest").sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn max_by<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<ExtremeBy<T, V, true>>>
+    where
+        T: Owned + Clone,
+        V: Owned + PartialOrd,
+    {
+        self.rolling("max_by", |_| ExtremeBy { field })
+    }
+
+    /// Merges each row into the rows of its key so far, beginning with the first, and puts out the result.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn totals(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .key_by(Sale::FIELDS.shop)
+    ///         .reduce(|total, sale| total.cents += sale.cents)
+    ///         .uid("totals")
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn reduce<F>(self, function: F) -> Stream<Rolling<Reduce<T, F>>>
+    where
+        T: Owned + Clone,
+        F: Fn(&mut T, T) + 'static,
+    {
+        self.rolling("reduce", |_| Reduce {
+            function,
+            record: PhantomData,
+        })
+    }
+
+    /// For each row, its key and the number of rows of that key so far.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn sales_of_each(sales: Stream<Rows<Sale>>) {
+    ///     sales.key_by(Sale::FIELDS.shop).count().uid("sales").sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn count(self) -> Stream<Rolling<Count<T, S>>> {
+        self.rolling("count", |selector| Count {
+            selector,
+            record: PhantomData,
+        })
+    }
+
+    /// Runs a function with state and timers. It is made by `make`, which declares its states.
+    ///
+    /// See [`KeyedProcess`] for an example.
+    pub fn process<P, F>(self, make: F) -> Stream<Processing<P, S>>
+    where
+        P: KeyedProcess<In = T, Key = S::Key>,
+        F: FnOnce(&mut Setup) -> P,
+    {
+        let mut setup = Setup::new(self.next_operator());
+        let function = make(&mut setup);
+        let states = std::mem::take(&mut setup.states);
+        let (chain, operator) = self.begin("process", |graph, key_schema| {
+            let declare = |state: &crate::process::DeclaredState| wit::StateDecl {
+                name: state.name.clone(),
+                kind: state.kind,
+                schema: graph.schema(state.fields.clone()),
+            };
             wit::Head::Keyed(wit::Keyed {
                 key_schema,
-                states,
+                states: states.iter().map(declare).collect(),
+                always_writes: false,
+            })
+        });
+        let repeated = crate::process::repeated_name(&states);
+        if let Some(name) = repeated {
+            let message = format!("state `{name}` is declared twice by the same process function");
+            self.flow.borrow_mut().error(message);
+        }
+        let head = Processing::new(function, operator, self.selector.clone(), states);
+        Stream::opened(self.flow, chain, operator, head)
+    }
+
+    /// Gathers the rows of each key in windows of event time.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// fn sales_per_hour(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .watermarks(Watermarks::bounded(Sale::FIELDS.at, Duration::from_secs(5)))
+    ///         .key_by(Sale::FIELDS.shop)
+    ///         .window(Tumbling::of(Duration::from_secs(3600)))
+    ///         .sum(Sale::FIELDS.cents)
+    ///         .uid("sales-per-hour")
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn window(self, assigner: impl Into<Assigner>) -> WindowedStream<T, S> {
+        WindowedStream::new(self, assigner.into())
+    }
+
+    fn rolling<R: RollingFunction<In = T>>(
+        self,
+        construct: &str,
+        function: impl FnOnce(Shared<S>) -> R,
+    ) -> Stream<Rolling<R>> {
+        let function = function(self.selector.clone());
+        let (chain, operator) = self.begin(construct, |graph, key_schema| {
+            let state = wit::StateDecl {
+                name: construct.to_owned(),
+                kind: wit::StateKind::Value,
+                schema: graph.schema(state_fields::<<R::Kept as Kept>::Stored>()),
+            };
+            wit::Head::Keyed(wit::Keyed {
+                key_schema,
+                states: vec![state],
                 always_writes: true,
             })
         });
         Stream::opened(self.flow, chain, operator, Rolling::new(function, operator))
     }
 
+    /// Number of the operator that [`KeyedStream::begin`] will make.
+    fn next_operator(&self) -> u32 {
+        self.flow.borrow().operators.len() as u32
+    }
+
     /// Declares a chain with a keyed head and its first operator.
-    fn begin(
-        &self,
-        construct: &str,
-        head: impl FnOnce(&mut crate::graph::GraphBuilder, u32) -> wit::Head,
-    ) -> (u32, u32) {
+    pub(crate) fn begin(&self, construct: &str, head: impl FnOnce(&mut GraphBuilder, u32) -> wit::Head) -> (u32, u32) {
         let mut graph = self.flow.borrow_mut();
         let key_schema = graph.schema(self.selector.0.fields());
         let head = head(&mut graph, key_schema);

@@ -1,26 +1,41 @@
 //! Streams: how a dataflow is written down.
 
+mod exchange;
 mod stages;
 mod stateless;
+mod watermarks;
 
 use std::rc::Rc;
 
 use crate::bindings::dataflow as wit;
 use crate::chain::closed::Closed;
-use crate::chain::exit::{ComputedKey, Extra, NoExtra, Nowhere, Port};
+use crate::chain::exit::{Extra, Nowhere, Port};
 use crate::chain::{Chain, Rows, Stage, Then};
-use crate::connect::Sink;
 use crate::graph::{Handle, Origin};
-use crate::keyed::{KeySelector, KeyedStream};
 use crate::value::Record;
 
+pub use exchange::SinkOperator;
 pub use stages::{Filter, FlatMap, Inspect, Map, Pass, TryFlatMap, TryMap};
 pub use stateless::Out;
+pub use watermarks::{Millis, TimeSource, Watermarks};
 
 /// A stream of rows, and the functions since they last crossed an edge.
 ///
-/// Every method takes the stream and gives a new one. The functions in between become one loop: see
-/// [`chain`](crate::chain).
+/// Every method takes the stream and gives a new one, whose type says which functions are fused: see
+/// [`chain`](crate::chain). `Stream<Rows<T>>` has none, and can be cloned; [`Stream::share`] makes any
+/// stream one of those. A function that takes or gives streams is best written with `Stream<Rows<T>>`, or
+/// with `Stream<impl Chain<Out = T>>`.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// #[derive(Record, Clone)]
+/// struct Sale { shop: String, cents: i64 }
+///
+/// fn expensive(sales: Stream<impl Chain<Out = Sale>>) -> Stream<impl Chain<Out = Sale>> {
+///     sales.filter(|sale| sale.cents > 100_00).name("expensive")
+/// }
+/// ```
 pub struct Stream<C: Chain> {
     flow: Handle,
     /// Where the rows come from, as long as no function takes them.
@@ -48,6 +63,7 @@ impl<T: Record> Clone for Stream<Rows<T>> {
 }
 
 impl<T: Record> Stream<Rows<T>> {
+    /// There is at least one origin.
     pub(crate) fn from_origins(flow: Handle, origins: Vec<Origin>) -> Self {
         Stream {
             flow,
@@ -72,13 +88,16 @@ impl<C: Chain> Stream<C> {
 
     /// Adds a function.
     fn then<S: Stage<In = C::Out>>(mut self, construct: &str, stage: impl FnOnce(u32) -> S) -> Stream<Then<C, S>> {
-        let chain = self
-            .chain
-            .take()
-            .expect("a stream has its chain until it becomes another");
+        let chain = self.take_chain();
         let (number, operator) = self.add_function(construct);
         let stage = stage(operator);
         Stream::opened(Rc::clone(&self.flow), number, operator, Then { chain, stage })
+    }
+
+    fn take_chain(&mut self) -> C {
+        self.chain
+            .take()
+            .expect("a stream has its chain until it becomes another")
     }
 
     fn add_function(&self, construct: &str) -> (u32, u32) {
@@ -96,10 +115,7 @@ impl<C: Chain> Stream<C> {
 
     /// Ends the chain, if there is one, with a port.
     fn close<X: Extra<C::Out>>(&mut self, extra: X) -> Vec<Origin> {
-        let chain = self
-            .chain
-            .take()
-            .expect("a stream has its chain until it becomes another");
+        let chain = self.take_chain();
         let Some(number) = self.open else {
             return std::mem::take(&mut self.origins);
         };
@@ -118,60 +134,66 @@ impl<C: Chain> Stream<C> {
         vec![Origin::forward(self.operator, port)]
     }
 
-    /// Names the last operator, for people: in the UI, in errors, in metrics.
-    pub fn name(self, name: &str) -> Self {
-        self.flow.borrow_mut().operators[self.operator as usize].name = name.to_owned();
-        self
-    }
-
-    /// Names the last operator's state, so that it is found again after an upgrade.
-    pub fn uid(self, uid: &str) -> Self {
-        self.flow.borrow_mut().operators[self.operator as usize].uid = Some(uid.to_owned());
-        self
-    }
-
-    /// How many subtasks the last operator has, and with it all functions fused with it.
-    pub fn parallelism(self, subtasks: u32) -> Self {
-        self.flow.borrow_mut().operators[self.operator as usize].parallelism = Some(subtasks);
-        self
-    }
-
-    /// Groups rows by a key.
-    pub fn key_by<S: KeySelector<C::Out>>(mut self, key: S) -> KeyedStream<C::Out, S> {
-        let selector = Rc::new(key);
-        let flow = Rc::clone(&self.flow);
-        let origins = match selector.columns() {
-            Some(columns) => {
-                let mut origins = self.close(NoExtra);
-                for origin in &mut origins {
-                    origin.partition = wit::Partition::HashFields(columns.clone());
-                }
-                origins
-            }
-            None if self.open.is_none() => self.then("key_by", Pass::new).close_with_key(&selector),
-            None => self.close_with_key(&selector),
-        };
-        KeyedStream::new(flow, origins, selector)
-    }
-
-    fn close_with_key<S: KeySelector<C::Out>>(mut self, selector: &Rc<S>) -> Vec<Origin> {
-        let extra = ComputedKey::new(Rc::clone(selector), self.operator);
-        let mut origins = self.close(extra);
-        for origin in &mut origins {
-            origin.partition = wit::Partition::HashComputed;
+    /// The last operator; a union has none, and no `what` either.
+    fn named_operator(&self, what: &str) -> Option<u32> {
+        if self.origins.len() > 1 {
+            let message = format!("a union is no operator and has no {what}: give it to the operator before or after");
+            self.flow.borrow_mut().error(message);
+            return None;
         }
-        origins
+        Some(self.operator)
     }
 
-    /// Gives the rows to a connector.
-    pub fn sink(mut self, name: &str, connector: impl Sink) {
-        let origins = self.close(NoExtra);
-        let mut graph = self.flow.borrow_mut();
-        let sink = wit::Sink {
-            connector: connector.into_connector(),
-        };
-        let operator = graph.add_operator(name, wit::OperatorKind::Sink(sink));
-        graph.connect(&origins, operator);
+    /// Names the last operator, for people: in the UI, in errors, in metrics.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn refunds(sales: Stream<Rows<Sale>>) {
+    ///     sales.filter(|sale| sale.cents < 0).name("refunds").sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn name(self, name: &str) -> Self {
+        if let Some(operator) = self.named_operator("name") {
+            self.flow.borrow_mut().operators[operator as usize].name = name.to_owned();
+        }
+        self
+    }
+
+    /// Names the last operator's state, so that it is found again after an upgrade. Uids differ.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn totals(sales: Stream<Rows<Sale>>) {
+    ///     sales.key_by(Sale::FIELDS.shop).sum(Sale::FIELDS.cents).uid("totals").sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn uid(self, uid: &str) -> Self {
+        if let Some(operator) = self.named_operator("uid") {
+            self.flow.borrow_mut().operators[operator as usize].uid = Some(uid.to_owned());
+        }
+        self
+    }
+
+    /// How many subtasks the last operator has, and with it all functions fused with it. Without this it has
+    /// as many as the job says.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn refunds(sales: Stream<Rows<Sale>>) {
+    ///     sales.filter(|sale| sale.cents < 0).parallelism(2).sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn parallelism(self, subtasks: u32) -> Self {
+        if let Some(operator) = self.named_operator("parallelism") {
+            self.flow.borrow_mut().set_parallelism(operator, subtasks);
+        }
+        self
     }
 }
 
@@ -180,8 +202,11 @@ impl<C: Chain> Drop for Stream<C> {
     fn drop(&mut self) {
         if let (Some(chain), Some(number)) = (self.chain.take(), self.open) {
             let mut graph = self.flow.borrow_mut();
-            let sides = std::mem::take(graph.sides(number));
-            graph.close_chain(number, Box::new(Closed::new(chain, Nowhere, sides)));
+            // A stream that outlives `build` was an error already.
+            if graph.has_chain(number) {
+                let sides = std::mem::take(graph.sides(number));
+                graph.close_chain(number, Box::new(Closed::new(chain, Nowhere, sides)));
+            }
         }
     }
 }

@@ -3,11 +3,25 @@
 use std::fmt::Display;
 
 use super::{Filter, FlatMap, Inspect, Map, Stream, TryFlatMap, TryMap};
+use crate::OutputTag;
 use crate::chain::{Chain, Emit, RowContext, Then};
 use crate::position;
 use crate::value::{Owned, Record, Value};
 
 /// Takes the rows that a function puts out.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// #[derive(Record)]
+/// struct Word<'a> { text: &'a str }
+///
+/// fn shout(text: &str, out: &mut Out<'_, Word<'static>>) {
+///     for word in text.to_uppercase().split(' ') {
+///         out.push(Word { text: word });
+///     }
+/// }
+/// ```
 pub struct Out<'o, U: Value> {
     operator: u32,
     next: &'o mut (dyn Emit<U> + 'o),
@@ -23,6 +37,8 @@ impl<U: Value> std::fmt::Debug for Out<'_, U> {
     }
 }
 
+// The emitter behind `dyn` is known where an `Out` is made, and the closure that takes it is inlined there:
+// the calls are direct ones once compiled.
 impl<'o, U: Value> Out<'o, U> {
     #[inline(always)]
     pub(crate) fn new(operator: u32, next: &'o mut (dyn Emit<U> + 'o), cx: &'o mut RowContext) -> Self {
@@ -35,11 +51,27 @@ impl<'o, U: Value> Out<'o, U> {
     }
 
     /// Puts a row out. It may borrow from anything that lives until this returns.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn twice(row: i64, out: &mut Out<'_, (i64,)>) {
+    ///     out.push((row,));
+    ///     out.push((row,));
+    /// }
+    /// ```
     #[inline(always)]
     pub fn push(&mut self, row: U::Of<'_>) {
         self.given += 1;
         self.next.emit(row, self.cx);
         position::enter(self.operator);
+    }
+
+    /// Puts a row out beside the main output. If nobody takes that output, the row is dropped.
+    ///
+    /// See [`OutputTag`] for an example.
+    pub fn side<T: Record>(&mut self, tag: &OutputTag<T>, row: T::Of<'_>) {
+        let time = self.cx.time;
+        self.cx.sides.push::<T>(self.operator, tag.name(), row, time);
     }
 
     pub(crate) fn given(&self) -> u64 {
@@ -48,7 +80,20 @@ impl<'o, U: Value> Out<'o, U> {
 }
 
 impl<C: Chain> Stream<C> {
-    /// Makes one row of each row.
+    /// Makes one row of each row. The new row borrows nothing; [`Stream::flat_map`] can put out rows that do.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// #[derive(Record)]
+    /// struct Line<'a> { text: &'a str }
+    ///
+    /// #[derive(Record)]
+    /// struct Length { bytes: u64 }
+    ///
+    /// fn lengths(lines: Stream<Rows<Line<'static>>>) {
+    ///     lines.map(|line| Length { bytes: line.text.len() as u64 }).sink("out", Discard::new());
+    /// }
+    /// ```
     pub fn map<U, F>(self, function: F) -> Stream<Then<C, Map<C::Out, U, F>>>
     where
         U: Record + Owned,
@@ -58,6 +103,15 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Keeps the rows for which the function says `true`.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Line<'a> { text: &'a str }
+    /// fn no_comments(lines: Stream<Rows<Line<'static>>>) {
+    ///     lines.filter(|line| !line.text.starts_with('#')).sink("out", Discard::new());
+    /// }
+    /// ```
     pub fn filter<F>(self, function: F) -> Stream<Then<C, Filter<C::Out, F>>>
     where
         F: for<'r, 'a> Fn(&'r <C::Out as Value>::Of<'a>) -> bool + 'static,
@@ -66,6 +120,23 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Makes any number of rows of each row.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Line<'a> { text: &'a str }
+    /// # #[derive(Record)]
+    /// # struct Word<'a> { text: &'a str }
+    /// fn words(lines: Stream<Rows<Line<'static>>>) {
+    ///     lines
+    ///         .flat_map(|line, out: &mut Out<'_, Word<'static>>| {
+    ///             for text in line.text.split_whitespace() {
+    ///                 out.push(Word { text });
+    ///             }
+    ///         })
+    ///         .sink("out", Discard::new());
+    /// }
+    /// ```
     pub fn flat_map<U, F>(self, function: F) -> Stream<Then<C, FlatMap<C::Out, U, F>>>
     where
         U: Record,
@@ -75,6 +146,15 @@ impl<C: Chain> Stream<C> {
     }
 
     /// Looks at each row and lets it pass.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Line<'a> { text: &'a str }
+    /// fn logged(lines: Stream<Rows<Line<'static>>>) {
+    ///     lines.inspect(|line| info!("{}", line.text)).sink("out", Discard::new());
+    /// }
+    /// ```
     pub fn inspect<F>(self, function: F) -> Stream<Then<C, Inspect<C::Out, F>>>
     where
         F: for<'r, 'a> Fn(&'r <C::Out as Value>::Of<'a>) + 'static,
@@ -82,23 +162,60 @@ impl<C: Chain> Stream<C> {
         self.then("inspect", |operator| Inspect::new(operator, function))
     }
 
-    /// Makes one row of each row, or refuses it.
-    pub fn try_map<U, X, F>(self, function: F) -> Stream<Then<C, TryMap<C::Out, U, X, F>>>
+    /// Makes one row of each row, or refuses it: see [`Stream::on_reject`].
+    ///
+    /// A refused row has no effect at all: what other functions of the chain put out for it is taken back. A
+    /// function that can refuse rows does not share a chain with a keyed one before it.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Line<'a> { text: &'a str }
+    /// # #[derive(Record)]
+    /// # struct Number { value: i64 }
+    /// fn numbers(lines: Stream<Rows<Line<'static>>>) {
+    ///     lines
+    ///         .try_map(|line| line.text.parse().map(|value| Number { value }))
+    ///         .on_reject(Reject::Skip)
+    ///         .sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn try_map<U, X, F>(self, function: F) -> Stream<Then<C::Refusing<C>, TryMap<C::Out, U, X, F>>>
     where
         U: Record + Owned,
         X: Display + 'static,
         F: for<'a> Fn(<C::Out as Value>::Of<'a>) -> Result<U, X> + 'static,
     {
-        self.then("try_map", |operator| TryMap::new(operator, function))
+        C::refusing(self).then("try_map", |operator| TryMap::new(operator, function))
     }
 
-    /// Makes any number of rows of each row, or refuses it.
-    pub fn try_flat_map<U, X, F>(self, function: F) -> Stream<Then<C, TryFlatMap<C::Out, U, X, F>>>
+    /// Makes any number of rows of each row, or refuses it with all of them: see [`Stream::try_map`].
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Line<'a> { text: &'a str }
+    /// # #[derive(Record)]
+    /// # struct Number { value: i64 }
+    /// fn numbers(lines: Stream<Rows<Line<'static>>>) {
+    ///     lines
+    ///         .try_flat_map(|line, out: &mut Out<'_, Number>| {
+    ///             for word in line.text.split(' ') {
+    ///                 let value = word.parse().map_err(|error| format!("`{word}`: {error}"))?;
+    ///                 out.push(Number { value });
+    ///             }
+    ///             Ok::<(), String>(())
+    ///         })
+    ///         .on_reject(Reject::Skip)
+    ///         .sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn try_flat_map<U, X, F>(self, function: F) -> Stream<Then<C::Refusing<C>, TryFlatMap<C::Out, U, X, F>>>
     where
         U: Record,
         X: Display + 'static,
         F: for<'a, 'x, 'o> Fn(<C::Out as Value>::Of<'a>, &'x mut Out<'o, U>) -> Result<(), X> + 'static,
     {
-        self.then("try_flat_map", |operator| TryFlatMap::new(operator, function))
+        C::refusing(self).then("try_flat_map", |operator| TryFlatMap::new(operator, function))
     }
 }

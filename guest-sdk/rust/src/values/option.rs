@@ -1,4 +1,11 @@
 //! `Option`: a nullable column. Its validity comes before the buffers of the value.
+//!
+//! A column has one null, so that an `Option` in an `Option` does not compile:
+//!
+//! ```compile_fail,E0080
+//! use millrace::Value;
+//! <Option<Option<i64>>>::data_type();
+//! ```
 
 use crate::block::{BlockWriter, Buffers, Validity};
 use crate::schema::DataType;

@@ -3,7 +3,9 @@
 pub mod build;
 pub mod completions;
 pub mod explain;
+pub mod inspect;
 pub mod new;
+pub mod run;
 
 use clap::{Parser, Subcommand};
 use millrace_core::Result;
@@ -33,6 +35,8 @@ pub enum Command {
     #[command(name = "new")]
     New(new::Args),
     Build(build::Args),
+    Run(run::Args),
+    Inspect(inspect::Args),
     Explain(explain::Args),
     Completions(completions::Args),
 }
@@ -42,6 +46,8 @@ pub fn run(command: Command, printer: &Printer) -> Result<()> {
     match command {
         Command::New(args) => new::run(&args, printer),
         Command::Build(args) => build::run(&args, printer),
+        Command::Run(args) => run::run(&args, printer),
+        Command::Inspect(args) => inspect::run(&args, printer),
         Command::Explain(args) => explain::run(&args, printer),
         Command::Completions(args) => completions::run(&args, printer),
     }

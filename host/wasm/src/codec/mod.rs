@@ -6,6 +6,8 @@
 
 mod decode;
 mod encode;
+#[cfg(test)]
+mod tests;
 
 pub use decode::{Malformed, decode, decode_columns};
 pub use encode::{encode, encode_columns};

@@ -1,9 +1,10 @@
 //! Records as programs write them: what derived code reads, writes and declares.
 
-use millrace::block::{Block, BlockWriter};
 use millrace::schema::{DataType, Field, flatten};
-use millrace::value::{Builder, FieldRef};
-use millrace::{Owned, Record, Value};
+use millrace::value::FieldRef;
+use millrace::{Owned, Record};
+
+use crate::{read, write};
 
 #[derive(Record, Debug, Clone, Copy, PartialEq)]
 struct Line<'a> {
@@ -29,37 +30,17 @@ enum Happening<'a> {
 }
 
 #[derive(Record, Debug, Clone, Copy, PartialEq)]
-pub enum Switch {
+pub(crate) enum Switch {
     Off,
     On,
 }
 
 #[derive(Record, Debug, Clone, PartialEq)]
-pub struct Nested {
+pub(crate) struct Nested {
     word: Word,
     maybe: Option<Word>,
-    pub switch: Switch,
+    pub(crate) switch: Switch,
     r#type: bool,
-}
-
-fn write<V: Value>(values: Vec<V::Of<'_>>) -> Block {
-    let rows = values.len();
-    let mut builder = V::Builder::default();
-    for value in values {
-        V::push(&mut builder, value);
-    }
-    assert_eq!(builder.rows(), rows);
-    let mut writer = BlockWriter::default();
-    builder.finish(&mut writer);
-    assert_eq!(builder.rows(), 0);
-    writer.finish(rows)
-}
-
-fn read<V: Value>(block: &Block) -> Vec<V::Of<'_>> {
-    let mut buffers = block.buffers();
-    let column = V::column(&mut buffers, block.rows());
-    assert!(buffers.is_empty());
-    (0..block.rows()).map(|row| V::get(&column, row)).collect()
 }
 
 fn word(word: &str, n: i64) -> Word {

@@ -1,0 +1,109 @@
+//! What a process function sees beside its row, and what it can do.
+
+use super::KeyedProcess;
+use crate::OutputTag;
+use crate::chain::{Emit, RowContext, TimerAction};
+use crate::position;
+use crate::value::{Record, Value};
+use crate::values::Timestamp;
+
+/// A timer that is due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Timer<K> {
+    /// The key that set it.
+    pub key: K,
+    /// When it was to fire.
+    pub time: Timestamp,
+    /// Which clock it follows.
+    pub kind: TimerKind,
+}
+
+/// Which clock a timer follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimerKind {
+    /// Fires when the watermark reaches its time: when no earlier row will come.
+    EventTime,
+    /// Fires when the clock on the wall reaches its time.
+    ProcessingTime,
+}
+
+/// Finds the key of the entry at hand, when it is asked for.
+pub(crate) trait KeySource<K> {
+    fn key(&self) -> K;
+}
+
+/// What a process function sees beside its row, and what it can do: time, timers, output.
+///
+/// See [`KeyedProcess`] for an example.
+pub struct Context<'c, P: KeyedProcess> {
+    pub(crate) operator: u32,
+    pub(crate) next: &'c mut (dyn Emit<P::Out> + 'c),
+    pub(crate) cx: &'c mut RowContext,
+    pub(crate) key: &'c (dyn KeySource<P::Key> + 'c),
+    pub(crate) given: &'c mut u64,
+}
+
+impl<P: KeyedProcess> std::fmt::Debug for Context<'_, P> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("operator", &self.operator)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: KeyedProcess> Context<'_, P> {
+    /// The key of the row or timer. It is made anew each time.
+    pub fn key(&self) -> P::Key {
+        self.key.key()
+    }
+
+    /// Event time of the row or of an event-time timer; none if the stream has no event time.
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        (self.cx.time != i64::MIN).then(|| Timestamp::from_millis(self.cx.time))
+    }
+
+    /// How far event time has come: no row at or before it is expected. None before the first watermark.
+    pub fn watermark(&self) -> Option<Timestamp> {
+        (self.cx.watermark != i64::MIN).then(|| Timestamp::from_millis(self.cx.watermark))
+    }
+
+    /// Processing time. It stands still during a block.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.cx.now)
+    }
+
+    /// Puts a row out. It may borrow from anything that lives until this returns.
+    #[inline(always)]
+    pub fn push(&mut self, row: <P::Out as Value>::Of<'_>) {
+        *self.given += 1;
+        self.next.emit(row, self.cx);
+        position::enter(self.operator);
+    }
+
+    /// Puts a row out beside the main output. If nobody takes that output, the row is dropped.
+    pub fn side<T: Record>(&mut self, tag: &OutputTag<T>, row: T::Of<'_>) {
+        let time = self.cx.time;
+        self.cx.sides.push::<T>(self.operator, tag.name(), row, time);
+    }
+
+    /// Has `on_timer` called for this key when the watermark reaches this time. A key has at most one timer
+    /// for each time.
+    pub fn set_event_timer(&mut self, time: Timestamp) {
+        self.cx.timer(TimerAction::SetEvent, time.millis());
+    }
+
+    /// Deletes an event-time timer of this key.
+    pub fn delete_event_timer(&mut self, time: Timestamp) {
+        self.cx.timer(TimerAction::DeleteEvent, time.millis());
+    }
+
+    /// Has `on_timer` called for this key when the clock on the wall reaches this time.
+    pub fn set_processing_timer(&mut self, time: Timestamp) {
+        self.cx.timer(TimerAction::SetProcessing, time.millis());
+    }
+
+    /// Deletes a processing-time timer of this key.
+    pub fn delete_processing_timer(&mut self, time: Timestamp) {
+        self.cx.timer(TimerAction::DeleteProcessing, time.millis());
+    }
+}

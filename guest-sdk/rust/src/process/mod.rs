@@ -1,0 +1,80 @@
+//! Process functions: rows of a key, with state and timers.
+
+mod context;
+mod head;
+mod setup;
+
+use crate::OpenContext;
+use crate::value::{Owned, Record, Value};
+
+pub use context::{Context, Timer, TimerKind};
+pub use head::Processing;
+pub use setup::Setup;
+pub(crate) use setup::{DeclaredState, repeated_name};
+
+/// A function of the rows of a key, with state and timers.
+///
+/// Its states are fields, declared in the [`Setup`] that [`KeyedStream::process`](crate::KeyedStream::process)
+/// gives. Everything else that it keeps is lost when the job restarts.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// #[derive(Record, Clone)]
+/// struct Ping { host: String }
+///
+/// #[derive(Record, Clone)]
+/// struct Silent { host: String, since: Timestamp }
+///
+/// /// Tells when a host was not heard of for a minute.
+/// struct Watch { heard: ValueState<Timestamp> }
+///
+/// impl KeyedProcess for Watch {
+///     type In = Ping;
+///     type Key = String;
+///     type Out = Silent;
+///
+///     fn process(&mut self, _row: Ping, cx: &mut Context<'_, Self>) {
+///         let Some(now) = cx.timestamp() else { return };
+///         self.heard.set(now);
+///         cx.set_event_timer(now + Duration::from_secs(60));
+///     }
+///
+///     fn on_timer(&mut self, timer: Timer<String>, cx: &mut Context<'_, Self>) {
+///         let Some(since) = self.heard.get() else { return };
+///         if timer.time == since + Duration::from_secs(60) {
+///             cx.push(Silent { host: timer.key, since });
+///             self.heard.clear();
+///         }
+///     }
+/// }
+///
+/// fn watch(pings: Stream<Rows<Ping>>) {
+///     pings
+///         .key_by(Ping::FIELDS.host)
+///         .process(|setup| Watch { heard: setup.value_state("heard") })
+///         .uid("watch")
+///         .sink("out", Stdout::ndjson());
+/// }
+/// ```
+pub trait KeyedProcess: Sized + 'static {
+    /// Rows that it takes.
+    type In: Record;
+    /// What they are keyed by.
+    type Key: Owned + Clone;
+    /// Rows that it puts out.
+    type Out: Record;
+
+    /// Prepares, before the first row. Heavy work belongs here.
+    fn open(&mut self, cx: &OpenContext) {
+        let _ = cx;
+    }
+
+    /// Takes a row.
+    fn process(&mut self, row: <Self::In as Value>::Of<'_>, cx: &mut Context<'_, Self>);
+
+    /// A timer of the key is due.
+    fn on_timer(&mut self, timer: Timer<Self::Key>, cx: &mut Context<'_, Self>) {
+        let _ = (timer, cx);
+    }
+}

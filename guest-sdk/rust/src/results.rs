@@ -1,0 +1,80 @@
+//! The records that aggregates put out when nobody says otherwise.
+
+use crate::block::Buffers;
+use crate::schema::{DataType, Field};
+use crate::value::{Owned, Record, Value};
+use crate::values::Timestamp;
+
+/// A key and how many rows it had: what [`KeyedStream::count`](crate::KeyedStream::count) puts out.
+///
+/// ```
+/// use millrace::{Counted, Record};
+/// assert_eq!(Counted::<i64>::fields()[1].name, "count");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counted<K> {
+    /// What the rows were keyed by.
+    pub key: K,
+    /// Rows so far.
+    pub count: i64,
+}
+
+/// A key, a window and the window's result: what the ready-made aggregates of windows put out.
+///
+/// ```
+/// use millrace::{Record, Windowed};
+/// assert_eq!(Windowed::<i64, f64>::fields()[1].name, "start");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Windowed<K, V> {
+    /// What the rows were keyed by.
+    pub key: K,
+    /// First moment of the window.
+    pub start: Timestamp,
+    /// First moment after the window.
+    pub end: Timestamp,
+    /// The result.
+    pub value: V,
+}
+
+/// Implements `Record` for a generic struct by the tuple of its fields.
+macro_rules! record {
+    ($name:ident<$($parameter:ident),*> { $($field:ident: $type:ty),* }) => {
+        impl<$($parameter: Owned),*> Value for $name<$($parameter),*> {
+            type Of<'a> = Self;
+            type Column<'a> = <($($type,)*) as Value>::Column<'a>;
+            type Builder = <($($type,)*) as Value>::Builder;
+
+            fn data_type() -> DataType {
+                DataType::Struct(Self::fields())
+            }
+
+            fn column<'a>(buffers: &mut Buffers<'a>, rows: usize) -> Self::Column<'a> {
+                <($($type,)*)>::column(buffers, rows)
+            }
+
+            #[inline(always)]
+            fn get<'a>(column: &Self::Column<'a>, index: usize) -> Self::Of<'a> {
+                let ($($field,)*) = <($($type,)*)>::get(column, index);
+                $name { $($field),* }
+            }
+
+            #[inline(always)]
+            fn push(builder: &mut Self::Builder, value: Self) {
+                <($($type,)*)>::push(builder, ($(value.$field,)*));
+            }
+
+            fn push_default(builder: &mut Self::Builder) {
+                <($($type,)*)>::push_default(builder);
+            }
+        }
+
+        impl<$($parameter: Owned),*> Record for $name<$($parameter),*> {
+            fn fields() -> Vec<Field> {
+                vec![$(<$type>::field(stringify!($field))),*]
+            }
+        }
+    };
+}
+record!(Counted<K> { key: K, count: i64 });
+record!(Windowed<K, V> { key: K, start: Timestamp, end: Timestamp, value: V });

@@ -1,0 +1,135 @@
+//! One value per key.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::cell::Cell;
+use crate::value::Owned;
+
+/// One value per key.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// #[derive(Record, Clone)]
+/// struct Reading { sensor: i64, celsius: f64 }
+///
+/// /// Puts out a reading that differs from the last by more than a degree.
+/// struct Jumps { last: ValueState<f64> }
+///
+/// impl KeyedProcess for Jumps {
+///     type In = Reading;
+///     type Key = i64;
+///     type Out = Reading;
+///
+///     fn process(&mut self, row: Reading, cx: &mut Context<'_, Self>) {
+///         if self.last.get().is_some_and(|last| (row.celsius - last).abs() > 1.0) {
+///             cx.push(row.clone());
+///         }
+///         self.last.set(row.celsius);
+///     }
+/// }
+///
+/// fn jumps(readings: Stream<Rows<Reading>>) {
+///     readings
+///         .key_by(Reading::FIELDS.sensor)
+///         .process(|setup| Jumps { last: setup.value_state("last") })
+///         .sink("out", Stdout::ndjson());
+/// }
+/// ```
+pub struct ValueState<T: Owned + Clone> {
+    cell: Rc<RefCell<Cell<Option<T>>>>,
+}
+
+impl<T: Owned + Clone> std::fmt::Debug for ValueState<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ValueState")
+    }
+}
+
+impl<T: Owned + Clone> ValueState<T> {
+    pub(crate) fn new() -> (Self, Rc<RefCell<Cell<Option<T>>>>) {
+        let cell = Rc::new(RefCell::new(Cell::new()));
+        (ValueState { cell: Rc::clone(&cell) }, cell)
+    }
+
+    /// The value, copied. [`ValueState::with`] looks at it in place.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn count(seen: &ValueState<i64>) -> i64 {
+    ///     seen.get().unwrap_or(0)
+    /// }
+    /// ```
+    #[inline(always)]
+    pub fn get(&self) -> Option<T> {
+        self.cell.borrow_mut().read()?.clone()
+    }
+
+    /// Looks at the value in place.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn is_known(name: &ValueState<String>, other: &str) -> bool {
+    ///     name.with(|name| name.is_some_and(|name| name == other))
+    /// }
+    /// ```
+    pub fn with<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
+        look(self.cell.borrow_mut().read().and_then(Option::as_ref))
+    }
+
+    /// Replaces the value.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn remember(name: &ValueState<String>, row: &str) {
+    ///     name.set(row.to_owned());
+    /// }
+    /// ```
+    #[inline(always)]
+    pub fn set(&self, value: T) {
+        self.cell.borrow_mut().write(false, |kept| (*kept = Some(value), true));
+    }
+
+    /// Changes the value in place, from the default if there is none.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn increment(count: &ValueState<i64>) -> i64 {
+    ///     count.update(|count| { *count += 1; *count })
+    /// }
+    /// ```
+    #[inline(always)]
+    pub fn update<R>(&self, change: impl FnOnce(&mut T) -> R) -> R
+    where
+        T: Default,
+    {
+        self.cell
+            .borrow_mut()
+            .write(true, |kept| (change(kept.get_or_insert_default()), true))
+    }
+
+    /// Takes the value out.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn finish(started: &ValueState<Timestamp>) -> Option<Timestamp> {
+    ///     started.take()
+    /// }
+    /// ```
+    pub fn take(&self) -> Option<T> {
+        self.cell.borrow_mut().write(true, |kept| (kept.take(), false))
+    }
+
+    /// Forgets the value. A key whose states are all forgotten takes no memory.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn forget(count: &ValueState<i64>) {
+    ///     count.clear();
+    /// }
+    /// ```
+    pub fn clear(&self) {
+        self.cell.borrow_mut().clear();
+    }
+}

@@ -1,0 +1,282 @@
+//! Where chains end: fan-out, unions, exchanges, event time, side outputs, sinks.
+
+use std::rc::Rc;
+
+use super::{Pass, Stream, TimeSource, Watermarks};
+use crate::OutputTag;
+use crate::bindings::dataflow as wit;
+use crate::chain::exit::{ComputedKey, ComputedTime, NoExtra};
+use crate::chain::{Chain, Rows};
+use crate::connect::{Reject, Sink};
+use crate::graph::{Handle, Origin};
+use crate::keyed::{KeySelector, KeyedStream, Shared, unfit_for_key};
+use crate::time::millis;
+use crate::value::Record;
+
+impl<C: Chain> Stream<C> {
+    /// Ends the chain here, so that several streams can take its rows: the result can be cloned.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn both(sales: Stream<Rows<Sale>>) {
+    ///     let real = sales.filter(|sale| sale.cents != 0).share();
+    ///     real.clone().filter(|sale| sale.cents < 0).sink("refunds", Stdout::ndjson());
+    ///     real.sink("all", Discard::new());
+    /// }
+    /// ```
+    pub fn share(mut self) -> Stream<Rows<C::Out>> {
+        let origins = self.close(NoExtra);
+        Stream::from_origins(Rc::clone(&self.flow), origins)
+    }
+
+    /// The rows of both streams, in any order.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn all(here: Stream<Rows<Sale>>, there: Stream<Rows<Sale>>) {
+    ///     here.union(there.filter(|sale| sale.cents > 0)).sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn union<D: Chain<Out = C::Out>>(mut self, mut other: Stream<D>) -> Stream<Rows<C::Out>> {
+        let mut origins = self.close(NoExtra);
+        origins.extend(other.close(NoExtra));
+        Stream::from_origins(Rc::clone(&self.flow), origins)
+    }
+
+    /// Spreads the rows evenly over the subtasks of what comes next.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn spread(sales: Stream<Rows<Sale>>) {
+    ///     sales.rebalance().filter(|sale| sale.shop.len() > 3).parallelism(8).sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn rebalance(self) -> Stream<Rows<C::Out>> {
+        self.repartition(&wit::Partition::Rebalance)
+    }
+
+    /// Gives every row to every subtask of what comes next.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Rule { text: String }
+    /// fn to_all(rules: Stream<Rows<Rule>>) {
+    ///     rules.broadcast().inspect(|rule| info!("new rule: {}", rule.text)).sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn broadcast(self) -> Stream<Rows<C::Out>> {
+        self.repartition(&wit::Partition::Broadcast)
+    }
+
+    /// Gives all rows to one subtask of what comes next.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn one_file(sales: Stream<Rows<Sale>>) {
+    ///     sales.global().sink("out", Files::to_csv("out"));
+    /// }
+    /// ```
+    pub fn global(self) -> Stream<Rows<C::Out>> {
+        self.repartition(&wit::Partition::Global)
+    }
+
+    fn repartition(mut self, partition: &wit::Partition) -> Stream<Rows<C::Out>> {
+        let origins = partitioned(self.close(NoExtra), partition);
+        Stream::from_origins(Rc::clone(&self.flow), origins)
+    }
+
+    /// Gives each row its event time and says how far event time has come. Windows and event-time timers need
+    /// it.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// fn timed(sales: Stream<Rows<Sale>>) -> Stream<Rows<Sale>> {
+    ///     sales.watermarks(Watermarks::bounded(Sale::FIELDS.at, Duration::from_secs(5)))
+    /// }
+    /// ```
+    pub fn watermarks<A: TimeSource<C::Out>>(mut self, watermarks: Watermarks<C::Out, A>) -> Stream<Rows<C::Out>> {
+        let flow = Rc::clone(&self.flow);
+        let time = watermarks.time.event_time();
+        let origins = if !A::COMPUTED {
+            self.close(NoExtra)
+        } else if self.open.is_none() {
+            self.then("timestamps", Pass::new).close_with_time(watermarks.time)
+        } else {
+            self.close_with_time(watermarks.time)
+        };
+        let mut graph = flow.borrow_mut();
+        let time = time.unwrap_or_else(|error| {
+            graph.error(error);
+            wit::EventTime::Computed
+        });
+        let kind = wit::OperatorKind::Watermarks(wit::Watermarks {
+            time,
+            out_of_orderness_ms: millis(watermarks.out_of_orderness),
+            idle_after_ms: watermarks.idle_after.map(millis),
+        });
+        let operator = graph.add_operator("watermarks", kind);
+        graph.connect(&origins, operator);
+        drop(graph);
+        Stream::from_origins(flow, vec![Origin::forward(operator, 0)])
+    }
+
+    fn close_with_time<A: TimeSource<C::Out>>(mut self, time: A) -> Vec<Origin> {
+        let operator = self.operator;
+        self.close(ComputedTime { time, operator })
+    }
+
+    /// Groups rows by a key: a field, a tuple of fields, or a function of the row.
+    ///
+    /// Fields are read by the host, at no cost to the pipeline. A function's result travels beside the row.
+    /// A key has no floats and no maps in it.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, product: String, cents: i64 }
+    /// fn totals(sales: Stream<Rows<Sale>>) {
+    ///     let by_shop = sales.clone().key_by(Sale::FIELDS.shop);
+    ///     let by_both = sales.clone().key_by((Sale::FIELDS.shop, Sale::FIELDS.product));
+    ///     let by_initial = sales.key_by(|sale: &Sale| sale.shop.chars().next().map_or(0, u32::from));
+    ///     by_shop.count().sink("shops", Discard::new());
+    ///     by_both.count().sink("products", Discard::new());
+    ///     by_initial.count().sink("initials", Discard::new());
+    /// }
+    /// ```
+    pub fn key_by<S: KeySelector<C::Out>>(mut self, key: S) -> KeyedStream<C::Out, S> {
+        let flow = Rc::clone(&self.flow);
+        if let Some((name, why)) = unfit_for_key(&key.fields()) {
+            let message = format!("`key_by`: `{name}` is {why}, and rows cannot be keyed by that");
+            flow.borrow_mut().error(message);
+        }
+        let selector = Shared(Rc::new(key));
+        let origins = if !S::COMPUTED {
+            partitioned(self.close(NoExtra), &wit::Partition::HashFields(selector.0.columns()))
+        } else if self.open.is_none() {
+            self.then("key_by", Pass::new).close_with_key(&selector)
+        } else {
+            self.close_with_key(&selector)
+        };
+        KeyedStream::new(flow, origins, selector)
+    }
+
+    fn close_with_key<S: KeySelector<C::Out>>(mut self, selector: &Shared<S>) -> Vec<Origin> {
+        let extra = ComputedKey::new(selector.clone(), self.operator);
+        partitioned(self.close(extra), &wit::Partition::HashComputed)
+    }
+
+    /// The rows that the last function, or one fused with it before it, puts out under this tag.
+    ///
+    /// See [`OutputTag`] for an example.
+    pub fn side_output<U: Record>(&self, tag: &OutputTag<U>) -> Stream<Rows<U>> {
+        let mut graph = self.flow.borrow_mut();
+        let origin = graph.side_output::<U>(self.operator, tag.name());
+        drop(graph);
+        let origin = origin.unwrap_or_else(|| Origin::forward(self.operator, 0));
+        Stream::from_origins(Rc::clone(&self.flow), vec![origin])
+    }
+
+    /// What happens to rows that the last operator refuses: a source that cannot read them, `try_map` or
+    /// `try_flat_map`. Without this the job fails.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Line { text: String }
+    /// # #[derive(Record)]
+    /// # struct Number { value: i64 }
+    /// fn numbers(lines: Stream<Rows<Line>>) {
+    ///     lines
+    ///         .try_map(|line| line.text.parse().map(|value| Number { value }))
+    ///         .on_reject(Reject::dead_letter("bad-lines.ndjson"))
+    ///         .sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn on_reject(self, reject: Reject) -> Self {
+        if let Some(operator) = self.named_operator("a policy for refused rows") {
+            self.flow.borrow_mut().on_reject(operator, reject.into_contract());
+        }
+        self
+    }
+
+    /// Gives the rows to a connector.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn write(sales: Stream<Rows<Sale>>) {
+    ///     sales.sink("sales", Files::to_parquet("sales")).parallelism(1);
+    /// }
+    /// ```
+    pub fn sink(mut self, name: &str, connector: impl Sink) -> SinkOperator {
+        let origins = self.close(NoExtra);
+        let flow = Rc::clone(&self.flow);
+        let mut graph = flow.borrow_mut();
+        let connector = connector.into_connector();
+        let operator = graph.add_operator(name, wit::OperatorKind::Sink(wit::Sink { connector }));
+        graph.connect(&origins, operator);
+        drop(graph);
+        SinkOperator { flow, operator }
+    }
+}
+
+fn partitioned(mut origins: Vec<Origin>, partition: &wit::Partition) -> Vec<Origin> {
+    for origin in &mut origins {
+        origin.partition = partition.clone();
+    }
+    origins
+}
+
+/// A sink that was declared, to be configured further.
+pub struct SinkOperator {
+    flow: Handle,
+    operator: u32,
+}
+
+impl std::fmt::Debug for SinkOperator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SinkOperator")
+            .field("operator", &self.operator)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SinkOperator {
+    /// Names the sink's state, so that it is found again after an upgrade.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn write(rows: Stream<Rows<(i64,)>>) {
+    ///     rows.sink("rows", Files::to_csv("out")).uid("rows-out");
+    /// }
+    /// ```
+    pub fn uid(self, uid: &str) -> Self {
+        self.flow.borrow_mut().operators[self.operator as usize].uid = Some(uid.to_owned());
+        self
+    }
+
+    /// How many subtasks it has.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn write(rows: Stream<Rows<(i64,)>>) {
+    ///     rows.sink("rows", Files::to_csv("out")).parallelism(1);
+    /// }
+    /// ```
+    pub fn parallelism(self, subtasks: u32) -> Self {
+        self.flow.borrow_mut().set_parallelism(self.operator, subtasks);
+        self
+    }
+}

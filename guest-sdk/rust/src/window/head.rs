@@ -1,0 +1,223 @@
+//! The head of a chain that begins with a window.
+
+use super::Window;
+use crate::Stream;
+use crate::bindings::operators::CallError;
+use crate::block::Block;
+use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, failure};
+use crate::position;
+use crate::state::kept::{read_values, write_values};
+use crate::state::pages::Pages;
+use crate::value::{Owned, Record, Value};
+use crate::values::Timestamp;
+
+/// What is done with the rows of a window.
+pub trait WindowFunction: 'static {
+    /// Rows that it takes.
+    type In: Record;
+    /// What they are keyed by.
+    type Key: Owned;
+    /// What is kept for a window.
+    type Kept: 'static;
+    /// As it is stored.
+    type Stored: Owned;
+    /// Rows that it puts out.
+    type Out: Record;
+
+    /// Of no rows.
+    fn create(&self) -> Self::Kept;
+    /// Adds a row.
+    fn add(&self, kept: &mut Self::Kept, row: <Self::In as Value>::Of<'_>);
+    /// Adds what was kept for other rows.
+    fn merge(&self, kept: &mut Self::Kept, other: &Self::Kept);
+    /// To be stored; none if there is nothing.
+    fn to_stored(&self, kept: &Self::Kept) -> Option<Self::Stored>;
+    /// As it was stored.
+    fn from_stored(&self, stored: Option<Self::Stored>) -> Self::Kept;
+    /// Estimate of the bytes outside of what is kept.
+    fn heap_bytes(&self, _kept: &Self::Kept) -> usize {
+        0
+    }
+    /// Puts out the result of a window, and says how many rows it is.
+    fn finish<E: Emit<Self::Out>>(
+        &self,
+        fired: Fired<'_, Self::Key, Self::Kept>,
+        cx: &mut RowContext,
+        next: &mut E,
+    ) -> u64;
+}
+
+/// A window that fires.
+#[derive(Debug)]
+pub struct Fired<'f, K, A> {
+    pub(crate) operator: u32,
+    pub(crate) key: K,
+    pub(crate) window: Window,
+    pub(crate) kept: &'f A,
+}
+
+/// The head of a chain that begins with a window.
+pub struct WindowHead<W: WindowFunction> {
+    function: W,
+    operator: u32,
+    pages: Pages<W::Kept>,
+    given: u64,
+    /// Change of bytes outside the pages.
+    heap_bytes: i64,
+}
+
+impl<W: WindowFunction> std::fmt::Debug for WindowHead<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WindowHead")
+            .field("operator", &self.operator)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: WindowFunction> WindowHead<W> {
+    pub(crate) fn new(function: W, operator: u32) -> Self {
+        WindowHead {
+            function,
+            operator,
+            pages: Pages::new(),
+            given: 0,
+            heap_bytes: 0,
+        }
+    }
+
+    fn forget(&mut self, slot: u32) {
+        if let Some(kept) = self.pages.get_mut(slot) {
+            self.heap_bytes -= self.function.heap_bytes(kept) as i64;
+            *kept = self.function.create();
+        }
+    }
+}
+
+impl<W: WindowFunction> Chain for WindowHead<W> {
+    type Out = W::Out;
+    const FALLIBLE: bool = false;
+    type Refusing<X: Chain> = Rows<X::Out>;
+
+    fn refusing<X: Chain>(stream: Stream<X>) -> Stream<Rows<X::Out>> {
+        stream.share()
+    }
+
+    #[inline(always)]
+    fn run<E: Tail<W::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
+        let &Work::Windows {
+            slots,
+            starts,
+            ends,
+            keys,
+            then_drop,
+        } = work
+        else {
+            return match work {
+                Work::Close => Ok(()),
+                Work::Rows { .. } | Work::Timers { .. } | Work::Windows { .. } => {
+                    Err(failure("a windowed chain accumulates and emits"))
+                }
+            };
+        };
+        check_slots(slots, keys)?;
+        self.pages.ensure(slots, || self.function.create());
+        let columns = W::Key::column(&mut keys.buffers(), keys.rows());
+        for (index, (&slot, (&start, &end))) in slots.iter().zip(starts.iter().zip(ends)).enumerate() {
+            position::set_entry(index as u32);
+            position::enter(self.operator);
+            cx.time = end.saturating_sub(1);
+            let fired = Fired {
+                operator: self.operator,
+                key: W::Key::get(&columns, index),
+                window: Window {
+                    start: Timestamp::from_millis(start),
+                    end: Timestamp::from_millis(end),
+                },
+                kept: self.pages.at(slot),
+            };
+            self.given += self.function.finish(fired, cx, tail);
+            if then_drop {
+                self.forget(slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn head(&mut self) -> &mut dyn Head {
+        self
+    }
+
+    fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64 {
+        let given = std::mem::take(&mut self.given);
+        emitted.push(given);
+        given
+    }
+}
+
+impl<W: WindowFunction> Head for WindowHead<W> {
+    fn accumulate(&mut self, slots: &[u32], rows: &Block, time_in: bool) -> Result<(), CallError> {
+        check_slots(slots, rows)?;
+        self.pages.ensure(slots, || self.function.create());
+        let rows = Decoded::<W::In>::new(rows, time_in);
+        for (index, &slot) in slots.iter().enumerate() {
+            position::set_entry(index as u32);
+            position::enter(self.operator);
+            let kept = self.pages.at(slot);
+            let before = self.function.heap_bytes(kept) as i64;
+            self.function.add(kept, W::In::get(&rows.columns, index));
+            self.heap_bytes += self.function.heap_bytes(kept) as i64 - before;
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, targets: &[u32], sources: &[u32]) -> Result<(), CallError> {
+        if targets.len() != sources.len() {
+            let message = format!("{} targets came with {} sources", targets.len(), sources.len());
+            return Err(failure(message));
+        }
+        self.pages.ensure(targets, || self.function.create());
+        self.pages.ensure(sources, || self.function.create());
+        position::enter(self.operator);
+        for (index, (&target, &source)) in targets.iter().zip(sources).enumerate() {
+            position::set_entry(index as u32);
+            let Some((target, source)) = self.pages.pair(target, source) else {
+                return Err(failure(format!("slot {target} cannot be merged into itself")));
+            };
+            let before = self.function.heap_bytes(target) as i64;
+            self.function.merge(target, source);
+            self.heap_bytes += self.function.heap_bytes(target) as i64 - before;
+        }
+        position::leave();
+        Ok(())
+    }
+
+    fn export_state(&mut self, _state: u32, slots: &[u32]) -> Result<Block, CallError> {
+        let stored = |&slot: &u32| self.function.to_stored(self.pages.get(slot)?);
+        Ok(write_values(slots.iter().map(stored)))
+    }
+
+    fn import_state(&mut self, _state: u32, slots: &[u32], values: &Block) -> Result<(), CallError> {
+        check_slots(slots, values)?;
+        self.pages.ensure(slots, || self.function.create());
+        for (&slot, stored) in slots.iter().zip(read_values(values)) {
+            self.forget(slot);
+            let kept = self.function.from_stored(stored);
+            self.heap_bytes += self.function.heap_bytes(&kept) as i64;
+            *self.pages.at(slot) = kept;
+        }
+        Ok(())
+    }
+
+    fn drop_state(&mut self, slots: &[u32]) {
+        for &slot in slots {
+            self.forget(slot);
+        }
+    }
+
+    fn take_touched(&mut self, _touched: &mut Vec<u8>, live_bytes: &mut Vec<i64>) {
+        let change = self.pages.take_grown_bytes() + std::mem::take(&mut self.heap_bytes);
+        if change != 0 {
+            live_bytes.push(change);
+        }
+    }
+}
