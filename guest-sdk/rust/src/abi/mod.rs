@@ -229,13 +229,22 @@ pub fn declare<P: Parameters>() -> Vec<Parameter> {
 #[macro_export]
 macro_rules! export_pipeline {
     ($build:path) => {
-        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+        $crate::export_pipeline!(@ (), |flow, _parameters| {
+            flow.name(stringify!($build));
+            $build(flow)
+        });
     };
     ($build:path, ()) => {
-        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+        $crate::export_pipeline!(@ (), |flow, _parameters| {
+            flow.name(stringify!($build));
+            $build(flow)
+        });
     };
     ($build:path, $params:ty) => {
-        $crate::export_pipeline!(@ $params, |flow, parameters| $build(flow, parameters));
+        $crate::export_pipeline!(@ $params, |flow, parameters| {
+            flow.name(stringify!($build));
+            $build(flow, parameters)
+        });
     };
     (@ $params:ty, |$flow:ident, $parameters:ident| $call:expr) => {
         const _: () = {

@@ -65,7 +65,6 @@ const LOG_LINES_WAITING_MAX: usize = 1_000;
 
 /// Carries out the command.
 pub fn run(args: &Args, printer: &Printer) -> Result<()> {
-    params::unique(&args.params)?;
     let bytes = files::read(&args.pipeline)?;
     let (log_sender, log_lines) = sync_channel(LOG_LINES_WAITING_MAX);
     let context = |error: Error| error.context(format!("{}", args.pipeline.display()));
