@@ -37,7 +37,7 @@ fn collect(folder: &Path, codes: &mut BTreeMap<String, String>) {
             collect(&path, codes);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let text = fs::read_to_string(&path).expect("UTF-8");
-            let outside_tests = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let outside_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             for literal in outside_tests
                 .lines()
                 .filter(|line| !line.trim_start().starts_with("//"))
