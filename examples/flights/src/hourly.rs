@@ -35,7 +35,11 @@ impl Aggregate for Delays {
     type Out = Hour;
 
     fn create(&self) -> Totals {
-        Totals { flights: 0, delayed: 0, minutes: 0 }
+        Totals {
+            flights: 0,
+            delayed: 0,
+            minutes: 0,
+        }
     }
 
     fn add(&self, totals: &mut Totals, flight: Flight<'_>) {

@@ -52,7 +52,10 @@ static LATE_DAYS: OutputTag<Flight> = OutputTag::new("late for their day");
 fn flights(flow: &Flow, params: Params) -> Result<()> {
     let folder = |name: &str| format!("{}/{name}", params.output);
     let flights: Stream<Rows<Flight>> = flow.source("flights", Files::parquet(&params.input));
-    let flights = flights.watermarks(Watermarks::bounded_by(|flight: &Flight| flight.departure(), params.bound));
+    let flights = flights.watermarks(Watermarks::bounded_by(
+        |flight: &Flight| flight.departure(),
+        params.bound,
+    ));
 
     let hours = flights
         .clone()
@@ -62,7 +65,9 @@ fn flights(flow: &Flow, params: Params) -> Result<()> {
         .aggregate(Delays)
         .name("hourly")
         .uid("hourly");
-    hours.side_output(&LATE_HOURS).sink("late hours", Files::to_csv(folder("late_hours")));
+    hours
+        .side_output(&LATE_HOURS)
+        .sink("late hours", Files::to_csv(folder("late_hours")));
     hours.sink("hours", Files::to_csv(folder("hourly")));
 
     let min_flights = params.min_flights;
@@ -71,7 +76,8 @@ fn flights(flow: &Flow, params: Params) -> Result<()> {
         .process(move |setup| RouteDays::new(setup, min_flights))
         .name("route days")
         .uid("route-days");
-    days.side_output(&LATE_DAYS).sink("late days", Files::to_csv(folder("late_days")));
+    days.side_output(&LATE_DAYS)
+        .sink("late days", Files::to_csv(folder("late_days")));
     let top = params.top as usize;
     days.key_by(RouteDay::FIELDS.day)
         .window(Tumbling::of(worst_routes::DAY))

@@ -141,7 +141,13 @@ mod tests {
 
     #[test]
     fn the_worst_average_comes_first() {
-        let mut routes = [route("A", 2, 10), route("B", 3, 16), route("C", 4, 20), route("D", 1, 5), route("E", 1, -9)];
+        let mut routes = [
+            route("A", 2, 10),
+            route("B", 3, 16),
+            route("C", 4, 20),
+            route("D", 1, 5),
+            route("E", 1, -9),
+        ];
         routes.sort_by(worse_first);
         let order: String = routes.iter().map(|route| route.origin.as_str()).collect();
         assert_eq!(order, "BCADE");
