@@ -45,8 +45,8 @@ struct Params {
     min_flights: i64,
 }
 
-static LATE_HOURS: OutputTag<Flight> = OutputTag::new("late for their hour");
-static LATE_DAYS: OutputTag<Flight> = OutputTag::new("late for their day");
+static LATE_HOURS: OutputTag<Flight> = OutputTag::new("late-hours");
+static LATE_DAYS: OutputTag<Flight> = OutputTag::new("late-days");
 
 #[millrace::pipeline]
 fn flights(flow: &Flow, params: Params) -> Result<()> {
