@@ -58,7 +58,7 @@ pub struct Args {
 }
 
 /// Time between two looks at a running job.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Log lines that wait to be printed; a job that logs faster loses lines rather than time.
 const LOG_LINES_WAITING_MAX: usize = 1_000;
