@@ -229,13 +229,22 @@ pub fn declare<P: Parameters>() -> Vec<Parameter> {
 #[macro_export]
 macro_rules! export_pipeline {
     ($build:path) => {
-        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+        $crate::export_pipeline!(@ (), |flow, _parameters| {
+            flow.name(stringify!($build));
+            $build(flow)
+        });
     };
     ($build:path, ()) => {
-        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+        $crate::export_pipeline!(@ (), |flow, _parameters| {
+            flow.name(stringify!($build));
+            $build(flow)
+        });
     };
     ($build:path, $params:ty) => {
-        $crate::export_pipeline!(@ $params, |flow, parameters| $build(flow, parameters));
+        $crate::export_pipeline!(@ $params, |flow, parameters| {
+            flow.name(stringify!($build));
+            $build(flow, parameters)
+        });
     };
     (@ $params:ty, |$flow:ident, $parameters:ident| $call:expr) => {
         const _: () = {
@@ -249,6 +258,10 @@ macro_rules! export_pipeline {
                 }
             }
 
+            // Elsewhere, as in unit tests, nothing calls it; it is in use all the same.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(&$crate::Flow, $params) -> ::std::result::Result<(), ::std::string::String> =
+                <Exported as $crate::abi::Pipeline>::build;
             #[cfg(target_arch = "wasm32")]
             type ExportedComponent = $crate::abi::Component<Exported>;
             #[cfg(target_arch = "wasm32")]

@@ -71,7 +71,7 @@ fn collect(folder: &Path, sources: &mut Vec<(String, String)>) {
             collect(&path, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
             let text = fs::read_to_string(&path).expect("UTF-8");
-            let outside_tests = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let outside_tests = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
             sources.push((path.display().to_string(), outside_tests.to_owned()));
         }
     }
