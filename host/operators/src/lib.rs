@@ -4,7 +4,7 @@
 //! `millrace_core::function`) out. Nothing here knows wasm, threads, files or clocks.
 //!
 //! [`KeyTable`] maps keys to slots, [`TimerService`] keeps timers of slots, and [`KeyedOperator`] joins them to
-//! a keyed function.
+//! a keyed function. [`WindowOperator`] does the same for windows and their accumulators.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -13,6 +13,7 @@ pub mod key_table;
 pub mod keyed;
 mod time_buckets;
 pub mod timers;
+pub mod window;
 
 #[cfg(test)]
 mod testing;
@@ -20,3 +21,4 @@ mod testing;
 pub use key_table::{KeyBatch, KeyTable};
 pub use keyed::KeyedOperator;
 pub use timers::TimerService;
+pub use window::{WindowCounters, WindowOperator};

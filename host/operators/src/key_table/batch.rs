@@ -101,9 +101,8 @@ impl KeyBatch {
         Ok(())
     }
 
-    /// Replaces the keys by those of slots of a table from which nothing was removed.
-    pub(crate) fn load_from(&mut self, table: &KeyTable, slots: std::ops::Range<Slot>) {
-        debug_assert!(table.free.is_empty());
+    /// Replaces the keys by those of slots in use of a table of the same schema.
+    pub(crate) fn load_from(&mut self, table: &KeyTable, slots: impl ExactSizeIterator<Item = Slot>) {
         self.rows = slots.len();
         match &table.keys {
             Keys::Integers(table) => {

@@ -77,6 +77,18 @@ impl BytesTable {
         }
     }
 
+    pub(super) fn find(&self, key: &[u8], hash: u32) -> Option<Slot> {
+        let mask = self.entries.len() - 1;
+        let mut at = hash as usize & mask;
+        loop {
+            match self.entries[at] {
+                [_, 0] => return None,
+                [found, slot] if found == hash && self.key(slot - 1) == key => return Some(slot - 1),
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
     fn find_or_insert_one(&mut self, key: &[u8], hash: u32, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
         let mask = self.entries.len() - 1;
         let mut at = hash as usize & mask;

@@ -57,6 +57,18 @@ impl IntegerTable {
         }
     }
 
+    pub(super) fn find(&self, key: i64) -> Option<Slot> {
+        let mask = self.entries.len() - 1;
+        let mut at = hash(key as u64) & mask;
+        loop {
+            match self.entries[at] {
+                [_, 0] => return None,
+                [found, slot] if found == key as u64 => return Some(slot as Slot - 1),
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
     fn find_or_insert_one(&mut self, key: i64, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
         let mask = self.entries.len() - 1;
         let mut at = hash(key as u64) & mask;

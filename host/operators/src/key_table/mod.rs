@@ -113,6 +113,18 @@ impl KeyTable {
         }
     }
 
+    /// Appends the slot of each of these rows to `slots`, or `None` where the key is not there.
+    pub(crate) fn find(&self, batch: &KeyBatch, rows: Range<usize>, slots: &mut Vec<Option<Slot>>) {
+        match &self.keys {
+            Keys::Integers(table) => slots.extend(batch.integers()[rows].iter().map(|&key| table.find(key))),
+            Keys::Bytes(table) => {
+                let (bytes, bounds, hashes) = batch.encoded();
+                let key = |row: usize| &bytes[bounds[row] as usize..bounds[row + 1] as usize];
+                slots.extend(rows.map(|row| table.find(key(row), hashes[row])));
+            }
+        }
+    }
+
     /// Forgets the key of a slot that is in use.
     pub fn remove(&mut self, slot: Slot) {
         match &mut self.keys {

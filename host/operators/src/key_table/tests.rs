@@ -135,6 +135,11 @@ fn a_batch_from_a_table_has_its_keys() {
         other.find_or_insert(&batch, 0..150, &mut slots, &mut fresh);
         let expect = columns.iter().map(|column| column.slice(100, 150)).collect::<Vec<_>>();
         assert_eq!(other.key_columns(&slots).unwrap(), expect);
+        batch.load_from(&table, 90..110);
+        let mut found = Vec::new();
+        other.find(&batch, 5..20, &mut found);
+        let expect = (95..110).map(|key| (key >= 100).then(|| key - 100)).collect::<Vec<_>>();
+        assert_eq!(found, expect);
         assert!(other.memory_bytes() > 150);
         other.clear();
         assert!(other.is_empty());
