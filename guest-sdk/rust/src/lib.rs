@@ -15,6 +15,9 @@ pub mod connect;
 pub mod environment;
 mod flow;
 mod graph;
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod harness;
 pub mod keyed;
 pub mod log;
 pub mod metrics;

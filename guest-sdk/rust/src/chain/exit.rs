@@ -229,6 +229,8 @@ impl<T: Record, X: Extra<T>> Port<T, X> {
         self.builder.truncate(rows);
         self.times.truncate(rows.min(self.times.rows()));
         self.extra.truncate(rows);
+        // What was full before the entry has left.
+        self.is_due = false;
         self.room = STRIDE;
     }
 

@@ -39,7 +39,7 @@ impl<A: Aggregate> WindowFunction for Aggregated<A> {
         Some(kept.clone())
     }
 
-    fn from_stored(&self, stored: Option<A::Acc>) -> A::Acc {
+    fn restored(&self, stored: Option<A::Acc>) -> A::Acc {
         stored.unwrap_or_else(|| self.0.create())
     }
 
@@ -137,7 +137,7 @@ where
         kept.clone()
     }
 
-    fn from_stored(&self, stored: Option<T>) -> Option<T> {
+    fn restored(&self, stored: Option<T>) -> Option<T> {
         stored
     }
 
@@ -188,7 +188,7 @@ where
         kept.to_stored()
     }
 
-    fn from_stored(&self, stored: Option<Vec<T>>) -> Vec<T> {
+    fn restored(&self, stored: Option<Vec<T>>) -> Vec<T> {
         stored.unwrap_or_default()
     }
 
@@ -247,7 +247,7 @@ impl<T: Record, K: Owned> WindowFunction for RowCount<T, K> {
         Some(*kept)
     }
 
-    fn from_stored(&self, stored: Option<i64>) -> i64 {
+    fn restored(&self, stored: Option<i64>) -> i64 {
         stored.unwrap_or(0)
     }
 
@@ -287,7 +287,7 @@ impl<T: Record, K: Owned, N: Number> WindowFunction for Summed<T, K, N> {
         kept.to_stored()
     }
 
-    fn from_stored(&self, stored: Option<N>) -> Total<N> {
+    fn restored(&self, stored: Option<N>) -> Total<N> {
         Total::from_stored(stored)
     }
 
@@ -340,7 +340,7 @@ impl<T: Record, K: Owned, V: Owned + Clone + PartialOrd, const MAX: bool> Window
         kept.clone()
     }
 
-    fn from_stored(&self, stored: Option<V>) -> Option<V> {
+    fn restored(&self, stored: Option<V>) -> Option<V> {
         stored
     }
 

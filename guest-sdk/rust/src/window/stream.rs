@@ -1,4 +1,8 @@
 //! The stream after `window`.
+#![allow(
+    clippy::type_complexity,
+    reason = "the type of a stream says which functions are fused"
+)]
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -117,7 +121,6 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     ///         .sink("out", Stdout::ndjson());
     /// }
     /// ```
-    #[expect(clippy::type_complexity, reason = "the type says which functions are fused")]
     pub fn aggregate_with<A, U, C, D, M, F>(
         self,
         create: C,
