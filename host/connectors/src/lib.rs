@@ -1,1 +1,55 @@
-//! millrace-connectors
+//! Native sources and sinks behind the traits of `millrace_core::connector`.
+//!
+//! One folder per connector: `files`, `generator`, `stdin` and `stdout`, `discard`. `format`
+//! turns bytes into rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
+//! Connectors here are synchronous and own the only file access of the data path; options and error codes
+//! are listed in `docs/`. To add a connector, implement `Connector` in its folder and name it in
+//! [`registry`].
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod dead_letter;
+mod discard;
+mod files;
+mod format;
+mod generator;
+mod position;
+mod stdio;
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+use millrace_core::connector::Connector;
+use millrace_core::{Error, Result};
+
+pub use dead_letter::DeadLetter;
+pub use stdio::STDOUT_CLOSED;
+
+/// All connectors, in name order.
+pub fn registry() -> Vec<Arc<dyn Connector>> {
+    vec![
+        Arc::new(discard::DiscardConnector),
+        Arc::new(files::FilesConnector),
+        Arc::new(generator::GeneratorConnector),
+        Arc::new(stdio::StdinConnector),
+        Arc::new(stdio::StdoutConnector),
+    ]
+}
+
+/// The connector of this kind, or an error that lists those there are.
+///
+/// ```
+/// assert_eq!(millrace_connectors::connector("files")?.kind(), "files");
+/// assert!(millrace_connectors::connector("kafka").is_err());
+/// # Ok::<(), millrace_core::Error>(())
+/// ```
+pub fn connector(kind: &str) -> Result<Arc<dyn Connector>> {
+    let all = registry();
+    let known: Vec<&str> = all.iter().map(|connector| connector.kind()).collect();
+    let message = format!("there is no connector `{kind}`; known are: {}", known.join(", "));
+    all.into_iter()
+        .find(|connector| connector.kind() == kind)
+        .ok_or_else(|| Error::user("CN0101", message))
+}

@@ -3,8 +3,8 @@
 //!
 //! There is no I/O, clock, thread or async runtime here, and no wasm: everything is a value or a
 //! deterministic function. Read in this order: [`block`] (what moves), [`graph`] (what a pipeline
-//! declares), [`function`] (what user code looks like to the operators),
-//! [`connector`] (sources and sinks).
+//! declares), [`plan`] (what runs), [`function`] (what user code looks like to the operators),
+//! [`connector`] (sources and sinks), [`key`] and [`time`] (what is decided about keys and watermarks).
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -14,5 +14,8 @@ pub mod connector;
 pub mod error;
 pub mod function;
 pub mod graph;
+pub mod key;
+pub mod plan;
+pub mod time;
 
 pub use error::{Error, Fault, Result};

@@ -1,1 +1,23 @@
-//! millrace-engine
+//! The engine: from a pipeline file to a running job, embedded in one process.
+//!
+//! [`Loaded`] is a compiled pipeline with its parameters; [`Prepared`] is a planned job whose connectors
+//! have been checked; [`Job`] is a running one. Slots are threads (`worker/`), each with one sandboxed
+//! instance; [`metrics`] is what they report. Decisions live in `millrace-core` and `millrace-operators`;
+//! this crate carries them out.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod env;
+mod job;
+pub mod metrics;
+mod parameters;
+mod prepare;
+mod worker;
+
+pub use job::{Job, Report, SinkSummary};
+pub use parameters::resolve as resolve_parameters;
+pub use prepare::{JobOptions, Loaded, Prepared};
+
+pub use millrace_connectors::STDOUT_CLOSED;
+pub use millrace_wasm::{Limits, LogLevel, LogSink, Runtime, UserMetric, UserMetricKind};

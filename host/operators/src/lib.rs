@@ -1,1 +1,24 @@
-//! millrace-operators
+//! The operators that run on the host beside user code: keys, timers and windows.
+//!
+//! They are synchronous and pure: blocks and watermarks in, calls of the user's functions (as the traits in
+//! `millrace_core::function`) out. Nothing here knows wasm, threads, files or clocks.
+//!
+//! [`KeyTable`] maps keys to slots, [`TimerService`] keeps timers of slots, and [`KeyedOperator`] joins them to
+//! a keyed function. [`WindowOperator`] does the same for windows and their accumulators.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod key_table;
+pub mod keyed;
+mod time_buckets;
+pub mod timers;
+pub mod window;
+
+#[cfg(test)]
+mod testing;
+
+pub use key_table::{KeyBatch, KeyTable};
+pub use keyed::KeyedOperator;
+pub use timers::TimerService;
+pub use window::{WindowCounters, WindowOperator};

@@ -145,6 +145,12 @@ pub trait Sink: Send + Sync {
 
     /// Opens the writer of one subtask.
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>>;
+
+    /// Results over all subtasks that were opened here, as (name, value), once their writers are done. What a
+    /// writer's own [`SinkWriter::summary`] says is in it: show one or the other.
+    fn summary(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
 }
 
 /// Writes the rows of one subtask.
@@ -152,8 +158,8 @@ pub trait Sink: Send + Sync {
 /// Order: any number of `write` and `flush`, then `pre_commit`, then `commit` of what it returned (at once
 /// or after a restart, possibly more than once); `abort` instead drops what was not committed.
 pub trait SinkWriter: Send {
-    /// Takes rows.
-    fn write(&mut self, rows: &RecordBatch) -> Result<()>;
+    /// Takes rows. `now` is the time since the job started, on the clock that readers are polled with.
+    fn write(&mut self, rows: &RecordBatch, now: Elapsed) -> Result<()>;
 
     /// Called when no more input is ready: show what may be shown before a commit (standard output).
     fn flush(&mut self) -> Result<()> {

@@ -1,0 +1,55 @@
+# What people and CI run. Everything builds with the release profile: heavy dependencies compile once.
+#
+#   make demo          run the flights example on real data and show a readable result
+#   make test          format, lints, tests, examples
+#   make bench ARGS=…  one benchmark: make -s bench ARGS="keyed --parallelism 1 --rows 20000000 --keys 100000"
+#   make jobctl        build target/release/jobctl
+#   make setup         install the missing commands for native builds; setup-guest: for pipelines
+
+SHELL := /bin/sh
+CACHE := $(or $(MILLRACE_CACHE),$(HOME)/.cache/millrace)
+
+# CI starts from a clean clone each time; what was compiled before is worth keeping.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR := $(CACHE)/target
+endif
+
+.PHONY: help jobctl demo test lint format bench examples setup setup-guest setup-lint
+
+help:
+	@sed --quiet 's/^#   //p' Makefile
+
+jobctl: setup
+	cargo build --release --locked --package jobctl
+
+demo: jobctl setup-guest
+	scripts/demo
+
+test: lint setup-guest
+	cargo test --release --locked --workspace
+	cargo build --release --locked --package jobctl
+	scripts/check-examples
+
+lint: setup setup-lint
+	cargo fmt --all --check
+	cargo fmt --manifest-path examples/Cargo.toml --all --check
+	cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+
+format:
+	cargo fmt --all
+	cargo fmt --manifest-path examples/Cargo.toml --all
+
+examples: jobctl setup-guest
+	scripts/check-examples
+
+bench:
+	@cargo run --quiet --release --package millrace-benches -- $(ARGS)
+
+setup:
+	@scripts/setup-native
+
+setup-lint:
+	@scripts/setup-native lint
+
+setup-guest:
+	@scripts/setup-guest

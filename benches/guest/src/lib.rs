@@ -1,0 +1,215 @@
+//! The workloads of the benchmarks, one pipeline with a parameter that picks one.
+//!
+//! Event i has key = mix(i) mod keys, value = i mod 1000 and time = i / per_ms ms; the host's generator
+//! makes them. What comes out is summed by the discarding sink.
+
+use millrace::prelude::*;
+
+#[derive(Record, Clone)]
+struct Pair {
+    key: i64,
+    value: i64,
+}
+
+#[derive(Record, Clone)]
+struct Event {
+    key: i64,
+    value: i64,
+    time: i64,
+}
+
+#[derive(Record, Clone)]
+struct Sent {
+    key: i64,
+    due_ns: i64,
+}
+
+/// Count, sum and greatest value of a window.
+#[derive(Record, Clone)]
+struct WindowResult {
+    key: i64,
+    start: Timestamp,
+    count: i64,
+    sum: i64,
+    max: i64,
+}
+
+#[derive(Parameters)]
+struct Params {
+    /// stateless, keyed, tumbling, sliding, session, timer or latency
+    workload: String,
+    /// Number of events
+    rows: i64,
+    /// Number of keys
+    #[parameter(default = "100000")]
+    keys: i64,
+    /// Events per ms of event time
+    #[parameter(default = "100")]
+    per_ms: i64,
+    /// Events per second of real time; 0: as fast as possible
+    #[parameter(default = "0")]
+    rate: i64,
+}
+
+/// The accumulator of all window workloads.
+struct Stats;
+
+#[derive(Record, Clone, Copy)]
+struct StatsAcc {
+    count: i64,
+    sum: i64,
+    max: i64,
+}
+
+impl Aggregate for Stats {
+    type In = Event;
+    type Key = i64;
+    type Acc = StatsAcc;
+    type Out = WindowResult;
+
+    fn create(&self) -> StatsAcc {
+        StatsAcc {
+            count: 0,
+            sum: 0,
+            max: i64::MIN,
+        }
+    }
+
+    fn add(&self, acc: &mut StatsAcc, event: Event) {
+        acc.count += 1;
+        acc.sum += event.value;
+        acc.max = acc.max.max(event.value);
+    }
+
+    fn merge(&self, acc: &mut StatsAcc, other: &StatsAcc) {
+        acc.count += other.count;
+        acc.sum += other.sum;
+        acc.max = acc.max.max(other.max);
+    }
+
+    fn finish(&self, key: i64, window: Window, acc: &StatsAcc) -> WindowResult {
+        WindowResult {
+            key,
+            start: window.start,
+            count: acc.count,
+            sum: acc.sum,
+            max: acc.max,
+        }
+    }
+}
+
+#[derive(Record, Clone)]
+struct Firing {
+    key: i64,
+    count: i64,
+}
+
+/// Counts a key's events until 10 s after the first.
+struct CountUntil {
+    count: ValueState<i64>,
+}
+
+const TIMER_MS: i64 = 10_000;
+
+impl KeyedProcess for CountUntil {
+    type In = Event;
+    type Key = i64;
+    type Out = Firing;
+
+    fn process(&mut self, event: Event, cx: &mut Context<'_, Self>) {
+        let count = self.count.get().unwrap_or(0);
+        if count == 0 {
+            cx.set_event_timer(Timestamp::from_millis(event.time + TIMER_MS));
+        }
+        self.count.set(count + 1);
+    }
+
+    fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
+        if let Some(count) = self.count.take() {
+            cx.push(Firing { key: timer.key, count });
+        }
+    }
+}
+
+fn pairs(params: &Params) -> Generator<Pair> {
+    Generator::new()
+        .rows(params.rows as u64)
+        .column("key", &format!("mix % {}", params.keys))
+        .column("value", "index % 1000")
+}
+
+fn events(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
+    let generator = Generator::new()
+        .rows(params.rows as u64)
+        .column("key", &format!("mix % {}", params.keys))
+        .column("value", "index % 1000")
+        .column("time", &format!("index / {}", params.per_ms));
+    let events: Stream<Rows<Event>> = flow.source("events", generator);
+    events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1)))
+}
+
+#[millrace::pipeline]
+fn bench(flow: &Flow, params: Params) -> Result<()> {
+    flow.name(&params.workload);
+    match params.workload.as_str() {
+        "stateless" => {
+            flow.source("events", pairs(&params))
+                .map(|pair: Pair| Pair {
+                    key: pair.key,
+                    value: pair.value * 31 + 7,
+                })
+                .filter(|pair| pair.value % 3 != 0)
+                .sink("out", Discard::new().sum("value"));
+        }
+        "keyed" => {
+            flow.source("events", pairs(&params))
+                .key_by(Pair::FIELDS.key)
+                .sum(Pair::FIELDS.value)
+                .sink("out", Discard::new().sum("value"));
+        }
+        "tumbling" => {
+            events(flow, &params)
+                .key_by(Event::FIELDS.key)
+                .window(Tumbling::of(Duration::from_secs(10)))
+                .aggregate(Stats)
+                .sink("out", Discard::new().sum("sum"));
+        }
+        "sliding" => {
+            events(flow, &params)
+                .key_by(Event::FIELDS.key)
+                .window(Sliding::of(Duration::from_secs(60), Duration::from_secs(5)))
+                .aggregate(Stats)
+                .sink("out", Discard::new().sum("sum"));
+        }
+        "session" => {
+            events(flow, &params)
+                .key_by(Event::FIELDS.key)
+                .window(Session::gap(Duration::from_secs(1)))
+                .aggregate(Stats)
+                .sink("out", Discard::new().sum("sum"));
+        }
+        "timer" => {
+            events(flow, &params)
+                .key_by(Event::FIELDS.key)
+                .process(|setup| CountUntil {
+                    count: setup.value_state("count"),
+                })
+                .sink("out", Discard::new().sum("count"));
+        }
+        "latency" => {
+            let mut generator = Generator::<Sent>::new()
+                .rows(params.rows as u64)
+                .column("key", &format!("mix % {}", params.keys))
+                .column("due_ns", "now");
+            if params.rate > 0 {
+                generator = generator.rate(params.rate as u64);
+            }
+            flow.source("events", generator)
+                .key_by(Sent::FIELDS.key)
+                .max_by(Sent::FIELDS.due_ns)
+                .sink("out", Discard::new().option("latency", "due_ns"));
+        }
+        other => return Err(format!("there is no workload `{other}`").into()),
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Benchmarks of whole pipelines: user code in wasm, rows from the host's generator, results summed by the
+//! sink and checked against known totals.
+//!
+//! One run prints one line of JSON. `--native` runs the same loop in plain native Rust on one thread: the
+//! limit that the engine is measured against.
+
+mod known;
+mod native;
+mod pipeline;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use serde::Serialize;
+
+/// Runs one workload and prints one line of JSON.
+#[derive(Debug, Clone, Parser)]
+pub struct Arguments {
+    /// What to run
+    workload: Workload,
+    /// Number of subtasks
+    #[arg(long, default_value_t = 1)]
+    parallelism: u32,
+    /// Number of events [default: as in the table of known totals]
+    #[arg(long)]
+    rows: Option<u64>,
+    /// Number of keys
+    #[arg(long)]
+    keys: Option<u64>,
+    /// Events per ms of event time
+    #[arg(long, default_value_t = 100)]
+    per_ms: u64,
+    /// Events per second of real time (latency)
+    #[arg(long, default_value_t = 50_000)]
+    rate: u64,
+    /// Runs; the median and the spread are printed
+    #[arg(long, default_value_t = 1)]
+    runs: u32,
+    /// Rows per block
+    #[arg(long)]
+    block_rows: Option<usize>,
+    /// Run the native loop instead
+    #[arg(long)]
+    native: bool,
+    /// Also print per-task times to standard error
+    #[arg(long)]
+    tasks: bool,
+    /// The compiled pipeline
+    #[arg(
+        long,
+        env = "MILLRACE_BENCH_PIPELINE",
+        default_value = "benches/guest/bench-guest.wasm"
+    )]
+    pipeline: PathBuf,
+}
+
+/// The workloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Workload {
+    /// value * 31 + 7, kept if not divisible by 3
+    Stateless,
+    /// Running sum per key, every sum emitted
+    Keyed,
+    /// Count, sum and max per key in windows of 10 s
+    Tumbling,
+    /// The same in windows of 60 s every 5 s
+    Sliding,
+    /// The same in sessions with a gap of 1 s
+    Session,
+    /// A timer 10 s after a key's first event emits the count
+    Timer,
+    /// Time from generator to sink through one key_by
+    Latency,
+    /// Time from a cached pipeline to its first row
+    Startup,
+}
+
+impl Workload {
+    fn name(self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn rows(self) -> u64 {
+        match self {
+            Workload::Stateless => 40_000_000,
+            Workload::Keyed | Workload::Tumbling => 20_000_000,
+            Workload::Sliding | Workload::Session => 5_000_000,
+            Workload::Timer => 10_000_000,
+            Workload::Latency => 500_000,
+            Workload::Startup => 1,
+        }
+    }
+
+    fn keys(self) -> u64 {
+        match self {
+            Workload::Tumbling | Workload::Sliding => 10_000,
+            Workload::Timer => 1_000_000,
+            _ => 100_000,
+        }
+    }
+}
+
+/// One run's result.
+#[derive(Debug, Clone, Copy)]
+pub struct Totals {
+    seconds: f64,
+    out_rows: u64,
+    out_sum: i128,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    workload: String,
+    native: bool,
+    parallelism: u32,
+    rows: u64,
+    keys: u64,
+    seconds: f64,
+    rows_per_s: f64,
+    out_rows: u64,
+    out_sum: i64,
+    peak_rss_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_min: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds_max: Option<f64>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let workload = arguments.workload;
+    match workload {
+        Workload::Latency => return pipeline::latency(&arguments),
+        Workload::Startup => return pipeline::startup(&arguments),
+        _ => {}
+    }
+    let rows = arguments.rows.unwrap_or_else(|| workload.rows());
+    let keys = arguments.keys.unwrap_or_else(|| workload.keys());
+    let mut all = Vec::new();
+    for _ in 0..arguments.runs.max(1) {
+        let totals = if arguments.native {
+            native::run(workload, rows, keys, arguments.per_ms)
+        } else {
+            pipeline::run(&arguments, rows, keys)?
+        };
+        known::check(&arguments, rows, keys, &totals)?;
+        all.push(totals);
+    }
+    all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
+    let median = all[all.len() / 2];
+    if all
+        .iter()
+        .any(|totals| (totals.out_rows, totals.out_sum) != (median.out_rows, median.out_sum))
+        && workload != Workload::Timer
+    {
+        bail!("runs of the same workload gave different results: {all:?}");
+    }
+    let several = all.len() > 1;
+    let line = Line {
+        workload: workload.name(),
+        native: arguments.native,
+        parallelism: arguments.parallelism,
+        rows,
+        keys,
+        seconds: median.seconds,
+        rows_per_s: (rows as f64 / median.seconds).round(),
+        out_rows: median.out_rows,
+        out_sum: i64::try_from(median.out_sum).context("the sum leaves an i64")?,
+        peak_rss_bytes: peak_rss_bytes()?,
+        seconds_min: several.then(|| all[0].seconds),
+        seconds_max: several.then(|| all[all.len() - 1].seconds),
+    };
+    println!("{}", serde_json::to_string(&line)?);
+    Ok(())
+}
+
+fn peak_rss_bytes() -> Result<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .context("no VmHWM in /proc/self/status")?;
+    let kib: u64 = line.split_whitespace().nth(1).context("VmHWM has no number")?.parse()?;
+    Ok(kib * 1024)
+}

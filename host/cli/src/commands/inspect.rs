@@ -1,0 +1,224 @@
+//! `jobctl inspect`.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use millrace_core::graph::{Graph, Head, Parameter, ParameterType};
+use millrace_core::{Error, Result};
+use millrace_engine::{JobOptions, Loaded};
+use serde_json::{Value, json};
+
+use crate::graph_view::{self, View};
+use crate::output::{Align, Format, Printer, Table};
+use crate::{cache, files, format, params};
+
+/// Show what a pipeline is: parameters, operators, schemas, state, imports, graph
+///
+/// Nothing runs but the building of the dataflow, in a sandbox. Required parameters that are not given get a
+/// placeholder such as `<input>`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pipeline: a wasm component
+    #[arg(value_name = "PIPELINE.wasm")]
+    pipeline: PathBuf,
+
+    /// Set a parameter of the pipeline
+    #[arg(long = "param", short = 'p', value_name = "NAME=VALUE", value_parser = params::parse)]
+    params: Vec<(String, String)>,
+
+    /// Print only the graph, in this form
+    #[arg(long, value_enum, value_name = "FORM")]
+    graph: Option<GraphForm>,
+}
+
+/// How a graph is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphForm {
+    /// A tree of operators
+    Text,
+    /// For Markdown
+    Mermaid,
+    /// For Graphviz
+    Dot,
+    /// A picture
+    Svg,
+}
+
+/// Carries out the command.
+pub fn run(args: &Args, printer: &Printer) -> Result<()> {
+    params::unique(&args.params)?;
+    let bytes = files::read(&args.pipeline)?;
+    let context = |error: Error| error.context(format!("{}", args.pipeline.display()));
+    let options = JobOptions {
+        cache: Some(cache::folder()?.join("code")),
+        ..JobOptions::default()
+    };
+    let loaded = Loaded::new(&bytes, options).map_err(context)?;
+    let declared = loaded.parameters().to_vec();
+    let imports = loaded.imports().to_vec();
+    let hash = loaded.hash().to_owned();
+    let (given, invented) = with_placeholders(&declared, &args.params);
+    if !invented.is_empty() {
+        printer.note(&format!(
+            "placeholders stand for required parameters: {}",
+            invented.join(", ")
+        ));
+    }
+    let prepared = loaded.prepare(&given).map_err(context)?;
+    let graph = prepared.graph();
+    let view = View::new(graph);
+    if let Some(form) = args.graph {
+        let drawing = match form {
+            GraphForm::Text => graph_view::text::render(&view),
+            GraphForm::Mermaid => graph_view::mermaid::render(&view),
+            GraphForm::Dot => graph_view::dot::render(&view),
+            GraphForm::Svg => graph_view::svg::render(&view),
+        };
+        return printer.raw(drawing.as_bytes());
+    }
+    match printer.format() {
+        Format::Json => printer.data(&as_json(&hash, bytes.len(), &declared, &imports, graph), |_| {
+            String::new()
+        }),
+        Format::Table => {
+            let text = as_text(&hash, bytes.len(), &declared, &imports, graph, &view);
+            printer.raw(text.as_bytes())
+        }
+    }
+}
+
+/// Given parameters, with placeholders for the required ones that are missing, and the names of those.
+fn with_placeholders(declared: &[Parameter], given: &[(String, String)]) -> (Vec<(String, String)>, Vec<String>) {
+    let mut all = given.to_vec();
+    let mut invented = Vec::new();
+    for parameter in declared {
+        if parameter.default_value.is_some() || given.iter().any(|(name, _)| *name == parameter.name) {
+            continue;
+        }
+        let placeholder = match parameter.parameter_type {
+            ParameterType::Text => format!("<{}>", parameter.name),
+            ParameterType::Integer | ParameterType::Float => "1".to_owned(),
+            ParameterType::Boolean => "false".to_owned(),
+            ParameterType::Duration => "1s".to_owned(),
+        };
+        invented.push(parameter.name.clone());
+        all.push((parameter.name.clone(), placeholder));
+    }
+    (all, invented)
+}
+
+fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String], graph: &Graph) -> Value {
+    json!({
+        "sha256": hash,
+        "bytes": bytes,
+        "parameters": declared,
+        "imports": imports,
+        "graph": graph_view::json::render(graph),
+    })
+}
+
+fn as_text(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String], graph: &Graph, view: &View) -> String {
+    let mut text = format!(
+        "pipeline  {}\nsize      {}\nsha256    {hash}\n",
+        graph.name,
+        format::bytes(bytes as u64)
+    );
+    let section = |text: &mut String, title: &str, body: String| {
+        if !body.is_empty() {
+            text.push_str(&format!("\n{title}\n{}", indent(&body)));
+        }
+    };
+    section(&mut text, "parameters", parameters(declared));
+    section(&mut text, "graph", graph_view::text::render(view));
+    section(&mut text, "streams", streams(graph));
+    section(&mut text, "state", states(graph));
+    let imports = if imports.is_empty() {
+        "none\n".to_owned()
+    } else {
+        imports.join("\n") + "\n"
+    };
+    section(&mut text, "imports", imports);
+    text
+}
+
+fn indent(body: &str) -> String {
+    body.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn parameters(declared: &[Parameter]) -> String {
+    if declared.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new(&[
+        ("name", Align::Left),
+        ("type", Align::Left),
+        ("default", Align::Left),
+        ("meaning", Align::Left),
+    ]);
+    for parameter in declared {
+        let default = parameter
+            .default_value
+            .clone()
+            .unwrap_or_else(|| "(required)".to_owned());
+        let kind = format!("{:?}", parameter.parameter_type).to_lowercase();
+        table.row(vec![parameter.name.clone(), kind, default, parameter.doc.clone()]);
+    }
+    table.render()
+}
+
+fn streams(graph: &Graph) -> String {
+    let mut table = Table::new(&[
+        ("operator", Align::Left),
+        ("output", Align::Left),
+        ("columns", Align::Left),
+    ]);
+    for operator in &graph.operators {
+        if let millrace_core::graph::OperatorKind::Source { schema, .. } = &operator.kind {
+            table.row(vec![
+                operator.name.clone(),
+                "main".to_owned(),
+                graph_view::schema_text(schema),
+            ]);
+        }
+    }
+    for port in graph.chains.iter().flat_map(|chain| &chain.ports) {
+        let operator = graph.operators[port.operator.0 as usize].name.clone();
+        let output = port.side.clone().unwrap_or_else(|| "main".to_owned());
+        table.row(vec![operator, output, graph_view::schema_text(&port.schema)]);
+    }
+    table.render()
+}
+
+fn states(graph: &Graph) -> String {
+    let mut table = Table::new(&[
+        ("operator", Align::Left),
+        ("key", Align::Left),
+        ("state", Align::Left),
+        ("kind", Align::Left),
+        ("value", Align::Left),
+    ]);
+    let mut any = false;
+    for chain in &graph.chains {
+        let operator = &graph.operators[chain.operators[0].0 as usize].name;
+        let (key_schema, states) = match &chain.head {
+            Head::Stateless => continue,
+            Head::Keyed { key_schema, states, .. } => (key_schema, states.as_slice()),
+            Head::Window {
+                key_schema,
+                accumulator,
+                ..
+            } => (key_schema, std::slice::from_ref(accumulator)),
+        };
+        for state in states {
+            any = true;
+            table.row(vec![
+                operator.clone(),
+                graph_view::schema_text(key_schema),
+                state.name.clone(),
+                format!("{:?}", state.kind).to_lowercase(),
+                graph_view::schema_text(&state.schema),
+            ]);
+        }
+    }
+    if any { table.render() } else { String::new() }
+}

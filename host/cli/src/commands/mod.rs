@@ -1,0 +1,79 @@
+//! The commands: one file each, whose doc comments are the help.
+
+pub mod build;
+pub mod completions;
+pub mod explain;
+pub mod inspect;
+pub mod new;
+pub mod run;
+
+use clap::{Parser, Subcommand};
+use millrace_core::Result;
+
+use crate::output::{Format, Printer};
+
+/// Make, build, run and inspect stream-processing pipelines
+///
+/// A pipeline is one wasm component. Data is printed to standard output, all else to standard error.
+/// Exit codes: 0 success, 2 the command or the pipeline is wrong, 3 user code failed while running,
+/// 4 a file or server failed, 70 a bug in Millrace.
+#[derive(Debug, Parser)]
+#[command(name = "jobctl", version, max_term_width = 100)]
+pub struct Cli {
+    /// Print results as a table or as JSON
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands of `jobctl`, in the order of the help.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(name = "new")]
+    New(new::Args),
+    Build(build::Args),
+    Run(run::Args),
+    Inspect(inspect::Args),
+    Explain(explain::Args),
+    Completions(completions::Args),
+}
+
+/// Carries out a command.
+pub fn run(command: Command, printer: &Printer) -> Result<()> {
+    match command {
+        Command::New(args) => new::run(&args, printer),
+        Command::Build(args) => build::run(&args, printer),
+        Command::Run(args) => run::run(&args, printer),
+        Command::Inspect(args) => inspect::run(&args, printer),
+        Command::Explain(args) => explain::run(&args, printer),
+        Command::Completions(args) => completions::run(&args, printer),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent_and_every_argument_has_help() {
+        let mut command = Cli::command();
+        command.build();
+        command.clone().debug_assert();
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            assert!(sub.get_about().is_some(), "{} has no help", sub.get_name());
+            for argument in sub.get_arguments() {
+                assert!(
+                    argument.get_help().is_some(),
+                    "{} of {} has no help",
+                    argument.get_id(),
+                    sub.get_name()
+                );
+            }
+        }
+    }
+}

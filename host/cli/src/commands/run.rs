@@ -1,0 +1,197 @@
+//! `jobctl run`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use millrace_core::graph::{Graph, OperatorKind};
+use millrace_core::{Error, Result};
+use millrace_engine::{Job, JobOptions, Limits, Loaded, LogLevel, Report, STDOUT_CLOSED};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::output::{Format, Printer};
+use crate::progress::{Mode, Progress};
+use crate::snapshot::Snapshots;
+use crate::{cache, files, params, run_report};
+
+/// Run a pipeline on this machine
+///
+/// The engine runs inside this process: one thread per slot, no cluster. Progress and the summary go to
+/// standard error. Ctrl-C stops the sources, lets the rows under way reach the sinks and commits them;
+/// windows that are still open do not fire. A second Ctrl-C ends the process at once.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The pipeline: a wasm component, as made by `jobctl build`
+    #[arg(value_name = "PIPELINE.wasm")]
+    pipeline: PathBuf,
+
+    /// Set a parameter of the pipeline
+    #[arg(long = "param", short = 'p', value_name = "NAME=VALUE", value_parser = params::parse)]
+    params: Vec<(String, String)>,
+
+    /// Subtasks of each operator that does not set its own
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    parallelism: u32,
+
+    /// Show only the summary
+    #[arg(long, short)]
+    quiet: bool,
+
+    /// Most rows in a block
+    #[arg(long, value_name = "ROWS", default_value_t = JobOptions::default().block_rows as u32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    block_rows: u32,
+
+    /// Memory of each sandboxed instance, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    memory_limit: u32,
+
+    /// Longest that one call into user code may take
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
+    call_timeout: Duration,
+
+    /// Seed of the random numbers that user code gets
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+/// Time between two looks at a running job.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Log lines that wait to be printed; a job that logs faster loses lines rather than time.
+const LOG_LINES_WAITING_MAX: usize = 1_000;
+
+/// Carries out the command.
+pub fn run(args: &Args, printer: &Printer) -> Result<()> {
+    params::unique(&args.params)?;
+    let bytes = files::read(&args.pipeline)?;
+    let (log_sender, log_lines) = sync_channel(LOG_LINES_WAITING_MAX);
+    let context = |error: Error| error.context(format!("{}", args.pipeline.display()));
+    let loaded = Loaded::new(&bytes, options(args, log_sender)?).map_err(context)?;
+    let prepared = loaded.prepare(&args.params).map_err(context)?;
+    let name = prepared.graph().name.clone();
+    let writes_stdout = writes_stdout(prepared.graph());
+    let mode = if args.quiet {
+        Mode::Quiet
+    } else {
+        Mode::detect(writes_stdout)
+    };
+    let stop = stop_on_signals()?;
+    let job = prepared.start()?;
+    let mut progress = Progress::new(&name, mode);
+    let mut snapshots = Snapshots::default();
+    watch(&job, &stop, &log_lines, &mut progress, &mut snapshots);
+    let result = job.wait();
+    print_log(&log_lines, &mut progress);
+    match result {
+        Ok(report) => {
+            progress.finish(&Snapshots::whole(&report));
+            finish(&report, writes_stdout, printer)
+        }
+        // The reader of our output has seen enough, as with `| head`.
+        Err(error) if error.code() == STDOUT_CLOSED => {
+            progress.clear();
+            Ok(())
+        }
+        Err(error) => {
+            progress.clear();
+            Err(error.context(format!("job `{name}`")))
+        }
+    }
+}
+
+fn options(args: &Args, log: SyncSender<String>) -> Result<JobOptions> {
+    let limits = Limits {
+        memory_bytes: args.memory_limit as usize * (1 << 20),
+        call_deadline: args.call_timeout,
+        ..Limits::default()
+    };
+    Ok(JobOptions {
+        parallelism: args.parallelism,
+        block_rows: args.block_rows as usize,
+        limits,
+        cache: Some(cache::folder()?.join("code")),
+        log: Arc::new(move |level, message| {
+            // A full channel means that lines come faster than a terminal takes them.
+            let _ = log.try_send(format!("{:5} {message}", level_name(level)));
+        }),
+        seed: args.seed,
+    })
+}
+
+fn level_name(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+    }
+}
+
+fn writes_stdout(graph: &Graph) -> bool {
+    graph.operators.iter().any(|operator| match &operator.kind {
+        OperatorKind::Sink { connector } => connector.kind == "stdout",
+        OperatorKind::Source { .. } | OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => false,
+    })
+}
+
+/// A flag that the first signal sets; a second signal ends the process.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Registered first, so that it looks at the flag before the same signal sets it.
+        let registered = signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()));
+        registered.map_err(|error| Error::external("CL0020", format!("signals cannot be handled: {error}")))?;
+    }
+    Ok(stop)
+}
+
+fn watch(
+    job: &Job,
+    stop: &AtomicBool,
+    log_lines: &Receiver<String>,
+    progress: &mut Progress,
+    snapshots: &mut Snapshots,
+) {
+    let mut stopped = false;
+    while !job.is_finished() {
+        if stop.load(Ordering::SeqCst) && !stopped {
+            stopped = true;
+            progress.message("stopping: sources end, rows under way are written; once more to end at once");
+            job.stop();
+        }
+        print_log(log_lines, progress);
+        progress.update(&snapshots.take(job));
+        job.wait_timeout(POLL_INTERVAL);
+    }
+}
+
+fn print_log(log_lines: &Receiver<String>, progress: &mut Progress) {
+    for line in log_lines.try_iter() {
+        progress.message(&line);
+    }
+}
+
+/// The report: JSON on stdout unless the job's own rows are there; for people on stderr, like all progress.
+fn finish(report: &Report, writes_stdout: bool, printer: &Printer) -> Result<()> {
+    let text = run_report::text(report);
+    match printer.format() {
+        Format::Table => {
+            if !text.is_empty() {
+                printer.note(text.trim_end());
+            }
+            Ok(())
+        }
+        Format::Json if writes_stdout => {
+            let line = serde_json::to_string(&run_report::json(report)).expect("reports have text keys only");
+            // Nobody is left to tell if stderr is gone.
+            let _ = writeln!(std::io::stderr(), "{line}");
+            Ok(())
+        }
+        Format::Json => printer.data(&run_report::json(report), |_| String::new()),
+    }
+}

@@ -1,0 +1,59 @@
+//! The graph for programs: what the pipeline declares, with schemas as lists of fields.
+//!
+//! The graph's own types leave schemas out when they are serialized; they are put in here, in the words of the WIT.
+
+use arrow_schema::Schema;
+use millrace_core::graph::{Graph, Head, OperatorKind, StateDecl};
+use serde_json::{Value, json};
+
+use super::labels::type_text;
+
+/// The whole graph.
+pub fn render(graph: &Graph) -> Value {
+    let mut value = serde_json::to_value(graph).expect("graphs have text keys only");
+    for (index, operator) in graph.operators.iter().enumerate() {
+        if let OperatorKind::Source { schema: rows, .. } = &operator.kind {
+            value["operators"][index]["kind"]["Source"]["schema"] = schema(rows);
+        }
+    }
+    for (index, chain) in graph.chains.iter().enumerate() {
+        let place = &mut value["chains"][index];
+        place["inputs"] = chain.inputs.iter().map(|input| schema(input)).collect();
+        for (port_index, port) in chain.ports.iter().enumerate() {
+            let place = &mut place["ports"][port_index];
+            place["schema"] = schema(&port.schema);
+            place["computed_key"] = port.computed_key.as_ref().map_or(Value::Null, |key| schema(key));
+        }
+        match &chain.head {
+            Head::Stateless => {}
+            Head::Keyed { key_schema, states, .. } => {
+                let place = &mut place["head"]["Keyed"];
+                place["key_schema"] = schema(key_schema);
+                for (state_index, state) in states.iter().enumerate() {
+                    place["states"][state_index]["schema"] = state_schema(state);
+                }
+            }
+            Head::Window {
+                key_schema,
+                accumulator,
+                ..
+            } => {
+                let place = &mut place["head"]["Window"];
+                place["key_schema"] = schema(key_schema);
+                place["accumulator"]["schema"] = state_schema(accumulator);
+            }
+        }
+    }
+    value
+}
+
+fn state_schema(state: &StateDecl) -> Value {
+    schema(&state.schema)
+}
+
+fn schema(schema: &Schema) -> Value {
+    let fields = schema.fields().iter();
+    fields
+        .map(|field| json!({ "name": field.name(), "type": type_text(field.data_type()), "nullable": field.is_nullable() }))
+        .collect()
+}

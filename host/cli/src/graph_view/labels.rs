@@ -1,0 +1,220 @@
+//! The words in a drawing: what an operator does, how rows are partitioned, what a schema is.
+
+use arrow_schema::{DataType, Field, Schema, TimeUnit};
+use millrace_core::graph::{
+    Chain, Edge, EventTime, Graph, Head, OperatorIndex, OperatorKind, Partition, RejectPolicy, StateDecl, StateKind,
+    WatermarkStrategy, WindowAssigner, WindowDecl,
+};
+
+use super::chain_of;
+use crate::format::duration_ms;
+
+/// What an operator does: `files source`, `window.aggregate, tumbling 1h`, ... and its parallelism if it has one.
+pub(super) fn operator(graph: &Graph, index: OperatorIndex) -> String {
+    let operator = &graph.operators[index.0 as usize];
+    let (what, rejects) = match &operator.kind {
+        OperatorKind::Source {
+            connector, on_reject, ..
+        } => (format!("{} source", connector.kind), Some(on_reject)),
+        OperatorKind::Sink { connector } => (format!("{} sink", connector.kind), None),
+        OperatorKind::Watermarks(strategy) => (watermarks(strategy), None),
+        OperatorKind::Function {
+            construct, on_reject, ..
+        } => {
+            let head = chain_of(graph, index).filter(|(_, chain)| chain.operators.first() == Some(&index));
+            let head = head.and_then(|(_, chain)| head_text(chain));
+            (
+                head.map_or_else(|| construct.clone(), |head| format!("{construct}, {head}")),
+                Some(on_reject),
+            )
+        }
+    };
+    let mut text = what;
+    match rejects {
+        None | Some(RejectPolicy::Fail) => {}
+        Some(RejectPolicy::Skip) => text += ", skips rejected rows",
+        Some(RejectPolicy::DeadLetter(path)) => text += &format!(", rejected rows to {path}"),
+    }
+    match operator.parallelism {
+        Some(parallelism) => format!("{text}, parallelism {parallelism}"),
+        None => text,
+    }
+}
+
+/// Side output and partition of an edge; nothing for plain forwarding of a main output.
+pub(super) fn edge(graph: &Graph, edge: &Edge) -> String {
+    let sender = chain_of(graph, edge.from_operator).map(|(_, chain)| chain);
+    let port = sender.and_then(|chain| chain.ports.get(edge.from_port as usize));
+    let mut parts = Vec::new();
+    if let Some(side) = port.and_then(|port| port.side.as_ref()) {
+        parts.push(format!("side {side}"));
+    }
+    match &edge.partition {
+        Partition::Forward => {}
+        Partition::HashFields(fields) => {
+            let input =
+                chain_of(graph, edge.to_operator).and_then(|(_, chain)| chain.inputs.get(edge.to_input as usize));
+            let name = |field: &u32| match input.and_then(|input| input.fields().get(*field as usize)) {
+                Some(field) => field.name().clone(),
+                None => format!("column {field}"),
+            };
+            parts.push(format!(
+                "key {}",
+                fields.iter().map(name).collect::<Vec<_>>().join(", ")
+            ));
+        }
+        Partition::HashComputed => parts.push("computed key".to_owned()),
+        Partition::Rebalance => parts.push("rebalance".to_owned()),
+        Partition::Broadcast => parts.push("broadcast".to_owned()),
+        Partition::Global => parts.push("global".to_owned()),
+    }
+    parts.join(", ")
+}
+
+/// A schema on one line: `word: utf8, n: int64?` (`?` nullable).
+pub fn schema_text(schema: &Schema) -> String {
+    schema
+        .fields()
+        .iter()
+        .map(|field| field_text(field))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn field_text(field: &Field) -> String {
+    format!(
+        "{}: {}{}",
+        field.name(),
+        type_text(field.data_type()),
+        if field.is_nullable() { "?" } else { "" }
+    )
+}
+
+/// A type in the words of the WIT.
+pub(super) fn type_text(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
+        DataType::FixedSizeBinary(length) => format!("bytes[{length}]"),
+        DataType::Time64(_) => "time".to_owned(),
+        DataType::Date32 => "date".to_owned(),
+        DataType::Timestamp(unit, zone) => {
+            let unit = match unit {
+                TimeUnit::Second => "s",
+                TimeUnit::Millisecond => "ms",
+                TimeUnit::Microsecond => "us",
+                TimeUnit::Nanosecond => "ns",
+            };
+            zone.as_ref().map_or_else(
+                || format!("timestamp[{unit}]"),
+                |zone| format!("timestamp[{unit}, {zone}]"),
+            )
+        }
+        DataType::List(item) => {
+            format!(
+                "list<{}{}>",
+                type_text(item.data_type()),
+                if item.is_nullable() { "?" } else { "" }
+            )
+        }
+        DataType::Struct(members) => {
+            format!(
+                "{{{}}}",
+                members
+                    .iter()
+                    .map(|member| field_text(member))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(members) if members.len() == 2 => {
+                format!(
+                    "map<{}, {}>",
+                    type_text(members[0].data_type()),
+                    type_text(members[1].data_type())
+                )
+            }
+            other => format!("map<{other}>"),
+        },
+        other => other.to_string().to_lowercase(),
+    }
+}
+
+/// A state on one line: `count: value int64`.
+pub(super) fn state_text(state: &StateDecl) -> String {
+    let kind = match state.kind {
+        StateKind::Value => "value",
+        StateKind::List => "list",
+        StateKind::Map => "map",
+        StateKind::Accumulator => "accumulator",
+    };
+    let holds = state
+        .schema
+        .fields()
+        .first()
+        .map_or_else(String::new, |field| type_text(field.data_type()));
+    format!("{}: {kind} {holds}", state.name)
+}
+
+fn watermarks(strategy: &WatermarkStrategy) -> String {
+    let time = match &strategy.time {
+        EventTime::Field(name) => format!("event time {name}"),
+        EventTime::Computed => "computed event time".to_owned(),
+    };
+    let late = match strategy.out_of_orderness_ms {
+        0 => String::new(),
+        bound => format!(
+            ", up to {} out of order",
+            duration_ms(i64::try_from(bound).unwrap_or(i64::MAX))
+        ),
+    };
+    let idle = strategy.idle_after_ms.map_or_else(String::new, |after| {
+        format!(", idle after {}", duration_ms(i64::try_from(after).unwrap_or(i64::MAX)))
+    });
+    format!("{time}{late}{idle}")
+}
+
+fn head_text(chain: &Chain) -> Option<String> {
+    match &chain.head {
+        Head::Stateless => None,
+        Head::Keyed { states, .. } if states.is_empty() => None,
+        Head::Keyed { states, .. } => Some(format!(
+            "state {}",
+            states.iter().map(state_text).collect::<Vec<_>>().join(", ")
+        )),
+        Head::Window { window, .. } => Some(window_text(window)),
+    }
+}
+
+/// A window on some words: `tumbling 1h`, `session gap 30m, lateness 5m`.
+pub(super) fn window_text(window: &WindowDecl) -> String {
+    let shifted = |offset: i64| {
+        if offset == 0 {
+            String::new()
+        } else {
+            format!(" offset {}", duration_ms(offset))
+        }
+    };
+    let assigner = match window.assigner {
+        WindowAssigner::Tumbling { size_ms, offset_ms } => {
+            format!("tumbling {}{}", duration_ms(size_ms), shifted(offset_ms))
+        }
+        WindowAssigner::Sliding {
+            size_ms,
+            slide_ms,
+            offset_ms,
+        } => {
+            format!(
+                "sliding {} every {}{}",
+                duration_ms(size_ms),
+                duration_ms(slide_ms),
+                shifted(offset_ms)
+            )
+        }
+        WindowAssigner::Session { gap_ms } => format!("session gap {}", duration_ms(gap_ms)),
+    };
+    match window.allowed_lateness_ms {
+        0 => assigner,
+        lateness => format!("{assigner}, lateness {}", duration_ms(lateness)),
+    }
+}

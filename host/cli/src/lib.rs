@@ -1,0 +1,36 @@
+//! `jobctl`: makes, builds, runs and inspects pipelines.
+//!
+//! One file per command in [`commands`]; doc comments there are the help. Data goes to stdout, all else to
+//! stderr ([`output`]); a failure prints its code and a remedy and decides the exit code ([`error`]). How a
+//! running job is shown is in [`progress`], how a graph is drawn in [`graph_view`], how a Rust pipeline becomes a
+//! component in [`guest`].
+
+#![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod commands;
+pub mod error;
+pub mod files;
+pub mod format;
+pub mod graph_view;
+pub mod guest;
+pub mod output;
+pub mod pack;
+pub mod params;
+pub mod progress;
+pub mod run_report;
+pub mod snapshot;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = commands::Cli::parse();
+    let printer = output::Printer::new(cli.output);
+    match commands::run(cli.command, &printer) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => error::report(&error, cli.output),
+    }
+}

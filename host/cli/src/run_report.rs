@@ -1,0 +1,86 @@
+//! What a finished job leaves for people and for programs: results of the sinks and metrics of user code.
+
+use millrace_engine::{Report, UserMetricKind};
+use serde_json::{Value, json};
+
+use crate::output::{Align, Table};
+
+/// Sinks' results and user metrics as text; empty if there are none.
+pub fn text(report: &Report) -> String {
+    let mut table = Table::new(&[("result", Align::Left), ("", Align::Left), ("value", Align::Right)]);
+    let mut rows = 0;
+    for sink in &report.sinks {
+        for (name, value) in &sink.values {
+            table.row(vec![sink.name.clone(), name.clone(), value.clone()]);
+            rows += 1;
+        }
+    }
+    for metric in &report.user_metrics {
+        let value = match metric.kind {
+            UserMetricKind::Counter | UserMetricKind::Gauge => format!("{}", metric.value),
+            UserMetricKind::Histogram => {
+                format!(
+                    "{} values, mean {:.3}",
+                    metric.count,
+                    metric.value / (metric.count.max(1) as f64)
+                )
+            }
+        };
+        table.row(vec!["metric".to_owned(), metric.name.clone(), value]);
+        rows += 1;
+    }
+    if rows == 0 { String::new() } else { table.render() }
+}
+
+/// Everything as JSON.
+pub fn json(report: &Report) -> Value {
+    let tasks: Vec<Value> = report
+        .tasks
+        .iter()
+        .map(|task| {
+            json!({
+                "name": task.name,
+                "subtasks": task.subtasks.len(),
+                "rows_in": task.total(|metrics| &metrics.rows_in),
+                "rows_out": task.total(|metrics| &metrics.rows_out),
+                "bytes_in": task.total(|metrics| &metrics.bytes_in),
+                "bytes_out": task.total(|metrics| &metrics.bytes_out),
+                "late": task.total(|metrics| &metrics.late),
+                "dropped": task.total(|metrics| &metrics.dropped),
+                "rejected": task.total(|metrics| &metrics.rejected),
+                "state_slots": task.total(|metrics| &metrics.state_slots),
+                "busy_ns": task.total(|metrics| &metrics.busy_ns),
+                "backpressured_ns": task.total(|metrics| &metrics.backpressured_ns),
+                "idle_ns": task.total(|metrics| &metrics.idle_ns),
+                "operators": task.operators.iter().enumerate().map(|(index, name)| json!({
+                    "name": name,
+                    "rows_out": task.subtasks.iter().map(|subtask| subtask.emitted[index].get()).sum::<u64>(),
+                })).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let sinks: Vec<Value> = report
+        .sinks
+        .iter()
+        .map(|sink| {
+            let values: serde_json::Map<String, Value> = sink
+                .values
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value)))
+                .collect();
+            json!({ "name": sink.name, "results": values })
+        })
+        .collect();
+    let metrics: Vec<Value> = report
+        .user_metrics
+        .iter()
+        .map(|metric| json!({ "name": metric.name, "operator": metric.operator, "value": metric.value, "count": metric.count }))
+        .collect();
+    json!({
+        "seconds": report.elapsed.as_secs_f64(),
+        "guest_memory_bytes": report.guest_memory_bytes,
+        "tasks": tasks,
+        "sinks": sinks,
+        "metrics": metrics,
+    })
+}

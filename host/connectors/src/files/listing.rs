@@ -1,0 +1,139 @@
+//! Which files a path means: one file, the files of a folder, or a glob's matches.
+//!
+//! In a folder, files whose names begin with `.` or `_` are skipped, as other engines do: they are being
+//! written, or are marks. Folders inside it are not entered; a glob such as `logs/**/*.csv` does that.
+
+use std::path::{Path, PathBuf};
+
+use millrace_core::{Error, Result};
+
+/// A file to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Input {
+    /// Its path, which is text because it names a split.
+    pub(crate) path: String,
+    /// Its length.
+    pub(crate) bytes: u64,
+}
+
+/// The files that `path` means, in the order of their paths; never none.
+pub(crate) fn files(path: &str) -> Result<Vec<Input>> {
+    let as_path = Path::new(path);
+    let paths = match std::fs::metadata(as_path) {
+        Ok(metadata) if metadata.is_dir() => folder(as_path)?,
+        Ok(_) => vec![as_path.to_owned()],
+        Err(_) if path.contains(['*', '?', '[']) => globbed(path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::external(
+                "IO0101",
+                format!("`{path}`: there is no such file or folder"),
+            ));
+        }
+        Err(error) => return Err(unreadable(path, &error)),
+    };
+    let mut inputs = paths.into_iter().map(input).collect::<Result<Vec<_>>>()?;
+    inputs.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(inputs)
+}
+
+fn folder(path: &Path) -> Result<Vec<PathBuf>> {
+    let shown = path.display();
+    let fail = |error: std::io::Error| unreadable(&shown.to_string(), &error);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let name = entry.file_name();
+        let hidden = name.to_string_lossy().starts_with(['.', '_']);
+        if !hidden && std::fs::metadata(entry.path()).map_err(fail)?.is_file() {
+            paths.push(entry.path());
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::external(
+            "IO0101",
+            format!(
+                "folder `{shown}` has no files to read (names that begin with `.` or `_` and folders inside do not count)"
+            ),
+        ));
+    }
+    Ok(paths)
+}
+
+fn globbed(pattern: &str) -> Result<Vec<PathBuf>> {
+    let matches = glob::glob(pattern).map_err(|error| {
+        Error::user(
+            "CN0113",
+            format!("option `path` is `{pattern}`, which is no valid glob: {error}"),
+        )
+    })?;
+    let mut paths = Vec::new();
+    for path in matches {
+        let path = path.map_err(|error| unreadable(&error.path().display().to_string(), error.error()))?;
+        if path.is_file() {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(Error::external("IO0101", format!("no file matches `{pattern}`")));
+    }
+    Ok(paths)
+}
+
+/// Opens the file once, so that one that cannot be read is found before anything runs.
+fn input(path: PathBuf) -> Result<Input> {
+    let shown = path.display().to_string();
+    let file = std::fs::File::open(&path).map_err(|error| unreadable(&shown, &error))?;
+    let bytes = file.metadata().map_err(|error| unreadable(&shown, &error))?.len();
+    let path = path
+        .into_os_string()
+        .into_string()
+        .map_err(|_| Error::external("IO0102", format!("`{shown}` cannot be read: its name is not UTF-8")))?;
+    Ok(Input { path, bytes })
+}
+
+/// A file or folder that is there but cannot be read.
+pub(crate) fn unreadable(path: &str, error: &std::io::Error) -> Error {
+    Error::external("IO0102", format!("`{path}` cannot be read: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_mean_files() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
+        std::fs::create_dir(at("sub")).unwrap();
+        std::fs::create_dir(at("none")).unwrap();
+        for name in [
+            "b.csv",
+            "a.csv",
+            "_SUCCESS",
+            ".part-0-0.csv.inprogress",
+            "sub/c.csv",
+            "none/.x",
+        ] {
+            std::fs::write(at(name), name).unwrap();
+        }
+        let names = |path: &str| -> Vec<String> { files(path).unwrap().into_iter().map(|input| input.path).collect() };
+        assert_eq!(names(&at("b.csv")), [at("b.csv")]);
+        assert_eq!(names(&at("")), [at("a.csv"), at("b.csv")]);
+        assert_eq!(names(&at("*.csv")), [at("a.csv"), at("b.csv")]);
+        assert_eq!(names(&at("**/[bc].csv")), [at("b.csv"), at("sub/c.csv")]);
+        assert_eq!(files(&at("b.csv")).unwrap()[0].bytes, 5);
+        for (path, code, says) in [
+            (at("none"), "IO0101", "has no files to read"),
+            (at("*.txt"), "IO0101", "no file matches"),
+            (at("missing.csv"), "IO0101", "there is no such file"),
+            (at("a.csv/x"), "IO0102", "cannot be read"),
+            (at("[.csv"), "CN0113", "no valid glob"),
+        ] {
+            let error = files(&path).unwrap_err();
+            assert!(
+                error.code() == code && error.to_string().contains(says) && error.to_string().contains(&path),
+                "{error}"
+            );
+        }
+    }
+}

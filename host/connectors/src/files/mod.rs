@@ -1,0 +1,38 @@
+//! The `files` connector: text, CSV, JSON lines and Parquet, plain, gzip or zstd.
+//!
+//! Source: [`listing`] finds the files, [`splits`] cuts them for the parallelism, [`records`] reads the text
+//! formats and [`columns`] reads Parquet. Sink: [`sink`] holds the two-phase protocol, [`part`] one file
+//! being written. All file access of the connector is here.
+
+mod columns;
+mod compression;
+mod convert;
+mod listing;
+mod part;
+mod records;
+mod sink;
+mod source;
+mod splits;
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use millrace_core::Result;
+use millrace_core::connector::{Connector, Options, Sink, Source};
+
+/// Connector kind `files`.
+pub(crate) struct FilesConnector;
+
+impl Connector for FilesConnector {
+    fn kind(&self) -> &'static str {
+        "files"
+    }
+
+    fn source(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
+        Ok(Some(Arc::new(source::FilesSource::new(options, schema)?)))
+    }
+
+    fn sink(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
+        Ok(Some(Arc::new(sink::FilesSink::new(options, schema)?)))
+    }
+}

@@ -1,0 +1,342 @@
+//! The `files` sink: rolling part files in a folder, visible only when committed.
+//!
+//! ```text
+//! write       .part-0-3.csv.inprogress          hidden, growing
+//! pre_commit  .part-0-3.csv.inprogress          hidden, complete, synced; its name goes into the checkpoint
+//! commit      part-0-3.csv                      renamed, folder synced
+//! ```
+//!
+//! A folder that already has parts is refused before anything runs, unless `overwrite` = `true` (they are
+//! removed) or `append` = `true` (they stay, new parts get new numbers). The rule is applied by
+//! [`Sink::check`], once: a job that goes on from a checkpoint must not be checked again, or the parts that it
+//! committed itself would count.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use millrace_core::connector::{Committable, Delivery, Elapsed, Options, Sink, SinkWriter, SubtaskContext};
+use millrace_core::{Error, Result};
+
+use super::compression::Compression;
+use super::part::{Part, unwritable};
+use crate::format::Format;
+
+const ROLL_BYTES_DEFAULT: u64 = 128 << 20;
+const IN_PROGRESS: &str = ".inprogress";
+
+/// What is done about parts of an earlier run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Refuse,
+    Append,
+    Overwrite,
+}
+
+/// See the module's documentation.
+pub(crate) struct FilesSink {
+    layout: Arc<Layout>,
+    schema: SchemaRef,
+    existing: Existing,
+}
+
+/// Where parts go and what they look like.
+struct Layout {
+    folder: PathBuf,
+    format: Format,
+    compression: Compression,
+    roll_bytes: u64,
+    roll_rows: u64,
+}
+
+impl FilesSink {
+    /// From the options in the pipeline.
+    pub(crate) fn new(mut options: Options, schema: SchemaRef) -> Result<Self> {
+        let folder = options.required("path")?.into();
+        let format = Format::take(&mut options, None, true)?;
+        let compression = Compression::take(&mut options)?;
+        let roll_bytes = options
+            .parsed("roll.bytes", "a number of bytes")?
+            .unwrap_or(ROLL_BYTES_DEFAULT);
+        let roll_rows = options.parsed("roll.rows", "a number of rows")?.unwrap_or(u64::MAX);
+        let overwrite = options.parsed("overwrite", "`true` or `false`")?.unwrap_or(false);
+        let append = options.parsed("append", "`true` or `false`")?.unwrap_or(false);
+        options.finish()?;
+        format.check_schema(&schema)?;
+        if roll_bytes == 0 || roll_rows == 0 {
+            return Err(Error::user(
+                "CN0110",
+                "options `roll.bytes` and `roll.rows` must be above 0",
+            ));
+        }
+        let existing = match (overwrite, append) {
+            (false, false) => Existing::Refuse,
+            (false, true) => Existing::Append,
+            (true, false) => Existing::Overwrite,
+            (true, true) => {
+                return Err(Error::user(
+                    "CN0110",
+                    "options `overwrite` and `append` exclude each other",
+                ));
+            }
+        };
+        let layout = Layout {
+            folder,
+            format,
+            compression,
+            roll_bytes,
+            roll_rows,
+        };
+        Ok(FilesSink {
+            layout: Arc::new(layout),
+            schema,
+            existing,
+        })
+    }
+}
+
+impl Sink for FilesSink {
+    fn delivery(&self) -> Delivery {
+        Delivery::ExactlyOnce
+    }
+
+    fn check(&self) -> Result<()> {
+        let folder = &self.layout.folder;
+        std::fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
+        let probe = folder.join(format!(".probe-{}", std::process::id()));
+        File::create(&probe)
+            .and_then(|_| std::fs::remove_file(&probe))
+            .map_err(|error| no_folder(folder, &error))?;
+        let parts: Vec<(String, Name)> = parts(folder)?;
+        let visible = parts.iter().filter(|(_, name)| !name.in_progress).count();
+        match self.existing {
+            Existing::Refuse if visible > 0 => Err(Error::user(
+                "CN0115",
+                format!(
+                    "folder `{}` already has {visible} part files of an earlier run: empty it, choose another, or set \
+                     option `overwrite` or `append` to `true`",
+                    folder.display()
+                ),
+            )),
+            Existing::Refuse | Existing::Append => Ok(()),
+            Existing::Overwrite => parts.iter().try_for_each(|(file, _)| {
+                let path = folder.join(file);
+                std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))
+            }),
+        }
+    }
+
+    fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
+        let folder = &self.layout.folder;
+        std::fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
+        let own = parts(folder)?
+            .into_iter()
+            .filter(|(_, name)| name.subtask == context.subtask);
+        Ok(Box::new(Writer {
+            layout: self.layout.clone(),
+            schema: self.schema.clone(),
+            subtask: context.subtask,
+            next_number: own.map(|(_, name)| name.number + 1).max().unwrap_or(0),
+            part: None,
+            completed: Vec::new(),
+            finished_bytes: 0,
+            committed_files: 0,
+            poisoned: false,
+        }))
+    }
+}
+
+fn no_folder(folder: &Path, error: &std::io::Error) -> Error {
+    Error::external(
+        "IO0106",
+        format!("folder `{}` cannot be created or written to: {error}", folder.display()),
+    )
+}
+
+/// What the name of a part says.
+struct Name {
+    subtask: u32,
+    number: u64,
+    in_progress: bool,
+}
+
+/// `part-<subtask>-<number>.<extension>`, or the hidden form of it.
+fn parse_name(file: &str) -> Option<Name> {
+    let hidden = file.strip_prefix('.').and_then(|name| name.strip_suffix(IN_PROGRESS));
+    let (stem, _) = hidden.unwrap_or(file).strip_prefix("part-")?.split_once('.')?;
+    let (subtask, number) = stem.split_once('-')?;
+    Some(Name {
+        subtask: subtask.parse().ok()?,
+        number: number.parse().ok()?,
+        in_progress: hidden.is_some(),
+    })
+}
+
+/// All parts in the folder, of whatever extension, in name order.
+fn parts(folder: &Path) -> Result<Vec<(String, Name)>> {
+    let mut parts = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| no_folder(folder, &error))? {
+        let entry = entry.map_err(|error| no_folder(folder, &error))?;
+        if let Some(file) = entry.file_name().to_str()
+            && let Some(name) = parse_name(file)
+        {
+            parts.push((file.to_owned(), name));
+        }
+    }
+    parts.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(parts)
+}
+
+struct Writer {
+    layout: Arc<Layout>,
+    schema: SchemaRef,
+    subtask: u32,
+    next_number: u64,
+    part: Option<(String, Part)>,
+    /// Finished and not yet pre-committed, by their final names.
+    completed: Vec<String>,
+    finished_bytes: u64,
+    committed_files: u64,
+    /// A write failed: what is in the files is not known, and nothing more may be committed.
+    poisoned: bool,
+}
+
+impl Writer {
+    fn hidden(&self, name: &str) -> PathBuf {
+        self.layout.folder.join(format!(".{name}{IN_PROGRESS}"))
+    }
+
+    fn part(&mut self) -> Result<&mut Part> {
+        let (_, part) = match self.part.take() {
+            Some(open) => self.part.insert(open),
+            None => {
+                let Layout {
+                    format, compression, ..
+                } = self.layout.as_ref();
+                let suffix = if *format == Format::Parquet {
+                    ""
+                } else {
+                    compression.suffix()
+                };
+                let name = format!(
+                    "part-{}-{}.{}{suffix}",
+                    self.subtask,
+                    self.next_number,
+                    format.extension()
+                );
+                self.next_number += 1;
+                let part = Part::create(self.hidden(&name), format, *compression, &self.schema)?;
+                self.part.insert((name, part))
+            }
+        };
+        Ok(part)
+    }
+
+    fn finish_part(&mut self) -> Result<()> {
+        if let Some((name, part)) = self.part.take() {
+            // It stays listed if finishing fails, so that `abort` removes it.
+            self.completed.push(name);
+            self.finished_bytes += part.finish()?;
+        }
+        Ok(())
+    }
+
+    fn write_parts(&mut self, rows: &RecordBatch) -> Result<()> {
+        let mut start = 0;
+        while start < rows.num_rows() {
+            let Layout {
+                roll_rows, roll_bytes, ..
+            } = *self.layout;
+            let part = self.part()?;
+            let room = usize::try_from(roll_rows - part.rows()).unwrap_or(usize::MAX);
+            let count = room.min(rows.num_rows() - start);
+            part.write(&rows.slice(start, count))?;
+            start += count;
+            if part.rows() >= roll_rows || part.bytes() >= roll_bytes {
+                self.finish_part()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a step that writes, unless one has failed before.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if self.poisoned {
+            return Err(unwritable(&self.layout.folder, &"an earlier write to it failed"));
+        }
+        let result = step(self);
+        self.poisoned = result.is_err();
+        result
+    }
+
+    fn sync_folder(&self) -> Result<()> {
+        let folder = &self.layout.folder;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| uncommitted(folder, &error))
+    }
+}
+
+fn uncommitted(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::external("IO0110", format!("`{}` cannot be committed: {error}", path.display()))
+}
+
+impl SinkWriter for Writer {
+    fn write(&mut self, rows: &RecordBatch, _now: Elapsed) -> Result<()> {
+        self.guarded(|writer| writer.write_parts(rows))
+    }
+
+    fn pre_commit(&mut self) -> Result<Vec<Committable>> {
+        self.guarded(Self::finish_part)?;
+        let completed = std::mem::take(&mut self.completed);
+        Ok(completed
+            .into_iter()
+            .map(|name| Committable(name.into_bytes()))
+            .collect())
+    }
+
+    fn commit(&mut self, committables: &[Committable]) -> Result<()> {
+        for committable in committables {
+            let name = std::str::from_utf8(&committable.0)
+                .ok()
+                .filter(|name| parse_name(name).is_some_and(|name| !name.in_progress) && !name.contains('/'))
+                .ok_or_else(|| Error::internal("a committable of a files sink is not the name of a part"))?;
+            let (hidden, visible) = (self.hidden(name), self.layout.folder.join(name));
+            match std::fs::rename(&hidden, &visible) {
+                Ok(()) => self.committed_files += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && visible.exists() => {}
+                Err(error) => return Err(uncommitted(&visible, &error)),
+            }
+        }
+        if committables.is_empty() {
+            Ok(())
+        } else {
+            self.sync_folder()
+        }
+    }
+
+    fn abort(&mut self) -> Result<()> {
+        let open = self.part.take().map(|(_, part)| part.path().to_owned());
+        let completed = std::mem::take(&mut self.completed);
+        for path in completed.iter().map(|name| self.hidden(name)).chain(open) {
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(&path, &error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.finished_bytes + self.part.as_ref().map_or(0, |(_, part)| part.bytes())
+    }
+
+    fn summary(&self) -> Vec<(String, String)> {
+        vec![("files".into(), self.committed_files.to_string())]
+    }
+}
+
+#[cfg(test)]
+mod tests;

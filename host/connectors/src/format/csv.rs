@@ -1,0 +1,230 @@
+//! CSV records to columns, by the parser of `arrow-csv`.
+//!
+//! Columns are found by the names in the header, or by position without one. Columns of the file that the
+//! schema does not have are not parsed; columns of the schema that the file does not have are null. In a
+//! utf8 column that cannot be null, no text means null: an empty field is the empty text.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow_csv::ReaderBuilder;
+use arrow_csv::reader::Decoder;
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use millrace_core::{Error, Result};
+use regex::Regex;
+
+use super::decode::{Decode, quoted, span};
+use super::framer::{Record, csv_fields};
+use super::{CsvOptions, type_name, zones};
+
+/// Whether a CSV file can hold columns of this type, both ways.
+pub(crate) fn is_possible(data_type: &DataType) -> bool {
+    data_type.is_integer()
+        || matches!(
+            data_type,
+            DataType::Boolean
+                | DataType::Float32
+                | DataType::Float64
+                | DataType::Decimal128(_, _)
+                | DataType::Utf8
+                | DataType::Date32
+                | DataType::Time64(TimeUnit::Microsecond)
+                | DataType::Timestamp(_, _)
+        )
+}
+
+/// Decoder of format csv for one file.
+pub(crate) struct CsvDecoder {
+    schema: SchemaRef,
+    options: CsvOptions,
+    null: Option<Regex>,
+    /// All columns of the file.
+    file_schema: SchemaRef,
+    /// For each column of `schema`, its column in the file.
+    sources: Vec<Option<usize>>,
+    decoder: Option<Decoder>,
+    batch_rows: usize,
+}
+
+impl CsvDecoder {
+    /// For a file with this header; without one, the file has the schema's columns in order.
+    pub(crate) fn new(schema: SchemaRef, options: CsvOptions, header: Option<&[u8]>) -> Result<Self> {
+        let names: Vec<String> = match header {
+            None => schema.fields().iter().map(|field| field.name().clone()).collect(),
+            Some(header) => csv_fields(header, options.delimiter, options.quote)
+                .into_iter()
+                .map(|name| String::from_utf8_lossy(&name).into_owned())
+                .collect(),
+        };
+        let sources = schema
+            .fields()
+            .iter()
+            .map(|field| source_of(field, &names))
+            .collect::<Result<Vec<_>>>()?;
+        let file_fields: Vec<FieldRef> = names
+            .iter()
+            .enumerate()
+            .map(
+                |(index, name)| match sources.iter().position(|source| *source == Some(index)) {
+                    Some(target) => parsed_as(&schema.fields()[target]),
+                    None => Arc::new(Field::new(name, DataType::Utf8, true)),
+                },
+            )
+            .collect();
+        let null = (!options.null.is_empty())
+            .then(|| Regex::new(&format!("^(?:{})$", regex::escape(&options.null))))
+            .transpose()
+            .map_err(|error| Error::internal(format!("option `csv.null` makes no pattern: {error}")))?;
+        Ok(CsvDecoder {
+            schema,
+            options,
+            null,
+            file_schema: Arc::new(Schema::new(file_fields)),
+            sources,
+            decoder: None,
+            batch_rows: 0,
+        })
+    }
+
+    fn build(&self, batch_rows: usize, projection: Vec<usize>) -> Decoder {
+        let mut builder = ReaderBuilder::new(self.file_schema.clone())
+            .with_delimiter(self.options.delimiter)
+            .with_quote(self.options.quote)
+            .with_batch_size(batch_rows)
+            .with_projection(projection);
+        if let Some(null) = &self.null {
+            builder = builder.with_null_regex(null.clone());
+        }
+        builder.build_decoder()
+    }
+
+    fn parse(&mut self, bytes: &[u8], records: &[Record]) -> std::result::Result<RecordBatch, String> {
+        let input = span(bytes, records);
+        // One row more than there are records, so that a parser that finds more is caught.
+        if self.decoder.is_none() || self.batch_rows <= records.len() {
+            self.batch_rows = records.len() + 1;
+            let projection = self.sources.iter().filter_map(|source| *source).collect();
+            self.decoder = Some(self.build(self.batch_rows, projection));
+        }
+        let mut decoder = self.decoder.take().expect("it was just made");
+        let batch = run(&mut decoder, input).map_err(|error| error.to_string())?;
+        if batch.as_ref().map_or(0, RecordBatch::num_rows) != records.len() {
+            return Err("the row contains a line end or a quote in the wrong place".into());
+        }
+        if input.ends_with(b"\n") {
+            // A parser that has seen the end of its input is not used again.
+            self.decoder = Some(decoder);
+        }
+        batch.ok_or_else(|| "no rows".to_owned())
+    }
+
+    fn is_null(&self, text: &str) -> bool {
+        text == self.options.null
+    }
+}
+
+/// Where a column of the schema is in the file.
+fn source_of(field: &Field, names: &[String]) -> Result<Option<usize>> {
+    let name = field.name();
+    let mut found = names
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| *other == name)
+        .map(|(index, _)| index);
+    match (found.next(), found.next()) {
+        (Some(index), None) => Ok(Some(index)),
+        (Some(_), Some(_)) => Err(Error::user("CN0112", format!("the header has column `{name}` twice"))),
+        (None, _) if field.is_nullable() => Ok(None),
+        (None, _) => Err(Error::user(
+            "CN0112",
+            format!("column `{name}` is not in the header, which has: {}", names.join(", ")),
+        )),
+    }
+}
+
+/// A utf8 column that cannot be null is parsed as one that can, and its nulls are turned back into text.
+fn parsed_as(field: &FieldRef) -> FieldRef {
+    match field.data_type() {
+        DataType::Utf8 if !field.is_nullable() => Arc::new(Field::clone(field).with_nullable(true)),
+        _ => zones::textual(field),
+    }
+}
+
+fn run(decoder: &mut Decoder, input: &[u8]) -> std::result::Result<Option<RecordBatch>, arrow_schema::ArrowError> {
+    let mut rest = input;
+    while !rest.is_empty() {
+        match decoder.decode(rest)? {
+            0 => break,
+            bytes => rest = &rest[bytes..],
+        }
+    }
+    if !input.ends_with(b"\n") {
+        decoder.decode(&[])?;
+    }
+    decoder.flush()
+}
+
+fn without_nulls(texts: &ArrayRef, null: &str) -> ArrayRef {
+    let texts = texts.as_string::<i32>();
+    if null.is_empty() {
+        // A null of the parser is an empty range of bytes already.
+        return Arc::new(StringArray::new(texts.offsets().clone(), texts.values().clone(), None));
+    }
+    Arc::new(
+        texts
+            .iter()
+            .map(|text| Some(text.unwrap_or(null)))
+            .collect::<StringArray>(),
+    )
+}
+
+impl Decode for CsvDecoder {
+    fn decode(&mut self, bytes: &[u8], records: &[Record]) -> std::result::Result<RecordBatch, String> {
+        let parsed = self.parse(bytes, records)?;
+        let mut columns = parsed.columns().iter();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.sources.len());
+        for (field, source) in self.schema.fields().iter().zip(&self.sources) {
+            if source.is_none() {
+                arrays.push(new_null_array(field.data_type(), records.len()));
+                continue;
+            }
+            let array = columns.next().expect("the parser gives every column asked for");
+            let array = zones::renamed(array, field.data_type()).map_err(|error| error.to_string())?;
+            let only_text = array.null_count() > 0 && !field.is_nullable() && *field.data_type() == DataType::Utf8;
+            arrays.push(if only_text {
+                without_nulls(&array, &self.options.null)
+            } else {
+                array
+            });
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(records.len()));
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(|error| error.to_string())
+    }
+
+    fn diagnose(&mut self, record: &[u8], error: String) -> String {
+        let fields = csv_fields(record, self.options.delimiter, self.options.quote);
+        let expected = self.file_schema.fields().len();
+        if fields.len() != expected {
+            return format!("it has {} fields, not {expected}", fields.len());
+        }
+        for (field, source) in self.schema.fields().iter().zip(&self.sources) {
+            let Some(source) = source else { continue };
+            if run(&mut self.build(2, vec![*source]), record).is_ok() {
+                continue;
+            }
+            let name = field.name();
+            let text = String::from_utf8_lossy(&fields[*source]);
+            let wanted = type_name(field.data_type());
+            return if self.is_null(&text) && !field.is_nullable() {
+                format!(
+                    "column `{name}`: {} stands for no value, but {wanted} is required",
+                    quoted(&text)
+                )
+            } else {
+                format!("column `{name}`: {} is not {wanted}", quoted(&text))
+            };
+        }
+        error
+    }
+}

@@ -1,0 +1,217 @@
+//! Rows as bytes and back: the formats that files, standard input and standard output share.
+//!
+//! Reading has two steps. [`framer`] cuts a stream of bytes into records (lines, or CSV records with quoted
+//! line ends); [`decode`] turns many records at once into columns, and, when a block fails, narrows it down
+//! to the records at fault, which are rejected one by one with their cause. [`parser`] joins the two.
+//! [`encode`] writes. Parquet is no stream of records; its reader and writer live with the files.
+
+mod csv;
+mod decode;
+mod encode;
+mod framer;
+mod ndjson;
+mod parser;
+mod text;
+pub(crate) mod zones;
+
+use arrow_schema::{DataType, Schema};
+use millrace_core::connector::Options;
+use millrace_core::{Error, Result};
+
+pub(crate) use encode::Encoder;
+pub(crate) use parser::{Range, RowParser, read_header};
+
+/// How rows are written as bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// One utf8 column, one line per row.
+    Text,
+    /// Comma-separated values.
+    Csv(CsvOptions),
+    /// One JSON object per line.
+    Ndjson,
+    /// Apache Parquet.
+    Parquet,
+}
+
+/// The options `csv.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CsvOptions {
+    /// The first record names the columns.
+    pub(crate) header: bool,
+    /// Between fields.
+    pub(crate) delimiter: u8,
+    /// Around fields that contain delimiters, quotes or line ends.
+    pub(crate) quote: u8,
+    /// Text that means null.
+    pub(crate) null: String,
+}
+
+impl Format {
+    /// Takes `format` and the format's own options.
+    pub(crate) fn take(options: &mut Options, default: Option<&str>, parquet: bool) -> Result<Self> {
+        let name = match default {
+            Some(default) => options.text("format").unwrap_or_else(|| default.to_owned()),
+            None => options.required("format")?,
+        };
+        match name.as_str() {
+            "text" => Ok(Format::Text),
+            "csv" => Ok(Format::Csv(CsvOptions::take(options)?)),
+            "ndjson" => Ok(Format::Ndjson),
+            "parquet" if parquet => Ok(Format::Parquet),
+            _ => {
+                let known = if parquet {
+                    "text, csv, ndjson, parquet"
+                } else {
+                    "text, csv, ndjson"
+                };
+                Err(Error::user(
+                    "CN0108",
+                    format!("option `format` is `{name}`, not one of {known}"),
+                ))
+            }
+        }
+    }
+
+    /// The end of file names.
+    pub(crate) fn extension(&self) -> &'static str {
+        match self {
+            Format::Text => "txt",
+            Format::Csv(_) => "csv",
+            Format::Ndjson => "ndjson",
+            Format::Parquet => "parquet",
+        }
+    }
+
+    /// Refuses schemas that the format cannot hold.
+    pub(crate) fn check_schema(&self, schema: &Schema) -> Result<()> {
+        if *self == Format::Parquet {
+            return Ok(());
+        }
+        for field in schema.fields() {
+            let (name, data_type) = (field.name(), field.data_type());
+            if matches!(self, Format::Csv(_)) && !csv::is_possible(data_type) {
+                let wanted = type_name(data_type);
+                return Err(Error::user(
+                    "CN0109",
+                    format!("format csv cannot hold column `{name}` of type {wanted}"),
+                ));
+            }
+            if let Some(zone) = zones::unknown_zone(data_type) {
+                return Err(Error::user(
+                    "CN0109",
+                    format!(
+                        "column `{name}`: text formats hold times in UTC or at an offset such as +02:00, not in zone {zone}"
+                    ),
+                ));
+            }
+        }
+        let is_text = matches!(schema.fields().as_ref(), [field] if *field.data_type() == DataType::Utf8);
+        if *self == Format::Text && !is_text {
+            let fields: Vec<String> = schema
+                .fields()
+                .iter()
+                .map(|field| format!("{}: {}", field.name(), type_name(field.data_type())))
+                .collect();
+            return Err(Error::user(
+                "CN0109",
+                format!(
+                    "format text holds exactly one utf8 column, the schema has ({})",
+                    fields.join(", ")
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl CsvOptions {
+    fn take(options: &mut Options) -> Result<Self> {
+        let header = options.parsed("csv.header", "`true` or `false`")?.unwrap_or(true);
+        let delimiter = one_byte(options, "csv.delimiter", b',')?;
+        let quote = one_byte(options, "csv.quote", b'"')?;
+        if delimiter == quote {
+            return Err(Error::user(
+                "CN0110",
+                "options `csv.delimiter` and `csv.quote` are the same character",
+            ));
+        }
+        Ok(CsvOptions {
+            header,
+            delimiter,
+            quote,
+            null: options.text("csv.null").unwrap_or_default(),
+        })
+    }
+}
+
+/// One ASCII character that is no line end; `\t` may be spelled out.
+fn one_byte(options: &mut Options, name: &'static str, default: u8) -> Result<u8> {
+    let Some(text) = options.text(name) else {
+        return Ok(default);
+    };
+    match text.as_bytes() {
+        br"\t" => Ok(b'\t'),
+        [byte] if byte.is_ascii() && !b"\r\n\0".contains(byte) => Ok(*byte),
+        _ => Err(Error::user(
+            "CN0110",
+            format!("option `{name}` is `{text}`, not one ASCII character"),
+        )),
+    }
+}
+
+/// The name of a type in messages to people.
+pub(crate) fn type_name(data_type: &DataType) -> String {
+    data_type.to_string().to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_schema::Field;
+
+    use super::*;
+    use crate::testing::options;
+
+    #[test]
+    fn options_of_a_format_belong_to_it() {
+        let mut given = options(&[("format", "csv"), ("csv.delimiter", "\\t"), ("csv.null", "NA")]);
+        let format = Format::take(&mut given, None, true).unwrap();
+        given.finish().unwrap();
+        let expected = CsvOptions {
+            header: true,
+            delimiter: b'\t',
+            quote: b'"',
+            null: "NA".into(),
+        };
+        assert_eq!(format, Format::Csv(expected));
+        let mut given = options(&[("format", "text"), ("csv.null", "NA")]);
+        Format::take(&mut given, None, true).unwrap();
+        assert_eq!(given.finish().unwrap_err().code(), "CN0004");
+        for (pairs, code) in [
+            (vec![("format", "xml")], "CN0108"),
+            (vec![("format", "csv"), ("csv.quote", "''")], "CN0110"),
+            (vec![("format", "csv"), ("csv.quote", ",")], "CN0110"),
+            (vec![("format", "csv"), ("csv.header", "yes")], "CN0003"),
+            (vec![], "CN0002"),
+        ] {
+            assert_eq!(Format::take(&mut options(&pairs), None, true).unwrap_err().code(), code);
+        }
+        assert_eq!(
+            Format::take(&mut options(&[]), Some("text"), false).unwrap(),
+            Format::Text
+        );
+    }
+
+    #[test]
+    fn schemas_must_fit() {
+        let schema = |data_type: DataType| Schema::new(vec![Field::new("x", data_type, true)]);
+        assert!(Format::Text.check_schema(&schema(DataType::Utf8)).is_ok());
+        assert_eq!(
+            Format::Text.check_schema(&schema(DataType::Int64)).unwrap_err().code(),
+            "CN0109"
+        );
+        let format = Format::take(&mut options(&[("format", "csv")]), None, true).unwrap();
+        let error = format.check_schema(&schema(DataType::Binary)).unwrap_err();
+        assert_eq!(error.to_string(), "format csv cannot hold column `x` of type binary");
+    }
+}

@@ -1,0 +1,24 @@
+//! Small things that the unit tests of all connectors need.
+
+use std::sync::Arc;
+
+use millrace_core::connector::{Options, SubtaskContext, Waker};
+
+/// Options from literal pairs.
+pub(crate) fn options(pairs: &[(&str, &str)]) -> Options {
+    Options::new(
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+    )
+    .unwrap()
+}
+
+/// A context whose waker does nothing.
+pub(crate) fn context(subtask: u32, parallelism: u32) -> SubtaskContext {
+    SubtaskContext {
+        subtask,
+        parallelism,
+        waker: Waker(Arc::new(|| ())),
+    }
+}

@@ -1,0 +1,309 @@
+//! From the logical graph to what runs: tasks, their parallelism, and the exchanges between them.
+//!
+//! Chaining is the guest's (a chain arrives fused); the planner checks the graph, turns each chain and each
+//! native operator into one [`Task`], merges a watermark strategy into the source it directly follows (so
+//! that watermarks are made per split), and decides where blocks carry event time. It is a pure function:
+//! the same graph and parallelism give the same plan.
+
+mod time;
+mod validate;
+
+use crate::error::{Error, Result};
+use crate::graph::{ChainIndex, Edge, EventTime, Graph, OperatorIndex, OperatorKind, Partition, WatermarkStrategy};
+
+/// Key groups of a job that does not say otherwise.
+pub const MAX_PARALLELISM_DEFAULT: u32 = 128;
+
+/// Most key groups that a job may ask for.
+pub const MAX_PARALLELISM_LIMIT: u32 = 32_768;
+
+/// Index of a task in [`Plan::tasks`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskIndex(pub usize);
+
+/// What a task does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TaskKind {
+    /// Reads splits; with a strategy it makes watermarks per split.
+    Source {
+        /// The source's operator.
+        operator: OperatorIndex,
+        /// Merged watermark strategy and the operator that declared it.
+        watermarks: Option<(OperatorIndex, WatermarkStrategy)>,
+    },
+    /// Assigns event time and makes watermarks.
+    Watermarks {
+        /// The declaring operator.
+        operator: OperatorIndex,
+        /// How.
+        strategy: WatermarkStrategy,
+    },
+    /// Runs a chain of the guest.
+    Chain {
+        /// Which.
+        chain: ChainIndex,
+        /// Input blocks carry event time into the guest.
+        time_in: bool,
+        /// Output blocks carry event time out of the guest.
+        time_out: bool,
+    },
+    /// Writes rows.
+    Sink {
+        /// The sink's operator.
+        operator: OperatorIndex,
+    },
+}
+
+/// A chain or native operator with its parallelism.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Name for people: the operators' names.
+    pub name: String,
+    /// What it does.
+    pub kind: TaskKind,
+    /// Number of subtasks.
+    pub parallelism: u32,
+}
+
+/// All channels of one edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exchange {
+    /// Sending task.
+    pub from: TaskIndex,
+    /// Its output port.
+    pub from_port: u32,
+    /// Receiving task.
+    pub to: TaskIndex,
+    /// Its input.
+    pub to_input: u32,
+    /// Which subtask gets a row. Never `Forward` between tasks of different parallelism.
+    pub partition: Partition,
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// Tasks in an order in which every task comes after those that feed it.
+    pub tasks: Vec<Task>,
+    /// Edges between tasks.
+    pub exchanges: Vec<Exchange>,
+    /// Number of key groups.
+    pub max_parallelism: u32,
+    /// Number of slots: the largest parallelism.
+    pub slots: u32,
+}
+
+/// Checks a graph and plans it for a parallelism.
+pub fn plan(graph: &Graph, parallelism: u32) -> Result<Plan> {
+    validate::check(graph)?;
+    let max_parallelism = max_parallelism(graph)?;
+    let nodes = nodes(graph, parallelism, max_parallelism)?;
+    let (tasks, task_of) = order(graph, nodes)?;
+    let mut plan = Plan {
+        slots: 1,
+        tasks,
+        exchanges: Vec::new(),
+        max_parallelism,
+    };
+    plan.exchanges = exchanges(graph, &plan.tasks, &task_of);
+    plan.slots = plan.tasks.iter().map(|task| task.parallelism).max().unwrap_or(1);
+    time::decide(graph, &mut plan)?;
+    Ok(plan)
+}
+
+fn max_parallelism(graph: &Graph) -> Result<u32> {
+    match graph.max_parallelism {
+        0 => Ok(MAX_PARALLELISM_DEFAULT),
+        value if value <= MAX_PARALLELISM_LIMIT => Ok(value),
+        value => {
+            let message = format!("max parallelism {value} is over the limit of {MAX_PARALLELISM_LIMIT}");
+            Err(Error::user("GR0012", message))
+        }
+    }
+}
+
+/// A task to be, with the operator whose inputs and outputs are the task's.
+struct Node {
+    task: Task,
+    operators: Vec<OperatorIndex>,
+}
+
+fn nodes(graph: &Graph, parallelism: u32, max_parallelism: u32) -> Result<Vec<Node>> {
+    let mut nodes = Vec::new();
+    let merged = merged_watermarks(graph);
+    for (index, operator) in graph.operators.iter().enumerate() {
+        let index = OperatorIndex(index as u32);
+        let (kind, operators, name) = match &operator.kind {
+            OperatorKind::Source { .. } => {
+                let mut operators = vec![index];
+                let watermarks = merged.iter().find(|(source, _, _)| *source == index);
+                let watermarks = watermarks.map(|(_, operator, strategy)| {
+                    operators.push(*operator);
+                    (*operator, strategy.clone())
+                });
+                (
+                    TaskKind::Source {
+                        operator: index,
+                        watermarks,
+                    },
+                    operators,
+                    operator.name.clone(),
+                )
+            }
+            OperatorKind::Watermarks(strategy) => {
+                if merged.iter().any(|(_, merged, _)| *merged == index) {
+                    continue;
+                }
+                let kind = TaskKind::Watermarks {
+                    operator: index,
+                    strategy: strategy.clone(),
+                };
+                (kind, vec![index], operator.name.clone())
+            }
+            OperatorKind::Sink { .. } => (TaskKind::Sink { operator: index }, vec![index], operator.name.clone()),
+            OperatorKind::Function { chain, .. } => {
+                let members = &graph.chains[chain.0 as usize].operators;
+                if members[0] != index {
+                    continue;
+                }
+                let names: Vec<&str> = members
+                    .iter()
+                    .map(|member| graph.operators[member.0 as usize].name.as_str())
+                    .collect();
+                let kind = TaskKind::Chain {
+                    chain: *chain,
+                    time_in: false,
+                    time_out: false,
+                };
+                (kind, members.clone(), names.join(" → "))
+            }
+        };
+        let asked = operators
+            .iter()
+            .find_map(|member| graph.operators[member.0 as usize].parallelism);
+        let parallelism = asked.unwrap_or(parallelism);
+        if parallelism == 0 || parallelism > max_parallelism {
+            let message =
+                format!("operator `{name}` has parallelism {parallelism}; 1 to {max_parallelism} are possible");
+            return Err(Error::user("GR0012", message));
+        }
+        nodes.push(Node {
+            task: Task {
+                name,
+                kind,
+                parallelism,
+            },
+            operators,
+        });
+    }
+    Ok(nodes)
+}
+
+/// Watermark operators that directly and alone follow a source and read a field.
+fn merged_watermarks(graph: &Graph) -> Vec<(OperatorIndex, OperatorIndex, WatermarkStrategy)> {
+    let mut merged = Vec::new();
+    for (index, operator) in graph.operators.iter().enumerate() {
+        let index = OperatorIndex(index as u32);
+        let OperatorKind::Watermarks(strategy) = &operator.kind else {
+            continue;
+        };
+        let inbound: Vec<&Edge> = graph.edges.iter().filter(|edge| edge.to_operator == index).collect();
+        let [edge] = inbound[..] else { continue };
+        let source = &graph.operators[edge.from_operator.0 as usize];
+        let alone = graph
+            .edges
+            .iter()
+            .filter(|other| other.from_operator == edge.from_operator)
+            .count()
+            == 1;
+        let same = operator.parallelism.is_none() || operator.parallelism == source.parallelism;
+        let is_source = matches!(source.kind, OperatorKind::Source { .. });
+        if is_source && alone && same && edge.partition == Partition::Forward && strategy.time != EventTime::Computed {
+            merged.push((edge.from_operator, index, strategy.clone()));
+        }
+    }
+    merged
+}
+
+/// Sorts tasks so that feeders come first; a cycle is an error that names its operators.
+fn order(graph: &Graph, nodes: Vec<Node>) -> Result<(Vec<Task>, Vec<TaskIndex>)> {
+    let mut node_of = vec![0; graph.operators.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        for operator in &node.operators {
+            node_of[operator.0 as usize] = index;
+        }
+    }
+    let links: Vec<(usize, usize)> = graph
+        .edges
+        .iter()
+        .map(|edge| {
+            (
+                node_of[edge.from_operator.0 as usize],
+                node_of[edge.to_operator.0 as usize],
+            )
+        })
+        .filter(|(from, to)| from != to || !is_merged_source(&nodes[*from].task))
+        .collect();
+    let mut placed = vec![None; nodes.len()];
+    let mut sorted = Vec::new();
+    while sorted.len() < nodes.len() {
+        let ready = (0..nodes.len()).find(|&node| {
+            placed[node].is_none() && links.iter().all(|&(from, to)| to != node || placed[from].is_some())
+        });
+        let Some(ready) = ready else {
+            let names: Vec<String> = (0..nodes.len())
+                .filter(|&node| placed[node].is_none())
+                .map(|node| format!("`{}`", nodes[node].task.name))
+                .collect();
+            return Err(Error::user(
+                "GR0003",
+                format!("the graph has a cycle through or before {}", names.join(", ")),
+            ));
+        };
+        placed[ready] = Some(TaskIndex(sorted.len()));
+        sorted.push(ready);
+    }
+    let task_of = node_of
+        .iter()
+        .map(|&node| placed[node].expect("every node was placed"))
+        .collect();
+    let mut nodes: Vec<Option<Node>> = nodes.into_iter().map(Some).collect();
+    let tasks = sorted
+        .into_iter()
+        .map(|node| nodes[node].take().expect("each node is sorted once").task);
+    Ok((tasks.collect(), task_of))
+}
+
+fn is_merged_source(task: &Task) -> bool {
+    matches!(
+        task.kind,
+        TaskKind::Source {
+            watermarks: Some(_),
+            ..
+        }
+    )
+}
+
+fn exchanges(graph: &Graph, tasks: &[Task], task_of: &[TaskIndex]) -> Vec<Exchange> {
+    let mut exchanges = Vec::new();
+    for edge in &graph.edges {
+        let from = task_of[edge.from_operator.0 as usize];
+        let to = task_of[edge.to_operator.0 as usize];
+        if from == to {
+            continue; // a source and its merged watermarks
+        }
+        let same = tasks[from.0].parallelism == tasks[to.0].parallelism;
+        let partition = match &edge.partition {
+            Partition::Forward if !same => Partition::Rebalance,
+            partition => partition.clone(),
+        };
+        exchanges.push(Exchange {
+            from,
+            from_port: edge.from_port,
+            to,
+            to_input: edge.to_input,
+            partition,
+        });
+    }
+    exchanges
+}

@@ -1,0 +1,341 @@
+//! What a graph must satisfy before it is planned. Errors name operators and fields.
+
+use std::collections::BTreeSet;
+
+use arrow_schema::{DataType, Schema};
+
+use crate::error::{Error, Result};
+use crate::graph::{Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition};
+
+fn refuse(code: &'static str, message: impl Into<String>) -> Result<()> {
+    Err(Error::user(code, message))
+}
+
+/// Checks everything but cycles and parallelism.
+pub(super) fn check(graph: &Graph) -> Result<()> {
+    if !graph
+        .operators
+        .iter()
+        .any(|operator| matches!(operator.kind, OperatorKind::Source { .. }))
+    {
+        return refuse("GR0004", "the pipeline has no source");
+    }
+    check_uids(graph)?;
+    check_chains(graph)?;
+    for edge in &graph.edges {
+        check_edge(graph, edge)?;
+    }
+    check_connected(graph)
+}
+
+fn check_uids(graph: &Graph) -> Result<()> {
+    let mut uids = BTreeSet::new();
+    for operator in &graph.operators {
+        let Some(uid) = &operator.uid else { continue };
+        if !uids.insert(uid) {
+            return refuse(
+                "GR0005",
+                format!("two operators have the uid `{uid}`; a uid names one operator's state"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn operator(graph: &Graph, index: OperatorIndex) -> &Operator {
+    &graph.operators[index.0 as usize]
+}
+
+fn chain_of<'a>(graph: &'a Graph, operator: &Operator) -> Option<&'a Chain> {
+    match operator.kind {
+        OperatorKind::Function { chain, .. } => graph.chains.get(chain.0 as usize),
+        OperatorKind::Source { .. } | OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => None,
+    }
+}
+
+/// Every function is in exactly the chain it names, once.
+fn check_chains(graph: &Graph) -> Result<()> {
+    let mut members = BTreeSet::new();
+    for (index, chain) in graph.chains.iter().enumerate() {
+        if chain.operators.is_empty() {
+            return refuse("GR0001", format!("chain {index} has no operators"));
+        }
+        for member in &chain.operators {
+            let member_operator = operator(graph, *member);
+            let named =
+                matches!(member_operator.kind, OperatorKind::Function { chain, .. } if chain.0 as usize == index);
+            if !named || !members.insert(*member) {
+                return refuse(
+                    "GR0001",
+                    format!("operator `{}` does not belong to chain {index}", member_operator.name),
+                );
+            }
+        }
+        for port in &chain.ports {
+            if !chain.operators.contains(&port.operator) {
+                let name = &operator(graph, port.operator).name;
+                return refuse(
+                    "GR0001",
+                    format!("chain {index} has a port of operator `{name}`, which is not in it"),
+                );
+            }
+        }
+        check_late_port(graph, chain)?;
+    }
+    for (index, function) in graph.operators.iter().enumerate() {
+        let is_function = matches!(function.kind, OperatorKind::Function { .. });
+        if is_function && !members.contains(&OperatorIndex(index as u32)) {
+            return refuse(
+                "GR0001",
+                format!("operator `{}` is missing from its chain", function.name),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn check_late_port(graph: &Graph, chain: &Chain) -> Result<()> {
+    let Head::Window { window, .. } = &chain.head else {
+        return Ok(());
+    };
+    let Some(port) = window.late_port else { return Ok(()) };
+    let name = &operator(graph, chain.operators[0]).name;
+    match chain.ports.get(port as usize) {
+        Some(port) if chain.inputs.first() == Some(&port.schema) && port.computed_key.is_none() => Ok(()),
+        Some(_) => refuse(
+            "GR0007",
+            format!("the late output of `{name}` does not have the schema of its input"),
+        ),
+        None => refuse(
+            "GR0006",
+            format!("the late output of `{name}` is port {port}, which is not there"),
+        ),
+    }
+}
+
+/// Schema of the rows that leave an operator's port, if it has that port.
+fn output_schema<'a>(graph: &'a Graph, index: OperatorIndex, port: u32) -> Option<&'a Schema> {
+    let from = operator(graph, index);
+    match &from.kind {
+        OperatorKind::Source { schema, .. } => (port == 0).then_some(schema.as_ref()),
+        OperatorKind::Sink { .. } => None,
+        OperatorKind::Watermarks(_) => {
+            let upstream = graph.edges.iter().find(|edge| edge.to_operator == index)?;
+            if port != 0 || upstream.from_operator >= index {
+                return None; // operators are declared before those that read them, so this ends
+            }
+            output_schema(graph, upstream.from_operator, upstream.from_port)
+        }
+        OperatorKind::Function { .. } => chain_of(graph, from)?
+            .ports
+            .get(port as usize)
+            .map(|port| port.schema.as_ref()),
+    }
+}
+
+fn check_edge(graph: &Graph, edge: &Edge) -> Result<()> {
+    let (from, to) = (operator(graph, edge.from_operator), operator(graph, edge.to_operator));
+    let name = format!("edge from `{}` to `{}`", from.name, to.name);
+    let Some(schema) = output_schema(graph, edge.from_operator, edge.from_port) else {
+        return refuse(
+            "GR0006",
+            format!("{name}: `{}` has no output port {}", from.name, edge.from_port),
+        );
+    };
+    check_partition(graph, edge, schema, &name)?;
+    match &to.kind {
+        OperatorKind::Source { .. } => refuse("GR0006", format!("{name}: `{}` is a source and takes no rows", to.name)),
+        OperatorKind::Sink { .. } if edge.to_input != 0 => refuse("GR0006", format!("{name}: a sink has one input")),
+        OperatorKind::Sink { .. } => Ok(()),
+        OperatorKind::Watermarks(strategy) => check_event_time(graph, edge, &strategy.time, schema, &name),
+        OperatorKind::Function { .. } => {
+            let chain = chain_of(graph, to).expect("chains were checked");
+            if chain.operators[0] != edge.to_operator {
+                return refuse("GR0006", format!("{name}: `{}` is not the head of its chain", to.name));
+            }
+            let Some(input) = chain.inputs.get(edge.to_input as usize) else {
+                return refuse(
+                    "GR0006",
+                    format!("{name}: `{}` has no input {}", to.name, edge.to_input),
+                );
+            };
+            check_schemas(schema, input, &name)
+        }
+    }
+}
+
+fn check_event_time(graph: &Graph, edge: &Edge, time: &EventTime, schema: &Schema, name: &str) -> Result<()> {
+    match time {
+        EventTime::Computed => {
+            let computes = chain_of(graph, operator(graph, edge.from_operator))
+                .and_then(|chain| chain.ports.get(edge.from_port as usize))
+                .is_some_and(|port| port.computes_time);
+            if computes {
+                return Ok(());
+            }
+            refuse(
+                "GR0009",
+                format!("{name}: event time is to be computed, but the sender does not compute it"),
+            )
+        }
+        EventTime::Field(field) => {
+            let Ok(column) = schema.field_with_name(field) else {
+                return refuse(
+                    "GR0009",
+                    format!("{name}: event time is field `{field}`, which the rows do not have"),
+                );
+            };
+            let is_time = matches!(
+                column.data_type(),
+                DataType::Int64 | DataType::Timestamp(_, _) | DataType::Date32
+            );
+            if is_time && !column.is_nullable() {
+                return Ok(());
+            }
+            let null = if column.is_nullable() { "nullable " } else { "" };
+            let message = format!(
+                "{name}: event time is field `{field}`, a {null}{}; it must be an int64 in ms, a timestamp or a date, not nullable",
+                column.data_type()
+            );
+            refuse("GR0009", message)
+        }
+    }
+}
+
+fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> Result<()> {
+    let to = operator(graph, edge.to_operator);
+    let key = match chain_of(graph, to).map(|chain| &chain.head) {
+        Some(Head::Keyed { key_schema, .. } | Head::Window { key_schema, .. }) => Some(key_schema),
+        Some(Head::Stateless) | None => None,
+    };
+    let computed = chain_of(graph, operator(graph, edge.from_operator))
+        .and_then(|chain| chain.ports.get(edge.from_port as usize))
+        .and_then(|port| port.computed_key.as_ref());
+    let given: Vec<&DataType> = match &edge.partition {
+        Partition::HashFields(fields) => {
+            if let Some(field) = fields.iter().find(|field| **field as usize >= schema.fields().len()) {
+                return refuse(
+                    "GR0008",
+                    format!("{name}: the key names column {field}, which the rows do not have"),
+                );
+            }
+            fields
+                .iter()
+                .map(|field| schema.field(*field as usize).data_type())
+                .collect()
+        }
+        Partition::HashComputed => match computed {
+            Some(key) => key.fields().iter().map(|field| field.data_type()).collect(),
+            None => {
+                return refuse(
+                    "GR0008",
+                    format!("{name}: the key is to be computed, but the sender does not"),
+                );
+            }
+        },
+        Partition::Forward | Partition::Rebalance | Partition::Broadcast | Partition::Global => {
+            return match key {
+                None => Ok(()),
+                Some(_) => refuse(
+                    "GR0008",
+                    format!(
+                        "{name}: `{}` is keyed, but the rows are not partitioned by key",
+                        to.name
+                    ),
+                ),
+            };
+        }
+    };
+    let Some(key) = key else { return Ok(()) };
+    let expected: Vec<&DataType> = key.fields().iter().map(|field| field.data_type()).collect();
+    if expected != given {
+        return refuse(
+            "GR0008",
+            format!("{name}: the key is {given:?}, but `{}` expects {expected:?}", to.name),
+        );
+    }
+    Ok(())
+}
+
+/// Names the first field in which two schemas differ.
+fn check_schemas(from: &Schema, to: &Schema, name: &str) -> Result<()> {
+    for field in to.fields() {
+        let Ok(sent) = from.field_with_name(field.name()) else {
+            return refuse(
+                "GR0007",
+                format!("{name}: field `{}` is expected, but not sent", field.name()),
+            );
+        };
+        if sent.data_type() != field.data_type() || sent.is_nullable() != field.is_nullable() {
+            let render = |field: &arrow_schema::Field| {
+                format!(
+                    "{}{}",
+                    if field.is_nullable() { "nullable " } else { "" },
+                    field.data_type()
+                )
+            };
+            let message = format!(
+                "{name}: field `{}` is sent as {}, but expected as {}",
+                field.name(),
+                render(sent),
+                render(field)
+            );
+            return refuse("GR0007", message);
+        }
+    }
+    if let Some(extra) = from
+        .fields()
+        .iter()
+        .find(|field| to.field_with_name(field.name()).is_err())
+    {
+        return refuse(
+            "GR0007",
+            format!("{name}: field `{}` is sent, but not expected", extra.name()),
+        );
+    }
+    let order = from
+        .fields()
+        .iter()
+        .zip(to.fields())
+        .find(|(sent, field)| sent.name() != field.name());
+    match order {
+        None => Ok(()),
+        Some((sent, field)) => refuse(
+            "GR0007",
+            format!(
+                "{name}: field `{}` is sent where `{}` is expected",
+                sent.name(),
+                field.name()
+            ),
+        ),
+    }
+}
+
+/// Everything but sources is fed; every input of a chain is.
+fn check_connected(graph: &Graph) -> Result<()> {
+    for (index, operator) in graph.operators.iter().enumerate() {
+        let index = OperatorIndex(index as u32);
+        let fed = |input: u32| {
+            graph
+                .edges
+                .iter()
+                .any(|edge| edge.to_operator == index && edge.to_input == input)
+        };
+        let inputs = match &operator.kind {
+            OperatorKind::Source { .. } => 0,
+            OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => 1,
+            OperatorKind::Function { .. } => {
+                let chain = chain_of(graph, operator).expect("chains were checked");
+                if chain.operators[0] == index {
+                    chain.inputs.len() as u32
+                } else {
+                    0
+                }
+            }
+        };
+        if let Some(input) = (0..inputs).find(|input| !fed(*input)) {
+            return refuse("GR0006", format!("input {input} of `{}` has no edge", operator.name));
+        }
+    }
+    Ok(())
+}

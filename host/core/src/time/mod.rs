@@ -1,0 +1,13 @@
+//! Event time: where it is read from, how watermarks come from it, and how watermarks of several inputs
+//! become one.
+//!
+//! Everything is a value; clocks are passed in. Timers and windows are operators and live in
+//! `millrace-operators`.
+
+mod event_time;
+mod merge;
+mod watermark;
+
+pub use event_time::event_times;
+pub use merge::{Progress, WatermarkMerge};
+pub use watermark::WatermarkGenerator;

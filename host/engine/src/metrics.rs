@@ -1,0 +1,175 @@
+//! The metrics core: counters that subtasks write and anyone may read.
+//!
+//! Each subtask has one [`SubtaskMetrics`], written by its slot's thread alone (plain stores, no contention)
+//! and read at any time. Time is measured, never sampled: a subtask is busy while it steps, backpressured
+//! while an output has no room, idle otherwise.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use millrace_core::block::{Millis, WATERMARK_MIN};
+
+/// A number written by one thread.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning thread may.
+    pub fn add(&self, delta: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed) + delta, Ordering::Relaxed);
+    }
+
+    /// Replaces the value.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a subtask spends its time on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Working.
+    Busy,
+    /// An output has no room.
+    Backpressured,
+    /// Nothing to do, or waiting for its turn in the slot.
+    Idle,
+}
+
+/// Counters of one subtask.
+#[derive(Debug)]
+pub struct SubtaskMetrics {
+    /// Rows taken in; of a source: rows read.
+    pub rows_in: Counter,
+    /// Rows put out; of a sink: rows written.
+    pub rows_out: Counter,
+    /// Bytes taken in; of a source: bytes read from outside.
+    pub bytes_in: Counter,
+    /// Bytes put out; of a sink: bytes written.
+    pub bytes_out: Counter,
+    /// Rows that came after their window's watermark.
+    pub late: Counter,
+    /// Rows dropped: too late for any window, without a late output.
+    pub dropped: Counter,
+    /// Rows rejected by functions or formats.
+    pub rejected: Counter,
+    /// Live state slots.
+    pub state_slots: Counter,
+    /// Time spent working, ns.
+    pub busy_ns: Counter,
+    /// Time spent waiting for room, ns.
+    pub backpressured_ns: Counter,
+    /// Time spent waiting for rows, ns.
+    pub idle_ns: Counter,
+    /// Rows put out by each operator of a chain.
+    pub emitted: Vec<Counter>,
+    watermark: AtomicI64,
+}
+
+impl SubtaskMetrics {
+    /// For a subtask of a chain of that many operators.
+    pub fn new(operators: usize) -> Self {
+        SubtaskMetrics {
+            rows_in: Counter::default(),
+            rows_out: Counter::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            late: Counter::default(),
+            dropped: Counter::default(),
+            rejected: Counter::default(),
+            state_slots: Counter::default(),
+            busy_ns: Counter::default(),
+            backpressured_ns: Counter::default(),
+            idle_ns: Counter::default(),
+            emitted: (0..operators).map(|_| Counter::default()).collect(),
+            watermark: AtomicI64::new(WATERMARK_MIN),
+        }
+    }
+
+    /// Current watermark.
+    pub fn watermark(&self) -> Millis {
+        self.watermark.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_watermark(&self, watermark: Millis) {
+        self.watermark.store(watermark, Ordering::Relaxed);
+    }
+}
+
+/// Attributes a subtask's wall time to what it does.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    activity: Activity,
+    since: Duration,
+}
+
+impl Meter {
+    pub(crate) fn start(now: Duration) -> Self {
+        Meter {
+            activity: Activity::Idle,
+            since: now,
+        }
+    }
+
+    pub(crate) fn activity(&self) -> Activity {
+        self.activity
+    }
+
+    /// The subtask does something else from `now` on.
+    pub(crate) fn enter(&mut self, activity: Activity, now: Duration, metrics: &SubtaskMetrics) {
+        let counter = match self.activity {
+            Activity::Busy => &metrics.busy_ns,
+            Activity::Backpressured => &metrics.backpressured_ns,
+            Activity::Idle => &metrics.idle_ns,
+        };
+        counter.add(u64::try_from(now.saturating_sub(self.since).as_nanos()).unwrap_or(0));
+        self.activity = activity;
+        self.since = now;
+    }
+}
+
+/// What a task is, for whoever reads the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskRole {
+    /// Reads from outside.
+    Source,
+    /// Runs functions or assigns watermarks.
+    Operator,
+    /// Writes to the outside.
+    Sink,
+}
+
+/// Metrics of all subtasks of a task.
+#[derive(Debug, Clone)]
+pub struct TaskMetrics {
+    /// Names of its operators.
+    pub name: String,
+    /// Role.
+    pub role: TaskRole,
+    /// Names of the operators behind [`SubtaskMetrics::emitted`].
+    pub operators: Vec<String>,
+    /// One per subtask.
+    pub subtasks: Vec<Arc<SubtaskMetrics>>,
+}
+
+impl TaskMetrics {
+    /// Sum of a counter over the subtasks.
+    pub fn total(&self, counter: impl Fn(&SubtaskMetrics) -> &Counter) -> u64 {
+        self.subtasks.iter().map(|subtask| counter(subtask).get()).sum()
+    }
+
+    /// Least watermark of the subtasks.
+    pub fn watermark(&self) -> Millis {
+        self.subtasks
+            .iter()
+            .map(|subtask| subtask.watermark())
+            .min()
+            .unwrap_or(WATERMARK_MIN)
+    }
+}

@@ -1,0 +1,248 @@
+//! From a file to a job that can start: load, parameters, graph, plan, connectors.
+//!
+//! Everything that can be refused is refused here, before a row moves.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use millrace_core::connector::{Options, Sink, Source};
+use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter};
+use millrace_core::key::check_key_schema;
+use millrace_core::plan::{self, Plan, TaskKind};
+use millrace_core::{Error, Result};
+use millrace_wasm::{Limits, LogSink, Pipeline, Runtime};
+
+use crate::job::Job;
+use crate::parameters;
+
+/// How a job is to run.
+#[derive(Clone)]
+pub struct JobOptions {
+    /// Parallelism of operators that do not set their own.
+    pub parallelism: u32,
+    /// Most rows in a block that a source gives.
+    pub block_rows: usize,
+    /// Limits of each instance.
+    pub limits: Limits,
+    /// Folder for compiled code.
+    pub cache: Option<PathBuf>,
+    /// Where log lines of user code go.
+    pub log: LogSink,
+    /// Feeds random numbers.
+    pub seed: u64,
+}
+
+/// Rows per block: enough to spread the cost of a call, few enough to stay in the second-level cache.
+const BLOCK_ROWS_DEFAULT: usize = 2_048;
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        JobOptions {
+            parallelism: 1,
+            block_rows: BLOCK_ROWS_DEFAULT,
+            limits: Limits::default(),
+            cache: None,
+            log: Arc::new(|_, _| ()),
+            seed: 0,
+        }
+    }
+}
+
+/// A compiled pipeline.
+pub struct Loaded {
+    pipeline: Pipeline,
+    options: JobOptions,
+    parameters: Vec<Parameter>,
+}
+
+impl Loaded {
+    /// Compiles a pipeline (or finds it in the cache) and asks for its parameters.
+    pub fn new(bytes: &[u8], options: JobOptions) -> Result<Self> {
+        let runtime = Runtime::new(options.limits.clone(), options.cache.clone())?;
+        let pipeline = runtime.load(bytes)?;
+        let parameters = pipeline.parameters(options.log.clone())?;
+        Ok(Loaded {
+            pipeline,
+            options,
+            parameters,
+        })
+    }
+
+    /// Parameters that the pipeline declares.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
+    }
+
+    /// SHA-256 of the component.
+    pub fn hash(&self) -> &str {
+        self.pipeline.hash()
+    }
+
+    /// Functions that the pipeline imports from the host.
+    pub fn imports(&self) -> &[String] {
+        &self.pipeline.imports().0
+    }
+
+    /// Builds and plans the dataflow and makes its connectors; nothing outside is touched yet.
+    pub fn prepare(self, given: &[(String, String)]) -> Result<Prepared> {
+        let parameters = parameters::resolve(&self.parameters, given)?;
+        let mut instance = self.pipeline.instantiate(self.options.seed, self.options.log.clone())?;
+        let graph = instance.build(&parameters)?;
+        let plan = plan::plan(&graph, self.options.parallelism)?;
+        check_keys(&graph)?;
+        let connectors = Connectors::new(&graph, &plan)?;
+        let Loaded { pipeline, options, .. } = self;
+        Ok(Prepared {
+            pipeline,
+            options,
+            parameters,
+            graph,
+            plan,
+            connectors,
+        })
+    }
+}
+
+fn check_keys(graph: &Graph) -> Result<()> {
+    for chain in &graph.chains {
+        let (Head::Keyed { key_schema, .. } | Head::Window { key_schema, .. }) = &chain.head else {
+            continue;
+        };
+        let name = &graph.operators[chain.operators[0].0 as usize].name;
+        check_key_schema(key_schema).map_err(|error| error.context(format!("operator `{name}`")))?;
+    }
+    Ok(())
+}
+
+/// Sources and sinks by operator.
+pub(crate) struct Connectors {
+    pub(crate) sources: BTreeMap<OperatorIndex, Arc<dyn Source>>,
+    pub(crate) sinks: BTreeMap<OperatorIndex, Arc<dyn Sink>>,
+}
+
+impl Connectors {
+    fn new(graph: &Graph, plan: &Plan) -> Result<Self> {
+        let mut connectors = Connectors {
+            sources: BTreeMap::new(),
+            sinks: BTreeMap::new(),
+        };
+        for (index, operator) in (0u32..).map(OperatorIndex).zip(&graph.operators) {
+            match &operator.kind {
+                OperatorKind::Source { connector, schema, .. } => {
+                    let source = source(connector, schema.clone());
+                    let source = source.map_err(|error| error.context(format!("source `{}`", operator.name)))?;
+                    connectors.sources.insert(index, source);
+                }
+                OperatorKind::Sink { connector } => {
+                    let schema = sink_schema(graph, plan, index);
+                    let sink = schema.and_then(|schema| sink(connector, schema));
+                    let sink = sink.map_err(|error| error.context(format!("sink `{}`", operator.name)))?;
+                    connectors.sinks.insert(index, sink);
+                }
+                OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => {}
+            }
+        }
+        Ok(connectors)
+    }
+}
+
+fn source(config: &ConnectorConfig, schema: SchemaRef) -> Result<Arc<dyn Source>> {
+    let connector = millrace_connectors::connector(&config.kind)?;
+    let source = connector.source(Options::new(config.options.clone())?, schema)?;
+    source.ok_or_else(|| {
+        Error::user(
+            "CN0102",
+            format!("connector `{}` is a sink and cannot be read", config.kind),
+        )
+    })
+}
+
+fn sink(config: &ConnectorConfig, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
+    let connector = millrace_connectors::connector(&config.kind)?;
+    let sink = connector.sink(Options::new(config.options.clone())?, schema)?;
+    sink.ok_or_else(|| {
+        Error::user(
+            "CN0102",
+            format!("connector `{}` is a source and cannot be written", config.kind),
+        )
+    })
+}
+
+/// Schema of the rows that reach a sink; all its edges must agree.
+fn sink_schema(graph: &Graph, plan: &Plan, sink: OperatorIndex) -> Result<SchemaRef> {
+    let task = plan
+        .tasks
+        .iter()
+        .position(|task| task.kind == TaskKind::Sink { operator: sink });
+    let task = task.expect("the plan has a task for each sink");
+    let mut schemas = plan
+        .exchanges
+        .iter()
+        .filter(|exchange| exchange.to.0 == task)
+        .map(|exchange| output_schema(graph, plan, exchange));
+    let first = schemas.next().expect("the planner refuses a sink without an edge");
+    for other in schemas {
+        if other != first {
+            return Err(Error::user(
+                "GR0007",
+                format!("its inputs have different schemas: {first:?} and {other:?}"),
+            ));
+        }
+    }
+    Ok(first)
+}
+
+fn output_schema(graph: &Graph, plan: &Plan, exchange: &plan::Exchange) -> SchemaRef {
+    match &plan.tasks[exchange.from.0].kind {
+        TaskKind::Source { operator, .. } => match &graph.operators[operator.0 as usize].kind {
+            OperatorKind::Source { schema, .. } => schema.clone(),
+            _ => unreachable!("a source task is of a source operator"),
+        },
+        TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].ports[exchange.from_port as usize]
+            .schema
+            .clone(),
+        TaskKind::Watermarks { .. } => {
+            let upstream = plan.exchanges.iter().find(|other| other.to == exchange.from);
+            output_schema(
+                graph,
+                plan,
+                upstream.expect("the planner refuses watermarks without an edge"),
+            )
+        }
+        TaskKind::Sink { .. } => unreachable!("the planner refuses edges out of sinks"),
+    }
+}
+
+/// A planned job whose connectors exist.
+pub struct Prepared {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) options: JobOptions,
+    pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) graph: Graph,
+    pub(crate) plan: Plan,
+    pub(crate) connectors: Connectors,
+}
+
+impl Prepared {
+    /// The logical graph.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The physical plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Parameters with defaults filled in.
+    pub fn parameters(&self) -> &[(String, String)] {
+        &self.parameters
+    }
+
+    /// Opens everything and starts the slots.
+    pub fn start(self) -> Result<Job> {
+        Job::start(self)
+    }
+}

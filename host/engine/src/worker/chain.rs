@@ -1,0 +1,245 @@
+//! The chain task: a chain of the guest behind the host-side operator that its head needs.
+//!
+//! The operator decides slots, windows and timers; the guest runs the functions; here their outputs,
+//! rejections and late rows are sent on. A slow function gets fewer rows per call, so that a call takes
+//! about [`CALL_TARGET`].
+
+use std::time::Duration;
+
+use arrow_array::ArrayRef;
+use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::connector::Rejected;
+use millrace_core::graph::{Chain, Head};
+use millrace_core::{Error, Result};
+use millrace_operators::keyed::KeyedOperator;
+use millrace_operators::window::WindowOperator;
+use millrace_wasm::GuestChain;
+
+use super::outputs::Outputs;
+use super::rejects::Rejects;
+use super::wiring::KeySource;
+use crate::env::Clock;
+use crate::metrics::SubtaskMetrics;
+
+/// How long a call into the guest should take at most.
+const CALL_TARGET: Duration = Duration::from_millis(1);
+
+enum HeadOperator {
+    Stateless,
+    Keyed(KeyedOperator),
+    Window {
+        operator: WindowOperator,
+        late_port: Option<u32>,
+    },
+}
+
+/// One subtask of a chain.
+pub(crate) struct ChainTask {
+    guest: GuestChain,
+    head: HeadOperator,
+    watermark: Millis,
+    late: Vec<Block>,
+    /// Measured cost of a row, ns, averaged over the last calls.
+    row_ns: u64,
+}
+
+/// What a chain step needs from its surroundings.
+pub(crate) struct ChainContext<'a> {
+    pub(crate) clock: Clock,
+    pub(crate) rejects: &'a Rejects,
+    pub(crate) metrics: &'a SubtaskMetrics,
+    pub(crate) outputs: &'a mut Outputs,
+}
+
+impl ChainTask {
+    pub(crate) fn new(guest: GuestChain, chain: &Chain) -> Result<Self> {
+        let head = match &chain.head {
+            Head::Stateless => HeadOperator::Stateless,
+            Head::Keyed {
+                key_schema,
+                states,
+                always_writes,
+            } => HeadOperator::Keyed(KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?),
+            Head::Window { key_schema, window, .. } => HeadOperator::Window {
+                operator: WindowOperator::new(key_schema.clone(), window)?,
+                late_port: window.late_port,
+            },
+        };
+        Ok(ChainTask {
+            guest,
+            head,
+            watermark: WATERMARK_MIN,
+            late: Vec::new(),
+            row_ns: 0,
+        })
+    }
+
+    pub(crate) fn handle_block(
+        &mut self,
+        input: u32,
+        keys: &KeySource,
+        block: &Block,
+        context: &mut ChainContext<'_>,
+    ) -> Result<()> {
+        let rows = block.row_count();
+        let per_call = self.rows_per_call();
+        if rows <= per_call {
+            return self.handle_piece(input, keys, block, context);
+        }
+        let mut start = 0;
+        while start < rows {
+            let count = self.rows_per_call().min(rows - start);
+            self.handle_piece(input, keys, &slice(block, start, count), context)?;
+            start += count;
+        }
+        Ok(())
+    }
+
+    /// At least one row, and no limit before the first measurement.
+    fn rows_per_call(&self) -> usize {
+        let target = CALL_TARGET.as_nanos() as u64;
+        usize::try_from(target.checked_div(self.row_ns).unwrap_or(u64::MAX))
+            .unwrap_or(usize::MAX)
+            .max(1)
+    }
+
+    fn handle_piece(
+        &mut self,
+        input: u32,
+        keys: &KeySource,
+        block: &Block,
+        context: &mut ChainContext<'_>,
+    ) -> Result<()> {
+        let before = context.clock.elapsed();
+        self.guest.set_moment(self.watermark, context.clock.now_millis());
+        match &mut self.head {
+            HeadOperator::Stateless => self.guest.process(input, block)?,
+            HeadOperator::Keyed(operator) => {
+                operator.handle_block(input, &key_columns(keys, block)?, block, &mut self.guest)?;
+            }
+            HeadOperator::Window { operator, .. } => {
+                let times = block.times.as_ref();
+                let times = times.ok_or_else(|| Error::internal("rows reached a window without event time"))?;
+                operator.handle_block(
+                    &key_columns(keys, block)?,
+                    times,
+                    block,
+                    &mut self.guest,
+                    &mut self.late,
+                )?;
+            }
+        }
+        let spent = context.clock.elapsed().saturating_sub(before).as_nanos() as u64 / block.row_count().max(1) as u64;
+        self.row_ns = (self.row_ns * 7 + spent) / 8;
+        self.flush(context)
+    }
+
+    pub(crate) fn handle_watermark(&mut self, watermark: Millis, context: &mut ChainContext<'_>) -> Result<()> {
+        self.watermark = watermark;
+        match &mut self.head {
+            HeadOperator::Stateless => return Ok(()),
+            HeadOperator::Keyed(operator) => {
+                self.guest.set_moment(watermark, context.clock.now_millis());
+                operator.handle_watermark(watermark, &mut self.guest)?;
+            }
+            HeadOperator::Window { operator, .. } => {
+                self.guest.set_moment(watermark, context.clock.now_millis());
+                operator.handle_watermark(watermark, &mut self.guest)?;
+            }
+        }
+        self.flush(context)
+    }
+
+    /// Fires processing-time timers that are due.
+    pub(crate) fn handle_time(&mut self, now: Millis, context: &mut ChainContext<'_>) -> Result<()> {
+        let HeadOperator::Keyed(operator) = &mut self.head else {
+            return Ok(());
+        };
+        if operator.next_processing_timer().is_none_or(|time| time > now) {
+            return Ok(());
+        }
+        self.guest.set_moment(self.watermark, now);
+        operator.handle_time(now, &mut self.guest)?;
+        self.flush(context)
+    }
+
+    /// When the next processing-time timer is due.
+    pub(crate) fn next_time(&mut self) -> Option<Millis> {
+        match &mut self.head {
+            HeadOperator::Keyed(operator) => operator.next_processing_timer(),
+            HeadOperator::Stateless | HeadOperator::Window { .. } => None,
+        }
+    }
+
+    /// All inputs have ended.
+    pub(crate) fn handle_end(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
+        self.guest.set_moment(self.watermark, context.clock.now_millis());
+        self.guest.close()?;
+        self.flush(context)
+    }
+
+    /// Sends on what the calls put out, in order.
+    fn flush(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
+        self.count_state(context.metrics);
+        let output = self.guest.take_output();
+        for (counter, emitted) in context.metrics.emitted.iter().zip(&output.emitted) {
+            counter.add(*emitted);
+        }
+        for (port, block) in output.blocks {
+            context.outputs.emit(port, block)?;
+        }
+        context.metrics.rejected.add(output.rejections.len() as u64);
+        for rejection in output.rejections {
+            let rejected = Rejected { place: String::new(), cause: rejection.cause, raw: rejection.row };
+            context.rejects.handle(rejection.operator, &rejected)?;
+        }
+        let HeadOperator::Window { late_port, .. } = &self.head else {
+            return Ok(());
+        };
+        // The operator keeps late rows only where there is a port for them.
+        if let Some(port) = *late_port {
+            for block in self.late.drain(..) {
+                context.outputs.emit(port, block)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count_state(&self, metrics: &SubtaskMetrics) {
+        match &self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed(operator) => metrics.state_slots.set(operator.slot_count() as u64),
+            HeadOperator::Window { operator, .. } => {
+                metrics.state_slots.set(operator.slot_count() as u64);
+                let counters = operator.counters();
+                metrics.late.set(counters.late_rows);
+                metrics.dropped.set(counters.dropped_rows + counters.outside_rows);
+            }
+        }
+    }
+}
+
+fn slice(block: &Block, start: usize, count: usize) -> Block {
+    Block {
+        rows: block.rows.slice(start, count),
+        times: block.times.as_ref().map(|times| times.slice(start, count)),
+        keys: block
+            .keys
+            .as_ref()
+            .map(|keys| keys.iter().map(|key| key.slice(start, count)).collect()),
+    }
+}
+
+fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRef>> {
+    match keys {
+        KeySource::Fields(fields) => Ok(fields.iter().map(|&field| block.rows.column(field).clone()).collect()),
+        KeySource::Computed => {
+            let keys = block
+                .keys
+                .as_ref()
+                .ok_or_else(|| Error::internal("rows came without their computed key"))?;
+            Ok(keys.to_vec())
+        }
+        KeySource::None => Err(Error::internal("the planner let an unkeyed edge into a keyed chain")),
+    }
+}

@@ -1,0 +1,20 @@
+//! A worker's slots: threads that each run one subtask of every task.
+//!
+//! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy with its inputs,
+//! `outputs` where its rows go; `source`, `watermarks`, `chain` and `sink` are the kinds of task.
+
+mod chain;
+mod outputs;
+mod rejects;
+mod shared;
+mod sink;
+mod slot;
+mod source;
+mod subtask;
+mod watermarks;
+mod wiring;
+
+pub(crate) use rejects::Rejects;
+pub(crate) use shared::Shared;
+pub(crate) use slot::{Slot, SlotJob, SlotReport};
+pub(crate) use wiring::{SlotWiring, wire};

@@ -1,0 +1,271 @@
+//! The slot loop: one thread, one sandboxed instance, one subtask of every task.
+//!
+//! The loop visits its subtasks in plan order, senders before receivers. A subtask steps only if its
+//! outputs have room, so nothing in a slot ever waits inside a step; when a whole round did nothing, the
+//! slot shows what sinks hold back and sleeps until an element, room, a timer or its waker comes.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_core::connector::{SubtaskContext, Waker};
+use millrace_core::graph::Graph;
+use millrace_core::plan::{Plan, Task, TaskKind};
+use millrace_core::{Error, Result};
+use millrace_net::queue::Sleeper;
+use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
+
+use super::chain::ChainTask;
+use super::outputs::{LocalElement, Outputs};
+use super::rejects::Rejects;
+use super::shared::{Outcome, Shared};
+use super::sink::SinkTask;
+use super::source::SourceTask;
+use super::subtask::{Body, Subtask};
+use super::watermarks::WatermarksTask;
+use super::wiring::{SlotWiring, SubtaskWiring};
+use crate::metrics::{Activity, TaskMetrics};
+use crate::prepare::{Connectors, JobOptions};
+
+/// Elements that a subtask may leave waiting for a neighbour in the same slot.
+const INBOX_ELEMENTS_MAX: usize = 64;
+
+/// Below this, yielding is more punctual than sleeping: a sleeping thread wakes some 60 us late.
+const SLEEP_MIN: Duration = Duration::from_micros(200);
+
+/// What a slot needs to know of the job.
+pub(crate) struct SlotJob {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) options: JobOptions,
+    pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) graph: Graph,
+    pub(crate) plan: Plan,
+    pub(crate) connectors: Connectors,
+    pub(crate) rejects: Rejects,
+    pub(crate) metrics: Vec<TaskMetrics>,
+}
+
+/// What a slot leaves behind.
+#[derive(Debug, Default)]
+pub(crate) struct SlotReport {
+    pub(crate) user_metrics: Vec<UserMetric>,
+    pub(crate) memory_bytes: usize,
+}
+
+/// One slot, on its thread.
+pub(crate) struct Slot {
+    index: u32,
+    job: Arc<SlotJob>,
+    shared: Arc<Shared>,
+    sleeper: Sleeper,
+    instance: Rc<RefCell<Instance>>,
+    subtasks: Vec<Subtask>,
+    targets: Vec<Vec<usize>>,
+    local: Vec<LocalElement>,
+}
+
+impl Slot {
+    /// Makes the instance and opens every subtask.
+    pub(crate) fn open(index: u32, job: Arc<SlotJob>, shared: Arc<Shared>, wiring: SlotWiring) -> Result<Self> {
+        let sleeper = shared.sleepers[index as usize].clone();
+        sleeper.adopt_current_thread();
+        let seed = job.options.seed.wrapping_add(u64::from(index));
+        let mut instance = job.pipeline.instantiate(seed, job.options.log.clone())?;
+        if instance.build(&job.parameters)? != job.graph {
+            let message =
+                "the pipeline built another graph than at submission; `build` must depend on its parameters alone";
+            return Err(Error::user("GR0011", message));
+        }
+        let instance = Rc::new(RefCell::new(instance));
+        let mut slot = Slot {
+            index,
+            job,
+            shared,
+            sleeper,
+            instance,
+            subtasks: Vec::new(),
+            targets: Vec::new(),
+            local: Vec::new(),
+        };
+        for wiring in wiring.subtasks {
+            let subtask = slot.open_subtask(wiring)?;
+            slot.targets.push(subtask.outputs.local_targets());
+            slot.subtasks.push(subtask);
+        }
+        Ok(slot)
+    }
+
+    fn open_subtask(&self, wiring: SubtaskWiring) -> Result<Subtask> {
+        let task = &self.job.plan.tasks[wiring.task];
+        let waker = self.sleeper.clone();
+        let context = SubtaskContext {
+            subtask: self.index,
+            parallelism: task.parallelism,
+            waker: Waker(Arc::new(move || waker.wake())),
+        };
+        let body = self
+            .open_body(task, &context)
+            .map_err(|error| error.context(format!("task `{}`", task.name)))?;
+        let metrics = self.job.metrics[wiring.task].subtasks[self.index as usize].clone();
+        Ok(Subtask::new(
+            task.name.clone(),
+            body,
+            wiring.channels,
+            Outputs::new(wiring.edges),
+            metrics,
+        ))
+    }
+
+    fn open_body(&self, task: &Task, context: &SubtaskContext) -> Result<Body> {
+        let job = &self.job;
+        Ok(match &task.kind {
+            TaskKind::Source { operator, watermarks } => {
+                let source = &job.connectors.sources[operator];
+                let strategy = watermarks.as_ref().map(|(_, strategy)| strategy.clone());
+                Body::Source(SourceTask::open(
+                    *operator,
+                    source,
+                    strategy,
+                    context,
+                    job.options.block_rows,
+                )?)
+            }
+            TaskKind::Watermarks { strategy, .. } => Body::Watermarks(WatermarksTask::new(strategy)),
+            TaskKind::Sink { operator } => Body::Sink(SinkTask::new(job.connectors.sinks[operator].open(context)?)),
+            TaskKind::Chain {
+                chain,
+                time_in,
+                time_out,
+            } => {
+                let config = OpenConfig {
+                    subtask: context.subtask,
+                    parallelism: context.parallelism,
+                    max_parallelism: job.plan.max_parallelism,
+                    attempt: 0,
+                    time_in: *time_in,
+                    time_out: *time_out,
+                    careful: false,
+                };
+                let parameters: Rc<[(String, String)]> = job.parameters.clone().into();
+                let instance = self.instance.clone();
+                let guest = GuestChain::open(job.pipeline.clone(), parameters, instance, &job.graph, chain.0, config)?;
+                Body::Chain(Box::new(ChainTask::new(guest, &job.graph.chains[chain.0 as usize])?))
+            }
+        })
+    }
+
+    /// Runs until all subtasks are done, then commits or aborts together with the other slots.
+    pub(crate) fn run(mut self) -> Result<SlotReport> {
+        let result = self.run_subtasks();
+        if let Err(error) = result {
+            self.shared.fail(error);
+        }
+        let outcome = if self.shared.has_failed() {
+            Outcome::Abort
+        } else {
+            self.shared.wait_finished()
+        };
+        for subtask in &mut self.subtasks {
+            if let Body::Sink(sink) = &mut subtask.body {
+                let finished = sink.finish(outcome);
+                if outcome == Outcome::Commit {
+                    finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
+                }
+            }
+        }
+        let instance = self.instance.borrow();
+        Ok(SlotReport {
+            user_metrics: instance.metrics().to_vec(),
+            memory_bytes: instance.memory_bytes(),
+        })
+    }
+
+    fn run_subtasks(&mut self) -> Result<()> {
+        while !self.shared.has_failed() {
+            let mut worked = false;
+            let mut wait: Option<Duration> = None;
+            for index in 0..self.subtasks.len() {
+                let visit = self.visit(index)?;
+                worked |= visit.0;
+                wait = match (wait, visit.1) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            if self.subtasks.iter().all(|subtask| subtask.done) {
+                return Ok(());
+            }
+            if !worked {
+                self.rest(wait)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One subtask's turn: whether it worked, and how long it can wait.
+    fn visit(&mut self, index: usize) -> Result<(bool, Option<Duration>)> {
+        if self.subtasks[index].done {
+            return Ok((false, None));
+        }
+        let full = self.targets[index]
+            .iter()
+            .any(|&target| self.subtasks[target].inbox_length() > INBOX_ELEMENTS_MAX);
+        let subtask = &mut self.subtasks[index];
+        if full || !subtask.outputs.has_room() {
+            subtask.set_activity(Activity::Backpressured, &self.shared);
+            return Ok((false, None));
+        }
+        subtask.set_activity(Activity::Busy, &self.shared);
+        let visit = subtask.visit(&self.shared, &self.job.rejects);
+        let visit = visit.map_err(|error| error.context(format!("task `{}`, subtask {}", subtask.name, self.index)))?;
+        subtask.set_activity(Activity::Idle, &self.shared);
+        subtask.outputs.take_local(&mut self.local);
+        for (target, channel, element) in self.local.drain(..) {
+            self.subtasks[target].deliver(channel, element);
+        }
+        Ok((visit.worked, visit.wait))
+    }
+
+    /// Nothing to do: show what sinks hold, then wait.
+    fn rest(&mut self, wait: Option<Duration>) -> Result<()> {
+        for subtask in &mut self.subtasks {
+            if let Body::Sink(sink) = &mut subtask.body {
+                sink.flush()
+                    .map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
+            }
+        }
+        if wait.is_some_and(|wait| wait < SLEEP_MIN) {
+            std::thread::yield_now();
+            return Ok(());
+        }
+        self.sleeper.announce();
+        let ready = self.shared.has_failed()
+            || self
+                .subtasks
+                .iter()
+                .any(|subtask| !subtask.done && subtask.has_input() && subtask.outputs.has_room());
+        if ready || self.source_must_stop() || self.blocked_source_has_room() {
+            self.sleeper.retract();
+            return Ok(());
+        }
+        self.sleeper.sleep(wait.map(|wait| wait - SLEEP_MIN / 2));
+        Ok(())
+    }
+
+    /// A stop may have come between the last visit and the announcement.
+    fn source_must_stop(&self) -> bool {
+        self.shared.is_stopping()
+            && self
+                .subtasks
+                .iter()
+                .any(|subtask| !subtask.done && matches!(subtask.body, Body::Source(_)))
+    }
+
+    /// A queue may have emptied between the last visit and the announcement.
+    fn blocked_source_has_room(&self) -> bool {
+        self.subtasks
+            .iter()
+            .any(|subtask| subtask.was_blocked() && subtask.outputs.has_room())
+    }
+}

@@ -1,0 +1,200 @@
+//! The source task: polls its splits in turn and makes watermarks per split.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millrace_core::Result;
+use millrace_core::block::{Block, Millis};
+use millrace_core::connector::{Poll, Rejected, Source, SplitReader, SubtaskContext};
+use millrace_core::graph::{OperatorIndex, WatermarkStrategy};
+use millrace_core::time::{Progress, WatermarkGenerator, WatermarkMerge};
+
+use super::outputs::Outputs;
+use super::rejects::Rejects;
+use super::watermarks::assign_times;
+use crate::metrics::SubtaskMetrics;
+
+struct Reading {
+    reader: Box<dyn SplitReader>,
+    generator: Option<WatermarkGenerator>,
+    /// Elapsed time before which polling again is of no use.
+    not_before: Option<Duration>,
+    ended: bool,
+}
+
+/// What a poll of the source came to.
+pub(crate) enum SourceStep {
+    /// Rows went out.
+    Worked,
+    /// Nothing now; again after this long at most.
+    Waiting(Option<Duration>),
+    /// All splits have ended.
+    Ended,
+}
+
+/// One subtask of a source.
+pub(crate) struct SourceTask {
+    operator: OperatorIndex,
+    strategy: Option<WatermarkStrategy>,
+    readings: Vec<Reading>,
+    merge: WatermarkMerge,
+    next: usize,
+    block_rows: usize,
+}
+
+impl SourceTask {
+    /// Opens this subtask's share of the splits: every `parallelism`-th.
+    pub(crate) fn open(
+        operator: OperatorIndex,
+        source: &Arc<dyn Source>,
+        strategy: Option<WatermarkStrategy>,
+        context: &SubtaskContext,
+        block_rows: usize,
+    ) -> Result<Self> {
+        let mut readings = Vec::new();
+        let splits = source.splits(context.parallelism)?;
+        for split in splits
+            .iter()
+            .skip(context.subtask as usize)
+            .step_by(context.parallelism as usize)
+        {
+            let reader = source
+                .open(split, context)
+                .map_err(|error| error.context(format!("split `{}`", split.id)))?;
+            let generator = strategy.as_ref().map(WatermarkGenerator::from_strategy);
+            readings.push(Reading {
+                reader,
+                generator,
+                not_before: None,
+                ended: false,
+            });
+        }
+        let merge = WatermarkMerge::new(readings.len());
+        Ok(SourceTask {
+            operator,
+            strategy,
+            readings,
+            merge,
+            next: 0,
+            block_rows,
+        })
+    }
+
+    /// Polls the next split that may have rows.
+    pub(crate) fn step(
+        &mut self,
+        now: Duration,
+        now_millis: Millis,
+        rejects: &Rejects,
+        metrics: &SubtaskMetrics,
+        outputs: &mut Outputs,
+    ) -> Result<SourceStep> {
+        let count = self.readings.len();
+        for turn in 0..count {
+            let index = (self.next + turn) % count;
+            let reading = &mut self.readings[index];
+            if reading.ended || reading.not_before.is_some_and(|time| now < time) {
+                continue;
+            }
+            match reading.reader.poll(self.block_rows, now)? {
+                Poll::Rows(rows) => {
+                    self.next = (index + 1) % count;
+                    metrics.bytes_in.add(rows.bytes);
+                    metrics.rows_in.add(rows.rows.num_rows() as u64);
+                    self.reject(&rows.rejected, rejects, metrics)?;
+                    if rows.rows.num_rows() > 0 {
+                        self.emit(index, Block::new(rows.rows), now_millis, outputs)?;
+                    }
+                    return Ok(SourceStep::Worked);
+                }
+                Poll::Pending { wake_after } => {
+                    // Only a wake-up or the idle check looks again before that.
+                    reading.not_before = wake_after.map(|after| now + after);
+                }
+                Poll::End => {
+                    reading.ended = true;
+                    let progress = self.merge.handle_end(index);
+                    if self.strategy.is_some() && !self.all_ended() {
+                        announce(progress, outputs);
+                    }
+                }
+            }
+        }
+        if self.all_ended() {
+            return Ok(SourceStep::Ended);
+        }
+        Ok(SourceStep::Waiting(self.wait(now, now_millis, outputs)))
+    }
+
+    fn all_ended(&self) -> bool {
+        self.readings.iter().all(|reading| reading.ended)
+    }
+
+    fn emit(&mut self, index: usize, mut block: Block, now_millis: Millis, outputs: &mut Outputs) -> Result<()> {
+        let Some(strategy) = &self.strategy else {
+            return outputs.emit(0, block);
+        };
+        assign_times(&mut block, &strategy.time)?;
+        self.merge.handle_block(index);
+        let generator = self.readings[index]
+            .generator
+            .as_mut()
+            .expect("a split has a generator if there is a strategy");
+        let times = block.times.as_ref().expect("times were just assigned");
+        let watermark = generator.handle_times(times, now_millis);
+        outputs.emit(0, block)?;
+        if let Some(watermark) = watermark {
+            announce(self.merge.handle_watermark(index, watermark), outputs);
+        }
+        Ok(())
+    }
+
+    fn reject(&self, rejected: &[Rejected], rejects: &Rejects, metrics: &SubtaskMetrics) -> Result<()> {
+        metrics.rejected.add(rejected.len() as u64);
+        for row in rejected {
+            rejects.handle(self.operator.0, row)?;
+        }
+        Ok(())
+    }
+
+    /// How long nothing will happen; marks idle splits on the way.
+    fn wait(&mut self, now: Duration, now_millis: Millis, outputs: &mut Outputs) -> Option<Duration> {
+        let mut wait: Option<Duration> = None;
+        let mut shorten = |until: Duration| wait = Some(wait.map_or(until, |wait| wait.min(until)));
+        for index in 0..self.readings.len() {
+            let reading = &mut self.readings[index];
+            if reading.ended {
+                continue;
+            }
+            if let Some(not_before) = reading.not_before {
+                shorten(not_before.saturating_sub(now));
+            }
+            let Some(generator) = &mut reading.generator else {
+                continue;
+            };
+            if generator.poll_idle(now_millis) {
+                announce(self.merge.handle_idle(index), outputs);
+            } else if let Some(idle_at) = generator.next_idle() {
+                shorten(Duration::from_millis(u64::try_from(idle_at - now_millis).unwrap_or(0)));
+            }
+        }
+        wait
+    }
+
+    /// Whether this source makes watermarks.
+    pub(crate) fn has_watermarks(&self) -> bool {
+        self.strategy.is_some()
+    }
+
+    pub(crate) fn watermark(&self) -> Millis {
+        self.merge.watermark()
+    }
+}
+
+fn announce(progress: Option<Progress>, outputs: &mut Outputs) {
+    match progress {
+        Some(Progress::Watermark(watermark)) => outputs.watermark(watermark),
+        Some(Progress::Idle) => outputs.idle(),
+        None => {}
+    }
+}

@@ -1,0 +1,135 @@
+//! From a plan to channels: which subtask of which slot reads what from whom.
+//!
+//! Slot i runs subtask i of every task whose parallelism exceeds i. A channel between two subtasks of one
+//! slot is direct; between two slots it is a bounded queue.
+
+use millrace_core::graph::Partition;
+use millrace_core::key::KeyGroups;
+use millrace_core::plan::{Exchange, Plan};
+use millrace_net::queue::{self, Receiver, Sleeper};
+
+use super::outputs::{EdgeOutput, Route, Target};
+
+/// Where a channel's elements come from.
+pub(crate) enum Origin {
+    /// Another slot.
+    Remote(Receiver),
+    /// A subtask of the same slot.
+    Local,
+}
+
+/// How the receiver finds the key columns of a channel's blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeySource {
+    /// Columns of the rows.
+    Fields(Vec<usize>),
+    /// The block's computed key.
+    Computed,
+    /// The channel is not keyed.
+    None,
+}
+
+/// One input channel.
+pub(crate) struct Channel {
+    /// Input of the chain.
+    pub(crate) input: u32,
+    pub(crate) origin: Origin,
+    pub(crate) keys: KeySource,
+}
+
+/// One subtask's ends.
+pub(crate) struct SubtaskWiring {
+    /// Index of the task in the plan.
+    pub(crate) task: usize,
+    pub(crate) channels: Vec<Channel>,
+    pub(crate) edges: Vec<EdgeOutput>,
+}
+
+/// All subtasks of a slot, in plan order: senders before receivers.
+pub(crate) struct SlotWiring {
+    pub(crate) subtasks: Vec<SubtaskWiring>,
+}
+
+/// Makes all channels of a plan; the result has one entry per slot.
+pub(crate) fn wire(plan: &Plan, sleepers: &[Sleeper]) -> Vec<SlotWiring> {
+    let mut slots: Vec<SlotWiring> = (0..plan.slots as usize)
+        .map(|slot| SlotWiring {
+            subtasks: (0..plan.tasks.len())
+                .filter(|&task| plan.tasks[task].parallelism as usize > slot)
+                .map(|task| SubtaskWiring {
+                    task,
+                    channels: Vec::new(),
+                    edges: Vec::new(),
+                })
+                .collect(),
+        })
+        .collect();
+    for exchange in &plan.exchanges {
+        for sender in 0..plan.tasks[exchange.from.0].parallelism as usize {
+            wire_sender(plan, exchange, sender, sleepers, &mut slots);
+        }
+    }
+    slots
+}
+
+fn position(slot: &SlotWiring, task: usize) -> usize {
+    slot.subtasks
+        .iter()
+        .position(|subtask| subtask.task == task)
+        .expect("the slot runs a subtask of this task")
+}
+
+fn wire_sender(plan: &Plan, exchange: &Exchange, sender: usize, sleepers: &[Sleeper], slots: &mut [SlotWiring]) {
+    let receivers = plan.tasks[exchange.to.0].parallelism;
+    let all = 0..receivers as usize;
+    let (route, receivers_of, only) = match &exchange.partition {
+        Partition::Forward => (Route::One, sender..sender + 1, 0),
+        Partition::Global => (Route::One, all, 0),
+        Partition::HashFields(fields) => (
+            Route::HashFields(fields.iter().map(|&field| field as usize).collect()),
+            all,
+            0,
+        ),
+        Partition::HashComputed => (Route::HashComputed, all, 0),
+        Partition::Rebalance => (Route::Rebalance, all, 0),
+        Partition::Broadcast => (Route::Broadcast, all, 0),
+    };
+    let keys = match &exchange.partition {
+        Partition::HashFields(fields) => KeySource::Fields(fields.iter().map(|&field| field as usize).collect()),
+        Partition::HashComputed => KeySource::Computed,
+        Partition::Forward | Partition::Rebalance | Partition::Broadcast | Partition::Global => KeySource::None,
+    };
+    let mut targets = Vec::new();
+    for receiver in receivers_of {
+        let subtask = position(&slots[receiver], exchange.to.0);
+        let channels = &mut slots[receiver].subtasks[subtask].channels;
+        let (target, origin) = if receiver == sender {
+            (
+                Target::Local {
+                    subtask,
+                    channel: channels.len(),
+                },
+                Origin::Local,
+            )
+        } else {
+            let (sending, receiving) = queue::channel(sleepers[sender].clone(), sleepers[receiver].clone());
+            (Target::Remote(sending), Origin::Remote(receiving))
+        };
+        channels.push(Channel {
+            input: exchange.to_input,
+            origin,
+            keys: keys.clone(),
+        });
+        targets.push(target);
+    }
+    let groups = KeyGroups::new(receivers, plan.max_parallelism);
+    let position = position(&slots[sender], exchange.from.0);
+    let edge = EdgeOutput {
+        port: exchange.from_port,
+        route,
+        targets,
+        only,
+        groups,
+    };
+    slots[sender].subtasks[position].edges.push(edge);
+}

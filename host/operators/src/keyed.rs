@@ -1,0 +1,207 @@
+//! Keyed functions: keys to slots, timers, and the end of keys that hold nothing.
+//!
+//! The operator resolves the keys of a block to slots, calls the function once, and applies what it did:
+//! timers, and per state whether the slot now holds a value. A slot that holds no value and has no timer is
+//! given back. Every state on it was reported cleared or never written, so the guest holds nothing under
+//! that number and it can be given to another key without `drop_state`.
+
+use arrow_array::ArrayRef;
+use arrow_schema::SchemaRef;
+use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, touched};
+use millrace_core::{Error, Result};
+
+use crate::key_table::{KeyBatch, KeyTable};
+use crate::timers::TimerService;
+
+/// Timers per call.
+const TIMERS_PER_CALL: usize = 4096;
+
+/// States per chain: one bit each.
+const STATES_MAX: usize = 64;
+
+/// The host's half of a keyed chain.
+///
+/// Give it blocks with [`handle_block`](Self::handle_block), watermarks with
+/// [`handle_watermark`](Self::handle_watermark), and processing time with
+/// [`handle_time`](Self::handle_time) no earlier than
+/// [`next_processing_timer`](Self::next_processing_timer). After an error the operator is unusable: the
+/// call that failed may have been applied in part.
+#[derive(Debug)]
+pub struct KeyedOperator {
+    keys: KeyTable,
+    batch: KeyBatch,
+    timers: TimerService,
+    state_count: usize,
+    always_writes: bool,
+    /// By slot: which states hold a value. Not kept where every entry writes all states.
+    present: Vec<u64>,
+    watermark: Millis,
+    slots: Vec<Slot>,
+    fresh: Vec<Slot>,
+    times: Vec<Millis>,
+}
+
+impl KeyedOperator {
+    /// For a chain with this key and number of states. `always_writes`: every entry writes all states, and
+    /// calls report no flags.
+    pub fn new(key_schema: SchemaRef, state_count: usize, always_writes: bool) -> Result<Self> {
+        if state_count > STATES_MAX {
+            return Err(Error::user(
+                "KO0001",
+                format!("a keyed operator has {state_count} states; up to {STATES_MAX} are supported"),
+            ));
+        }
+        Ok(KeyedOperator {
+            keys: KeyTable::new(key_schema.clone(), 0)?,
+            batch: KeyBatch::new(key_schema)?,
+            timers: TimerService::new(),
+            state_count,
+            always_writes,
+            present: Vec::new(),
+            watermark: WATERMARK_MIN,
+            slots: Vec::new(),
+            fresh: Vec::new(),
+            times: Vec::new(),
+        })
+    }
+
+    /// Rows of an input, with the columns of their key.
+    pub fn handle_block(
+        &mut self,
+        input: u32,
+        key_columns: &[ArrayRef],
+        block: &Block,
+        function: &mut dyn KeyedFunction,
+    ) -> Result<()> {
+        self.batch.load(key_columns)?;
+        if self.batch.row_count() != block.row_count() {
+            return Err(Error::internal("a block and its keys differ in length"));
+        }
+        self.slots.clear();
+        self.fresh.clear();
+        let rows = 0..block.row_count();
+        self.keys
+            .find_or_insert(&self.batch, rows, &mut self.slots, &mut self.fresh);
+        if self.slots.is_empty() {
+            return Ok(());
+        }
+        let effects = function.process(input, &self.slots, block)?;
+        self.apply(&effects)
+    }
+
+    /// The watermark advanced: fires event-time timers up to it, until none is due.
+    pub fn handle_watermark(&mut self, watermark: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
+        if watermark <= self.watermark {
+            return Ok(());
+        }
+        self.watermark = watermark;
+        self.fire(TimerKind::EventTime, watermark, function)
+    }
+
+    /// Processing time advanced: fires processing-time timers up to it, until none is due.
+    pub fn handle_time(&mut self, now: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
+        self.fire(TimerKind::ProcessingTime, now, function)
+    }
+
+    /// When the next processing-time timer is due.
+    pub fn next_processing_timer(&mut self) -> Option<Millis> {
+        self.timers.next_processing_time()
+    }
+
+    /// Number of keys that hold a value or a timer.
+    pub fn slot_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Number of timers set.
+    pub fn timer_count(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Bytes of host memory held for keys and timers, about.
+    pub fn memory_bytes(&self) -> usize {
+        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.capacity() * size_of::<u64>()
+    }
+
+    fn fire(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
+        loop {
+            self.timers
+                .poll_due(kind, upto, TIMERS_PER_CALL, &mut self.slots, &mut self.times);
+            if self.slots.is_empty() {
+                return Ok(());
+            }
+            let keys = self.keys.key_columns(&self.slots)?;
+            let effects = function.timers(kind, &self.slots, &self.times, &keys)?;
+            self.apply(&effects)?;
+        }
+    }
+
+    /// Applies what a call over `self.slots` did.
+    fn apply(&mut self, effects: &Effects) -> Result<()> {
+        let entries = self.slots.len();
+        for operation in &effects.timers {
+            let Some(&slot) = self.slots.get(operation.entry as usize) else {
+                let entry = operation.entry;
+                return Err(Error::pipeline(
+                    "KO0002",
+                    format!("the module set a timer for entry {entry} of a call with {entries}"),
+                ));
+            };
+            if operation.set {
+                self.timers.set(slot, operation.kind, operation.time);
+            } else {
+                self.timers.delete(slot, operation.kind, operation.time);
+            }
+        }
+        if self.always_writes && self.state_count > 0 {
+            return Ok(());
+        }
+        self.present
+            .resize(self.present.len().max(self.keys.slot_bound() as usize), 0);
+        if !effects.touched.is_empty() {
+            self.mark(&effects.touched)?;
+        }
+        self.free_empty();
+        Ok(())
+    }
+
+    /// Notes which states hold a value now. A slot may be met many times: the last entry decides.
+    fn mark(&mut self, flags: &[u8]) -> Result<()> {
+        let entries = self.slots.len();
+        if flags.len() != entries * self.state_count {
+            let (got, states) = (flags.len(), self.state_count);
+            return Err(Error::pipeline(
+                "KO0002",
+                format!("the module reported {got} state flags for {entries} entries and {states} states"),
+            ));
+        }
+        for (state, flags) in flags.chunks_exact(entries).enumerate() {
+            let bit = 1 << state;
+            for (&flag, &slot) in flags.iter().zip(&self.slots) {
+                let present = &mut self.present[slot as usize];
+                if flag & touched::CLEARED != 0 {
+                    *present &= !bit;
+                } else if flag & touched::WRITTEN != 0 {
+                    *present |= bit;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back the slots of the last call that hold nothing.
+    fn free_empty(&mut self) {
+        let (present, timers) = (&self.present, &self.timers);
+        self.slots
+            .retain(|&slot| present[slot as usize] == 0 && !timers.pending(slot));
+        self.slots.sort_unstable();
+        self.slots.dedup();
+        for &slot in &self.slots {
+            self.keys.remove(slot);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! The keyed operator against a map from key to values and timers.
+//!
+//! The double of the guest keeps values by slot, does to each entry what a random script says, and fails
+//! the test when a slot it is given holds what belongs to another key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema};
+use millrace_core::function::TimerOperation;
+
+use super::*;
+use crate::testing::Random;
+
+const STATES: usize = 2;
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, false)]))
+}
+
+fn block(keys: &[i64]) -> Block {
+    Block::new(RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(keys.to_vec()))]).unwrap())
+}
+
+struct Guest {
+    random: Random,
+    /// What the guest holds: (slot, state) to (key, value).
+    values: BTreeMap<(Slot, usize), (i64, i64)>,
+    /// What should be: (key, state) to value, and timers per key and kind.
+    expected: BTreeMap<(i64, usize), i64>,
+    timers: BTreeMap<(i64, TimerKind), BTreeSet<Millis>>,
+    fired: Vec<(i64, TimerKind, Millis)>,
+    base_time: Millis,
+}
+
+impl Guest {
+    fn enter(&mut self, slots: &[Slot], keys: &[i64]) -> Effects {
+        let mut effects = Effects::default();
+        if self.random.below(10) > 0 {
+            effects.touched = vec![0; STATES * slots.len()];
+        }
+        for (entry, (&slot, &key)) in slots.iter().zip(keys).enumerate() {
+            for state in 0..STATES {
+                let held = self.values.get(&(slot, state)).copied();
+                let expected = self.expected.get(&(key, state)).map(|&value| (key, value));
+                assert_eq!(held, expected, "slot {slot} of key {key}");
+                let Some(flag) = effects.touched.get_mut(state * slots.len() + entry) else {
+                    continue;
+                };
+                match self.random.below(6) {
+                    0..=1 => {
+                        *flag = touched::READ | touched::WRITTEN;
+                        let value = self.random.below(1000) as i64;
+                        self.values.insert((slot, state), (key, value));
+                        self.expected.insert((key, state), value);
+                    }
+                    2..=3 => {
+                        *flag = touched::CLEARED;
+                        self.values.remove(&(slot, state));
+                        self.expected.remove(&(key, state));
+                    }
+                    4 => *flag = touched::READ,
+                    _ => {}
+                }
+            }
+            for _ in 0..self.random.below(3) {
+                let kind = [TimerKind::EventTime, TimerKind::ProcessingTime][self.random.below(2) as usize];
+                let time = self.base_time + self.random.below(100) as Millis;
+                let set = self.random.below(3) > 0;
+                let entry = entry as u32;
+                effects.timers.push(TimerOperation { entry, time, kind, set });
+                let times = self.timers.entry((key, kind)).or_default();
+                if set {
+                    times.insert(time);
+                } else {
+                    times.remove(&time);
+                }
+            }
+        }
+        effects
+    }
+
+    fn live_keys(&self) -> usize {
+        let timers = self
+            .timers
+            .iter()
+            .filter(|(_, times)| !times.is_empty())
+            .map(|(&(key, _), _)| key);
+        self.expected
+            .keys()
+            .map(|&(key, _)| key)
+            .chain(timers)
+            .collect::<BTreeSet<_>>()
+            .len()
+    }
+}
+
+impl KeyedFunction for Guest {
+    fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects> {
+        assert_eq!(input, 3);
+        let keys = rows.rows.column(0).as_primitive::<Int64Type>().values().to_vec();
+        Ok(self.enter(slots, &keys))
+    }
+
+    fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects> {
+        let keys = keys[0].as_primitive::<Int64Type>().values().to_vec();
+        for (&key, &time) in keys.iter().zip(times) {
+            let set = self.timers.get_mut(&(key, kind)).expect("a timer that was set");
+            assert_eq!(set.pop_first(), Some(time));
+            self.fired.push((key, kind, time));
+        }
+        Ok(self.enter(slots, &keys))
+    }
+
+    fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
+        panic!("slots are given back empty");
+    }
+}
+
+#[test]
+fn agrees_with_a_map() {
+    for seed in 0..20 {
+        let mut guest = Guest {
+            random: Random::new(seed),
+            values: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            fired: Vec::new(),
+            base_time: 0,
+        };
+        let mut random = Random::new(seed + 1000);
+        let mut operator = KeyedOperator::new(schema(), STATES, false).unwrap();
+        let key_count = 1 + random.below(200);
+        for step in 0..150 {
+            guest.base_time = step * 20;
+            let rows = random.below(50) as usize;
+            let keys = (0..rows).map(|_| random.below(key_count) as i64).collect::<Vec<_>>();
+            let block = block(&keys);
+            operator
+                .handle_block(3, block.rows.columns(), &block, &mut guest)
+                .unwrap();
+            // Timers a firing sets are after it, or the rounds would never end.
+            guest.base_time = step * 20 + 30;
+            match random.below(3) {
+                0 => operator.handle_watermark(step * 20, &mut guest).unwrap(),
+                1 => operator.handle_time(step * 20, &mut guest).unwrap(),
+                _ => {}
+            }
+            assert_eq!(operator.slot_count(), guest.live_keys());
+            let processing = guest
+                .timers
+                .iter()
+                .filter(|((_, kind), _)| *kind == TimerKind::ProcessingTime);
+            let next = processing.filter_map(|(_, times)| times.first()).min().copied();
+            assert_eq!(operator.next_processing_timer(), next);
+        }
+        assert!(!guest.fired.is_empty());
+        assert!(operator.memory_bytes() > 0);
+    }
+}
+
+/// Answers every call with the same effects.
+struct Fixed(Effects);
+
+impl KeyedFunction for Fixed {
+    fn process(&mut self, _: u32, _: &[Slot], _: &Block) -> Result<Effects> {
+        Ok(self.0.clone())
+    }
+
+    fn timers(&mut self, _: TimerKind, _: &[Slot], _: &[Millis], _: &[ArrayRef]) -> Result<Effects> {
+        Ok(Effects::default())
+    }
+
+    fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
+        panic!("slots are given back empty");
+    }
+}
+
+fn slots_after(states: usize, always_writes: bool, effects: Effects) -> Result<usize> {
+    let mut operator = KeyedOperator::new(schema(), states, always_writes)?;
+    let block = block(&[1, 2, 1]);
+    operator.handle_block(0, block.rows.columns(), &block, &mut Fixed(effects))?;
+    Ok(operator.slot_count())
+}
+
+#[test]
+fn keys_that_hold_nothing_are_forgotten() {
+    let flags = |touched: &[u8]| Effects {
+        touched: touched.to_vec(),
+        ..Effects::default()
+    };
+    let timer = TimerOperation {
+        entry: 2,
+        time: 5,
+        kind: TimerKind::EventTime,
+        set: true,
+    };
+    for (states, always_writes, effects, expect) in [
+        (1, false, Effects::default(), 0),
+        (1, true, Effects::default(), 2),
+        (0, true, Effects::default(), 0),
+        (1, false, flags(&[touched::WRITTEN, touched::READ, touched::CLEARED]), 0),
+        (1, false, flags(&[touched::CLEARED, 0, touched::WRITTEN]), 1),
+        (2, false, flags(&[touched::CLEARED, 0, 0, 0, touched::WRITTEN, 0]), 1),
+        (
+            0,
+            false,
+            Effects {
+                timers: vec![timer],
+                ..Effects::default()
+            },
+            1,
+        ),
+    ] {
+        assert_eq!(
+            slots_after(states, always_writes, effects.clone()).unwrap(),
+            expect,
+            "{effects:?}"
+        );
+    }
+}
+
+#[test]
+fn broken_effects_are_refused() {
+    let timer = TimerOperation {
+        entry: 3,
+        time: 5,
+        kind: TimerKind::EventTime,
+        set: true,
+    };
+    let effects = Effects {
+        timers: vec![timer],
+        ..Effects::default()
+    };
+    assert_eq!(slots_after(1, false, effects).unwrap_err().code(), "KO0002");
+    let effects = Effects {
+        touched: vec![0; 4],
+        ..Effects::default()
+    };
+    assert_eq!(slots_after(1, false, effects).unwrap_err().code(), "KO0002");
+    assert_eq!(slots_after(65, false, Effects::default()).unwrap_err().code(), "KO0001");
+}

@@ -1,0 +1,198 @@
+//! Windows: rows to accumulators, and results when their time has come.
+//!
+//! A [`WindowOperator`] gives every (key, window) a slot, by which the guest keeps an accumulator. Per
+//! block it resolves all rows to slots and makes one `accumulate` call; when the watermark passes the end
+//! of windows it makes `emit` calls in order of window end. Nothing is done per row but the look-up of a
+//! slot, and nothing waits in a timer per key: windows end in buckets.
+//!
+//! - [`sliced`] does tumbling and sliding windows. A sliding window is cut into slices that neighbouring
+//!   windows share, so that a row is added once; slices are merged when a window fires.
+//! - [`session`] does sessions, which may merge when a row falls between two.
+//!
+//! # Time
+//!
+//! As in Flink: a window [start, end) fires when the watermark is at or past end - 1. It takes rows until
+//! the watermark is at or past end - 1 + allowed lateness; rows that come between the two fire the windows
+//! and keys they touch again, once per block. A row whose windows are all past that is late: it goes to
+//! the late port, or is dropped and counted.
+
+mod emission;
+mod late;
+mod session;
+mod sliced;
+mod slots;
+
+use arrow_array::ArrayRef;
+use arrow_schema::SchemaRef;
+use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::function::WindowFunction;
+use millrace_core::graph::{WindowAssigner, WindowDecl};
+use millrace_core::{Error, Result};
+
+use self::session::SessionWindows;
+use self::sliced::{Grid, SlicedWindows};
+use self::slots::SlotAllocator;
+
+/// Slots per call of the guest's functions, except `accumulate`.
+const SLOTS_PER_CALL: usize = 4096;
+
+/// Rows that got into no window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowCounters {
+    /// Rows that came too late for every window they belong to.
+    pub late_rows: u64,
+    /// Those among the late rows that were dropped, for there is no late port.
+    pub dropped_rows: u64,
+    /// Rows in time that belong to no window, because sliding windows leave gaps (slide > size).
+    pub outside_rows: u64,
+}
+
+/// The host's half of a windowed chain.
+///
+/// After an error the operator is unusable: the call that failed may have been applied in part.
+#[derive(Debug)]
+pub struct WindowOperator {
+    windows: Windows,
+    context: Context,
+}
+
+#[derive(Debug)]
+enum Windows {
+    Sliced(SlicedWindows),
+    Session(SessionWindows),
+}
+
+/// What both kinds of windows share.
+#[derive(Debug)]
+struct Context {
+    watermark: Millis,
+    lateness: Millis,
+    late_port: bool,
+    slots: SlotAllocator,
+    counters: WindowCounters,
+}
+
+impl WindowOperator {
+    /// For a chain with this key and these windows.
+    pub fn new(key_schema: SchemaRef, window: &WindowDecl) -> Result<Self> {
+        check(window)?;
+        let windows = match window.assigner {
+            WindowAssigner::Tumbling { size_ms, offset_ms } => {
+                Windows::Sliced(SlicedWindows::new(key_schema, Grid::new(size_ms, size_ms, offset_ms))?)
+            }
+            WindowAssigner::Sliding {
+                size_ms,
+                slide_ms,
+                offset_ms,
+            } => Windows::Sliced(SlicedWindows::new(key_schema, Grid::new(size_ms, slide_ms, offset_ms))?),
+            WindowAssigner::Session { gap_ms } => Windows::Session(SessionWindows::new(key_schema, gap_ms)?),
+        };
+        Ok(WindowOperator {
+            windows,
+            context: Context {
+                watermark: WATERMARK_MIN,
+                lateness: window.allowed_lateness_ms,
+                late_port: window.late_port.is_some(),
+                slots: SlotAllocator::default(),
+                counters: WindowCounters::default(),
+            },
+        })
+    }
+
+    /// Rows with their keys and event times. Rows too late for any window are appended to `late` if the
+    /// declaration has a late port.
+    pub fn handle_block(
+        &mut self,
+        key_columns: &[ArrayRef],
+        times: &[Millis],
+        block: &Block,
+        function: &mut dyn WindowFunction,
+        late: &mut Vec<Block>,
+    ) -> Result<()> {
+        let rows = block.row_count();
+        if times.len() != rows || key_columns.iter().any(|column| column.len() != rows) {
+            return Err(Error::internal("a block, its times and its keys differ in length"));
+        }
+        if rows == 0 {
+            return Ok(());
+        }
+        match &mut self.windows {
+            Windows::Sliced(windows) => {
+                windows.handle_block(&mut self.context, key_columns, times, block, function, late)
+            }
+            Windows::Session(windows) => {
+                windows.handle_block(&mut self.context, key_columns, times, block, function, late)
+            }
+        }
+    }
+
+    /// The watermark advanced: fires the windows it ends and drops those that take no more rows.
+    pub fn handle_watermark(&mut self, watermark: Millis, function: &mut dyn WindowFunction) -> Result<()> {
+        if watermark <= self.context.watermark {
+            return Ok(());
+        }
+        self.context.watermark = watermark;
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.handle_watermark(&mut self.context, function),
+            Windows::Session(windows) => windows.handle_watermark(&mut self.context, function),
+        }
+    }
+
+    /// Rows that got into no window, so far.
+    pub fn counters(&self) -> WindowCounters {
+        self.context.counters
+    }
+
+    /// Number of accumulators that the guest holds.
+    pub fn slot_count(&self) -> usize {
+        self.context.slots.used()
+    }
+
+    /// Bytes of host memory held for keys and windows, about.
+    pub fn memory_bytes(&self) -> usize {
+        match &self.windows {
+            Windows::Sliced(windows) => windows.memory_bytes(),
+            Windows::Session(windows) => windows.memory_bytes(),
+        }
+    }
+}
+
+impl Context {
+    /// Whether a window whose last ms is `last` has ended.
+    fn ended(&self, last: Millis) -> bool {
+        last <= self.watermark
+    }
+
+    /// Whether a window whose last ms is `last` takes no more rows.
+    fn expired(&self, last: Millis) -> bool {
+        last.saturating_add(self.lateness) <= self.watermark
+    }
+}
+
+fn check(window: &WindowDecl) -> Result<()> {
+    let positive = |what: &str, value: i64| match value {
+        1.. => Ok(()),
+        _ => Err(Error::user(
+            "WN0001",
+            format!("a window's {what} is {value} ms; it must be at least 1 ms"),
+        )),
+    };
+    match window.assigner {
+        WindowAssigner::Tumbling { size_ms, .. } => positive("size", size_ms)?,
+        WindowAssigner::Sliding { size_ms, slide_ms, .. } => {
+            positive("size", size_ms)?;
+            positive("slide", slide_ms)?;
+        }
+        WindowAssigner::Session { gap_ms } => positive("gap", gap_ms)?,
+    }
+    match window.allowed_lateness_ms {
+        0.. => Ok(()),
+        lateness => Err(Error::user(
+            "WN0001",
+            format!("a window's allowed lateness is {lateness} ms; it must not be negative"),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

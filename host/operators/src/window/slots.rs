@@ -1,0 +1,29 @@
+//! Slots of accumulators: one dense number space per operator.
+
+use millrace_core::function::Slot;
+
+/// Gives out slots; those given back last come first.
+#[derive(Debug, Default)]
+pub(super) struct SlotAllocator {
+    free: Vec<Slot>,
+    next: Slot,
+}
+
+impl SlotAllocator {
+    #[inline]
+    pub(super) fn allocate(&mut self) -> Slot {
+        self.free.pop().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+
+    /// Takes back slots under which the guest holds nothing. The first of them comes out first again.
+    pub(super) fn release(&mut self, slots: &[Slot]) {
+        self.free.extend(slots.iter().rev());
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.next as usize - self.free.len()
+    }
+}

@@ -1,0 +1,447 @@
+//! One chain of an instance: blocks in, blocks and effects out.
+//!
+//! A [`GuestChain`] encodes each call's block, makes the call, checks and decodes what comes back and
+//! gathers it in a [`CallOutput`], which the task loop takes after each operator step. It implements the
+//! traits by which the host-side operators see user code.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use arrow_array::ArrayRef;
+use arrow_schema::{Fields, SchemaRef};
+use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, WindowFunction};
+use millrace_core::graph::{Chain, Graph, Head};
+use millrace_core::{Error, Result};
+
+use crate::bindings::operators;
+use crate::codec::{self, Wire};
+use crate::examine;
+use crate::instance::{CallFailure, Instance, OpenConfig};
+use crate::runtime::Pipeline;
+
+/// A row that a function refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// Index of the operator in the graph.
+    pub operator: u32,
+    /// The row, rendered for people.
+    pub row: String,
+    /// What the function said.
+    pub cause: String,
+}
+
+/// What calls have put out since the last take.
+#[derive(Debug, Default)]
+pub struct CallOutput {
+    /// Blocks by port, in order.
+    pub blocks: Vec<(u32, Block)>,
+    /// Rows put out by each operator of the chain.
+    pub emitted: Vec<u64>,
+    /// Refused rows.
+    pub rejections: Vec<Rejection>,
+    /// Change of live state in bytes.
+    pub live_bytes: i64,
+}
+
+/// What a chain needs to know of the graph to make calls.
+#[derive(Debug, Clone)]
+pub(crate) struct ChainInfo {
+    pub(crate) index: u32,
+    pub(crate) ports: Vec<PortInfo>,
+    pub(crate) key_fields: Fields,
+    pub(crate) operators: Vec<(u32, String)>,
+    pub(crate) states: usize,
+    pub(crate) head: HeadKind,
+}
+
+/// Which calls a chain takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadKind {
+    Stateless,
+    Keyed,
+    Window,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct PortInfo {
+    schema: SchemaRef,
+    time: bool,
+    key: Option<SchemaRef>,
+}
+
+impl ChainInfo {
+    fn new(graph: &Graph, index: u32, config: OpenConfig) -> Self {
+        let chain: &Chain = &graph.chains[index as usize];
+        let ports = chain.ports.iter().map(|port| PortInfo {
+            schema: port.schema.clone(),
+            time: config.time_out || port.computes_time,
+            key: port.computed_key.clone(),
+        });
+        let (key_fields, states, head) = match &chain.head {
+            Head::Stateless => (Fields::empty(), 0, HeadKind::Stateless),
+            Head::Keyed { key_schema, states, .. } => (key_schema.fields().clone(), states.len(), HeadKind::Keyed),
+            Head::Window { key_schema, .. } => (key_schema.fields().clone(), 1, HeadKind::Window),
+        };
+        let name = |index: u32| graph.operators[index as usize].name.clone();
+        ChainInfo {
+            index,
+            ports: ports.collect(),
+            key_fields,
+            operators: chain
+                .operators
+                .iter()
+                .map(|operator| (operator.0, name(operator.0)))
+                .collect(),
+            states,
+            head,
+        }
+    }
+
+    /// The operator's name, or those of the whole chain.
+    pub(crate) fn operator_name(&self, operator: Option<u32>) -> String {
+        let known = operator.and_then(|operator| self.operators.iter().find(|(index, _)| *index == operator));
+        match known {
+            Some((_, name)) => format!("operator `{name}`"),
+            None => {
+                let names: Vec<&str> = self.operators.iter().map(|(_, name)| name.as_str()).collect();
+                format!("operator `{}`", names.join("` or `"))
+            }
+        }
+    }
+}
+
+/// One chain of an instance.
+pub struct GuestChain {
+    instance: Rc<RefCell<Instance>>,
+    pipeline: Pipeline,
+    parameters: Rc<[(String, String)]>,
+    pub(crate) info: ChainInfo,
+    config: OpenConfig,
+    moment: operators::Moment,
+    scratch: Wire,
+    output: CallOutput,
+}
+
+impl GuestChain {
+    /// Opens a chain of an instance that has built `graph`.
+    pub fn open(
+        pipeline: Pipeline,
+        parameters: Rc<[(String, String)]>,
+        instance: Rc<RefCell<Instance>>,
+        graph: &Graph,
+        chain: u32,
+        config: OpenConfig,
+    ) -> Result<Self> {
+        let info = ChainInfo::new(graph, chain, config);
+        instance
+            .borrow_mut()
+            .open(chain, config)
+            .map_err(|error| error.context(info.operator_name(None)))?;
+        Ok(GuestChain {
+            instance,
+            pipeline,
+            parameters,
+            info,
+            config,
+            moment: operators::Moment {
+                watermark: WATERMARK_MIN,
+                now: 0,
+            },
+            scratch: Wire {
+                rows: 0,
+                data: Vec::new(),
+                ends: Vec::new(),
+            },
+            output: CallOutput::default(),
+        })
+    }
+
+    /// Sets what time it is for the following calls.
+    pub fn set_moment(&mut self, watermark: Millis, now: Millis) {
+        self.moment = operators::Moment { watermark, now };
+    }
+
+    /// Takes what the calls since the last take have put out.
+    pub fn take_output(&mut self) -> CallOutput {
+        std::mem::take(&mut self.output)
+    }
+
+    /// Whether there is something to take.
+    pub fn has_output(&self) -> bool {
+        !self.output.blocks.is_empty() || !self.output.rejections.is_empty()
+    }
+
+    /// Runs a block through a stateless chain.
+    pub fn process(&mut self, input: u32, rows: &Block) -> Result<()> {
+        self.encode(rows);
+        let (chain, moment) = (self.info.index, self.moment);
+        let wire = self.take_scratch();
+        let result = self.call(|guest, store| guest.call_process(store, chain, input, moment, &wire));
+        self.scratch = wire;
+        self.finish(result, Some(rows), rows.row_count()).map(drop)
+    }
+
+    /// Ends the chain.
+    pub fn close(&mut self) -> Result<()> {
+        let (chain, moment) = (self.info.index, self.moment);
+        let result = self.call(|guest, store| guest.call_close(store, chain, moment));
+        self.finish(result, None, 0).map(drop)
+    }
+
+    /// Values of a state as one Arrow column, one row per slot (null: absent).
+    pub fn export_state(&mut self, state: u32, slots: &[Slot], schema: &SchemaRef) -> Result<Vec<ArrayRef>> {
+        let chain = self.info.index;
+        let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
+            guest.call_export_state(store, chain, state, slots)
+        });
+        let wire = result.map_err(|failure| self.error(failure, None))?;
+        let bytes_max = self.pipeline.runtime.limits().block_bytes;
+        codec::decode_columns(wire, schema.fields(), bytes_max)
+            .map_err(|malformed| self.malformed(&malformed.to_string()))
+    }
+
+    /// Sets values of a state.
+    pub fn import_state(&mut self, state: u32, slots: &[Slot], schema: &SchemaRef, values: &[ArrayRef]) -> Result<()> {
+        let chain = self.info.index;
+        codec::encode_columns(values, schema.fields(), slots.len(), None, &mut self.scratch);
+        let wire = &self.scratch;
+        let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
+            guest.call_import_state(store, chain, state, slots, wire)
+        });
+        result.map_err(|failure| self.error(failure, None))
+    }
+
+    /// The encoded block, to be put back after the call so that its memory is reused.
+    fn take_scratch(&mut self) -> Wire {
+        std::mem::replace(
+            &mut self.scratch,
+            Wire {
+                rows: 0,
+                data: Vec::new(),
+                ends: Vec::new(),
+            },
+        )
+    }
+
+    fn encode(&mut self, rows: &Block) {
+        codec::encode(rows, self.config.time_in, &mut self.scratch);
+    }
+
+    fn encode_keys(&mut self, keys: &[ArrayRef], rows: usize) {
+        codec::encode_columns(keys, &self.info.key_fields, rows, None, &mut self.scratch);
+    }
+
+    fn call<T>(
+        &mut self,
+        call: impl FnOnce(
+            &operators::Guest,
+            &mut wasmtime::Store<crate::host_state::HostState>,
+        ) -> wasmtime::Result<Result<T, operators::CallError>>,
+    ) -> Result<T, CallFailure> {
+        self.instance.borrow_mut().call(self.moment.now, call)
+    }
+
+    /// Applies a call's result: everything it put out into `output`, and what the operator needs back.
+    fn finish(
+        &mut self,
+        result: Result<operators::CallResult, CallFailure>,
+        rows: Option<&Block>,
+        entries: usize,
+    ) -> Result<Effects> {
+        let mut result = result.map_err(|failure| self.error(failure, rows))?;
+        let mut effects = self.absorb(&mut result, rows, entries)?;
+        while result.more {
+            let (chain, moment) = (self.info.index, self.moment);
+            let next = self.call(|guest, store| guest.call_resume(store, chain, moment));
+            result = next.map_err(|failure| self.error(failure, rows))?;
+            let more = self.absorb(&mut result, rows, entries)?;
+            effects.timers.extend(more.timers);
+            if !more.touched.is_empty() {
+                effects.touched = more.touched;
+            }
+        }
+        Ok(effects)
+    }
+
+    fn absorb(&mut self, result: &mut operators::CallResult, rows: Option<&Block>, entries: usize) -> Result<Effects> {
+        let staged = std::mem::take(&mut self.instance.borrow_mut().state().staged);
+        for (port, wire) in staged {
+            self.absorb_block(port, wire)?;
+        }
+        for output in std::mem::take(&mut result.outputs) {
+            self.absorb_block(output.port, output.block)?;
+        }
+        self.output.emitted.resize(self.info.operators.len(), 0);
+        for (total, emitted) in self.output.emitted.iter_mut().zip(&result.emitted) {
+            *total += emitted;
+        }
+        self.output.live_bytes += result.live_bytes.iter().sum::<i64>();
+        self.absorb_rejections(&result.rejections, rows)?;
+        let timers = self.timer_operations(&result.timers, entries)?;
+        let touched = std::mem::take(&mut result.touched);
+        if !touched.is_empty() && touched.len() != self.info.states * entries {
+            return Err(self.malformed(&format!("{} state flags for {entries} entries", touched.len())));
+        }
+        Ok(Effects { timers, touched })
+    }
+
+    fn absorb_block(&mut self, port: u32, wire: Wire) -> Result<()> {
+        let Some(info) = self.info.ports.get(port as usize) else {
+            return Err(self.malformed(&format!("a block for port {port}, which the chain does not have")));
+        };
+        let bytes_max = self.pipeline.runtime.limits().block_bytes;
+        let block = codec::decode(wire, &info.schema, info.time, info.key.as_ref(), bytes_max)
+            .map_err(|malformed| self.malformed(&format!("port {port}: {malformed}")))?;
+        if block.row_count() > 0 {
+            self.output.blocks.push((port, block));
+        }
+        Ok(())
+    }
+
+    fn absorb_rejections(&mut self, rejections: &operators::Rejections, rows: Option<&Block>) -> Result<()> {
+        let count = rejections.entries.len();
+        if rejections.operators.len() != count || rejections.cause_ends.len() != count {
+            return Err(self.malformed("rejections of unequal length"));
+        }
+        let mut start = 0;
+        for index in 0..count {
+            let end = rejections.cause_ends[index] as usize;
+            let Some(cause) = rejections.causes.get(start..end) else {
+                return Err(self.malformed("rejections whose causes end out of range"));
+            };
+            start = end;
+            let row = rows.map_or_else(String::new, |rows| {
+                examine::render_row(rows, rejections.entries[index] as usize)
+            });
+            self.output.rejections.push(Rejection {
+                operator: rejections.operators[index],
+                row,
+                cause: cause.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn timer_operations(&self, timers: &operators::TimerOperations, entries: usize) -> Result<Vec<TimerOperation>> {
+        let count = timers.entries.len();
+        if timers.times.len() != count || timers.actions.len() != count {
+            return Err(self.malformed("timers of unequal length"));
+        }
+        let mut operations = Vec::with_capacity(count);
+        for ((&entry, &time), &action) in timers.entries.iter().zip(&timers.times).zip(&timers.actions) {
+            if entry as usize >= entries || action > 3 {
+                return Err(self.malformed(&format!("timer action {action} for entry {entry} of {entries}")));
+            }
+            let kind = if action < 2 {
+                TimerKind::EventTime
+            } else {
+                TimerKind::ProcessingTime
+            };
+            operations.push(TimerOperation {
+                entry,
+                time,
+                kind,
+                set: action % 2 == 0,
+            });
+        }
+        Ok(operations)
+    }
+
+    fn malformed(&self, problem: &str) -> Error {
+        Error::pipeline("PL0007", format!("the guest broke the contract: {problem}"))
+            .context(self.info.operator_name(None))
+    }
+
+    /// Names operator and row of a failed call; where the guest could not say, a fresh instance finds out.
+    fn error(&mut self, failure: CallFailure, rows: Option<&Block>) -> Error {
+        let failure = match rows {
+            Some(rows) if failure.trapped && failure.entry.is_none() => examine::find_row(
+                &self.pipeline,
+                &self.parameters,
+                &self.info,
+                self.config,
+                self.moment,
+                rows,
+                failure,
+            ),
+            _ => failure,
+        };
+        let place = match (failure.entry, rows) {
+            (Some(entry), Some(rows)) if (entry as usize) < rows.row_count() => {
+                format!(", row {{{}}}", examine::render_row(rows, entry as usize))
+            }
+            _ => String::new(),
+        };
+        let name = self.info.operator_name(failure.operator);
+        failure.into_error().context(format!("{name}{place}"))
+    }
+}
+
+impl KeyedFunction for GuestChain {
+    fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects> {
+        self.encode(rows);
+        let (chain, moment) = (self.info.index, self.moment);
+        let wire = self.take_scratch();
+        let result = self.call(|guest, store| guest.call_process_keyed(store, chain, input, moment, slots, &wire));
+        self.scratch = wire;
+        self.finish(result, Some(rows), rows.row_count())
+    }
+
+    fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects> {
+        self.encode_keys(keys, slots.len());
+        let (chain, moment) = (self.info.index, self.moment);
+        let kind = match kind {
+            TimerKind::EventTime => operators::TimerKind::EventTime,
+            TimerKind::ProcessingTime => operators::TimerKind::ProcessingTime,
+        };
+        let wire = self.take_scratch();
+        let result = self.call(|guest, store| guest.call_timers(store, chain, moment, kind, slots, times, &wire));
+        self.scratch = wire;
+        self.finish(result, None, slots.len())
+    }
+
+    fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
+        let chain = self.info.index;
+        let result = self.call(|guest, store| guest.call_drop_state(store, chain, slots));
+        result.map_err(|failure| self.error(failure, None))
+    }
+}
+
+impl WindowFunction for GuestChain {
+    fn accumulate(&mut self, slots: &[Slot], rows: &Block) -> Result<()> {
+        self.encode(rows);
+        let (chain, moment) = (self.info.index, self.moment);
+        let wire = self.take_scratch();
+        let result = self.call(|guest, store| guest.call_accumulate(store, chain, moment, slots, &wire, &[], &[]));
+        self.scratch = wire;
+        self.finish(result, Some(rows), rows.row_count()).map(drop)
+    }
+
+    fn merge(&mut self, targets: &[Slot], sources: &[Slot]) -> Result<()> {
+        let chain = self.info.index;
+        let result = self.call(|guest, store| guest.call_merge(store, chain, targets, sources));
+        result.map_err(|failure| self.error(failure, None))
+    }
+
+    fn emit(
+        &mut self,
+        slots: &[Slot],
+        starts: &[Millis],
+        ends: &[Millis],
+        keys: &[ArrayRef],
+        then_drop: bool,
+    ) -> Result<()> {
+        self.encode_keys(keys, slots.len());
+        let (chain, moment) = (self.info.index, self.moment);
+        let wire = self.take_scratch();
+        let result =
+            self.call(|guest, store| guest.call_emit(store, chain, moment, slots, starts, ends, &wire, then_drop));
+        self.scratch = wire;
+        self.finish(result, None, slots.len()).map(drop)
+    }
+
+    fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
+        KeyedFunction::drop_state(self, slots)
+    }
+}

@@ -1,0 +1,116 @@
+//! Finding the row that a function failed on, where the guest could not say so itself.
+//!
+//! A trap other than a reported panic (an endless loop, a stack overflow, memory) leaves nothing readable
+//! behind. A fresh instance in careful mode runs the rows of the failed call one by one; the first that
+//! fails again is named. State is empty there, so a failure that depends on state may not come back: then
+//! only the chain is named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use millrace_core::block::Block;
+
+use crate::bindings::operators;
+use crate::chain::{ChainInfo, HeadKind};
+use crate::codec::{self, Wire};
+use crate::instance::{CallFailure, OpenConfig};
+use crate::runtime::Pipeline;
+
+/// How much of a row a message shows, in bytes.
+const ROW_TEXT_MAX: usize = 300;
+
+/// Rows run again one by one; a block has some thousand.
+const ROWS_MAX: usize = 65_536;
+
+/// The row as `column: value` pairs.
+pub(crate) fn render_row(rows: &Block, row: usize) -> String {
+    let options = FormatOptions::default().with_null("null");
+    let mut text = String::new();
+    for (field, column) in rows.rows.schema_ref().fields().iter().zip(rows.rows.columns()) {
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        let value = match ArrayFormatter::try_new(column.as_ref(), &options) {
+            Ok(formatter) if row < column.len() => formatter.value(row).to_string(),
+            _ => "?".to_owned(),
+        };
+        text.push_str(field.name());
+        text.push_str(": ");
+        text.push_str(&value);
+        if text.len() > ROW_TEXT_MAX {
+            let cut = text.floor_char_boundary(ROW_TEXT_MAX);
+            text.truncate(cut);
+            text.push('…');
+            break;
+        }
+    }
+    text
+}
+
+/// Runs the rows of a failed call one by one in a fresh instance; the failure with operator and row filled
+/// in, or as it was.
+pub(crate) fn find_row(
+    pipeline: &Pipeline,
+    parameters: &[(String, String)],
+    info: &ChainInfo,
+    config: OpenConfig,
+    moment: operators::Moment,
+    rows: &Block,
+    failure: CallFailure,
+) -> CallFailure {
+    match try_rows(pipeline, parameters, info, config, moment, rows) {
+        Some((operator, entry)) => CallFailure {
+            operator: operator.or(failure.operator),
+            entry: Some(entry),
+            ..failure
+        },
+        None => failure,
+    }
+}
+
+fn try_rows(
+    pipeline: &Pipeline,
+    parameters: &[(String, String)],
+    info: &ChainInfo,
+    config: OpenConfig,
+    moment: operators::Moment,
+    rows: &Block,
+) -> Option<(Option<u32>, u32)> {
+    let mut instance = pipeline.instantiate(0, Arc::new(|_, _| ())).ok()?;
+    instance.build(parameters).ok()?;
+    instance
+        .open(
+            info.index,
+            OpenConfig {
+                careful: true,
+                ..config
+            },
+        )
+        .ok()?;
+    instance.shorten_deadline(Duration::from_secs(1));
+    let mut wire = Wire {
+        rows: 0,
+        data: Vec::new(),
+        ends: Vec::new(),
+    };
+    for row in 0..rows.row_count().min(ROWS_MAX) {
+        let mut one = rows.clone();
+        one.rows = rows.rows.slice(row, 1);
+        one.times = rows.times.as_ref().map(|times| times.slice(row, 1));
+        codec::encode(&one, config.time_in, &mut wire);
+        let result = instance.call(moment.now, |guest, store| {
+            let answer = match info.head {
+                HeadKind::Stateless => guest.call_process(store, info.index, 0, moment, &wire),
+                HeadKind::Keyed => guest.call_process_keyed(store, info.index, 0, moment, &[0], &wire),
+                HeadKind::Window => guest.call_accumulate(store, info.index, moment, &[0], &wire, &[], &[]),
+            };
+            answer.map(|answer| answer.map(drop))
+        });
+        instance.state().staged.clear();
+        if let Err(failure) = result {
+            return Some((failure.operator, u32::try_from(row).ok()?));
+        }
+    }
+    None
+}

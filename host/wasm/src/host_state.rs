@@ -1,0 +1,239 @@
+//! What a guest's imports do: the host side of `wit/imports.wit`.
+//!
+//! One [`HostState`] lives in each instance's store. Imports only read, except for logs, metrics, failure
+//! reports and staged blocks, which the caller takes out after the call.
+
+use crate::bindings::{collections, diagnostics, emit, environment, types};
+use crate::limits::{Limiter, Limits};
+
+pub use crate::bindings::diagnostics::Level as LogLevel;
+
+/// Where guests' log lines go.
+pub type LogSink = std::sync::Arc<dyn Fn(LogLevel, &str) + Send + Sync>;
+
+/// Kind of a user metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserMetricKind {
+    /// Only grows.
+    Counter,
+    /// Last value.
+    Gauge,
+    /// Distribution: count and sum are kept.
+    Histogram,
+}
+
+/// A metric that user code declared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UserMetric {
+    /// Index of the operator in the graph.
+    pub operator: u32,
+    /// Name given by the user.
+    pub name: String,
+    /// Kind.
+    pub kind: UserMetricKind,
+    /// Sum of a counter, last value of a gauge, sum of a histogram.
+    pub value: f64,
+    /// Number of values of a histogram.
+    pub count: u64,
+}
+
+/// Metrics that one instance may declare; more are refused.
+const METRICS_MAX: usize = 1_000;
+
+/// Log lines that one instance may write in a call; more are dropped and counted.
+const LOG_LINES_PER_CALL_MAX: u32 = 1_000;
+
+/// A failure that the guest reported before it trapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PanicReport {
+    pub(crate) operator: Option<u32>,
+    pub(crate) entry: Option<u32>,
+    pub(crate) message: String,
+}
+
+/// State behind the imports of one instance.
+pub(crate) struct HostState {
+    pub(crate) limiter: Limiter,
+    pub(crate) limits: Limits,
+    pub(crate) now: i64,
+    pub(crate) random: u64,
+    pub(crate) staged: Vec<(u32, types::Block)>,
+    pub(crate) staged_bytes: usize,
+    pub(crate) staged_over_limit: bool,
+    pub(crate) panic: Option<PanicReport>,
+    pub(crate) position: Option<(u32, u32)>,
+    pub(crate) metrics: Vec<UserMetric>,
+    pub(crate) log: LogSink,
+    pub(crate) log_lines: u32,
+    pub(crate) unsupported: Option<&'static str>,
+}
+
+impl HostState {
+    pub(crate) fn new(limits: Limits, seed: u64, log: LogSink) -> Self {
+        HostState {
+            limiter: Limiter {
+                memory_bytes_max: limits.memory_bytes,
+                memory_bytes: 0,
+                denied_bytes: None,
+            },
+            limits,
+            now: 0,
+            random: seed,
+            staged: Vec::new(),
+            staged_bytes: 0,
+            staged_over_limit: false,
+            panic: None,
+            position: None,
+            metrics: Vec::new(),
+            log,
+            log_lines: 0,
+            unsupported: None,
+        }
+    }
+
+    /// Forgets what belongs to the previous call.
+    pub(crate) fn begin_call(&mut self, now: i64) {
+        self.now = now;
+        self.staged_bytes = 0;
+        self.log_lines = 0;
+    }
+
+    fn refuse_collection(&mut self, what: &'static str) -> wasmtime::Error {
+        self.unsupported = Some(what);
+        wasmtime::Error::msg("collections in the host are not supported by this version")
+    }
+}
+
+impl diagnostics::Host for HostState {
+    fn log(&mut self, level: diagnostics::Level, message: String) -> wasmtime::Result<()> {
+        self.log_lines += 1;
+        if self.log_lines <= LOG_LINES_PER_CALL_MAX {
+            (self.log)(level, &message);
+        }
+        Ok(())
+    }
+
+    fn panicked(&mut self, operator: Option<u32>, entry: Option<u32>, message: String) -> wasmtime::Result<()> {
+        self.panic = Some(PanicReport {
+            operator,
+            entry,
+            message,
+        });
+        Ok(())
+    }
+
+    fn position(&mut self, operator: u32, entry: u32) -> wasmtime::Result<()> {
+        self.position = Some((operator, entry));
+        Ok(())
+    }
+
+    fn register_metric(&mut self, operator: u32, name: String, kind: diagnostics::MetricKind) -> wasmtime::Result<u32> {
+        let known = self
+            .metrics
+            .iter()
+            .position(|metric| metric.operator == operator && metric.name == name);
+        let index = match known {
+            Some(index) => index,
+            None if self.metrics.len() >= METRICS_MAX => {
+                return Err(wasmtime::Error::msg(format!(
+                    "more than {METRICS_MAX} metrics are declared"
+                )));
+            }
+            None => {
+                let kind = match kind {
+                    diagnostics::MetricKind::Counter => UserMetricKind::Counter,
+                    diagnostics::MetricKind::Gauge => UserMetricKind::Gauge,
+                    diagnostics::MetricKind::Histogram => UserMetricKind::Histogram,
+                };
+                self.metrics.push(UserMetric {
+                    operator,
+                    name,
+                    kind,
+                    value: 0.0,
+                    count: 0,
+                });
+                self.metrics.len() - 1
+            }
+        };
+        Ok(u32::try_from(index).expect("at most METRICS_MAX"))
+    }
+
+    fn add_counters(&mut self, metrics: Vec<u32>, deltas: Vec<u64>) -> wasmtime::Result<()> {
+        for (metric, delta) in metrics.into_iter().zip(deltas) {
+            if let Some(metric) = self.metrics.get_mut(metric as usize) {
+                metric.value += delta as f64;
+            }
+        }
+        Ok(())
+    }
+
+    fn set_gauges(&mut self, metrics: Vec<u32>, values: Vec<f64>) -> wasmtime::Result<()> {
+        for (metric, value) in metrics.into_iter().zip(values) {
+            if let Some(metric) = self.metrics.get_mut(metric as usize) {
+                metric.value = value;
+            }
+        }
+        Ok(())
+    }
+
+    fn record_values(&mut self, metric: u32, values: Vec<f64>) -> wasmtime::Result<()> {
+        if let Some(metric) = self.metrics.get_mut(metric as usize) {
+            metric.count += values.len() as u64;
+            metric.value += values.iter().sum::<f64>();
+        }
+        Ok(())
+    }
+}
+
+impl environment::Host for HostState {
+    fn now(&mut self) -> wasmtime::Result<i64> {
+        Ok(self.now)
+    }
+
+    fn random(&mut self, length: u32) -> wasmtime::Result<Vec<u8>> {
+        if length as usize > self.limits.block_bytes {
+            return Err(wasmtime::Error::msg(format!(
+                "{length} random bytes at once are too many"
+            )));
+        }
+        // splitmix64: deterministic under replay, good enough for sampling; not for secrets.
+        let mut bytes = Vec::with_capacity(length as usize + 8);
+        while bytes.len() < length as usize {
+            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut x = self.random;
+            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            bytes.extend_from_slice(&(x ^ (x >> 31)).to_le_bytes());
+        }
+        bytes.truncate(length as usize);
+        Ok(bytes)
+    }
+}
+
+impl emit::Host for HostState {
+    fn emit_block(&mut self, port: u32, rows: types::Block) -> wasmtime::Result<()> {
+        self.staged_bytes += rows.data.len() + rows.ends.len() * 4;
+        if self.staged_bytes > self.limits.staged_bytes {
+            self.staged_over_limit = true;
+            return Err(wasmtime::Error::msg("output limit of a call exceeded"));
+        }
+        self.staged.push((port, rows));
+        Ok(())
+    }
+}
+
+impl collections::Host for HostState {
+    fn map_get(&mut self, _: u32, _: u32, _: Vec<u32>, _: types::Block) -> wasmtime::Result<types::Block> {
+        Err(self.refuse_collection("collections.map-get"))
+    }
+
+    fn map_scan(&mut self, _: u32, _: u32, _: u32, _: types::Block, _: u32) -> wasmtime::Result<types::Block> {
+        Err(self.refuse_collection("collections.map-scan"))
+    }
+
+    fn list_read(&mut self, _: u32, _: u32, _: u32, _: u64, _: u32) -> wasmtime::Result<types::Block> {
+        Err(self.refuse_collection("collections.list-read"))
+    }
+}
+
+impl types::Host for HostState {}

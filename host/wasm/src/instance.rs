@@ -1,0 +1,176 @@
+//! One sandboxed copy of a pipeline and the plain calls on it.
+//!
+//! Order: [`Instance::build`] once, then [`Instance::open`] per chain. After an error of kind trap the
+//! instance is dead: every later call fails. Not shared between threads.
+
+use std::time::Duration;
+
+use millrace_core::graph::{Graph, Parameter};
+use millrace_core::{Error, Result};
+use wasmtime::Store;
+
+use crate::bindings::{self, dataflow, operators};
+use crate::convert;
+use crate::host_state::{HostState, LogSink, UserMetric};
+use crate::limits::EPOCH_TICK;
+use crate::runtime::Pipeline;
+use crate::trap;
+
+/// How a chain is opened; see `open-config` in `wit/operators.wit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenConfig {
+    /// Index of the subtask.
+    pub subtask: u32,
+    /// Number of subtasks.
+    pub parallelism: u32,
+    /// Number of key groups.
+    pub max_parallelism: u32,
+    /// Restarts so far.
+    pub attempt: u32,
+    /// Input blocks carry event time.
+    pub time_in: bool,
+    /// Output blocks carry event time.
+    pub time_out: bool,
+    /// Report positions.
+    pub careful: bool,
+}
+
+/// A failed call, before it is put into words that need the graph.
+#[derive(Debug)]
+pub(crate) struct CallFailure {
+    pub(crate) operator: Option<u32>,
+    pub(crate) entry: Option<u32>,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+    /// The instance can no longer be called.
+    pub(crate) trapped: bool,
+}
+
+impl CallFailure {
+    pub(crate) fn into_error(self) -> Error {
+        Error::pipeline(self.code, self.message)
+    }
+}
+
+/// Epoch ticks of a deadline, rounded up; one more because the current tick has begun.
+fn ticks(deadline: Duration) -> u64 {
+    let ticks = deadline.as_millis().div_ceil(EPOCH_TICK.as_millis());
+    u64::try_from(ticks).unwrap_or(u64::MAX / 2).max(1) + 1
+}
+
+/// A sandboxed copy of a pipeline.
+pub struct Instance {
+    store: Store<HostState>,
+    exports: bindings::Pipeline,
+    deadline_ticks: u64,
+}
+
+impl Instance {
+    pub(crate) fn new(pipeline: &Pipeline, seed: u64, log: LogSink) -> Result<Self> {
+        let limits = pipeline.runtime.limits().clone();
+        let deadline_ticks = ticks(limits.call_deadline);
+        let mut store = Store::new(pipeline.runtime.engine(), HostState::new(limits, seed, log));
+        store.limiter(|state| &mut state.limiter);
+        store.set_epoch_deadline(deadline_ticks);
+        let exports = pipeline.instance.instantiate(&mut store).map_err(|error| {
+            let failure = trap::failure(&error, store.data_mut());
+            failure.into_error().context("the pipeline cannot be instantiated")
+        })?;
+        Ok(Instance {
+            store,
+            exports,
+            deadline_ticks,
+        })
+    }
+
+    /// Parameters that the pipeline declares.
+    pub fn parameters(&mut self) -> Result<Vec<Parameter>> {
+        self.begin(0);
+        let result = self
+            .exports
+            .millrace_pipeline_dataflow()
+            .call_parameters(&mut self.store);
+        let declared = self
+            .finish(result)
+            .map_err(|failure| failure.into_error().context("declaring parameters"))?;
+        Ok(convert::parameters(declared))
+    }
+
+    /// Builds the dataflow from checked parameters.
+    pub fn build(&mut self, parameters: &[(String, String)]) -> Result<Graph> {
+        self.begin(0);
+        let input = dataflow::BuildInput {
+            parameters: parameters.to_vec(),
+        };
+        let result = self
+            .exports
+            .millrace_pipeline_dataflow()
+            .call_build(&mut self.store, &input);
+        let built = self
+            .finish(result)
+            .map_err(|failure| failure.into_error().context("building the dataflow"))?;
+        let graph = built.map_err(|message| Error::user("GR0002", message).context("building the dataflow"))?;
+        convert::graph(graph)
+    }
+
+    /// Opens a chain.
+    pub fn open(&mut self, chain: u32, config: OpenConfig) -> Result<()> {
+        let config = operators::OpenConfig {
+            subtask: config.subtask,
+            parallelism: config.parallelism,
+            max_parallelism: config.max_parallelism,
+            attempt: config.attempt,
+            time_in: config.time_in,
+            time_out: config.time_out,
+            careful: config.careful,
+        };
+        self.call(0, |operators, store| operators.call_open(store, chain, config))
+            .map_err(CallFailure::into_error)
+    }
+
+    /// Metrics that user code declared, with their current values.
+    pub fn metrics(&self) -> &[UserMetric] {
+        &self.store.data().metrics
+    }
+
+    /// Linear memory in use, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().limiter.memory_bytes
+    }
+
+    /// Gives later calls less time: an examination must not take as long as the failure did.
+    pub(crate) fn shorten_deadline(&mut self, deadline: Duration) {
+        self.deadline_ticks = self.deadline_ticks.min(ticks(deadline));
+    }
+
+    pub(crate) fn state(&mut self) -> &mut HostState {
+        self.store.data_mut()
+    }
+
+    fn begin(&mut self, now: i64) {
+        self.store.set_epoch_deadline(self.deadline_ticks);
+        self.store.data_mut().begin_call(now);
+    }
+
+    fn finish<T>(&mut self, result: wasmtime::Result<T>) -> Result<T, CallFailure> {
+        result.map_err(|error| trap::failure(&error, self.store.data_mut()))
+    }
+
+    /// Runs one call on the `operators` interface under the deadline.
+    pub(crate) fn call<T>(
+        &mut self,
+        now: i64,
+        call: impl FnOnce(&operators::Guest, &mut Store<HostState>) -> wasmtime::Result<Result<T, operators::CallError>>,
+    ) -> Result<T, CallFailure> {
+        self.begin(now);
+        let result = call(self.exports.millrace_pipeline_operators(), &mut self.store);
+        let answer = self.finish(result)?;
+        answer.map_err(|error| CallFailure {
+            operator: error.operator,
+            entry: error.entry,
+            code: "PL0008",
+            message: error.message,
+            trapped: false,
+        })
+    }
+}
