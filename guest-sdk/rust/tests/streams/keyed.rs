@@ -7,10 +7,14 @@ use millrace::prelude::*;
 
 use crate::{Event, Word, event, events, word};
 
-type ByKey = FieldRef<Event, i64>;
+#[derive(Record, Clone)]
+struct Price {
+    product: i64,
+    price: f64,
+}
 
 /// Runs rows of two keys, slots 0 and 5000, through a rolling aggregate.
-fn rolling<R>(aggregate: fn(KeyedStream<Event, ByKey>) -> Stream<millrace::keyed::Rolling<R>>) -> (Harness, Vec<R::Out>)
+fn rolling<R>(aggregate: fn(KeyedStream<Event, i64>) -> Stream<millrace::keyed::Rolling<R>>) -> (Harness, Vec<R::Out>)
 where
     R: RollingFunction<In = Event>,
     R::Out: Owned,
@@ -88,16 +92,16 @@ fn a_sum_that_overflows_fails() {
 #[test]
 fn nan_does_not_stay_an_extreme() {
     let mut harness = Harness::build(|flow| {
-        let rows: Stream<Rows<(i64, f64)>> = flow.source("in", Generator::new());
-        let value = FieldRef::<(i64, f64), f64>::new("1", 1, |row, _| &row.1, |row, _| &mut row.1);
-        rows.key_by(|row: &(i64, f64)| row.0)
-            .max(value)
+        let prices: Stream<Rows<Price>> = flow.source("in", Generator::new());
+        prices
+            .key_by(|row: &Price| row.product)
+            .max(Price::FIELDS.price)
             .sink("out", Discard::new());
     })
     .expect("the flow is right");
-    let rows = [f64::NAN, 1.0, f64::NAN, 2.0].map(|value| (1i64, value));
+    let rows = [f64::NAN, 1.0, f64::NAN, 2.0].map(|price| Price { product: 1, price });
     let called = harness.process_keyed(1, &[0; 4], &block(rows));
-    let values: Vec<f64> = called.rows::<(i64, f64)>(0).iter().map(|row| row.1).collect();
+    let values: Vec<f64> = called.rows::<Price>(0).iter().map(|row| row.price).collect();
     assert!(values[0].is_nan());
     assert_eq!(values[1..], [1.0, 1.0, 2.0]);
 }
@@ -158,9 +162,8 @@ fn computed_keys_travel_beside_the_rows() {
 #[test]
 fn floats_are_no_keys() {
     let built = Harness::build(|flow| {
-        let rows: Stream<Rows<(i64, f64)>> = flow.source("in", Generator::new());
-        let value = FieldRef::<(i64, f64), f64>::new("price", 1, |row, _| &row.1, |row, _| &mut row.1);
-        rows.key_by(value).count().sink("out", Discard::new());
+        let prices: Stream<Rows<Price>> = flow.source("in", Generator::new());
+        prices.key_by(Price::FIELDS.price).count().sink("out", Discard::new());
     });
     let error = built.expect_err("a float is no key");
     assert_eq!(error, "`key_by`: `price` is a float, and rows cannot be keyed by that");

@@ -7,8 +7,7 @@ use millrace::window::{WindowFunction, WindowHead};
 
 use crate::{Event, event, events};
 
-type ByKey = FieldRef<Event, i64>;
-type Windows = WindowedStream<Event, ByKey>;
+type Windows = WindowedStream<Event, i64>;
 
 static LATE: OutputTag<Event> = OutputTag::new("late");
 
@@ -236,7 +235,7 @@ fn windows_are_in_the_graph() {
 
 #[test]
 fn impossible_windows_are_refused() {
-    let check = |window: fn(KeyedStream<Event, ByKey>) -> Windows, expect: &str| {
+    let check = |window: fn(KeyedStream<Event, i64>) -> Windows, expect: &str| {
         let built = Harness::build(|flow| {
             window(events(flow).key_by(Event::FIELDS.key))
                 .count()
