@@ -33,7 +33,7 @@ pub trait WindowFunction: 'static {
     /// To be stored; none if there is nothing.
     fn to_stored(&self, kept: &Self::Kept) -> Option<Self::Stored>;
     /// As it was stored.
-    fn from_stored(&self, stored: Option<Self::Stored>) -> Self::Kept;
+    fn restored(&self, stored: Option<Self::Stored>) -> Self::Kept;
     /// Estimate of the bytes outside of what is kept.
     fn heap_bytes(&self, _kept: &Self::Kept) -> usize {
         0
@@ -201,7 +201,7 @@ impl<W: WindowFunction> Head for WindowHead<W> {
         self.pages.ensure(slots, || self.function.create());
         for (&slot, stored) in slots.iter().zip(read_values(values)) {
             self.forget(slot);
-            let kept = self.function.from_stored(stored);
+            let kept = self.function.restored(stored);
             self.heap_bytes += self.function.heap_bytes(&kept) as i64;
             *self.pages.at(slot) = kept;
         }
