@@ -15,12 +15,18 @@ fn a_code_stands_for_one_fault() {
         for constructor in CONSTRUCTORS {
             for (at, _) in text.match_indices(constructor) {
                 let argument = text[at + constructor.len()..].trim_start();
-                let Some(code) = argument.strip_prefix('"').and_then(|rest| rest.get(..6)).filter(|code| is_code(code))
+                let Some(code) = argument
+                    .strip_prefix('"')
+                    .and_then(|rest| rest.get(..6))
+                    .filter(|code| is_code(code))
                 else {
                     continue; // The code is a constant or comes from elsewhere.
                 };
                 let (fault, first) = faults.entry(code.to_owned()).or_insert((constructor, path.clone()));
-                assert_eq!(*fault, constructor, "{code} is reported with two faults, in {first} and in {path}");
+                assert_eq!(
+                    *fault, constructor,
+                    "{code} is reported with two faults, in {first} and in {path}"
+                );
             }
         }
     }
@@ -32,14 +38,20 @@ fn every_code_has_a_page_and_every_page_a_code() {
     let mut codes = BTreeMap::new();
     for (path, text) in sources() {
         let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        for code in lines.flat_map(|line| line.split('"')).filter(|literal| is_code(literal)) {
+        for code in lines
+            .flat_map(|line| line.split('"'))
+            .filter(|literal| is_code(literal))
+        {
             codes.entry(code.to_owned()).or_insert_with(|| path.clone());
         }
     }
     assert!(codes.len() > 50, "codes are found in the sources");
     let has_page = |code: &str| root().join(format!("docs/errors/{code}.md")).is_file();
     let without: Vec<_> = codes.iter().filter(|(code, _)| !has_page(code)).collect();
-    assert!(without.is_empty(), "there is no page docs/errors/CODE.md for {without:#?}");
+    assert!(
+        without.is_empty(),
+        "there is no page docs/errors/CODE.md for {without:#?}"
+    );
     for page in fs::read_dir(root().join("docs/errors")).expect("docs/errors").flatten() {
         let name = page.file_name().to_string_lossy().into_owned();
         let code = name.strip_suffix(".md").expect("a page of Markdown");
