@@ -28,16 +28,18 @@ demo: jobctl setup-guest
 test: lint setup-guest
 	cargo test --release --locked --workspace
 	cargo build --release --locked --package jobctl
+	cargo test --locked --manifest-path examples/Cargo.toml
 	scripts/check-examples
 
 lint: setup setup-lint
 	cargo fmt --all --check
-	cargo fmt --manifest-path examples/Cargo.toml --all --check
+	cd examples && cargo fmt --check
 	cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+	cargo clippy --locked --manifest-path examples/Cargo.toml --all-targets -- --deny warnings
 
 format:
 	cargo fmt --all
-	cargo fmt --manifest-path examples/Cargo.toml --all
+	cd examples && cargo fmt
 
 examples: jobctl setup-guest
 	scripts/check-examples

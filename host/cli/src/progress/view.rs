@@ -64,7 +64,7 @@ pub fn line(previous: &Snapshot, now: &Snapshot) -> String {
         format::watermark(now.watermark),
     );
     let busiest = now.operators.iter().max_by(|a, b| a.busy.total_cmp(&b.busy));
-    if let Some(operator) = busiest {
+    if let Some(operator) = busiest.filter(|operator| operator.busy > 0.0) {
         text += &format!("  busiest {} {:.0} %", operator.name, operator.busy * 100.0);
     }
     text
