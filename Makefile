@@ -35,6 +35,7 @@ lint: setup setup-lint
 	cargo fmt --all --check
 	cd examples && cargo fmt --check
 	cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps
 	cargo clippy --locked --manifest-path examples/Cargo.toml --all-targets -- --deny warnings
 
 format:

@@ -288,3 +288,8 @@ pub use window::WindowedStream;
 
 /// What a function that builds a dataflow returns; any error or message goes into it by `?`.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// The README's pipeline compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

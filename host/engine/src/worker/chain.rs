@@ -24,6 +24,7 @@ use crate::metrics::SubtaskMetrics;
 /// How long a call into the guest should take at most.
 const CALL_TARGET: Duration = Duration::from_millis(1);
 
+#[expect(clippy::large_enum_variant, reason = "one per subtask, in a box")]
 enum HeadOperator {
     Stateless,
     Keyed(KeyedOperator),
