@@ -1,0 +1,77 @@
+//! Well-behaved pipelines whose results the tests compute a second time.
+//!
+//! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
+//! subtask, `states` one function with every kind of state, `streams` endless ones and slow ones.
+
+mod edges;
+mod states;
+mod streams;
+mod windows;
+
+use millrace::prelude::*;
+
+/// What most sources give.
+#[derive(Record, Clone, Debug)]
+pub struct Event {
+    key: i64,
+    value: i64,
+    time: i64,
+}
+
+#[derive(Parameters)]
+pub struct Params {
+    /// Which pipeline
+    kind: String,
+    /// File to read
+    #[parameter(default = "")]
+    input: String,
+    /// Second file to read
+    #[parameter(default = "")]
+    other: String,
+    /// Folder to write to
+    #[parameter(default = "")]
+    output: String,
+    /// Rows of generated sources
+    #[parameter(default = "1000")]
+    rows: i64,
+    /// Length of windows, or of gaps
+    #[parameter(default = "10ms")]
+    size: Duration,
+    /// Distance of sliding windows
+    #[parameter(default = "5ms")]
+    slide: Duration,
+    /// Shift of windows
+    #[parameter(default = "0ms")]
+    offset: Duration,
+    /// How far rows may be out of order
+    #[parameter(default = "0ms")]
+    disorder: Duration,
+    /// How long fired windows wait
+    #[parameter(default = "0ms")]
+    lateness: Duration,
+    /// After how long an input is idle; 0: never
+    #[parameter(default = "0ms")]
+    idle: Duration,
+}
+
+fn generated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
+    let generator = Generator::new()
+        .rows(params.rows as u64)
+        .column("key", "mix % 50")
+        .column("value", "index % 1000")
+        .column("time", "index / 10");
+    flow.source("events", generator)
+}
+
+#[millrace::pipeline]
+fn flows(flow: &Flow, params: Params) -> Result<()> {
+    flow.name(&params.kind);
+    if windows::build(flow, &params) || edges::build(flow, &params) || streams::build(flow, &params) {
+        return Ok(());
+    }
+    if params.kind == "states" {
+        states::build(flow, &params);
+        return Ok(());
+    }
+    Err(format!("there is no kind `{}`", params.kind).into())
+}

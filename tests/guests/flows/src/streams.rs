@@ -1,0 +1,102 @@
+//! Endless streams and slow functions.
+
+use std::hint::black_box;
+
+use millrace::prelude::*;
+
+use crate::{Event, Params, generated};
+
+fn endless(params: &Params, rate: u64) -> Generator<Event> {
+    let generator = Generator::new()
+        .column("key", "index % 5")
+        .column("value", "index")
+        .column("time", "index * 10");
+    let _ = params;
+    if rate == 0 { generator } else { generator.rate(rate) }
+}
+
+/// Some ten microseconds of work.
+fn work(event: Event) -> Event {
+    let mut value = event.value as u64;
+    for _ in 0..10_000 {
+        value = black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+    Event {
+        value: (value % 1_000) as i64,
+        ..event
+    }
+}
+
+fn watermarks(params: &Params) -> Watermarks<Event, FieldRef<Event, i64>> {
+    let watermarks = Watermarks::monotonic(Event::FIELDS.time);
+    if params.idle.is_zero() {
+        watermarks
+    } else {
+        watermarks.idle_after(params.idle)
+    }
+}
+
+/// Two inputs, one of which gives its first row at once and its second in an hour.
+fn sleepy(flow: &Flow, params: &Params) {
+    let seldom = Generator::<Event>::new()
+        .rows(1_000)
+        .option("rate", "0.0002")
+        .column("key", "7")
+        .column("value", "index")
+        .column("time", "0");
+    let seldom = flow.source("seldom", seldom).watermarks(watermarks(params));
+    let often = flow.source("often", endless(params, 2_000)).watermarks(watermarks(params));
+    often
+        .union(seldom)
+        .key_by(Event::FIELDS.key)
+        .window(Tumbling::of(Duration::from_millis(100)))
+        .count()
+        .name("windows")
+        .sink("out", Discard::new().sum("value"));
+}
+
+/// Adds the pipeline if the kind is one of these.
+pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
+    match params.kind.as_str() {
+        "endless" => {
+            flow.source("events", endless(params, 20_000))
+                .map(|event: Event| event)
+                .sink("out", Files::to_csv(&params.output).roll_rows(500));
+        }
+        "copy" => {
+            generated(flow, params)
+                .map(|event: Event| event)
+                .sink("out", Files::to_csv(&params.output).roll_rows(100));
+        }
+        "sleepy" => sleepy(flow, params),
+        "slow-function" => {
+            generated(flow, params)
+                .rebalance()
+                .map(work)
+                .name("slow")
+                .sink("out", Discard::new().sum("value"));
+        }
+        // The slow one is behind a keyed exchange, in one subtask of all.
+        "slow-global" => {
+            generated(flow, params)
+                .map(|event: Event| event)
+                .name("quick")
+                .key_by(|_: &Event| 0i64)
+                .reduce(|sum: &mut Event, event| *sum = work(event))
+                .name("slow")
+                .sink("out", Discard::new().sum("value"));
+        }
+        // The end of the input fires half an hour of windows at once.
+        "open-windows" => {
+            flow.source("events", endless(params, 20_000))
+                .watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1 << 30)))
+                .key_by(Event::FIELDS.key)
+                .window(Tumbling::of(Duration::from_millis(100)))
+                .count()
+                .name("windows")
+                .sink("out", Discard::new().sum("value"));
+        }
+        _ => return false,
+    }
+    true
+}

@@ -1,0 +1,146 @@
+//! Windows over event time, read from a file, with results and late rows written to folders.
+
+use millrace::prelude::*;
+
+use crate::{Event, Params};
+
+static LATE: OutputTag<Event> = OutputTag::new("late");
+
+/// Count, sum and smallest value of a window.
+#[derive(Record, Clone, Debug)]
+struct Outcome {
+    key: i64,
+    start: i64,
+    end: i64,
+    count: i64,
+    sum: i64,
+    least: i64,
+}
+
+#[derive(Record, Clone, Debug)]
+struct Stats {
+    count: i64,
+    sum: i64,
+    least: i64,
+}
+
+struct Gather;
+
+impl Aggregate for Gather {
+    type In = Event;
+    type Key = i64;
+    type Acc = Stats;
+    type Out = Outcome;
+
+    fn create(&self) -> Stats {
+        Stats {
+            count: 0,
+            sum: 0,
+            least: i64::MAX,
+        }
+    }
+
+    fn add(&self, stats: &mut Stats, event: Event) {
+        self.merge(
+            stats,
+            &Stats {
+                count: 1,
+                sum: event.value,
+                least: event.value,
+            },
+        );
+    }
+
+    fn merge(&self, stats: &mut Stats, other: &Stats) {
+        stats.count += other.count;
+        stats.sum += other.sum;
+        stats.least = stats.least.min(other.least);
+    }
+
+    fn finish(&self, key: i64, window: Window, stats: &Stats) -> Outcome {
+        Outcome {
+            key,
+            start: window.start.millis(),
+            end: window.end.millis(),
+            count: stats.count,
+            sum: stats.sum,
+            least: stats.least,
+        }
+    }
+}
+
+fn timed(flow: &Flow, name: &str, path: &str, params: &Params) -> Stream<Rows<Event>> {
+    let mut watermarks = Watermarks::bounded(Event::FIELDS.time, params.disorder);
+    if !params.idle.is_zero() {
+        watermarks = watermarks.idle_after(params.idle);
+    }
+    flow.source(name, Files::ndjson::<Event>(path)).watermarks(watermarks)
+}
+
+fn finish<S: millrace::keyed::KeySelector<Event, Key = i64>>(windows: WindowedStream<Event, S>, params: &Params) {
+    let results = windows
+        .allowed_lateness(params.lateness)
+        .late_output(&LATE)
+        .aggregate(Gather)
+        .name("windows");
+    results
+        .side_output(&LATE)
+        .sink("late", Files::to_ndjson(format!("{}/late", params.output)));
+    results.sink("results", Files::to_ndjson(format!("{}/results", params.output)));
+}
+
+/// Every row with its event time, to see the time of rows behind a window.
+fn collected(events: Stream<Rows<Event>>, params: &Params) {
+    events
+        .key_by(Event::FIELDS.key)
+        .window(Session::gap(params.size))
+        .process(|key, window, rows: &[Event], out: &mut Out<'_, Outcome>| {
+            out.push(Outcome {
+                key,
+                start: window.start.millis(),
+                end: window.end.millis(),
+                count: rows.len() as i64,
+                sum: rows.iter().map(|row| row.value).sum(),
+                least: rows.iter().map(|row| row.value).min().unwrap_or(0),
+            });
+        })
+        .sink("results", Files::to_ndjson(format!("{}/results", params.output)));
+}
+
+/// Adds the pipeline if the kind is one of these.
+pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
+    let events = || timed(flow, "events", &params.input, params);
+    match params.kind.as_str() {
+        "tumbling" => finish(
+            events()
+                .key_by(Event::FIELDS.key)
+                .window(Tumbling::of(params.size).offset(params.offset)),
+            params,
+        ),
+        "sliding" => finish(
+            events()
+                .key_by(Event::FIELDS.key)
+                .window(Sliding::of(params.size, params.slide).offset(params.offset)),
+            params,
+        ),
+        "session" => finish(
+            events().key_by(Event::FIELDS.key).window(Session::gap(params.size)),
+            params,
+        ),
+        // The same by a computed key: the exchange and the key columns differ.
+        "session-computed" => finish(
+            events().key_by(|event: &Event| event.key).window(Session::gap(params.size)),
+            params,
+        ),
+        "session-collected" => collected(events(), params),
+        "union" => finish(
+            events()
+                .union(timed(flow, "others", &params.other, params))
+                .key_by(Event::FIELDS.key)
+                .window(Tumbling::of(params.size)),
+            params,
+        ),
+        _ => return false,
+    }
+    true
+}

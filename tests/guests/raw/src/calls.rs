@@ -1,0 +1,359 @@
+//! Calls, answered rightly or with what the host must not believe.
+//!
+//! A right answer has one row per row: its id, a text (null for odd ids) and a list of id mod 3 numbers.
+
+use crate::operators::*;
+use crate::types::Block;
+use crate::{Raw, collections, diagnostics, emit, environment, kind};
+
+/// Buffers of a block, each at a multiple of 16.
+#[derive(Default)]
+struct Writer {
+    data: Vec<u8>,
+    ends: Vec<u32>,
+}
+
+impl Writer {
+    fn buffer(&mut self, bytes: &[u8]) {
+        self.data.resize(self.data.len().next_multiple_of(16), 0);
+        self.data.extend_from_slice(bytes);
+        self.ends.push(self.data.len() as u32);
+    }
+
+    fn numbers(&mut self, values: &[i32]) {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.buffer(&bytes);
+    }
+}
+
+/// What can be wrong with the parts of a block before it is put together.
+struct Parts {
+    rows: u32,
+    ids: Vec<i64>,
+    text_validity: Vec<u8>,
+    text_offsets: Vec<i32>,
+    text: Vec<u8>,
+    item_offsets: Vec<i32>,
+    items: Vec<i32>,
+}
+
+fn parts(ids: &[i64]) -> Parts {
+    let mut parts = Parts {
+        rows: ids.len() as u32,
+        ids: ids.to_vec(),
+        text_validity: vec![0; ids.len().div_ceil(8)],
+        text_offsets: vec![0],
+        text: Vec::new(),
+        item_offsets: vec![0],
+        items: Vec::new(),
+    };
+    for (row, id) in ids.iter().enumerate() {
+        if id % 2 == 0 {
+            parts.text_validity[row / 8] |= 1 << (row % 8);
+            parts.text.extend_from_slice(format!("row {id} é").as_bytes());
+        }
+        parts.text_offsets.push(parts.text.len() as i32);
+        parts.items.extend((0..id.rem_euclid(3)).map(|item| item as i32));
+        parts.item_offsets.push(parts.items.len() as i32);
+    }
+    parts
+}
+
+fn assemble(parts: &Parts) -> Block {
+    let mut writer = Writer::default();
+    let ids: Vec<u8> = parts.ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    writer.buffer(&ids);
+    writer.buffer(&parts.text_validity);
+    writer.numbers(&parts.text_offsets);
+    writer.buffer(&parts.text);
+    writer.numbers(&parts.item_offsets);
+    writer.numbers(&parts.items);
+    Block {
+        rows: parts.rows,
+        data: writer.data,
+        ends: writer.ends,
+    }
+}
+
+/// The block for these ids, wrong in the way that the kind says.
+fn block(ids: &[i64]) -> Block {
+    let mut parts = parts(ids);
+    let kind = kind();
+    match kind.as_str() {
+        "rows-more" => parts.rows += 1,
+        "rows-fewer" => parts.rows -= 1,
+        "rows-huge" => parts.rows = u32::MAX,
+        "ids-short" => drop(parts.ids.pop()),
+        "utf8" => parts.text[0] = 0xff,
+        "utf8-split" => {
+            // An offset in the middle of é: each value for itself is no text.
+            let end = parts.text_offsets[1];
+            parts.text_offsets[1] = end - 1;
+            parts.text_offsets[2] = end - 1;
+        }
+        "offsets-descending" => parts.text_offsets[2] = -1,
+        "offsets-descending-2" => parts.text_offsets.swap(3, 5),
+        "offsets-first" => parts.text_offsets[0] = 1,
+        "offsets-beyond" => *parts.text_offsets.last_mut().unwrap() += 100,
+        "offsets-short" => drop(parts.text_offsets.pop()),
+        "offsets-huge" => *parts.text_offsets.last_mut().unwrap() = i32::MAX,
+        "items-beyond" => *parts.item_offsets.last_mut().unwrap() += 1,
+        "items-descending" => parts.item_offsets[1] = 7,
+        "validity-short" => parts.text_validity = vec![0],
+        _ => {}
+    }
+    let mut block = assemble(&parts);
+    match kind.as_str() {
+        "ends-fewer" => drop(block.ends.pop()),
+        "ends-more" => block.ends.push(block.data.len() as u32),
+        "ends-none" => block.ends = Vec::new(),
+        "ends-beyond" => *block.ends.last_mut().unwrap() += 1_000,
+        "ends-huge" => block.ends[1] = u32::MAX,
+        "ends-descending" => block.ends.swap(1, 2),
+        "data-short" => block.data.truncate(8),
+        "data-none" => block.data = Vec::new(),
+        _ => {}
+    }
+    block
+}
+
+fn nothing() -> CallResult {
+    CallResult {
+        outputs: Vec::new(),
+        emitted: Vec::new(),
+        rejections: Rejections {
+            entries: Vec::new(),
+            operators: Vec::new(),
+            causes: String::new(),
+            cause_ends: Vec::new(),
+        },
+        timers: TimerOperations {
+            entries: Vec::new(),
+            times: Vec::new(),
+            actions: Vec::new(),
+        },
+        touched: Vec::new(),
+        live_bytes: Vec::new(),
+        more: false,
+    }
+}
+
+fn reject(entries: Vec<u32>, operators: Vec<u32>, causes: &str, cause_ends: Vec<u32>) -> Rejections {
+    Rejections {
+        entries,
+        operators,
+        causes: causes.to_owned(),
+        cause_ends,
+    }
+}
+
+/// The answer to a call with these ids, wrong in the way that the kind says.
+fn answer(ids: &[i64]) -> Result<CallResult, CallError> {
+    let mut result = nothing();
+    let entries = ids.len() as u32;
+    let port = if kind() == "port" { 3 } else { 0 };
+    result.outputs.push(Output {
+        port,
+        block: block(ids),
+    });
+    result.emitted = vec![u64::from(entries)];
+    match kind().as_str() {
+        "emit-port" => emit::emit_block(9, &block(ids)),
+        "emit-block" => emit::emit_block(0, &block(ids)),
+        "emit-malformed" => {
+            let mut wrong = block(ids);
+            wrong.ends.pop();
+            emit::emit_block(0, &wrong);
+        }
+        "call-error" => {
+            return Err(CallError {
+                operator: Some(2),
+                entry: Some(3),
+                message: "not today".to_owned(),
+            });
+        }
+        "call-error-nowhere" => {
+            return Err(CallError {
+                operator: Some(99),
+                entry: Some(1_000),
+                message: "not today".to_owned(),
+            });
+        }
+        "emitted-many" => result.emitted = vec![u64::MAX; 50],
+        "live-bytes" => result.live_bytes = vec![i64::MAX, i64::MAX, i64::MAX],
+        "more" => result.more = true,
+        "reject" => result.rejections = reject(vec![1], vec![2], "no good", vec![7]),
+        "reject-entry" => result.rejections = reject(vec![entries], vec![2], "no good", vec![7]),
+        "reject-operator" => result.rejections = reject(vec![1], vec![77], "no good", vec![7]),
+        "reject-foreign" => result.rejections = reject(vec![1], vec![0], "no good", vec![7]),
+        "reject-lengths" => result.rejections = reject(vec![1, 2], vec![2], "no good", vec![7]),
+        "reject-ends" => result.rejections = reject(vec![1], vec![2], "no good", vec![70]),
+        "reject-ends-descending" => {
+            result.rejections = reject(vec![1, 2], vec![2, 2], "no good", vec![5, 2]);
+        }
+        "reject-split" => result.rejections = reject(vec![1, 2], vec![2, 2], "né", vec![2, 3]),
+        _ => {}
+    }
+    Ok(result)
+}
+
+/// What a keyed call reports beside its rows.
+fn keyed_answer(ids: &[i64]) -> Result<CallResult, CallError> {
+    let mut result = answer(ids)?;
+    let entries = ids.len();
+    let timer = |entry, action| TimerOperations {
+        entries: vec![entry],
+        times: vec![1_000],
+        actions: vec![action],
+    };
+    match kind().as_str() {
+        "timer" => result.timers = timer(0, 0),
+        "timer-entry" => result.timers = timer(entries as u32, 0),
+        "timer-action" => result.timers = timer(0, 4),
+        "timer-lengths" => result.timers.entries = vec![0],
+        "timer-last" => {
+            result.timers = timer(0, 0);
+            result.timers.times = vec![i64::MAX];
+        }
+        "timer-first" => {
+            result.timers = timer(0, 0);
+            result.timers.times = vec![i64::MIN];
+        }
+        "touched" => result.touched = vec![2; entries * 2],
+        "touched-short" => result.touched = vec![2; entries],
+        "touched-long" => result.touched = vec![2; entries * 2 + 1],
+        "touched-bits" => result.touched = vec![0xff; entries * 2],
+        _ => {}
+    }
+    Ok(result)
+}
+
+fn ids(block: &Block) -> Vec<i64> {
+    let ids = block.data.chunks_exact(8).take(block.rows as usize);
+    ids.map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap())).collect()
+}
+
+/// Imports with arguments out of range.
+fn misuse() {
+    match kind().as_str() {
+        "map-get" => drop(collections::map_get(0, 0, &[], &block(&[]))),
+        "map-scan" => drop(collections::map_scan(0, 0, 0, &block(&[]), 1)),
+        "list-read" => drop(collections::list_read(0, 0, 0, 0, 1)),
+        "random-huge" => drop(environment::random(u32::MAX)),
+        "metric-unknown" => {
+            diagnostics::add_counters(&[7, 8], &[1]);
+            diagnostics::set_gauges(&[9], &[]);
+            diagnostics::record_values(u32::MAX, &[1.0]);
+        }
+        "metric-operator" => {
+            let metric = diagnostics::register_metric(4_000, "strange", diagnostics::MetricKind::Counter);
+            diagnostics::add_counters(&[metric], &[1]);
+        }
+        "panicked-nowhere" => {
+            diagnostics::panicked(Some(99), Some(1_000_000), "lost");
+            std::arch::wasm32::unreachable();
+        }
+        "log-long" => diagnostics::log(diagnostics::Level::Info, &"x".repeat(50 << 20)),
+        "trap" => std::arch::wasm32::unreachable(),
+        _ => {}
+    }
+}
+
+impl Guest for Raw {
+    fn open(_chain: u32, _config: OpenConfig) -> Result<(), CallError> {
+        if kind() == "open-error" {
+            return Err(CallError {
+                operator: Some(2),
+                entry: None,
+                message: "closed on Mondays".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn process(_chain: u32, _input: u32, _at: Moment, rows: Block) -> Result<CallResult, CallError> {
+        misuse();
+        answer(&ids(&rows))
+    }
+
+    fn process_keyed(
+        _chain: u32,
+        _input: u32,
+        _at: Moment,
+        _slots: Vec<u32>,
+        rows: Block,
+    ) -> Result<CallResult, CallError> {
+        misuse();
+        keyed_answer(&ids(&rows))
+    }
+
+    fn timers(
+        _chain: u32,
+        _at: Moment,
+        _kind: TimerKind,
+        _slots: Vec<u32>,
+        _times: Vec<i64>,
+        keys: Block,
+    ) -> Result<CallResult, CallError> {
+        answer(&ids(&keys))
+    }
+
+    fn accumulate(
+        _chain: u32,
+        _at: Moment,
+        _slots: Vec<u32>,
+        rows: Block,
+        _emit_after: Vec<u32>,
+        _purge_after: Vec<u32>,
+    ) -> Result<CallResult, CallError> {
+        let mut result = nothing();
+        if kind() == "accumulate-timer" {
+            result.timers = TimerOperations {
+                entries: vec![rows.rows],
+                times: vec![0],
+                actions: vec![0],
+            };
+        }
+        Ok(result)
+    }
+
+    fn merge(_chain: u32, _targets: Vec<u32>, _sources: Vec<u32>) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    fn emit(
+        _chain: u32,
+        _at: Moment,
+        _slots: Vec<u32>,
+        _starts: Vec<i64>,
+        _ends: Vec<i64>,
+        keys: Block,
+        _then_drop: bool,
+    ) -> Result<CallResult, CallError> {
+        answer(&ids(&keys))
+    }
+
+    fn resume(_chain: u32, _at: Moment) -> Result<CallResult, CallError> {
+        Ok(nothing())
+    }
+
+    fn prefetch(_chain: u32, _input: u32, _slots: Vec<u32>, _rows: Block) -> Vec<PrefetchRequest> {
+        Vec::new()
+    }
+
+    fn export_state(_chain: u32, _state: u32, _slots: Vec<u32>) -> Result<Block, CallError> {
+        Ok(block(&[]))
+    }
+
+    fn import_state(_chain: u32, _state: u32, _slots: Vec<u32>, _values: Block) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    fn drop_state(_chain: u32, _slots: Vec<u32>) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    fn close(_chain: u32, _at: Moment) -> Result<CallResult, CallError> {
+        Ok(nothing())
+    }
+}
