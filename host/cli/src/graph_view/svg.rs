@@ -6,11 +6,11 @@
 
 use super::{Kind, View};
 
-const NODE_WIDTH: f64 = 210.0;
+const NODE_WIDTH: f64 = 228.0;
 const NODE_HEIGHT: f64 = 56.0;
 /// An empty place is as high as a label needs.
 const EMPTY_HEIGHT: f64 = 20.0;
-const COLUMN_GAP: f64 = 130.0;
+const COLUMN_GAP: f64 = 156.0;
 const ROW_GAP: f64 = 26.0;
 const MARGIN: f64 = 24.0;
 const SWEEPS: usize = 12;
