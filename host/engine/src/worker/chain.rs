@@ -191,7 +191,11 @@ impl ChainTask {
         }
         context.metrics.rejected.add(output.rejections.len() as u64);
         for rejection in output.rejections {
-            let rejected = Rejected { place: String::new(), cause: rejection.cause, raw: rejection.row };
+            let rejected = Rejected {
+                place: String::new(),
+                cause: rejection.cause,
+                raw: rejection.row,
+            };
             context.rejects.handle(rejection.operator, &rejected)?;
         }
         let HeadOperator::Window { late_port, .. } = &self.head else {
