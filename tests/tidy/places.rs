@@ -7,6 +7,7 @@ use crate::tree::{File, sources};
 const UNSAFE: &[(&str, &str)] = &[
     ("guest-sdk/rust/src/bindings.rs", "generated from the contract"),
     ("guest-sdk/rust/src/block.rs", "bytes of a block as numbers and back"),
+    ("guest-sdk/rust/src/state/pages.rs", "loads that only warm the cache"),
     (
         "guest-sdk/rust/src/values/text.rs",
         "text of a block that the host has checked",

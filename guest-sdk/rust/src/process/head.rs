@@ -95,6 +95,12 @@ impl<P: KeyedProcess> Processing<P> {
         }
     }
 
+    fn warm(&self, slots: &[u32]) {
+        for state in &self.states {
+            state.cell.warm(slots);
+        }
+    }
+
     fn state(&self, state: u32) -> Result<&DeclaredState, CallError> {
         let unknown = || failure(format!("there is no state {state}"));
         self.states.get(state as usize).ok_or_else(unknown)
@@ -149,6 +155,7 @@ impl<P: KeyedProcess> Chain for Processing<P> {
             Work::Rows { block, slots } => {
                 check_slots(slots, block)?;
                 position::set_entries(slots.len());
+                self.warm(slots);
                 self.rows(block, slots, cx, tail);
             }
             Work::Timers {
@@ -159,6 +166,7 @@ impl<P: KeyedProcess> Chain for Processing<P> {
             } => {
                 check_slots(slots, keys)?;
                 position::set_entries(slots.len());
+                self.warm(slots);
                 let kind = match kind {
                     operators::TimerKind::EventTime => TimerKind::EventTime,
                     operators::TimerKind::ProcessingTime => TimerKind::ProcessingTime,

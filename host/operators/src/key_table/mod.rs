@@ -134,6 +134,16 @@ impl KeyTable {
         self.free.push(slot);
     }
 
+    /// Forgets the keys of slots that are in use, each named once.
+    pub fn remove_all(&mut self, slots: &[Slot]) {
+        if let Keys::Integers(table) = &self.keys {
+            table.warm(slots);
+        }
+        for &slot in slots {
+            self.remove(slot);
+        }
+    }
+
     /// Forgets all keys and keeps the memory.
     pub fn clear(&mut self) {
         self.free.clear();
