@@ -8,6 +8,9 @@ use crate::instance::CallFailure;
 /// Frames of a wasm backtrace that are worth showing.
 const FRAMES_MAX: usize = 8;
 
+/// Frames of one function among those of a backtrace (wasmtime keeps 20) that make it a recursion.
+const RECURSION_FRAMES: usize = 4;
+
 /// Reads the reason of a failed call from the error and from what the guest and the limits left behind.
 pub(crate) fn failure(error: &wasmtime::Error, state: &mut HostState) -> CallFailure {
     let (mut operator, mut entry) = state
@@ -59,17 +62,24 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
                 format!("did not return within {seconds} s{}", backtrace(error)),
             )
         }
-        Some(Trap::StackOverflow) => (
-            "PL0005",
-            format!(
-                "overflowed its stack of {} KiB{}",
-                state.limits.stack_bytes >> 10,
-                backtrace(error)
-            ),
-        ),
+        Some(Trap::StackOverflow) => ("PL0005", format!("overflowed its stack{}", backtrace(error))),
+        // The part of the stack that lies in linear memory ends at its start.
+        Some(Trap::MemoryOutOfBounds) if recurses(error) => {
+            ("PL0005", format!("overflowed its stack{}", backtrace(error)))
+        }
         Some(trap) => ("PL0002", format!("trapped: {trap}{}", backtrace(error))),
-        None => ("PL0002", format!("failed: {error:#}")),
+        None => ("PL0002", format!("failed: {}{}", error.root_cause(), backtrace(error))),
     }
+}
+
+/// Whether one function is in the innermost frames again and again.
+fn recurses(error: &wasmtime::Error) -> bool {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+        return false;
+    };
+    let frames: Vec<u32> = backtrace.frames().iter().map(|frame| frame.func_index()).collect();
+    let times = |function: &u32| frames.iter().filter(|other| *other == function).count();
+    frames.iter().any(|function| times(function) >= RECURSION_FRAMES)
 }
 
 /// The innermost frames with names, one a line.
