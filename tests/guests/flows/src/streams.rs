@@ -36,16 +36,18 @@ fn watermarks(params: &Params) -> Watermarks<Event, FieldRef<Event, i64>> {
     }
 }
 
-/// Two inputs, one of which gives its first row at once and its second in an hour.
+/// Two inputs, one of which gives its first row at once and then one a second, all of the same time.
 fn sleepy(flow: &Flow, params: &Params) {
     let seldom = Generator::<Event>::new()
         .rows(1_000)
-        .option("rate", "0.0002")
+        .rate(1)
         .column("key", "7")
         .column("value", "index")
         .column("time", "0");
     let seldom = flow.source("seldom", seldom).watermarks(watermarks(params));
-    let often = flow.source("often", endless(params, 2_000)).watermarks(watermarks(params));
+    let often = flow
+        .source("often", endless(params, 2_000))
+        .watermarks(watermarks(params));
     often
         .union(seldom)
         .key_by(Event::FIELDS.key)

@@ -129,7 +129,9 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         ),
         // The same by a computed key: the exchange and the key columns differ.
         "session-computed" => finish(
-            events().key_by(|event: &Event| event.key).window(Session::gap(params.size)),
+            events()
+                .key_by(|event: &Event| event.key)
+                .window(Session::gap(params.size)),
             params,
         ),
         "session-collected" => collected(events(), params),
