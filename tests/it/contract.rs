@@ -365,3 +365,34 @@ fn imports_out_of_range() {
         assert_eq!(number(&report, "sink", "rows"), 10, "{kind}");
     }
 }
+
+/// Blocks and effects at random: the job succeeds or is told what the guest broke; the host never breaks.
+#[test]
+fn guests_at_random() {
+    let loaded = |seed: u64| JobOptions { seed, ..limited() };
+    let (mut succeeded, mut refused) = (0, 0);
+    for (kind, head) in [
+        ("fuzz-block", "stateless"),
+        ("fuzz-block", "keyed"),
+        ("fuzz-block", "window"),
+        ("fuzz-effects", "keyed"),
+    ] {
+        for seed in 0..150 {
+            match jobs::run(Guest::Raw, loaded(seed), &[("kind", kind), ("head", head)]) {
+                Ok(_) => succeeded += 1,
+                Err(error) => {
+                    assert_eq!(error.fault(), Fault::Pipeline, "{kind} {head}, seed {seed}: {error}");
+                    assert!(
+                        ["PL0007", "KO0002"].contains(&error.code()),
+                        "{kind} {head}, seed {seed}: {error}"
+                    );
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        succeeded > 20 && refused > 200,
+        "{succeeded} succeeded, {refused} were refused"
+    );
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_engine::JobOptions;
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text, number, parallel, read_ndjson, task, text};
 use millrace_tests::random::mix;
@@ -193,4 +194,42 @@ fn every_subtask_of_a_keyed_operator_has_its_share() {
     let count = task(&report.tasks, "count");
     assert_eq!(count.subtasks.len(), 3, "it asks for three");
     assert!(count.subtasks.iter().all(|subtask| subtask.rows_in.get() > 0));
+}
+
+/// Tiny blocks between many threads: every sleep and wake-up that there can be.
+#[test]
+fn nobody_waits_for_ever() {
+    for round in 0..30 {
+        for kind in ["diamond", "widths", "computed"] {
+            let options = JobOptions {
+                parallelism: 2 + round % 3,
+                ..jobs::blocks_of(1)
+            };
+            let report = jobs::succeed(Guest::Flows, options, &[("kind", kind), ("rows", "200")]);
+            let rows = if kind == "diamond" { 400 } else { 200 };
+            assert_eq!(number(&report, "out", "rows"), rows, "{kind}");
+        }
+    }
+}
+
+/// Keys whose state was cleared and whose timers have fired take no slot.
+#[test]
+fn nothing_is_kept_when_all_has_fired() {
+    for workload in ["timer", "tumbling", "sliding", "session"] {
+        let pairs = [
+            ("workload", workload),
+            ("rows", "20000"),
+            ("keys", "97"),
+            ("per_ms", "1"),
+        ];
+        let report = jobs::succeed(Guest::Bench, parallel(2), &pairs);
+        for task in &report.tasks {
+            assert_eq!(
+                task.total(|metrics| &metrics.state_slots),
+                0,
+                "{workload}: {}",
+                task.name
+            );
+        }
+    }
 }

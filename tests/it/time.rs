@@ -155,3 +155,21 @@ fn an_idle_input_holds_up_nobody() {
         "the sleepy input holds up all windows"
     );
 }
+
+/// Timers of the clock on the wall fire while rows come, never early (the guest checks that).
+#[test]
+fn processing_time_timers_fire() {
+    for parallelism in [1, 2] {
+        let job = start(Guest::Flows, parallel(parallelism), &[("kind", "alarms")]);
+        wait_until("timers fire", || {
+            task(job.tasks(), "out").total(|metrics| &metrics.rows_in) > 20
+        });
+        job.stop();
+        let report = job.wait().expect("a stopped job succeeds");
+        let rows = task(&report.tasks, "alarms").total(|metrics| &metrics.rows_in);
+        assert!(
+            number(&report, "out", "rows") <= i128::from(rows),
+            "at most one firing for a row"
+        );
+    }
+}

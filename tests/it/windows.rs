@@ -370,3 +370,65 @@ fn windows_that_keep_all_rows() {
         assert_eq!(results, model.finals, "blocks of {block_rows}");
     }
 }
+
+/// Without a late output late rows are dropped, and counted.
+#[test]
+fn late_rows_that_nobody_takes_are_counted() {
+    let setting = Setting {
+        windows: Windows::Session(3),
+        disorder: 0,
+        lateness: 0,
+    };
+    let events = events(62, 1_200);
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (input, output) = (folder.path().join("events.ndjson"), folder.path().join("out"));
+    write(&input, &events);
+    let model = Model::run(setting, &events, 7);
+    let pairs = [
+        ("kind", "session-collected"),
+        ("input", as_text(&input)),
+        ("output", as_text(&output)),
+        ("size", "3ms"),
+    ];
+    let report = jobs::succeed(Guest::Flows, blocks_of(7), &pairs);
+    let windows = jobs::task(&report.tasks, "window.process");
+    assert!(!model.late.is_empty());
+    assert_eq!(windows.total(|metrics| &metrics.late), model.late.len() as u64);
+    assert_eq!(windows.total(|metrics| &metrics.dropped), model.late.len() as u64);
+    assert_eq!(
+        windows.total(|metrics| &metrics.state_slots),
+        0,
+        "nothing is kept at the end"
+    );
+}
+
+/// Windows over results of windows, which come with the time of their window's end - 1.
+#[test]
+fn windows_of_windows() {
+    let events = events(63, 1_200);
+    let inner = Setting {
+        windows: Windows::Sliding(10, 10, 0),
+        disorder: 200,
+        lateness: 0,
+    };
+    for block_rows in BLOCKS {
+        let mut expected = BTreeMap::<i64, (i64, i64, i64)>::new();
+        for [_, _, end, _, sum, least] in Model::run(inner, &events, block_rows).finals {
+            let (count, total, smallest) = expected
+                .entry((end - 1).div_euclid(100) * 100)
+                .or_insert((0, 0, i64::MAX));
+            (*count, *total, *smallest) = (*count + 1, *total + sum, least.min(*smallest));
+        }
+        let expected: Vec<Outcome> = expected
+            .iter()
+            .map(|(start, (count, sum, least))| [0, *start, start + 100, *count, *sum, *least])
+            .collect();
+        // The guest takes the slide for the length of the outer windows.
+        let between = Setting {
+            windows: Windows::Sliding(10, 100, 0),
+            ..inner
+        };
+        let (results, _) = engine("cascade", between, &events, block_rows);
+        assert_eq!(results, expected, "blocks of {block_rows}");
+    }
+}

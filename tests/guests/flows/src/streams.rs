@@ -57,6 +57,34 @@ fn sleepy(flow: &Flow, params: &Params) {
         .sink("out", Discard::new().sum("value"));
 }
 
+/// Sets a timer of the clock on the wall for each row, and puts out what it was set for.
+struct Alarm {
+    value: ValueState<i64>,
+}
+
+impl KeyedProcess for Alarm {
+    type In = Event;
+    type Key = i64;
+    type Out = Event;
+
+    fn process(&mut self, event: Event, cx: &mut Context<'_, Self>) {
+        self.value.set(event.value);
+        cx.set_processing_timer(cx.now() + Duration::from_millis(1));
+    }
+
+    fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
+        assert_eq!(timer.kind, TimerKind::ProcessingTime);
+        assert!(timer.time <= cx.now(), "a timer is never early");
+        if let Some(value) = self.value.take() {
+            cx.push(Event {
+                key: timer.key,
+                value,
+                time: timer.time.millis(),
+            });
+        }
+    }
+}
+
 /// Adds the pipeline if the kind is one of these.
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
     match params.kind.as_str() {
@@ -86,6 +114,15 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .key_by(|_: &Event| 0i64)
                 .reduce(|sum: &mut Event, event| *sum = work(event))
                 .name("slow")
+                .sink("out", Discard::new().sum("value"));
+        }
+        "alarms" => {
+            flow.source("events", endless(params, 2_000))
+                .key_by(Event::FIELDS.key)
+                .process(|setup| Alarm {
+                    value: setup.value_state("value"),
+                })
+                .name("alarms")
                 .sink("out", Discard::new().sum("value"));
         }
         // The end of the input fires half an hour of windows at once.
