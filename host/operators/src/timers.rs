@@ -19,6 +19,10 @@ const NEVER: Millis = Millis::MIN;
 /// Stale entries up to this number are not worth looking for.
 const STALE_MIN: usize = 4096;
 
+/// A poll ends early once this many due timers, and twice as many as it found, wait for another timer of their
+/// slot: a few keys with very many timers each would otherwise be gone through in full by every poll.
+const WAITING_MIN: usize = 16;
+
 /// Timers of all slots of an operator.
 ///
 /// To fire: call [`poll_due`](Self::poll_due), fire and apply what that does, and repeat until none is due.
@@ -46,7 +50,7 @@ impl TimerService {
     }
 
     /// Takes timers that are due at `upto`, in order of time, at most one per slot (its earliest) and at
-    /// most `limit`. Timers come in place of what `slots` and `times` held; none: nothing is due.
+    /// most `limit`, but at least one if any is due. Timers come in place of what `slots` and `times` held; none: nothing is due.
     pub fn poll_due(
         &mut self,
         kind: TimerKind,
@@ -229,9 +233,10 @@ impl Timers {
         // Due timers of slots that gave one in this round already; put back at the end, so as not to meet
         // them again.
         let mut waiting = Vec::new();
-        while slots.len() < limit && self.next_bucket(upto) {
+        let goes_on = |found: usize, waiting: usize| found < limit && waiting < WAITING_MIN.max(2 * found);
+        while goes_on(slots.len(), waiting.len()) && self.next_bucket(upto) {
             let time = self.current_time;
-            while slots.len() < limit && self.current_at < self.current.len() {
+            while goes_on(slots.len(), waiting.len()) && self.current_at < self.current.len() {
                 let slot = self.current[self.current_at];
                 self.current_at += 1;
                 if self.earliest(slot) == time && self.slots[slot as usize].round != self.round {

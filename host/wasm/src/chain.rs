@@ -134,10 +134,10 @@ impl GuestChain {
         config: OpenConfig,
     ) -> Result<Self> {
         let info = ChainInfo::new(graph, chain, config);
-        instance
-            .borrow_mut()
-            .open(chain, config)
-            .map_err(|error| error.context(info.operator_name(None)))?;
+        instance.borrow_mut().open(chain, config).map_err(|failure| {
+            let name = info.operator_name(failure.operator);
+            failure.into_error().context(name)
+        })?;
         Ok(GuestChain {
             instance,
             pipeline,
@@ -249,7 +249,17 @@ impl GuestChain {
         rows: Option<&Block>,
         entries: usize,
     ) -> Result<Effects> {
-        let mut result = result.map_err(|failure| self.error(failure, rows))?;
+        let result = result.map_err(|failure| self.error(failure, rows))?;
+        self.finish_ok(result, rows, entries)
+    }
+
+    /// Applies the result of a call that returned.
+    fn finish_ok(
+        &mut self,
+        mut result: operators::CallResult,
+        rows: Option<&Block>,
+        entries: usize,
+    ) -> Result<Effects> {
         let mut effects = self.absorb(&mut result, rows, entries)?;
         while result.more {
             let (chain, moment) = (self.info.index, self.moment);
@@ -274,10 +284,12 @@ impl GuestChain {
         }
         self.output.emitted.resize(self.info.operators.len(), 0);
         for (total, emitted) in self.output.emitted.iter_mut().zip(&result.emitted) {
-            *total += emitted;
+            *total = total.saturating_add(*emitted);
         }
-        self.output.live_bytes += result.live_bytes.iter().sum::<i64>();
-        self.absorb_rejections(&result.rejections, rows)?;
+        for change in &result.live_bytes {
+            self.output.live_bytes = self.output.live_bytes.saturating_add(*change);
+        }
+        self.absorb_rejections(&result.rejections, rows, entries)?;
         let timers = self.timer_operations(&result.timers, entries)?;
         let touched = std::mem::take(&mut result.touched);
         if !touched.is_empty() && touched.len() != self.info.states * entries {
@@ -299,7 +311,12 @@ impl GuestChain {
         Ok(())
     }
 
-    fn absorb_rejections(&mut self, rejections: &operators::Rejections, rows: Option<&Block>) -> Result<()> {
+    fn absorb_rejections(
+        &mut self,
+        rejections: &operators::Rejections,
+        rows: Option<&Block>,
+        entries: usize,
+    ) -> Result<()> {
         let count = rejections.entries.len();
         if rejections.operators.len() != count || rejections.cause_ends.len() != count {
             return Err(self.malformed("rejections of unequal length"));
@@ -311,11 +328,15 @@ impl GuestChain {
                 return Err(self.malformed("rejections whose causes end out of range"));
             };
             start = end;
-            let row = rows.map_or_else(String::new, |rows| {
-                examine::render_row(rows, rejections.entries[index] as usize)
-            });
+            let (entry, operator) = (rejections.entries[index], rejections.operators[index]);
+            if entry as usize >= entries || !self.info.operators.iter().any(|(known, _)| *known == operator) {
+                return Err(self.malformed(&format!(
+                    "operator {operator} rejected entry {entry} of {entries}, which is not there"
+                )));
+            }
+            let row = rows.map_or_else(String::new, |rows| examine::render_row(rows, entry as usize));
             self.output.rejections.push(Rejection {
-                operator: rejections.operators[index],
+                operator,
                 row,
                 cause: cause.to_owned(),
             });
@@ -376,6 +397,20 @@ impl GuestChain {
         let name = self.info.operator_name(failure.operator);
         failure.into_error().context(format!("{name}{place}"))
     }
+
+    /// The same for a call whose entries are keys: of timers or windows. `moment` says which of the key's.
+    fn keyed_error(&self, failure: CallFailure, keys: &[ArrayRef], moment: impl Fn(usize) -> String) -> Error {
+        let name = self.info.operator_name(failure.operator);
+        let entry = failure.entry.map(|entry| entry as usize);
+        let place = match entry.filter(|&entry| keys.iter().all(|key| entry < key.len())) {
+            Some(entry) => {
+                let key = examine::render_values(&self.info.key_fields, keys, entry);
+                format!(", key {{{key}}}, {}", moment(entry))
+            }
+            None => String::new(),
+        };
+        failure.into_error().context(format!("{name}{place}"))
+    }
 }
 
 impl KeyedFunction for GuestChain {
@@ -398,7 +433,12 @@ impl KeyedFunction for GuestChain {
         let wire = self.take_scratch();
         let result = self.call(|guest, store| guest.call_timers(store, chain, moment, kind, slots, times, &wire));
         self.scratch = wire;
-        self.finish(result, None, slots.len())
+        let result = result.map_err(|failure| {
+            self.keyed_error(failure, keys, |entry| {
+                format!("timer {}", examine::render_time(times[entry]))
+            })
+        });
+        self.finish_ok(result?, None, slots.len())
     }
 
     fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
@@ -438,7 +478,13 @@ impl WindowFunction for GuestChain {
         let result =
             self.call(|guest, store| guest.call_emit(store, chain, moment, slots, starts, ends, &wire, then_drop));
         self.scratch = wire;
-        self.finish(result, None, slots.len()).map(drop)
+        let result = result.map_err(|failure| {
+            self.keyed_error(failure, keys, |entry| {
+                let (start, end) = (examine::render_time(starts[entry]), examine::render_time(ends[entry]));
+                format!("window {start} to {end}")
+            })
+        });
+        self.finish_ok(result?, None, slots.len()).map(drop)
     }
 
     fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {

@@ -8,8 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::{ArrayRef, TimestampMillisecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use millrace_core::block::Block;
+use arrow_schema::Fields;
+use millrace_core::block::{Block, Millis};
 
 use crate::bindings::operators;
 use crate::chain::{ChainInfo, HeadKind};
@@ -25,9 +27,26 @@ const ROWS_MAX: usize = 65_536;
 
 /// The row as `column: value` pairs.
 pub(crate) fn render_row(rows: &Block, row: usize) -> String {
+    render_values(rows.rows.schema_ref().fields(), rows.rows.columns(), row)
+}
+
+/// Event or processing time for people: RFC 3339, or ms where no calendar reaches.
+pub(crate) fn render_time(millis: Millis) -> String {
+    let column = TimestampMillisecondArray::from(vec![millis]).with_timezone("+00:00");
+    match ArrayFormatter::try_new(&column, &FormatOptions::default()) {
+        Ok(formatter) => match formatter.value(0).try_to_string() {
+            Ok(text) => text,
+            Err(_) => format!("{millis} ms"),
+        },
+        Err(_) => format!("{millis} ms"),
+    }
+}
+
+/// One row of columns as `column: value` pairs.
+pub(crate) fn render_values(fields: &Fields, columns: &[ArrayRef], row: usize) -> String {
     let options = FormatOptions::default().with_null("null");
     let mut text = String::new();
-    for (field, column) in rows.rows.schema_ref().fields().iter().zip(rows.rows.columns()) {
+    for (field, column) in fields.iter().zip(columns) {
         if !text.is_empty() {
             text.push_str(", ");
         }

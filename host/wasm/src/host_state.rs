@@ -40,7 +40,7 @@ pub struct UserMetric {
 /// Metrics that one instance may declare; more are refused.
 const METRICS_MAX: usize = 1_000;
 
-/// Log lines that one instance may write in a call; more are dropped and counted.
+/// Log lines that one instance may write in a call; more are dropped, and their number is logged.
 const LOG_LINES_PER_CALL_MAX: u32 = 1_000;
 
 /// A failure that the guest reported before it trapped.
@@ -94,7 +94,14 @@ impl HostState {
     /// Forgets what belongs to the previous call.
     pub(crate) fn begin_call(&mut self, now: i64) {
         self.now = now;
+        self.panic = None;
+        self.limiter.denied_bytes = None;
         self.staged_bytes = 0;
+        if self.log_lines > LOG_LINES_PER_CALL_MAX {
+            let dropped = self.log_lines - LOG_LINES_PER_CALL_MAX;
+            let message = format!("{dropped} more log lines of one call were dropped");
+            (self.log)(diagnostics::Level::Warn, &message);
+        }
         self.log_lines = 0;
     }
 

@@ -114,7 +114,7 @@ impl Instance {
     }
 
     /// Opens a chain.
-    pub fn open(&mut self, chain: u32, config: OpenConfig) -> Result<()> {
+    pub(crate) fn open(&mut self, chain: u32, config: OpenConfig) -> Result<(), CallFailure> {
         let config = operators::OpenConfig {
             subtask: config.subtask,
             parallelism: config.parallelism,
@@ -125,7 +125,6 @@ impl Instance {
             careful: config.careful,
         };
         self.call(0, |operators, store| operators.call_open(store, chain, config))
-            .map_err(CallFailure::into_error)
     }
 
     /// Metrics that user code declared, with their current values.

@@ -1,5 +1,7 @@
 //! The contract's exports: calls from the host, handed to the chains by number.
 
+#[cfg(target_arch = "wasm32")]
+mod allocator;
 pub(crate) mod host;
 mod instance;
 mod panic;

@@ -36,6 +36,9 @@ use self::slots::SlotAllocator;
 /// Slots per call of the guest's functions, except `accumulate`.
 const SLOTS_PER_CALL: usize = 4096;
 
+/// Windows that a row may be in: a day every second is within it.
+const WINDOWS_PER_ROW_MAX: Millis = 100_000;
+
 /// Rows that got into no window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WindowCounters {
@@ -181,6 +184,16 @@ fn check(window: &WindowDecl) -> Result<()> {
         WindowAssigner::Sliding { size_ms, slide_ms, .. } => {
             positive("size", size_ms)?;
             positive("slide", slide_ms)?;
+            if size_ms / slide_ms > WINDOWS_PER_ROW_MAX {
+                return Err(Error::user(
+                    "WN0001",
+                    format!(
+                        "windows of {size_ms} ms every {slide_ms} ms put each row in {} windows; up to \
+                         {WINDOWS_PER_ROW_MAX} are supported",
+                        size_ms / slide_ms
+                    ),
+                ));
+            }
         }
         WindowAssigner::Session { gap_ms } => positive("gap", gap_ms)?,
     }

@@ -31,6 +31,19 @@ fn running(events: Stream<Rows<Event>>, params: &Params) {
 
 /// Adds the pipeline if the kind is one of these.
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
+    const KINDS: [&str; 8] = [
+        "forward",
+        "widths",
+        "broadcast",
+        "global",
+        "computed",
+        "fields",
+        "diamond",
+        "running",
+    ];
+    if !KINDS.contains(&params.kind.as_str()) {
+        return false;
+    }
     let events = generated(flow, params);
     match params.kind.as_str() {
         "forward" => drop(events.map(label).sink("out", sum())),
@@ -46,13 +59,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .sink("out", sum())
                 .parallelism(1),
         ),
-        "broadcast" => drop(
-            events
-                .broadcast()
-                .map(label)
-                .parallelism(3)
-                .sink("out", sum()),
-        ),
+        "broadcast" => drop(events.broadcast().map(label).parallelism(3).sink("out", sum())),
         "global" => drop(events.global().map(label).name("alone").sink("out", sum())),
         "computed" => drop(
             events
@@ -73,14 +80,16 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         "diamond" => {
             let shared = events.share();
             let odd = shared.clone().filter(|event| event.value % 2 == 1).rebalance();
-            let even = shared.clone().filter(|event| event.value % 2 == 0).map(|event: Event| event);
+            let even = shared
+                .clone()
+                .filter(|event| event.value % 2 == 0)
+                .map(|event: Event| event);
             let both = odd.union(even).union(shared);
             both.key_by(Event::FIELDS.key)
                 .count()
                 .sink("out", Discard::new().sum("count").checksum());
         }
-        "running" => running(events, params),
-        _ => return false,
+        _ => running(events, params),
     }
     true
 }

@@ -36,16 +36,18 @@ fn watermarks(params: &Params) -> Watermarks<Event, FieldRef<Event, i64>> {
     }
 }
 
-/// Two inputs, one of which gives its first row at once and its second in an hour.
+/// Two inputs, one of which gives its first row at once and then one a second, all of the same time.
 fn sleepy(flow: &Flow, params: &Params) {
     let seldom = Generator::<Event>::new()
         .rows(1_000)
-        .option("rate", "0.0002")
+        .rate(1)
         .column("key", "7")
         .column("value", "index")
         .column("time", "0");
     let seldom = flow.source("seldom", seldom).watermarks(watermarks(params));
-    let often = flow.source("often", endless(params, 2_000)).watermarks(watermarks(params));
+    let often = flow
+        .source("often", endless(params, 2_000))
+        .watermarks(watermarks(params));
     often
         .union(seldom)
         .key_by(Event::FIELDS.key)
@@ -53,6 +55,34 @@ fn sleepy(flow: &Flow, params: &Params) {
         .count()
         .name("windows")
         .sink("out", Discard::new().sum("value"));
+}
+
+/// Sets a timer of the clock on the wall for each row, and puts out what it was set for.
+struct Alarm {
+    value: ValueState<i64>,
+}
+
+impl KeyedProcess for Alarm {
+    type In = Event;
+    type Key = i64;
+    type Out = Event;
+
+    fn process(&mut self, event: Event, cx: &mut Context<'_, Self>) {
+        self.value.set(event.value);
+        cx.set_processing_timer(cx.now() + Duration::from_millis(1));
+    }
+
+    fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
+        assert_eq!(timer.kind, TimerKind::ProcessingTime);
+        assert!(timer.time <= cx.now(), "a timer is never early");
+        if let Some(value) = self.value.take() {
+            cx.push(Event {
+                key: timer.key,
+                value,
+                time: timer.time.millis(),
+            });
+        }
+    }
 }
 
 /// Adds the pipeline if the kind is one of these.
@@ -84,6 +114,15 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .key_by(|_: &Event| 0i64)
                 .reduce(|sum: &mut Event, event| *sum = work(event))
                 .name("slow")
+                .sink("out", Discard::new().sum("value"));
+        }
+        "alarms" => {
+            flow.source("events", endless(params, 2_000))
+                .key_by(Event::FIELDS.key)
+                .process(|setup| Alarm {
+                    value: setup.value_state("value"),
+                })
+                .name("alarms")
                 .sink("out", Discard::new().sum("value"));
         }
         // The end of the input fires half an hour of windows at once.

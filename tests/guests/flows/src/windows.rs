@@ -107,6 +107,33 @@ fn collected(events: Stream<Rows<Event>>, params: &Params) {
         .sink("results", Files::to_ndjson(format!("{}/results", params.output)));
 }
 
+/// Windows over the results of windows: the time of a result is the end of its window - 1.
+fn cascade(events: Stream<Rows<Event>>, params: &Params) {
+    events
+        .key_by(Event::FIELDS.key)
+        .window(Tumbling::of(params.size))
+        .aggregate(Gather)
+        .filter(|outcome| outcome.count > 0)
+        .key_by(|_: &Outcome| 0i64)
+        .window(Tumbling::of(params.slide))
+        .aggregate_with(
+            || Stats {
+                count: 0,
+                sum: 0,
+                least: i64::MAX,
+            },
+            |stats: &mut Stats, outcome: Outcome| {
+                stats.count += 1;
+                stats.sum += outcome.sum;
+                stats.least = stats.least.min(outcome.least);
+            },
+            |stats: &mut Stats, other: &Stats| Gather.merge(stats, other),
+            |key: i64, window: Window, stats: &Stats| Gather.finish(key, window, stats),
+        )
+        .name("outer")
+        .sink("results", Files::to_ndjson(format!("{}/results", params.output)));
+}
+
 /// Adds the pipeline if the kind is one of these.
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
     let events = || timed(flow, "events", &params.input, params);
@@ -129,10 +156,13 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         ),
         // The same by a computed key: the exchange and the key columns differ.
         "session-computed" => finish(
-            events().key_by(|event: &Event| event.key).window(Session::gap(params.size)),
+            events()
+                .key_by(|event: &Event| event.key)
+                .window(Session::gap(params.size)),
             params,
         ),
         "session-collected" => collected(events(), params),
+        "cascade" => cascade(events(), params),
         "union" => finish(
             events()
                 .union(timed(flow, "others", &params.other, params))

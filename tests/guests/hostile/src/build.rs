@@ -69,18 +69,23 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> Result<bool> {
             flow.source("items", Files::csv::<Number>(&params.path))
                 .sink("out", Discard::new().sum("value"));
         }
+        "read-skip" | "read-dead-letter" => {
+            let reject = match params.kind.as_str() {
+                "read-skip" => Reject::Skip,
+                _ => Reject::dead_letter(format!("{}.rejected", params.path)),
+            };
+            flow.source("items", Files::csv::<Number>(&params.path).on_reject(reject))
+                .sink("out", Discard::new().sum("value"));
+        }
         "write" => {
             items(flow, params).sink("out", Files::to_csv(&params.path));
         }
         "dead-letter" => {
-            flow.source(
-                "items",
-                Generator::<Number>::new().rows(10).column("value", "index"),
-            )
-            .try_map(|number: Number| if number.value < 0 { Err("negative") } else { Ok(number) })
-            .name("careful")
-            .on_reject(Reject::dead_letter(&params.path))
-            .sink("out", Discard::new());
+            flow.source("items", Generator::<Number>::new().rows(10).column("value", "index"))
+                .try_map(|number: Number| if number.value < 0 { Err("negative") } else { Ok(number) })
+                .name("careful")
+                .on_reject(Reject::dead_letter(&params.path))
+                .sink("out", Discard::new());
         }
         _ => return Ok(false),
     }

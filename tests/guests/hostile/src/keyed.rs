@@ -101,7 +101,9 @@ fn metrics(flow: &Flow, params: &Params, count: usize) {
     items(flow, params)
         .key_by(Item::FIELDS.key)
         .process(move |setup| Meters {
-            counters: (0..count).map(|index| setup.counter(&format!("meter {index}"))).collect(),
+            counters: (0..count)
+                .map(|index| setup.counter(&format!("meter {index}")))
+                .collect(),
         })
         .name("meters")
         .sink("out", Discard::new().sum("value"));

@@ -41,6 +41,15 @@ fn recurse(depth: i64) -> i64 {
     recurse(depth + 1) ^ frame[black_box(7)]
 }
 
+/// The same without a frame in memory: the locals are on the machine's stack.
+#[inline(never)]
+fn recurse_flat(depth: i64) -> i64 {
+    if depth == i64::MIN {
+        return 0;
+    }
+    recurse_flat(depth.wrapping_add(1)).rotate_left(1) ^ depth
+}
+
 fn bomb(value: i64) -> i64 {
     let mut hoard: Vec<Vec<u8>> = Vec::new();
     loop {
@@ -58,6 +67,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         }),
         "loop" => chain(flow, params, endless),
         "recursion" => chain(flow, params, recurse),
+        "flat-recursion" => chain(flow, params, recurse_flat),
         "bomb" => chain(flow, params, bomb),
         "overflow" => chain(flow, params, |value| black_box(i64::MAX) + value),
         "divide" => chain(flow, params, |value| value / black_box(0)),

@@ -112,9 +112,83 @@ fn block(ids: &[i64]) -> Block {
         "ends-descending" => block.ends.swap(1, 2),
         "data-short" => block.data.truncate(8),
         "data-none" => block.data = Vec::new(),
+        "fuzz-block" => damage(&mut block),
         _ => {}
     }
     block
+}
+
+/// A random number; the seed of the job makes it.
+fn random(end: usize) -> usize {
+    let bytes = environment::random(8);
+    let number = u64::from_le_bytes(bytes.try_into().unwrap());
+    (number % end.max(1) as u64) as usize
+}
+
+/// A number that is likely to be on the edge of something.
+fn edgy() -> u32 {
+    match random(6) {
+        0 => 0,
+        1 => u32::MAX,
+        2 => i32::MAX as u32,
+        3 => random(16) as u32,
+        4 => random(300) as u32,
+        _ => random(usize::MAX) as u32,
+    }
+}
+
+/// Changes some of a block at random.
+fn damage(block: &mut Block) {
+    for _ in 0..1 + random(3) {
+        match random(7) {
+            0 => block.rows = edgy(),
+            1 if !block.ends.is_empty() => {
+                let end = random(block.ends.len());
+                block.ends[end] = edgy();
+            }
+            2 => block.ends.insert(random(block.ends.len() + 1), edgy()),
+            3 => block.ends.truncate(random(block.ends.len() + 1)),
+            4 => block.data.truncate(random(block.data.len() + 1)),
+            _ if block.data.len() > 4 => {
+                let at = random(block.data.len() - 4) & !3;
+                block.data[at..at + 4].copy_from_slice(&edgy().to_le_bytes());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Numbers at random, as many as there may be or a few more.
+fn numbers<T>(most: usize, number: impl Fn() -> T) -> Vec<T> {
+    (0..random(most + 2)).map(|_| number()).collect()
+}
+
+/// Effects at random, whether they make sense or not.
+fn effects(entries: usize) -> CallResult {
+    let few = 1 + random(3);
+    let entry = || if random(4) == 0 { edgy() } else { random(entries) as u32 };
+    CallResult {
+        outputs: Vec::new(),
+        emitted: numbers(3, || u64::from(edgy()) << random(32)),
+        rejections: Rejections {
+            entries: (0..few).map(|_| entry()).collect(),
+            operators: (0..few).map(|_| if random(4) == 0 { edgy() } else { 2 }).collect(),
+            causes: "é".repeat(random(4)),
+            cause_ends: (0..few).map(|_| random(9) as u32).collect(),
+        },
+        timers: TimerOperations {
+            entries: (0..few).map(|_| entry()).collect(),
+            times: (0..few).map(|_| i64::from(edgy() as i32) << random(32)).collect(),
+            actions: (0..few).map(|_| random(5) as u8).collect(),
+        },
+        touched: if random(2) == 0 {
+            vec![random(256) as u8; entries * 2]
+        } else {
+            numbers(entries * 2, || random(256) as u8)
+        },
+        live_bytes: numbers(3, || i64::from(edgy()) << 31),
+        more: random(3) == 0,
+    }
 }
 
 fn nothing() -> CallResult {
@@ -199,6 +273,9 @@ fn answer(ids: &[i64]) -> Result<CallResult, CallError> {
 
 /// What a keyed call reports beside its rows.
 fn keyed_answer(ids: &[i64]) -> Result<CallResult, CallError> {
+    if kind() == "fuzz-effects" {
+        return Ok(effects(ids.len()));
+    }
     let mut result = answer(ids)?;
     let entries = ids.len();
     let timer = |entry, action| TimerOperations {

@@ -1,0 +1,27 @@
+//! Tests of the whole: pipelines in wasm on the engine, one file per feature.
+
+mod backpressure;
+mod contract;
+mod errors;
+mod errors_cli;
+mod parallelism;
+mod rejects;
+mod sinks;
+mod state;
+mod stop;
+mod time;
+mod windows;
+
+/// Every file of this folder is a module of this binary: a forgotten one would pass for ever.
+#[test]
+fn no_file_is_forgotten() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("it");
+    for name in millrace_tests::jobs::all_files(&folder) {
+        let module = name.trim_end_matches(".rs");
+        let declared = format!("\nmod {module};\n");
+        assert!(
+            module == "main" || include_str!("main.rs").contains(&declared),
+            "{name} is not a module of main.rs"
+        );
+    }
+}

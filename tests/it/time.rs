@@ -1,0 +1,175 @@
+//! Event time over several inputs: each has its watermark, the least of them counts, idle ones do not.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use millrace_engine::JobOptions;
+use millrace_tests::guests::Guest;
+use millrace_tests::jobs::{self, as_text, number, parallel, read_ndjson, start, task, wait_until};
+use millrace_tests::random::Random;
+
+/// Rows of one file: times ascend from `first` by up to `step` ms.
+fn ascending(seed: u64, count: usize, first: i64, step: i64) -> Vec<(i64, i64)> {
+    let mut random = Random::new(seed);
+    let mut time = first;
+    let row = |_| {
+        time += random.below(step + 1);
+        (random.below(4), time)
+    };
+    (0..count).map(row).collect()
+}
+
+fn write(path: &Path, rows: &[(i64, i64)]) {
+    let line = |(key, time): &(i64, i64)| format!("{{\"key\":{key},\"value\":1,\"time\":{time}}}\n");
+    fs::write(path, rows.iter().map(line).collect::<String>()).expect("temporary file");
+}
+
+/// Rows per key and tumbling window of 10 ms.
+fn counts<'r>(rows: impl IntoIterator<Item = &'r (i64, i64)>) -> BTreeMap<(i64, i64), i64> {
+    let mut counts = BTreeMap::new();
+    for (key, time) in rows {
+        *counts.entry((*key, time.div_euclid(10) * 10)).or_default() += 1;
+    }
+    counts
+}
+
+fn results(output: &Path) -> BTreeMap<(i64, i64), i64> {
+    let rows = read_ndjson(&output.join("results"));
+    let number = |row: &serde_json::Value, name: &str| row[name].as_i64().expect("a number");
+    let results: BTreeMap<_, _> = rows
+        .iter()
+        .map(|row| ((number(row, "key"), number(row, "start")), number(row, "count")))
+        .collect();
+    assert_eq!(results.len(), rows.len(), "each window fires once");
+    results
+}
+
+/// Two sorted inputs, one of which is far behind the other: nothing is late, for the slower one counts.
+#[test]
+fn the_slowest_of_two_inputs_counts() {
+    let (ahead, behind) = (ascending(1, 600, 50_000, 5), ascending(2, 900, 0, 3));
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (first, second) = (folder.path().join("a.ndjson"), folder.path().join("b.ndjson"));
+    write(&first, &ahead);
+    write(&second, &behind);
+    for (parallelism, block_rows) in [(1, 1), (1, 7), (2, 7), (3, 1_000)] {
+        let output = folder.path().join(format!("out-{parallelism}-{block_rows}"));
+        let options = JobOptions {
+            parallelism,
+            ..jobs::blocks_of(block_rows)
+        };
+        let pairs = [
+            ("kind", "union"),
+            ("input", as_text(&first)),
+            ("other", as_text(&second)),
+            ("output", as_text(&output)),
+        ];
+        let report = jobs::succeed(Guest::Flows, options, &pairs);
+        assert_eq!(results(&output), counts(ahead.iter().chain(&behind)));
+        assert_eq!(task(&report.tasks, "windows").total(|metrics| &metrics.late), 0);
+    }
+}
+
+/// Files are splits, each with its own watermark: files that are sorted each for itself make no late rows,
+/// though one begins where the other ends, however many subtasks share them.
+#[test]
+fn every_split_has_its_own_watermark() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let input = folder.path().join("in");
+    fs::create_dir(&input).expect("temporary folder");
+    let files: Vec<Vec<(i64, i64)>> = (0..5)
+        .map(|file| ascending(file as u64 + 10, 300, file * 1_000, 6))
+        .collect();
+    for (index, rows) in files.iter().enumerate() {
+        write(&input.join(format!("{index}.ndjson")), rows);
+    }
+    for parallelism in [1, 2, 3] {
+        for block_rows in [1, 50] {
+            let output = folder.path().join(format!("out-{parallelism}-{block_rows}"));
+            let options = JobOptions {
+                parallelism,
+                ..jobs::blocks_of(block_rows)
+            };
+            let pairs = [
+                ("kind", "tumbling"),
+                ("input", as_text(&input)),
+                ("output", as_text(&output)),
+            ];
+            let report = jobs::succeed(Guest::Flows, options, &pairs);
+            assert_eq!(task(&report.tasks, "windows").total(|metrics| &metrics.late), 0);
+            assert_eq!(results(&output), counts(files.iter().flatten()));
+        }
+    }
+}
+
+/// Rows out of order within the bound are never late, at any parallelism.
+#[test]
+fn disorder_within_the_bound_is_no_lateness() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut random = Random::new(99);
+    let rows: Vec<(i64, i64)> = (0..2_000)
+        .map(|index| (random.below(4), index - random.below(50)))
+        .collect();
+    let input = folder.path().join("rows.ndjson");
+    write(&input, &rows);
+    for parallelism in [1, 2, 4] {
+        let output = folder.path().join(format!("out-{parallelism}"));
+        let options = JobOptions {
+            block_rows: 13,
+            ..parallel(parallelism)
+        };
+        let pairs = [
+            ("kind", "tumbling"),
+            ("input", as_text(&input)),
+            ("output", as_text(&output)),
+            ("disorder", "50ms"),
+        ];
+        jobs::succeed(Guest::Flows, options, &pairs);
+        assert_eq!(results(&output), counts(&rows));
+    }
+}
+
+/// An input that stands still holds up the other one until it counts as idle.
+#[test]
+fn an_idle_input_holds_up_nobody() {
+    for parallelism in [1, 2] {
+        let pairs = [("kind", "sleepy"), ("idle", "20ms")];
+        let job = start(Guest::Flows, parallel(parallelism), &pairs);
+        wait_until("windows fire", || {
+            task(job.tasks(), "out").total(|metrics| &metrics.rows_in) > 10
+        });
+        job.stop();
+        job.wait().expect("a stopped job succeeds");
+    }
+    let job = start(Guest::Flows, parallel(1), &[("kind", "sleepy")]);
+    wait_until("both inputs gave rows", || {
+        task(job.tasks(), "windows").total(|metrics| &metrics.rows_in) > 300
+            && task(job.tasks(), "seldom").total(|metrics| &metrics.rows_in) > 0
+    });
+    job.stop();
+    let report = job.wait().expect("a stopped job succeeds");
+    assert_eq!(
+        number(&report, "out", "rows"),
+        0,
+        "the sleepy input holds up all windows"
+    );
+}
+
+/// Timers of the clock on the wall fire while rows come, never early (the guest checks that).
+#[test]
+fn processing_time_timers_fire() {
+    for parallelism in [1, 2] {
+        let job = start(Guest::Flows, parallel(parallelism), &[("kind", "alarms")]);
+        wait_until("timers fire", || {
+            task(job.tasks(), "out").total(|metrics| &metrics.rows_in) > 20
+        });
+        job.stop();
+        let report = job.wait().expect("a stopped job succeeds");
+        let rows = task(&report.tasks, "alarms").total(|metrics| &metrics.rows_in);
+        assert!(
+            number(&report, "out", "rows") <= i128::from(rows),
+            "at most one firing for a row"
+        );
+    }
+}
