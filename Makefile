@@ -7,11 +7,13 @@
 #   make setup         install the missing commands for native builds; setup-guest: for pipelines
 
 SHELL := /bin/sh
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 CACHE := $(or $(MILLRACE_CACHE),$(HOME)/.cache/millrace)
 
 # CI starts from a clean clone each time; what was compiled before is worth keeping.
 ifeq ($(CI),true)
 export CARGO_TARGET_DIR := $(CACHE)/target
+TARGET := $(CARGO_TARGET_DIR)
 endif
 
 .PHONY: help jobctl demo test lint format bench examples setup setup-guest setup-lint
@@ -28,22 +30,27 @@ demo: jobctl setup-guest
 test: lint setup-guest
 	cargo test --release --locked --workspace
 	cargo build --release --locked --package jobctl
+	cargo test --locked --manifest-path examples/Cargo.toml
 	scripts/check-examples
 
 lint: setup setup-lint
 	cargo fmt --all --check
-	cargo fmt --manifest-path examples/Cargo.toml --all --check
+	cd examples && cargo fmt --check
 	cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps
+	cargo clippy --locked --manifest-path examples/Cargo.toml --all-targets -- --deny warnings
 
 format:
 	cargo fmt --all
-	cargo fmt --manifest-path examples/Cargo.toml --all
+	cd examples && cargo fmt
 
 examples: jobctl setup-guest
 	scripts/check-examples
 
-bench:
-	@cargo run --quiet --release --package millrace-benches -- $(ARGS)
+bench: jobctl setup-guest
+	@cargo build --quiet --release --locked --package millrace-benches
+	@$(TARGET)/release/jobctl build --locked benches/guest >/dev/null 2>&1 || $(TARGET)/release/jobctl build --locked benches/guest
+	@$(TARGET)/release/millrace-benches $(ARGS)
 
 setup:
 	@scripts/setup-native

@@ -173,7 +173,10 @@ impl Sliced {
                 }
             }
             self.out_rows += merged.len() as u64;
-            self.out_sum += merged.iter().map(|stats| i128::from(black_box(stats).sum)).sum::<i128>();
+            self.out_sum += merged
+                .iter()
+                .map(|stats| i128::from(black_box(stats).sum))
+                .sum::<i128>();
             self.slices.remove(&self.next_window);
             self.next_window += 1;
         }
@@ -182,8 +185,13 @@ impl Sliced {
 
 fn sliced(rows: u64, keys: u64, per_ms: u64, size: i64, slide: i64) -> (u64, i128) {
     let per_window = size / slide;
-    let mut windows =
-        Sliced { slices: BTreeMap::new(), per_window, next_window: 1 - per_window, out_rows: 0, out_sum: 0 };
+    let mut windows = Sliced {
+        slices: BTreeMap::new(),
+        per_window,
+        next_window: 1 - per_window,
+        out_rows: 0,
+        out_sum: 0,
+    };
     let mut current = 0;
     for i in 0..rows {
         let time = (i / per_ms) as i64;
@@ -193,7 +201,10 @@ fn sliced(rows: u64, keys: u64, per_ms: u64, size: i64, slide: i64) -> (u64, i12
         if complete >= windows.next_window + per_window {
             windows.fire(complete);
         }
-        let (table, stats) = windows.slices.entry(current).or_insert_with(|| (Table::new(), Vec::new()));
+        let (table, stats) = windows
+            .slices
+            .entry(current)
+            .or_insert_with(|| (Table::new(), Vec::new()));
         let index = table.index(mix(i) % keys);
         if index == stats.len() {
             stats.push(EMPTY);

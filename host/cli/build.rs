@@ -22,7 +22,9 @@ struct Packed {
 
 fn main() -> Result<(), Failure> {
     // Read when run: the compiled script may be shared by several clones.
-    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../..").canonicalize()?;
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?)
+        .join("../..")
+        .canonicalize()?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
 
     let manifest = out.join("sdk-workspace.toml");

@@ -10,11 +10,11 @@ const DELAYED: i64 = 15;
 /// The flights that left an airport in an hour.
 #[derive(Record, Clone)]
 pub struct Hour {
-    origin: String,
-    start: Timestamp,
-    flights: i64,
-    delayed: i64,
-    delay_minutes: i64,
+    pub origin: String,
+    pub start: Timestamp,
+    pub flights: i64,
+    pub delayed: i64,
+    pub delay_minutes: i64,
 }
 
 /// What is kept until the hour is over.
@@ -35,7 +35,11 @@ impl Aggregate for Delays {
     type Out = Hour;
 
     fn create(&self) -> Totals {
-        Totals { flights: 0, delayed: 0, minutes: 0 }
+        Totals {
+            flights: 0,
+            delayed: 0,
+            minutes: 0,
+        }
     }
 
     fn add(&self, totals: &mut Totals, flight: Flight<'_>) {

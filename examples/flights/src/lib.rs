@@ -12,13 +12,13 @@ use worst_routes::{RankedRoute, RouteDay, RouteDays};
 
 /// A flight, as it is in the file: texts are read in place.
 #[derive(Record)]
-struct Flight<'a> {
+pub struct Flight<'a> {
     /// Planned departure, local time.
-    date: LocalTimestampMicros,
+    pub date: LocalTimestampMicros,
     /// In minutes; negative: it left early.
-    delay: i64,
-    origin: &'a str,
-    destination: &'a str,
+    pub delay: i64,
+    pub origin: &'a str,
+    pub destination: &'a str,
 }
 
 impl Flight<'_> {
@@ -45,14 +45,17 @@ struct Params {
     min_flights: i64,
 }
 
-static LATE_HOURS: OutputTag<Flight> = OutputTag::new("late for their hour");
-static LATE_DAYS: OutputTag<Flight> = OutputTag::new("late for their day");
+static LATE_HOURS: OutputTag<Flight> = OutputTag::new("late-hours");
+static LATE_DAYS: OutputTag<Flight> = OutputTag::new("late-days");
 
 #[millrace::pipeline]
 fn flights(flow: &Flow, params: Params) -> Result<()> {
     let folder = |name: &str| format!("{}/{name}", params.output);
     let flights: Stream<Rows<Flight>> = flow.source("flights", Files::parquet(&params.input));
-    let flights = flights.watermarks(Watermarks::bounded_by(|flight: &Flight| flight.departure(), params.bound));
+    let flights = flights.watermarks(Watermarks::bounded_by(
+        |flight: &Flight| flight.departure(),
+        params.bound,
+    ));
 
     let hours = flights
         .clone()
@@ -62,8 +65,10 @@ fn flights(flow: &Flow, params: Params) -> Result<()> {
         .aggregate(Delays)
         .name("hourly")
         .uid("hourly");
-    hours.side_output(&LATE_HOURS).sink("late hours", Files::csv_sink(folder("late_hours")));
-    hours.sink("hours", Files::csv_sink(folder("hourly")));
+    hours
+        .side_output(&LATE_HOURS)
+        .sink("late hours", Files::to_csv(folder("late_hours")));
+    hours.sink("hours", Files::to_csv(folder("hourly")));
 
     let min_flights = params.min_flights;
     let days = flights
@@ -71,13 +76,14 @@ fn flights(flow: &Flow, params: Params) -> Result<()> {
         .process(move |setup| RouteDays::new(setup, min_flights))
         .name("route days")
         .uid("route-days");
-    days.side_output(&LATE_DAYS).sink("late days", Files::csv_sink(folder("late_days")));
+    days.side_output(&LATE_DAYS)
+        .sink("late days", Files::to_csv(folder("late_days")));
     let top = params.top as usize;
     days.key_by(RouteDay::FIELDS.day)
         .window(Tumbling::of(worst_routes::DAY))
         .process(move |day, _window, routes, out: &mut Out<'_, RankedRoute>| worst_routes::rank(day, routes, top, out))
         .name("worst")
         .uid("worst")
-        .sink("worst routes", Files::csv_sink(folder("worst_routes")));
+        .sink("worst routes", Files::to_csv(folder("worst_routes")));
     Ok(())
 }

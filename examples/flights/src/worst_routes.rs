@@ -14,22 +14,22 @@ const DAY_MILLIS: i64 = DAY.as_millis() as i64;
 /// The flights of a route on a day.
 #[derive(Record, Clone)]
 pub struct RouteDay {
-    day: Date,
-    origin: String,
-    destination: String,
-    flights: i64,
-    delay_minutes: i64,
+    pub day: Date,
+    pub origin: String,
+    pub destination: String,
+    pub flights: i64,
+    pub delay_minutes: i64,
 }
 
 /// A route in the list of a day.
 #[derive(Record, Clone)]
 pub struct RankedRoute {
-    day: Date,
-    rank: i64,
-    origin: String,
-    destination: String,
-    flights: i64,
-    delay_minutes: i64,
+    pub day: Date,
+    pub rank: i64,
+    pub origin: String,
+    pub destination: String,
+    pub flights: i64,
+    pub delay_minutes: i64,
 }
 
 /// Sums up the delays of a route, day by day.
@@ -141,7 +141,13 @@ mod tests {
 
     #[test]
     fn the_worst_average_comes_first() {
-        let mut routes = [route("A", 2, 10), route("B", 3, 16), route("C", 4, 20), route("D", 1, 5), route("E", 1, -9)];
+        let mut routes = [
+            route("A", 2, 10),
+            route("B", 3, 16),
+            route("C", 4, 20),
+            route("D", 1, 5),
+            route("E", 1, -9),
+        ];
         routes.sort_by(worse_first);
         let order: String = routes.iter().map(|route| route.origin.as_str()).collect();
         assert_eq!(order, "BCADE");

@@ -39,7 +39,9 @@ struct Params {
 
 #[millrace::pipeline]
 fn fraud(flow: &Flow, params: Params) -> Result<()> {
-    let Params { small, large, within, .. } = params;
+    let Params {
+        small, large, within, ..
+    } = params;
     let transactions: Stream<Rows<Transaction>> = flow.source("transactions", Files::csv(&params.input));
     transactions
         .watermarks(Watermarks::monotonic(Transaction::FIELDS.time))
@@ -52,7 +54,7 @@ fn fraud(flow: &Flow, params: Params) -> Result<()> {
         })
         .name("detect")
         .uid("detect")
-        .sink("alerts", Files::ndjson_sink(format!("{}/alerts", params.output)));
+        .sink("alerts", Files::to_ndjson(format!("{}/alerts", params.output)));
     Ok(())
 }
 
@@ -92,7 +94,10 @@ impl KeyedProcess for Detector {
         }
         if row.cents < self.small {
             cx.set_event_timer(row.time + self.within);
-            self.suspect.set(Suspect { time: row.time, cents: row.cents });
+            self.suspect.set(Suspect {
+                time: row.time,
+                cents: row.cents,
+            });
         }
     }
 

@@ -50,7 +50,7 @@ fn sessions(flow: &Flow, params: Params) -> Result<()> {
         .reduce(join, |_visitor, _window, visit| visit.clone())
         .name("visits")
         .uid("visits")
-        .sink("out", Files::ndjson_sink(format!("{}/visits", params.output)));
+        .sink("out", Files::to_ndjson(format!("{}/visits", params.output)));
     Ok(())
 }
 

@@ -37,7 +37,9 @@ impl<'a> LogLine<'a> {
 
 /// `01/Mar/2026:13:05:00 +0100`
 fn parse_time(text: &str) -> Option<Timestamp> {
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let (date_time, zone) = text.split_once(' ')?;
     let mut parts = date_time.split(['/', ':']);
     let day: i64 = parts.next()?.parse().ok()?;
@@ -63,7 +65,11 @@ fn days_in(year: i64, month: i64) -> i64 {
 
 /// Years are counted from March, so that the leap day is their last, in eras of 400 years.
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + (153 * month + 2) / 5 + day - 1;
     era * 146_097 + day_of_era - 719_468
@@ -89,7 +95,11 @@ mod tests {
     #[test]
     fn times() {
         let check = |text: &str, expect: Option<&str>| {
-            assert_eq!(parse_time(text).map(|time| time.to_string()).as_deref(), expect, "{text}");
+            assert_eq!(
+                parse_time(text).map(|time| time.to_string()).as_deref(),
+                expect,
+                "{text}"
+            );
         };
         check("29/Feb/2024:23:59:59 -0530", Some("2024-03-01T05:29:59.000Z"));
         check("01/Jan/1970:00:00:00 +0000", Some("1970-01-01T00:00:00.000Z"));
@@ -108,7 +118,13 @@ mod tests {
         check("\\x16\\x03\\x01 garbage", "no time in brackets");
         check("h - - [x] \"GET / HTTP/1.1\" 200 1", "`x` is not a time");
         check("h - - [01/Mar/2026:00:00:00 +0000] \"GET /\"", "no end of the request");
-        check("h - - [01/Mar/2026:00:00:00 +0000] \"GET\" 200 1", "no path in the request");
-        check("h - - [01/Mar/2026:00:00:00 +0000] \"GET / HTTP/1.1\" ok 1", "`ok` is not a status");
+        check(
+            "h - - [01/Mar/2026:00:00:00 +0000] \"GET\" 200 1",
+            "no path in the request",
+        );
+        check(
+            "h - - [01/Mar/2026:00:00:00 +0000] \"GET / HTTP/1.1\" ok 1",
+            "`ok` is not a status",
+        );
     }
 }

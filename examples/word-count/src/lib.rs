@@ -29,7 +29,10 @@ fn word_count(flow: &Flow, params: Params) -> Result<()> {
     lines
         .flat_map(|line: Line<'_>, out: &mut Out<'_, Word>| {
             for word in words(line.text) {
-                out.push(Word { word: word.to_lowercase(), n: 1 });
+                out.push(Word {
+                    word: word.to_lowercase(),
+                    n: 1,
+                });
             }
         })
         .name("split")
@@ -37,7 +40,7 @@ fn word_count(flow: &Flow, params: Params) -> Result<()> {
         .sum(Word::FIELDS.n)
         .name("count")
         .uid("count")
-        .sink("counts", Files::ndjson_sink(format!("{}/counts", params.output)));
+        .sink("counts", Files::to_ndjson(format!("{}/counts", params.output)));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! They are re-exported by the crate `millrace`, whose paths the generated code names; use them from there.
 //! Every refusal points at the piece of source that it is about. How a record becomes columns is in
-//! [`mod@record`].
+//! the module `record`.
 
 #![forbid(unsafe_code)]
 

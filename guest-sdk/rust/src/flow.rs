@@ -45,7 +45,7 @@ impl Flow {
         }
     }
 
-    /// Names the pipeline.
+    /// Names the pipeline. Without this it has the name of the function that builds it.
     ///
     /// ```
     /// # use millrace::prelude::*;

@@ -1,4 +1,242 @@
-//! millrace-sdk
+//! Millrace's SDK for Rust: write a pipeline, compile it to one wasm component, run it.
+//!
+//! A pipeline is a function that describes a dataflow: sources, functions, keys, windows, sinks. The host runs
+//! it, in as many copies as you like, keeps its state, and gives it rows in blocks. This page is the manual:
+//! from an empty crate to a pipeline, then a section for each construct.
+//!
+//! # A first pipeline
+//!
+//! Begin with `jobctl new word-count`, or with a library crate of your own whose `Cargo.toml` says
+//!
+//! ```toml
+//! [lib]
+//! crate-type = ["cdylib"]
+//!
+//! [dependencies]
+//! millrace-sdk = "0.1"
+//! ```
+//!
+//! and whose `src/lib.rs` is
+//!
+//! ```
+//! use millrace::prelude::*;
+//!
+//! /// What comes in.
+//! #[derive(Record)]
+//! struct Line<'a> {
+//!     text: &'a str,
+//! }
+//!
+//! /// What flows between the functions, and out.
+//! #[derive(Record)]
+//! struct Word {
+//!     word: String,
+//!     n: i64,
+//! }
+//!
+//! /// What the user of the pipeline sets.
+//! #[derive(Parameters)]
+//! struct Params {
+//!     /// File, folder or glob to read
+//!     input: String,
+//! }
+//!
+//! #[millrace::pipeline]
+//! fn word_count(flow: &Flow, params: Params) -> Result<()> {
+//!     let lines: Stream<Rows<Line>> = flow.source("lines", Files::text(params.input));
+//!     lines
+//!         .flat_map(|line: Line<'_>, out: &mut Out<'_, Word>| {
+//!             for word in line.text.split_whitespace() {
+//!                 out.push(Word { word: word.to_lowercase(), n: 1 });
+//!             }
+//!         })
+//!         .name("split")
+//!         .key_by(Word::FIELDS.word)
+//!         .sum(Word::FIELDS.n)
+//!         .uid("count")
+//!         .sink("out", Stdout::ndjson());
+//!     Ok(())
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! `jobctl build` compiles it; `jobctl run word-count.wasm --param input=book.txt` runs it here and now:
+//!
+//! ```text
+//! {"word":"the","n":1}
+//! {"word":"wind","n":1}
+//! {"word":"the","n":2}
+//! ```
+//!
+//! What happened: the host built the dataflow once to learn its graph, and builds it again wherever functions
+//! run, so `word_count` must do the same each time and leave heavy work to
+//! [`KeyedProcess::open`]. `flat_map` runs in one loop over a block's columns.
+//! `key_by` sends each word to the subtask that keeps its sum; the host hashes the column, no code of yours
+//! runs for that. Two names matter: `name` is for people, `uid` finds the operator's state again after an
+//! upgrade.
+//!
+//! # Records
+//!
+//! A stream has rows of one type, a struct with [`#[derive(Record)]`](macro@Record): each field is a column.
+//! Fields are numbers, `bool`, text, bytes, times, decimals, and options, lists, maps, tuples, enums and other
+//! records of those; [`values`] has the whole list. A record may borrow: `&str` fields are read in place, and
+//! nothing is copied until you do. The stream of a borrowing record is `Stream<Rows<Line<'static>>>`, and its
+//! functions see `Line<'a>`; in a function, `Rows<Line>` is short for it.
+//!
+//! `Word::FIELDS.n` names a field, for keys, aggregates and event time, and the compiler checks its type.
+//!
+//! # Sources and sinks
+//!
+//! [`Flow::source`] reads from a connector and [`Stream::sink`] writes to one: [`Files`](connect::Files) (text,
+//! CSV, JSON lines, Parquet), [`Stdin`](connect::Stdin) and [`Stdout`](connect::Stdout),
+//! [`Generator`](connect::Generator) for rows made up, [`Discard`](connect::Discard) for rows only counted, and
+//! [`Connector`](connect::Connector) for any other that the host has. They are described here and run in the
+//! host.
+//!
+//! # Functions without state
+//!
+//! [`map`](Stream::map), [`filter`](Stream::filter), [`flat_map`](Stream::flat_map),
+//! [`inspect`](Stream::inspect). Written one after the other they are fused into one loop, in which rows are
+//! plain Rust values: nothing is encoded, boxed or called through a pointer between them. A function captures
+//! what it needs by `move`; it must not keep anything between rows, for that would be lost when the job
+//! restarts. State belongs to keys.
+//!
+//! # Rows that cannot be processed
+//!
+//! [`try_map`](Stream::try_map) and [`try_flat_map`](Stream::try_flat_map) may refuse a row by returning an
+//! error. [`on_reject`](Stream::on_reject) says what then happens: the job fails (the default), the row is
+//! skipped and counted, or it is written to a file with its cause. A refused row leaves nothing behind.
+//!
+//! ```
+//! # use millrace::prelude::*;
+//! # #[derive(Record)]
+//! # struct Line<'a> { text: &'a str }
+//! # #[derive(Record)]
+//! # struct Price { cents: i64 }
+//! fn prices(lines: Stream<Rows<Line<'static>>>) {
+//!     lines
+//!         .try_map(|line| match line.text.split_once('.') {
+//!             Some((units, cents)) => Ok(Price { cents: units.parse::<i64>()? * 100 + cents.parse::<i64>()? }),
+//!             None => Err("a price has a point".into()),
+//!         } as Result<Price>)
+//!         .on_reject(Reject::dead_letter("no-prices.ndjson"))
+//!         .sink("prices", Stdout::ndjson());
+//! }
+//! ```
+//!
+//! A panic fails the job. The host says in which operator and at which row.
+//!
+//! # Keys
+//!
+//! [`key_by`](Stream::key_by) takes a field, a tuple of fields, or a function of the row, and gives a
+//! [`KeyedStream`]. It has rolling aggregates, which put out one row for each row:
+//! [`sum`](KeyedStream::sum), [`min`](KeyedStream::min), [`max`](KeyedStream::max),
+//! [`min_by`](KeyedStream::min_by), [`max_by`](KeyedStream::max_by), [`reduce`](KeyedStream::reduce),
+//! [`count`](KeyedStream::count). For everything else there are process functions and windows.
+//!
+//! # Process functions: state and timers
+//!
+//! A [`KeyedProcess`] has states as fields: [`ValueState`](state::ValueState),
+//! [`ListState`](state::ListState), [`MapState`](state::MapState). In `process` and `on_timer` they are those of
+//! the row's key. The host saves them, moves them when the job is rescaled, and frees keys whose states are all
+//! cleared.
+//!
+//! ```
+//! # use millrace::prelude::*;
+//! # #[derive(Record, Clone)]
+//! # struct Login { user: i64, ok: bool, at: Timestamp }
+//! # #[derive(Record)]
+//! # struct Alarm { user: i64, failures: i64 }
+//! /// Raises an alarm at three failures within a minute.
+//! struct Guard { failures: ValueState<i64> }
+//!
+//! impl KeyedProcess for Guard {
+//!     type In = Login;
+//!     type Key = i64;
+//!     type Out = Alarm;
+//!
+//!     fn process(&mut self, login: Login, cx: &mut Context<'_, Self>) {
+//!         if login.ok {
+//!             return self.failures.clear();
+//!         }
+//!         let failures = self.failures.update(|failures| { *failures += 1; *failures });
+//!         match failures {
+//!             1 => cx.set_event_timer(login.at + Duration::from_secs(60)),
+//!             3 => cx.push(Alarm { user: login.user, failures }),
+//!             _ => {}
+//!         }
+//!     }
+//!
+//!     fn on_timer(&mut self, _timer: Timer<i64>, _cx: &mut Context<'_, Self>) {
+//!         self.failures.clear();
+//!     }
+//! }
+//!
+//! fn guard(logins: Stream<Rows<Login>>) {
+//!     logins
+//!         .watermarks(Watermarks::bounded(Login::FIELDS.at, Duration::from_secs(5)))
+//!         .key_by(Login::FIELDS.user)
+//!         .process(|setup| Guard { failures: setup.value_state("failures") })
+//!         .uid("guard")
+//!         .sink("alarms", Stdout::ndjson());
+//! }
+//! ```
+//!
+//! # Event time
+//!
+//! [`watermarks`](Stream::watermarks) gives each row its time, from a field or a function, and says how far
+//! event time has come: "no row before this will come". Timers and windows go by that, so the result is the
+//! same whether rows come live or from a file. Rows that come after all are late.
+//!
+//! # Windows
+//!
+//! [`window`](KeyedStream::window) gathers the rows of a key by event time: [`Tumbling`](window::Tumbling),
+//! [`Sliding`](window::Sliding), [`Session`](window::Session). When the watermark passes a window's end, its
+//! result is put out: of [`count`](WindowedStream::count), [`sum`](WindowedStream::sum),
+//! [`min`](WindowedStream::min), [`max`](WindowedStream::max), [`reduce`](WindowedStream::reduce),
+//! [`aggregate_with`](WindowedStream::aggregate_with) (four closures), [`aggregate`](WindowedStream::aggregate)
+//! (an [`Aggregate`](window::Aggregate)) or [`process`](WindowedStream::process), which keeps all rows.
+//! [`allowed_lateness`](WindowedStream::allowed_lateness) lets late rows in, and
+//! [`late_output`](WindowedStream::late_output) gets those that are later still.
+//!
+//! # Shape of the graph
+//!
+//! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
+//! [`union`](Stream::union) joins streams of one type; [`rebalance`](Stream::rebalance),
+//! [`broadcast`](Stream::broadcast) and [`global`](Stream::global) say which subtask gets a row. Side outputs
+//! ([`OutputTag`]) put out rows of another type beside the main output.
+//!
+//! A pipeline is taken apart by functions over streams:
+//!
+//! ```
+//! # use millrace::prelude::*;
+//! # #[derive(Record, Clone)]
+//! # struct Sale { shop: String, cents: i64 }
+//! fn without_refunds(sales: Stream<impl Chain<Out = Sale>>) -> Stream<impl Chain<Out = Sale>> {
+//!     sales.filter(|sale| sale.cents > 0)
+//! }
+//!
+//! fn totals(sales: Stream<Rows<Sale>>) {
+//!     without_refunds(sales).key_by(Sale::FIELDS.shop).sum(Sale::FIELDS.cents).sink("totals", Stdout::ndjson());
+//! }
+//! ```
+//!
+//! # Parameters
+//!
+//! [`#[derive(Parameters)]`](macro@Parameters) declares what `--param name=value` sets. The function's second
+//! argument has the values; it may be left out. Text in doc comments is the help that `jobctl` shows.
+//!
+//! # Logs, metrics, the clock
+//!
+//! [`info!`] and its relatives write to the job's log. A process function declares counters, gauges and
+//! histograms in its [`Setup`]. [`environment`] has the clock and random numbers; a pipeline has no files, no
+//! network and no other clock.
+//!
+//! # What it compiles to
+//!
+//! The exports of the world `millrace:pipeline`, described line by line in the project's `wit/` folder, which is
+//! also where to look for exactly what the host promises. Pipelines compile natively as well: a function over
+//! records can be tested as any other Rust function.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -15,6 +253,9 @@ pub mod connect;
 pub mod environment;
 mod flow;
 mod graph;
+#[cfg(not(target_arch = "wasm32"))]
+#[doc(hidden)]
+pub mod harness;
 pub mod keyed;
 pub mod log;
 pub mod metrics;
@@ -47,3 +288,8 @@ pub use window::WindowedStream;
 
 /// What a function that builds a dataflow returns; any error or message goes into it by `?`.
 pub type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// The README's pipeline compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

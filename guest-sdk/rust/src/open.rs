@@ -22,21 +22,41 @@ impl OpenContext {
     }
 
     /// Number of this copy of the function, from 0.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn is_first(cx: &OpenContext) -> bool { cx.subtask() == 0 }
+    /// ```
     pub fn subtask(&self) -> u32 {
         self.subtask
     }
 
     /// How many copies there are.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn share(limit: u32, cx: &OpenContext) -> u32 { limit / cx.parallelism() }
+    /// ```
     pub fn parallelism(&self) -> u32 {
         self.parallelism
     }
 
     /// Number of key groups.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn show(cx: &OpenContext) { info!("{} key groups", cx.max_parallelism()); }
+    /// ```
     pub fn max_parallelism(&self) -> u32 {
         self.max_parallelism
     }
 
     /// How often the job was restarted.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn is_restarted(cx: &OpenContext) -> bool { cx.attempt() > 0 }
+    /// ```
     pub fn attempt(&self) -> u32 {
         self.attempt
     }

@@ -84,73 +84,95 @@ pub trait Record: Value {
 pub trait Owned: for<'a> Value<Of<'a> = Self> + Sized {}
 impl<T> Owned for T where T: for<'a> Value<Of<'a> = T> + Sized {}
 
+/// Where a field lies in a row: one type for each field, made by `#[derive(Record)]`.
+///
+/// That it is a type lets aggregates read fields without a call through a pointer.
+pub trait FieldAt: 'static {
+    /// The record.
+    type Row: Record;
+    /// Type of the field.
+    type Field: Value;
+    /// Name of the column.
+    const NAME: &'static str;
+    /// Position of the column among the record's.
+    const INDEX: u32;
+
+    /// The field in a row.
+    fn in_row<'r, 'a>(row: &'r <Self::Row as Value>::Of<'a>) -> &'r <Self::Field as Value>::Of<'a>;
+
+    /// The field in a row, to be changed.
+    fn in_row_mut<'r, 'a>(row: &'r mut <Self::Row as Value>::Of<'a>) -> &'r mut <Self::Field as Value>::Of<'a>;
+}
+
 /// A field of a record: which column it is, and where it lies in a row. `#[derive(Record)]` makes one for
-/// each field, as `Event::FIELDS.value`.
+/// each field, as `Event::FIELDS.value`. `A` has no name that programs could write.
 ///
 /// ```
+/// use millrace::value::{FieldAt, FieldRef};
 /// use millrace::Record;
-/// use millrace::value::FieldRef;
 ///
 /// #[derive(Record)]
 /// struct Event { key: u64, value: i64 }
 ///
-/// let field: FieldRef<Event, i64> = Event::FIELDS.value;
-/// assert_eq!((field.name(), field.index()), ("value", 1));
+/// fn increment<A: FieldAt<Row = Event, Field = i64>>(field: FieldRef<Event, i64, A>, event: &mut Event) {
+///     *field.get_mut(event) += 1;
+/// }
+///
+/// assert_eq!((Event::FIELDS.value.name(), Event::FIELDS.value.index()), ("value", 1));
 /// let mut event = Event { key: 1, value: 2 };
-/// *field.get_mut(&mut event) += 1;
-/// assert_eq!(*field.get(&event), 3);
+/// increment(Event::FIELDS.value, &mut event);
+/// assert_eq!(*Event::FIELDS.value.get(&event), 3);
 /// ```
-pub struct FieldRef<R: Value, F: Value> {
-    name: &'static str,
-    index: u32,
-    get: FieldGet<R, F>,
-    get_mut: FieldGetMut<R, F>,
+pub struct FieldRef<R, F, A> {
+    types: PhantomData<fn(R) -> (F, A)>,
 }
 
-/// The marker says which lifetime the row has: a projection alone does not tell.
-type Lifetime<'a> = PhantomData<&'a ()>;
-type FieldGet<R, F> = for<'r, 'a> fn(&'r <R as Value>::Of<'a>, Lifetime<'a>) -> &'r <F as Value>::Of<'a>;
-type FieldGetMut<R, F> = for<'r, 'a> fn(&'r mut <R as Value>::Of<'a>, Lifetime<'a>) -> &'r mut <F as Value>::Of<'a>;
-
-impl<R: Value, F: Value> FieldRef<R, F> {
+impl<R: Record, F: Value, A: FieldAt<Row = R, Field = F>> FieldRef<R, F, A> {
     /// For derived code.
     #[doc(hidden)]
-    pub const fn new(name: &'static str, index: u32, get: FieldGet<R, F>, get_mut: FieldGetMut<R, F>) -> Self {
-        FieldRef {
-            name,
-            index,
-            get,
-            get_mut,
-        }
+    pub const fn new() -> Self {
+        FieldRef { types: PhantomData }
     }
 
     /// Name of the column.
     pub const fn name(&self) -> &'static str {
-        self.name
+        A::NAME
     }
 
     /// Position of the column among the record's.
     pub const fn index(&self) -> u32 {
-        self.index
+        A::INDEX
     }
 
     /// The field in a row.
     #[inline(always)]
     pub fn get<'r, 'a>(&self, row: &'r R::Of<'a>) -> &'r F::Of<'a> {
-        (self.get)(row, PhantomData)
+        A::in_row(row)
     }
 
     /// The field in a row, to be changed.
     #[inline(always)]
     pub fn get_mut<'r, 'a>(&self, row: &'r mut R::Of<'a>) -> &'r mut F::Of<'a> {
-        (self.get_mut)(row, PhantomData)
+        A::in_row_mut(row)
     }
 }
 
-impl<R: Value, F: Value> Clone for FieldRef<R, F> {
+impl<R: Record, F: Value, A: FieldAt<Row = R, Field = F>> Default for FieldRef<R, F, A> {
+    fn default() -> Self {
+        FieldRef::new()
+    }
+}
+
+impl<R, F, A> Clone for FieldRef<R, F, A> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<R: Value, F: Value> Copy for FieldRef<R, F> {}
+impl<R, F, A> Copy for FieldRef<R, F, A> {}
+
+impl<R, F, A> std::fmt::Debug for FieldRef<R, F, A> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(std::any::type_name::<A>())
+    }
+}

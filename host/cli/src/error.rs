@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use millrace_core::{Error, Fault};
+use millrace_core::Error;
 use serde_json::json;
 
 use crate::output::Format;
@@ -30,9 +30,6 @@ fn text(error: &Error) -> String {
     let mut text = format!("error[{code}]: {error}");
     if let Some(remedy) = remedy(code) {
         text += &format!("\n  help: {remedy}");
-    }
-    if error.fault() == Fault::Internal {
-        text += "\n  help: this is a bug in Millrace; please report it with the command and its output";
     }
     if pack::error_page(code).is_some() {
         text += &format!("\n  more: jobctl explain {code}");

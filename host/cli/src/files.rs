@@ -65,6 +65,9 @@ pub fn write_folder<'a>(path: &Path, files: impl Iterator<Item = (&'a str, &'a [
 
 /// An I/O failure in words: "cannot read `x`: no such file".
 pub fn failed(verb: &str, path: &Path, error: &io::Error) -> Error {
+    // Errors of temporary files name these files, which nobody knows; their source is the system's error.
+    let source = error.get_ref().and_then(|wrapped| wrapped.source());
+    let error = source.map_or_else(|| error.to_string(), ToString::to_string);
     Error::external("CL0010", format!("cannot {verb} `{}`: {error}", path.display()))
 }
 

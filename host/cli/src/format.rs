@@ -65,9 +65,12 @@ pub fn bytes(size: u64) -> String {
     format!("{scaled:.2} TiB")
 }
 
-/// How long something took: `0.42 s`, `12.3 s`, `3:07 min`, `1:02:03 h`.
+/// How long something took: `4.2 ms`, `0.42 s`, `12.3 s`, `3:07 min`, `1:02:03 h`.
 pub fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs_f64();
+    if !time.is_zero() && seconds < 0.0995 {
+        return format!("{:.1} ms", seconds * 1000.0);
+    }
     if seconds < 9.995 {
         return format!("{seconds:.2} s");
     }
@@ -185,6 +188,8 @@ mod tests {
     #[test]
     fn lengths_of_time() {
         for (ms, expect) in [
+            (0, "0.00 s"),
+            (4, "4.0 ms"),
             (420, "0.42 s"),
             (12_300, "12.3 s"),
             (187_000, "3:07 min"),

@@ -1,7 +1,5 @@
 //! Pipeline parameters as they are written on the command line: `--param name=value`.
 
-use millrace_core::{Error, Result};
-
 /// Splits `name=value` at the first `=`; the value may be empty and may contain more of them.
 ///
 /// ```
@@ -14,16 +12,6 @@ pub fn parse(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not NAME=VALUE")),
     }
-}
-
-/// Refuses a name that is given twice.
-pub fn unique(params: &[(String, String)]) -> Result<()> {
-    for (index, (name, _)) in params.iter().enumerate() {
-        if params[..index].iter().any(|(earlier, _)| earlier == name) {
-            return Err(Error::user("CL0003", format!("parameter `{name}` is given twice")));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -42,13 +30,5 @@ mod tests {
         check("=1", None);
         check("a", None);
         check("", None);
-    }
-
-    #[test]
-    fn a_repeated_parameter_is_refused_by_name() {
-        let pair = |name: &str| (name.to_owned(), String::new());
-        assert!(unique(&[pair("a"), pair("b")]).is_ok());
-        let error = unique(&[pair("a"), pair("b"), pair("a")]).expect_err("twice");
-        assert_eq!(error.to_string(), "parameter `a` is given twice");
     }
 }

@@ -1,6 +1,6 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
-//! One folder per connector: [`files`](registry), `generator`, `stdin` and `stdout`, `discard`. `format`
+//! One folder per connector: `files`, `generator`, `stdin` and `stdout`, `discard`. `format`
 //! turns bytes into rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
 //! are listed in `docs/`. To add a connector, implement `Connector` in its folder and name it in

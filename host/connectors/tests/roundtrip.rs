@@ -4,6 +4,8 @@
 //! blocks by two subtasks through the two-phase protocol, read back with random block sizes, reopening at
 //! every position half of the time. A failure prints its seed.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test fail as the test does")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -201,6 +201,7 @@ impl Drop for FailOnPanic {
     fn drop(&mut self) {
         self.shared
             .fail(Error::internal(format!("slot {} panicked", self.slot)));
+        self.shared.slot_ended();
     }
 }
 
@@ -262,4 +263,24 @@ fn sum_user_metrics(reports: &[SlotReport]) -> Vec<UserMetric> {
         }
     }
     sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_panics_fails_the_job_and_ends_it() {
+        let shared = Arc::new(Shared::new(Clock::start(), 1));
+        let guard = FailOnPanic {
+            shared: shared.clone(),
+            slot: 0,
+        };
+        let slot = std::thread::spawn(move || {
+            let _guard = guard;
+            panic!("as a defect of the host would");
+        });
+        assert!(slot.join().is_err());
+        assert!(shared.has_failed() && shared.all_ended());
+    }
 }

@@ -1,75 +1,120 @@
 //! Splitting a block by receiver.
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow_buffer::ScalarBuffer;
 use arrow_select::take::take;
 use millrace_core::block::Block;
 use millrace_core::{Error, Result};
 
 /// Rows of a block for each receiver, in order; computed anew for each block into reused memory.
+///
+/// A counting sort by receiver: one pass counts, one pass places, and nothing grows on the way.
 #[derive(Debug, Default)]
 pub struct Selection {
-    rows: Vec<Vec<u32>>,
+    receivers: Vec<u32>,
+    /// `rows[starts[r]..starts[r + 1]]` are the rows of receiver r.
+    rows: Vec<u32>,
+    starts: Vec<usize>,
+    next: Vec<usize>,
 }
 
 impl Selection {
-    /// Groups rows by receiver: `receivers[i]` gets row i.
+    /// Groups rows by receiver: the i-th of `receivers` gets row i; each is less than `count`.
     pub fn assign(&mut self, receivers: impl Iterator<Item = u32>, count: usize) {
-        self.rows.resize_with(count, Vec::new);
-        for rows in &mut self.rows {
-            rows.clear();
+        self.receivers.clear();
+        self.receivers.extend(receivers);
+        self.starts.clear();
+        self.starts.resize(count + 1, 0);
+        for &receiver in &self.receivers {
+            self.starts[receiver as usize + 1] += 1;
         }
-        for (row, receiver) in (0u32..).zip(receivers) {
-            self.rows[receiver as usize].push(row);
+        for receiver in 0..count {
+            self.starts[receiver + 1] += self.starts[receiver];
+        }
+        self.next.clear();
+        self.next.extend_from_slice(&self.starts[..count]);
+        self.rows.resize(self.receivers.len(), 0);
+        for (row, &receiver) in (0u32..).zip(&self.receivers) {
+            let next = &mut self.next[receiver as usize];
+            self.rows[*next] = row;
+            *next += 1;
         }
     }
 
     /// The part of a block for one receiver; `None` if it gets nothing, the block itself if it gets all.
-    pub fn part(&mut self, block: &Block, receiver: usize) -> Result<Option<Block>> {
-        let rows = &mut self.rows[receiver];
+    pub fn part(&self, block: &Block, receiver: usize) -> Result<Option<Block>> {
+        let rows = &self.rows[self.starts[receiver]..self.starts[receiver + 1]];
         if rows.is_empty() {
             return Ok(None);
         }
         if rows.len() == block.row_count() {
             return Ok(Some(block.clone()));
         }
-        select(block, std::mem::take(rows)).map(Some)
+        select(block, rows).map(Some)
     }
 }
 
 /// The given rows of a block, in that order.
-pub fn select(block: &Block, rows: Vec<u32>) -> Result<Block> {
-    let indices = UInt32Array::from(rows);
-    let pick = |column: &ArrayRef| -> Result<ArrayRef> {
-        take(column.as_ref(), &indices, None)
-            .map_err(|error| Error::internal(format!("rows cannot be selected: {error}")))
-    };
-    let columns = block.rows.columns().iter().map(pick).collect::<Result<Vec<_>>>()?;
-    let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
-    let picked = RecordBatch::try_new_with_options(block.rows.schema(), columns, &options)
-        .map_err(|error| Error::internal(format!("selected rows do not form a block: {error}")))?;
-    let times = block.times.as_ref().map(|times| {
-        let picked: Vec<i64> = indices.values().iter().map(|&row| times[row as usize]).collect();
-        ScalarBuffer::from(picked)
-    });
+pub fn select(block: &Block, rows: &[u32]) -> Result<Block> {
+    let mut indices = None;
+    let columns = block
+        .rows
+        .columns()
+        .iter()
+        .map(|column| pick(column, rows, &mut indices))
+        .collect::<Result<Vec<_>>>()?;
     let keys = match &block.keys {
-        Some(keys) => Some(keys.iter().map(pick).collect::<Result<Vec<_>>>()?.into()),
+        Some(keys) => Some(
+            keys.iter()
+                .map(|key| pick(key, rows, &mut indices))
+                .collect::<Result<Vec<_>>>()?
+                .into(),
+        ),
         None => None,
     };
-    Ok(Block {
-        rows: picked,
-        times,
-        keys,
-    })
+    // Event time is often a column of the rows: then it is already picked.
+    let times = block.times.as_ref().map(|times| {
+        let same = block.rows.columns().iter().position(|column| is_same(column, times));
+        same.map_or_else(
+            || gather(times, rows),
+            |column| columns[column].as_primitive::<Int64Type>().values().clone(),
+        )
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+    let rows = RecordBatch::try_new_with_options(block.rows.schema(), columns, &options)
+        .map_err(|error| Error::internal(format!("selected rows do not form a block: {error}")))?;
+    Ok(Block { rows, times, keys })
+}
+
+fn gather(values: &ScalarBuffer<i64>, rows: &[u32]) -> ScalarBuffer<i64> {
+    rows.iter().map(|&row| values[row as usize]).collect::<Vec<_>>().into()
+}
+
+fn is_same(column: &ArrayRef, times: &ScalarBuffer<i64>) -> bool {
+    match column.as_primitive_opt::<Int64Type>() {
+        Some(column) => column.values().ptr_eq(times) && column.null_count() == 0,
+        None => false,
+    }
+}
+
+/// Rows of a column. `indices` holds the rows as Arrow wants them, once a column asked for that.
+fn pick(column: &ArrayRef, rows: &[u32], indices: &mut Option<UInt32Array>) -> Result<ArrayRef> {
+    if let Some(column) = column.as_primitive_opt::<Int64Type>()
+        && column.null_count() == 0
+    {
+        return Ok(Arc::new(Int64Array::new(gather(column.values(), rows), None)));
+    }
+    let indices = indices.get_or_insert_with(|| UInt32Array::from(rows.to_vec()));
+    take(column.as_ref(), indices, None).map_err(|error| Error::internal(format!("rows cannot be selected: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow_array::Int64Array;
-    use arrow_array::cast::AsArray;
-    use arrow_array::types::Int64Type;
-    use std::sync::Arc;
 
     #[test]
     fn rows_go_to_their_receivers_in_order_with_their_times() {

@@ -197,9 +197,7 @@ impl KeyedOperator {
             .retain(|&slot| present[slot as usize] == 0 && !timers.pending(slot));
         self.slots.sort_unstable();
         self.slots.dedup();
-        for &slot in &self.slots {
-            self.keys.remove(slot);
-        }
+        self.keys.remove_all(&self.slots);
     }
 }
 

@@ -8,8 +8,8 @@ use crate::instance::CallFailure;
 /// Frames of a wasm backtrace that are worth showing.
 const FRAMES_MAX: usize = 8;
 
-/// Frames of one function among those of a backtrace (wasmtime keeps 20) that make it a recursion.
-const RECURSION_FRAMES: usize = 4;
+/// A function that is on the stack this often calls itself without end.
+const RECURSION_FRAMES_MIN: usize = 5;
 
 /// Reads the reason of a failed call from the error and from what the guest and the limits left behind.
 pub(crate) fn failure(error: &wasmtime::Error, state: &mut HostState) -> CallFailure {
@@ -62,37 +62,79 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
                 format!("did not return within {seconds} s{}", backtrace(error)),
             )
         }
-        Some(Trap::StackOverflow) => ("PL0005", format!("overflowed its stack{}", backtrace(error))),
-        // The part of the stack that lies in linear memory ends at its start.
-        Some(Trap::MemoryOutOfBounds) if recurses(error) => {
-            ("PL0005", format!("overflowed its stack{}", backtrace(error)))
+        Some(Trap::StackOverflow) => {
+            let limit = state.limits.stack_bytes >> 10;
+            (
+                "PL0005",
+                format!("overflowed its stack of {limit} KiB{}", backtrace(error)),
+            )
         }
+        // The stack in a guest's own memory ends at address 0: running over it looks like any wild access.
+        Some(Trap::MemoryOutOfBounds) if recurses(&frames(error)) => (
+            "PL0005",
+            format!("overflowed the stack in its memory{}", backtrace(error)),
+        ),
         Some(trap) => ("PL0002", format!("trapped: {trap}{}", backtrace(error))),
         None => ("PL0002", format!("failed: {}{}", error.root_cause(), backtrace(error))),
     }
 }
 
-/// Whether one function is in the innermost frames again and again.
-fn recurses(error: &wasmtime::Error) -> bool {
+/// Names of the frames, innermost first.
+fn frames(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return false;
+        return Vec::new();
     };
-    let frames: Vec<u32> = backtrace.frames().iter().map(|frame| frame.func_index()).collect();
-    let times = |function: &u32| frames.iter().filter(|other| *other == function).count();
-    frames.iter().any(|function| times(function) >= RECURSION_FRAMES)
+    let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
+    // The alternate form leaves out the hash at the end of Rust's names.
+    names
+        .map(|name| format!("{:#}", rustc_demangle::demangle(name)))
+        .collect()
 }
 
-/// The innermost frames with names, one a line.
+/// Whether a function calls itself all the way: most of many frames are the innermost one.
+fn recurses(frames: &[String]) -> bool {
+    let Some(innermost) = frames.first() else { return false };
+    let same = frames.iter().filter(|frame| *frame == innermost).count();
+    same >= RECURSION_FRAMES_MIN && same * 2 >= frames.len()
+}
+
+/// The innermost frames with names, one a line; repetitions are counted.
 fn backtrace(error: &wasmtime::Error) -> String {
-    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-        return String::new();
-    };
+    render(&frames(error))
+}
+
+fn render(frames: &[String]) -> String {
     let mut text = String::new();
-    for frame in backtrace.frames().iter().take(FRAMES_MAX) {
-        if let Some(name) = frame.func_name() {
-            text.push_str("\n    in ");
-            text.push_str(&rustc_demangle::demangle(name).to_string());
+    for same in frames.chunk_by(|a, b| a == b).take(FRAMES_MAX) {
+        text.push_str("\n    in ");
+        text.push_str(&same[0]);
+        if same.len() > 1 {
+            text.push_str(&format!(" ({} times)", same.len()));
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(names: &str) -> Vec<String> {
+        names.split(' ').map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn recursion_is_seen_in_the_frames() {
+        assert!(recurses(&frames("f f f f f f g process")));
+        assert!(recurses(&frames("f g f g f g f g f g")));
+        for names in ["f g h process", "f f process", "f g h i j k l m n f f f f"] {
+            assert!(!recurses(&frames(names)), "{names}");
+        }
+        assert!(!recurses(&[]));
+    }
+
+    #[test]
+    fn repeated_frames_take_one_line() {
+        assert_eq!(render(&frames("f f f g")), "\n    in f (3 times)\n    in g");
+    }
 }

@@ -17,7 +17,10 @@ fn files() -> Vec<(String, Json)> {
     let paths = entries.map(|entry| entry.expect("it can be read").path());
     let load = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).expect("it can be read");
-        (path.display().to_string(), serde_json::from_str(&text).expect("it is JSON"))
+        (
+            path.display().to_string(),
+            serde_json::from_str(&text).expect("it is JSON"),
+        )
     };
     paths.map(load).collect()
 }
@@ -43,7 +46,11 @@ fn field<'a>(nodes: &mut impl Iterator<Item = &'a Json>) -> Field {
     let node = nodes.next().expect("a node per child");
     let children: Fields = (0..number(&node["children"])).map(|_| field(nodes)).collect();
     let data_type = data_type(&node["type"], children);
-    Field::new(node["name"].as_str().expect("a name"), data_type, node["nullable"] == json!(true))
+    Field::new(
+        node["name"].as_str().expect("a name"),
+        data_type,
+        node["nullable"] == json!(true),
+    )
 }
 
 fn data_type(json: &Json, children: Fields) -> DataType {
@@ -89,7 +96,11 @@ fn data_type(json: &Json, children: Fields) -> DataType {
 fn wire(case: &Json, rows: u32) -> Wire {
     let hex = case["data"].as_str().expect("hex");
     let byte = |i: usize| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).expect("hex");
-    Wire { rows, data: (0..hex.len() / 2).map(byte).collect(), ends: list(&case["ends"]).iter().map(number).collect() }
+    Wire {
+        rows,
+        data: (0..hex.len() / 2).map(byte).collect(),
+        ends: list(&case["ends"]).iter().map(number).collect(),
+    }
 }
 
 #[test]
@@ -105,7 +116,11 @@ fn blocks_are_read_and_written() {
                 .unwrap_or_else(|malformed| panic!("{name}: {malformed}"));
             assert_eq!(block.row_count(), given.rows as usize, "{name}");
             if case["read-only"] != json!(true) {
-                let mut written = Wire { rows: 0, data: Vec::new(), ends: Vec::new() };
+                let mut written = Wire {
+                    rows: 0,
+                    data: Vec::new(),
+                    ends: Vec::new(),
+                };
                 encode(&block, with_time, &mut written);
                 assert_eq!((written.rows, written.ends), (given.rows, given.ends), "{name}");
                 assert_eq!(written.data, given.data, "{name}");
@@ -119,9 +134,18 @@ fn blocks_are_read_and_written() {
 #[test]
 fn malformed_blocks_are_refused() {
     let files = files();
-    let (_, vectors) = files.iter().find(|(file, _)| file.ends_with("malformed.json")).expect("it is there");
+    let (_, vectors) = files
+        .iter()
+        .find(|(file, _)| file.ends_with("malformed.json"))
+        .expect("it is there");
     for case in list(&vectors["cases"]) {
-        let result = decode(wire(case, number(&case["row-count"])), &schema(&case["schema"]), false, None, BYTES_MAX);
+        let result = decode(
+            wire(case, number(&case["row-count"])),
+            &schema(&case["schema"]),
+            false,
+            None,
+            BYTES_MAX,
+        );
         assert!(result.is_err(), "{}", case["name"]);
     }
 }

@@ -1,9 +1,8 @@
 //! `#[derive(Record)]` on a struct, and its `FIELDS`.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::ext::IdentExt;
-use syn::{DataStruct, Error, Fields, Result};
+use quote::quote;
+use syn::{DataStruct, Error, Fields, Result, Visibility};
 
 use super::group::{Group, Member};
 use super::{Target, ValueParts, implement};
@@ -49,11 +48,11 @@ pub(crate) fn expand(target: &Target, data: &DataStruct) -> Result<TokenStream> 
     })
 }
 
-/// The constant `FIELDS`.
+/// The constant `FIELDS`, and where each field lies in a row.
 fn fields(target: &Target, group: &Group) -> TokenStream {
-    let (static_form, block_form, vis) = (target.static_form(), target.block_form(), &target.vis);
+    let (static_form, vis) = (target.static_form(), &target.vis);
     let name = target.hidden("Fields");
-    let (mut types, mut values) = (Vec::new(), Vec::new());
+    let (mut types, mut values, mut accessors) = (Vec::new(), Vec::new(), Vec::new());
     for (index, member) in group.members.iter().enumerate() {
         let Member {
             column,
@@ -67,35 +66,48 @@ fn fields(target: &Target, group: &Group) -> TokenStream {
             unreachable!("fields of a struct record have names")
         };
         let doc = format!("Column `{column}`.");
+        let index = index as u32;
+        let field_accessor = target.hidden(&format!("Field{index}"));
+        // The field's type may be as private as the field, or as the record.
+        let accessor_vis = match (vis, &target.vis) {
+            (Visibility::Public(_), record) => record,
+            (field, _) => field,
+        };
         types.push(quote! {
             #[doc = #doc]
-            #vis #field: ::millrace::value::FieldRef<#static_form, #static_type>
+            #vis #field: ::millrace::value::FieldRef<#static_form, #static_type, #field_accessor>
         });
-        let (get, get_mut) = (
-            format_ident!("get_{}", field.unraw()),
-            format_ident!("get_mut_{}", field.unraw()),
-        );
-        let index = index as u32;
-        values.push(quote! {
-            #field: {
-                fn #get<'r, 'block>(
-                    row: &'r #block_form,
-                    _: ::core::marker::PhantomData<&'block ()>,
+        values.push(quote!(#field: ::millrace::value::FieldRef::new()));
+        accessors.push(quote! {
+            #[doc(hidden)]
+            #accessor_vis struct #field_accessor;
+
+            impl ::millrace::value::FieldAt for #field_accessor {
+                type Row = #static_form;
+                type Field = #static_type;
+                const NAME: &'static str = #column;
+                const INDEX: u32 = #index;
+
+                #[inline(always)]
+                fn in_row<'r, 'block>(
+                    row: &'r <#static_form as ::millrace::value::Value>::Of<'block>,
                 ) -> &'r #value::Of<'block> {
                     &row.#field
                 }
-                fn #get_mut<'r, 'block>(
-                    row: &'r mut #block_form,
-                    _: ::core::marker::PhantomData<&'block ()>,
+
+                #[inline(always)]
+                fn in_row_mut<'r, 'block>(
+                    row: &'r mut <#static_form as ::millrace::value::Value>::Of<'block>,
                 ) -> &'r mut #value::Of<'block> {
                     &mut row.#field
                 }
-                ::millrace::value::FieldRef::<#static_form, #static_type>::new(#column, #index, #get, #get_mut)
             }
         });
     }
     quote! {
         pub struct #name { #( #types, )* }
+
+        #( #accessors )*
 
         impl #static_form {
             /// The columns of this record.

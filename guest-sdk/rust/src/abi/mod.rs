@@ -29,6 +29,8 @@ thread_local! {
 pub trait Pipeline {
     /// Parameters that it understands.
     type Parameters: Parameters;
+    /// Its name until `Flow::name` gives it another: that of the user's function.
+    const NAME: &'static str;
     /// Calls the user's function.
     fn build(flow: &Flow, parameters: Self::Parameters) -> Result<(), String>;
 }
@@ -77,6 +79,7 @@ impl<P: Pipeline> dataflow::Guest for Component<P> {
         panic::install_hook();
         let parameters = P::Parameters::parse(&input.parameters)?;
         let flow = Flow::new();
+        flow.name(P::NAME);
         P::build(&flow, parameters)?;
         let finished = flow.finish()?;
         INSTANCE.set(Some(Instance::new(finished.chains)));
@@ -231,20 +234,21 @@ pub fn declare<P: Parameters>() -> Vec<Parameter> {
 #[macro_export]
 macro_rules! export_pipeline {
     ($build:path) => {
-        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+        $crate::export_pipeline!(@ ::std::stringify!($build), (), |flow, _parameters| $build(flow));
     };
     ($build:path, ()) => {
-        $crate::export_pipeline!(@ (), |flow, _parameters| $build(flow));
+        $crate::export_pipeline!(@ ::std::stringify!($build), (), |flow, _parameters| $build(flow));
     };
     ($build:path, $params:ty) => {
-        $crate::export_pipeline!(@ $params, |flow, parameters| $build(flow, parameters));
+        $crate::export_pipeline!(@ ::std::stringify!($build), $params, |flow, parameters| $build(flow, parameters));
     };
-    (@ $params:ty, |$flow:ident, $parameters:ident| $call:expr) => {
+    (@ $name:expr, $params:ty, |$flow:ident, $parameters:ident| $call:expr) => {
         const _: () = {
             struct Exported;
 
             impl $crate::abi::Pipeline for Exported {
                 type Parameters = $params;
+                const NAME: &'static str = $name;
 
                 fn build($flow: &$crate::Flow, $parameters: $params) -> ::std::result::Result<(), ::std::string::String> {
                     $crate::abi::Outcome::into_result($call)

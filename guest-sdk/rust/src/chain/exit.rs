@@ -1,11 +1,13 @@
 //! Where rows leave a chain: columns, `$time` and computed keys, packed into blocks.
 
+use std::rc::Rc;
+
 use super::{Emit, RowContext, Tail};
 use crate::abi::host;
 use crate::bindings::operators::Output;
 use crate::bindings::types;
 use crate::block::{Block, BlockWriter};
-use crate::keyed::{KeySelector, Shared};
+use crate::keyed::KeySelector;
 use crate::position;
 use crate::schema::Field;
 use crate::stream::TimeSource;
@@ -101,13 +103,13 @@ impl<T: Record, A: TimeSource<T>> Extra<T> for ComputedTime<A> {
 
 /// A key, computed by a selector.
 pub(crate) struct ComputedKey<T: Record, S: KeySelector<T>> {
-    selector: Shared<S>,
+    selector: Rc<S>,
     operator: u32,
     builder: <S::Key as Value>::Builder,
 }
 
 impl<T: Record, S: KeySelector<T>> ComputedKey<T, S> {
-    pub(crate) fn new(selector: Shared<S>, operator: u32) -> Self {
+    pub(crate) fn new(selector: Rc<S>, operator: u32) -> Self {
         ComputedKey {
             selector,
             operator,
@@ -118,13 +120,13 @@ impl<T: Record, S: KeySelector<T>> ComputedKey<T, S> {
 
 impl<T: Record, S: KeySelector<T>> Extra<T> for ComputedKey<T, S> {
     fn key_fields(&self) -> Option<Vec<Field>> {
-        Some(self.selector.0.fields())
+        Some(self.selector.fields())
     }
 
     #[inline(always)]
     fn push_key(&mut self, row: &T::Of<'_>) {
         position::enter(self.operator);
-        <S::Key as Value>::push(&mut self.builder, self.selector.0.key(row));
+        <S::Key as Value>::push(&mut self.builder, self.selector.key(row));
     }
 
     fn bytes(&self) -> usize {
@@ -229,6 +231,8 @@ impl<T: Record, X: Extra<T>> Port<T, X> {
         self.builder.truncate(rows);
         self.times.truncate(rows.min(self.times.rows()));
         self.extra.truncate(rows);
+        // What was full before the entry has left.
+        self.is_due = false;
         self.room = STRIDE;
     }
 

@@ -4,7 +4,7 @@
 //! [`Then`]`<Then<Rows<Event>, Map>, Filter>`. The rows travel the other way round, by [`Emit`]: the head
 //! pushes each row into an emitter that is nested once per stage and ends in a port, which appends to
 //! columns. All of it is one type, so the compiler sees one loop. A finished chain is boxed once
-//! ([`closed`]) and called once per block.
+//! and called once per block.
 //!
 //! ```text
 //!   block -> Rows --emit--> Link(Map) --emit--> Link(Filter) --emit--> Port -> block

@@ -2,13 +2,12 @@
 
 use std::marker::PhantomData;
 
-use super::Shared;
+use super::SharedKey;
 use super::rolling::RollingFunction;
-use super::selector::KeySelector;
 use crate::chain::{Emit, RowContext};
 use crate::results::Counted;
 use crate::state::Kept;
-use crate::value::{FieldRef, Owned, Record};
+use crate::value::{FieldAt, FieldRef, Owned, Record};
 
 /// Numbers that can be summed. A sum that does not fit its type fails the job.
 ///
@@ -92,11 +91,11 @@ fn overflow(field: &str) -> ! {
 }
 
 /// See [`KeyedStream::sum`](crate::KeyedStream::sum).
-pub struct Sum<T: Record, N: Number> {
-    pub(crate) field: FieldRef<T, N>,
+pub struct Sum<T, N, A> {
+    pub(crate) field: FieldRef<T, N, A>,
 }
 
-impl<T: Record, N: Number> RollingFunction for Sum<T, N> {
+impl<T: Record, N: Number, A: FieldAt<Row = T, Field = N>> RollingFunction for Sum<T, N, A> {
     type In = T;
     type Out = T;
     type Kept = Total<N>;
@@ -110,8 +109,8 @@ impl<T: Record, N: Number> RollingFunction for Sum<T, N> {
 }
 
 /// See [`KeyedStream::min`](crate::KeyedStream::min) and [`KeyedStream::max`](crate::KeyedStream::max).
-pub struct Extreme<T: Record, V: Owned, const MAX: bool> {
-    pub(crate) field: FieldRef<T, V>,
+pub struct Extreme<T, V, A, const MAX: bool> {
+    pub(crate) field: FieldRef<T, V, A>,
 }
 
 /// Whether a value takes the place of the extreme so far. What cannot be compared (NaN) never stays.
@@ -121,7 +120,12 @@ pub(crate) fn replaces<V: PartialOrd, const MAX: bool>(value: &V, kept: &V) -> b
     better || kept.partial_cmp(kept).is_none()
 }
 
-impl<T: Record, V: Owned + Clone + PartialOrd, const MAX: bool> RollingFunction for Extreme<T, V, MAX> {
+impl<T, V, A, const MAX: bool> RollingFunction for Extreme<T, V, A, MAX>
+where
+    T: Record,
+    A: FieldAt<Row = T, Field = V>,
+    V: Owned + Clone + PartialOrd,
+{
     type In = T;
     type Out = T;
     type Kept = Option<V>;
@@ -139,13 +143,14 @@ impl<T: Record, V: Owned + Clone + PartialOrd, const MAX: bool> RollingFunction 
 
 /// See [`KeyedStream::min_by`](crate::KeyedStream::min_by) and
 /// [`KeyedStream::max_by`](crate::KeyedStream::max_by).
-pub struct ExtremeBy<T: Record, V: Owned, const MAX: bool> {
-    pub(crate) field: FieldRef<T, V>,
+pub struct ExtremeBy<T, V, A, const MAX: bool> {
+    pub(crate) field: FieldRef<T, V, A>,
 }
 
-impl<T, V, const MAX: bool> RollingFunction for ExtremeBy<T, V, MAX>
+impl<T, V, A, const MAX: bool> RollingFunction for ExtremeBy<T, V, A, MAX>
 where
     T: Record + Owned + Clone,
+    A: FieldAt<Row = T, Field = V>,
     V: Owned + PartialOrd,
 {
     type In = T;
@@ -198,26 +203,19 @@ where
 }
 
 /// See [`KeyedStream::count`](crate::KeyedStream::count).
-pub struct Count<T, S> {
-    pub(crate) selector: Shared<S>,
-    pub(crate) record: PhantomData<fn(T)>,
+pub struct Count<T, K> {
+    pub(crate) selector: SharedKey<T, K>,
 }
 
-impl<T: Record, S: KeySelector<T>> RollingFunction for Count<T, S> {
+impl<T: Record, K: Owned + Clone> RollingFunction for Count<T, K> {
     type In = T;
-    type Out = Counted<S::Key>;
+    type Out = Counted<K>;
     type Kept = Total<i64>;
 
     #[inline(always)]
-    fn row<E: Emit<Counted<S::Key>>>(
-        &mut self,
-        kept: &mut Total<i64>,
-        row: T::Of<'_>,
-        cx: &mut RowContext,
-        next: &mut E,
-    ) {
+    fn row<E: Emit<Counted<K>>>(&mut self, kept: &mut Total<i64>, row: T::Of<'_>, cx: &mut RowContext, next: &mut E) {
         let counted = Counted {
-            key: self.selector.0.key(&row),
+            key: self.selector.key_of(&row),
             count: kept.add(1, "count"),
         };
         next.emit(counted, cx);

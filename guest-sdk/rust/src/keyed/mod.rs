@@ -9,5 +9,5 @@ pub(crate) use aggregates::replaces;
 pub use aggregates::{Count, Extreme, ExtremeBy, Number, Reduce, Sum, Total};
 pub use rolling::{Rolling, RollingFunction};
 pub use selector::{AsKey, KeySelector};
-pub(crate) use selector::{Shared, unfit_for_key};
+pub(crate) use selector::{KeyFunction, SharedKey, unfit_for_key};
 pub use stream::KeyedStream;

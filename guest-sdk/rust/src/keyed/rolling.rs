@@ -83,6 +83,7 @@ impl<R: RollingFunction> Chain for Rolling<R> {
         check_slots(slots, block)?;
         let rows = Decoded::<R::In>::new(block, cx.time_in);
         self.pages.ensure(slots, R::Kept::create);
+        self.pages.warm(slots);
         for (index, &slot) in slots.iter().enumerate() {
             position::set_entry(index as u32);
             position::enter(self.operator);

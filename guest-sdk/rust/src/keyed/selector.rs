@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use crate::schema::{DataType, Field};
-use crate::value::{FieldRef, Owned, Record, Value};
+use crate::value::{FieldAt, FieldRef, Owned, Record, Value};
 
 /// A type of field that can be a key, and the owned form of it: `&str` is a key as `String`.
 pub trait AsKey: Value {
@@ -48,7 +48,12 @@ pub trait KeySelector<T: Record>: 'static {
     fn key(&self, row: &T::Of<'_>) -> Self::Key;
 }
 
-impl<T: Record, F: AsKey> KeySelector<T> for FieldRef<T, F> {
+impl<T, F, A> KeySelector<T> for FieldRef<T, F, A>
+where
+    T: Record,
+    A: FieldAt<Row = T, Field = F>,
+    F: AsKey,
+{
     type Key = F::Key;
 
     fn columns(&self) -> Vec<u32> {
@@ -65,31 +70,35 @@ impl<T: Record, F: AsKey> KeySelector<T> for FieldRef<T, F> {
 }
 
 macro_rules! tuples {
-    ($(($($field:ident $index:tt),*))*) => {$(
-        impl<T: Record, $($field: AsKey),*> KeySelector<T> for ($(FieldRef<T, $field>,)*) {
+    ($(($($field:ident $position:tt $accessor:ident),*))*) => {$(
+        impl<T, $($field, $accessor),*> KeySelector<T> for ($(FieldRef<T, $field, $accessor>,)*)
+        where
+            T: Record,
+            $($field: AsKey, $accessor: FieldAt<Row = T, Field = $field>,)*
+        {
             type Key = ($($field::Key,)*);
 
             fn columns(&self) -> Vec<u32> {
-                vec![$(self.$index.index()),*]
+                vec![$(self.$position.index()),*]
             }
 
             fn fields(&self) -> Vec<Field> {
-                vec![$($field::field(self.$index.name())),*]
+                vec![$($field::field(self.$position.name())),*]
             }
 
             fn key(&self, row: &T::Of<'_>) -> Self::Key {
-                ($($field::to_key(self.$index.get(row)),)*)
+                ($($field::to_key(self.$position.get(row)),)*)
             }
         }
     )*};
 }
 tuples! {
-    (A 0)
-    (A 0, B 1)
-    (A 0, B 1, C 2)
-    (A 0, B 1, C 2, D 3)
-    (A 0, B 1, C 2, D 3, E 4)
-    (A 0, B 1, C 2, D 3, E 4, F 5)
+    (A 0 X)
+    (A 0 X, B 1 Y)
+    (A 0 X, B 1 Y, C 2 Z)
+    (A 0 X, B 1 Y, C 2 Z, D 3 U)
+    (A 0 X, B 1 Y, C 2 Z, D 3 U, E 4 V)
+    (A 0 X, B 1 Y, C 2 Z, D 3 U, E 4 V, F 5 W)
 }
 
 impl<T: Record, C, K> KeySelector<T> for C
@@ -113,14 +122,26 @@ where
     }
 }
 
-/// A selector that a port and a head share.
-pub(crate) struct Shared<S>(pub(crate) Rc<S>);
+/// A selector whose type is forgotten, but for its key.
+pub(crate) trait KeyFunction<T: Record, K> {
+    /// The key of this row.
+    fn key_of(&self, row: &T::Of<'_>) -> K;
+    /// Schema of the key.
+    fn key_fields(&self) -> Vec<Field>;
+}
 
-impl<S> Clone for Shared<S> {
-    fn clone(&self) -> Self {
-        Shared(Rc::clone(&self.0))
+impl<T: Record, S: KeySelector<T>> KeyFunction<T, S::Key> for S {
+    fn key_of(&self, row: &T::Of<'_>) -> S::Key {
+        self.key(row)
+    }
+
+    fn key_fields(&self) -> Vec<Field> {
+        self.fields()
     }
 }
+
+/// A selector that a keyed stream and its heads share.
+pub(crate) type SharedKey<T, K> = Rc<dyn KeyFunction<T, K>>;
 
 /// Name of the first part of a key that cannot be one, and why.
 pub(crate) fn unfit_for_key(fields: &[Field]) -> Option<(String, &'static str)> {

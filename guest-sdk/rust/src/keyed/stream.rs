@@ -4,27 +4,28 @@ use std::marker::PhantomData;
 
 use super::aggregates::{Count, Extreme, ExtremeBy, Number, Reduce, Sum};
 use super::rolling::{Rolling, RollingFunction};
-use super::selector::{KeySelector, Shared};
+use super::selector::SharedKey;
 use crate::Stream;
 use crate::bindings::dataflow as wit;
 use crate::graph::{GraphBuilder, Handle, Origin};
 use crate::process::{KeyedProcess, Processing, Setup};
 use crate::state::Kept;
 use crate::state::kept::state_fields;
-use crate::value::{FieldRef, Owned, Record};
+use crate::value::{FieldAt, FieldRef, Owned, Record};
 use crate::window::{Assigner, WindowedStream};
 
 /// Rows grouped by a key: what [`Stream::key_by`] makes.
 ///
-/// All rows of a key go to the same subtask, which keeps state for it.
-pub struct KeyedStream<T: Record, S: KeySelector<T>> {
+/// All rows of a key go to the same subtask, which keeps state for it. `T` is the type of rows, `K` that of the
+/// key.
+pub struct KeyedStream<T: Record, K: Owned + Clone> {
     pub(crate) flow: Handle,
     origins: Vec<Origin>,
-    pub(crate) selector: Shared<S>,
+    pub(crate) selector: SharedKey<T, K>,
     record: PhantomData<fn() -> T>,
 }
 
-impl<T: Record, S: KeySelector<T>> std::fmt::Debug for KeyedStream<T, S> {
+impl<T: Record, K: Owned + Clone> std::fmt::Debug for KeyedStream<T, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyedStream")
             .field("origins", &self.origins)
@@ -33,7 +34,7 @@ impl<T: Record, S: KeySelector<T>> std::fmt::Debug for KeyedStream<T, S> {
 }
 
 /// Several things can be computed per key.
-impl<T: Record, S: KeySelector<T>> Clone for KeyedStream<T, S> {
+impl<T: Record, K: Owned + Clone> Clone for KeyedStream<T, K> {
     fn clone(&self) -> Self {
         KeyedStream {
             flow: self.flow.clone(),
@@ -44,8 +45,8 @@ impl<T: Record, S: KeySelector<T>> Clone for KeyedStream<T, S> {
     }
 }
 
-impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
-    pub(crate) fn new(flow: Handle, origins: Vec<Origin>, selector: Shared<S>) -> Self {
+impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
+    pub(crate) fn new(flow: Handle, origins: Vec<Origin>, selector: SharedKey<T, K>) -> Self {
         KeyedStream {
             flow,
             origins,
@@ -65,7 +66,10 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     ///     sales.key_by(Sale::FIELDS.shop).sum(Sale::FIELDS.cents).uid("totals").sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn sum<N: Number>(self, field: FieldRef<T, N>) -> Stream<Rolling<Sum<T, N>>> {
+    pub fn sum<N: Number, A>(self, field: FieldRef<T, N, A>) -> Stream<Rolling<Sum<T, N, A>>>
+    where
+        A: FieldAt<Row = T, Field = N>,
+    {
         self.rolling("sum", |_| Sum { field })
     }
 
@@ -79,8 +83,9 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     ///     sales.key_by(Sale::FIELDS.shop).min(Sale::FIELDS.cents).uid("cheapest").sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn min<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<Extreme<T, V, false>>>
+    pub fn min<V, A>(self, field: FieldRef<T, V, A>) -> Stream<Rolling<Extreme<T, V, A, false>>>
     where
+        A: FieldAt<Row = T, Field = V>,
         V: Owned + Clone + PartialOrd,
     {
         self.rolling("min", |_| Extreme { field })
@@ -96,8 +101,9 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     ///     sales.key_by(Sale::FIELDS.shop).max(Sale::FIELDS.cents).uid("dearest").sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn max<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<Extreme<T, V, true>>>
+    pub fn max<V, A>(self, field: FieldRef<T, V, A>) -> Stream<Rolling<Extreme<T, V, A, true>>>
     where
+        A: FieldAt<Row = T, Field = V>,
         V: Owned + Clone + PartialOrd,
     {
         self.rolling("max", |_| Extreme { field })
@@ -113,9 +119,10 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     ///     sales.key_by(Sale::FIELDS.shop).min_by(Sale::FIELDS.cents).uid("cheapest").sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn min_by<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<ExtremeBy<T, V, false>>>
+    pub fn min_by<V, A>(self, field: FieldRef<T, V, A>) -> Stream<Rolling<ExtremeBy<T, V, A, false>>>
     where
         T: Owned + Clone,
+        A: FieldAt<Row = T, Field = V>,
         V: Owned + PartialOrd,
     {
         self.rolling("min_by", |_| ExtremeBy { field })
@@ -131,9 +138,10 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     ///     sales.key_by(Sale::FIELDS.shop).max_by(Sale::FIELDS.cents).uid("dearest").sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn max_by<V>(self, field: FieldRef<T, V>) -> Stream<Rolling<ExtremeBy<T, V, true>>>
+    pub fn max_by<V, A>(self, field: FieldRef<T, V, A>) -> Stream<Rolling<ExtremeBy<T, V, A, true>>>
     where
         T: Owned + Clone,
+        A: FieldAt<Row = T, Field = V>,
         V: Owned + PartialOrd,
     {
         self.rolling("max_by", |_| ExtremeBy { field })
@@ -174,19 +182,16 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     ///     sales.key_by(Sale::FIELDS.shop).count().uid("sales").sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn count(self) -> Stream<Rolling<Count<T, S>>> {
-        self.rolling("count", |selector| Count {
-            selector,
-            record: PhantomData,
-        })
+    pub fn count(self) -> Stream<Rolling<Count<T, K>>> {
+        self.rolling("count", |selector| Count { selector })
     }
 
     /// Runs a function with state and timers. It is made by `make`, which declares its states.
     ///
     /// See [`KeyedProcess`] for an example.
-    pub fn process<P, F>(self, make: F) -> Stream<Processing<P, S>>
+    pub fn process<P, F>(self, make: F) -> Stream<Processing<P>>
     where
-        P: KeyedProcess<In = T, Key = S::Key>,
+        P: KeyedProcess<In = T, Key = K>,
         F: FnOnce(&mut Setup) -> P,
     {
         let mut setup = Setup::new(self.next_operator());
@@ -229,14 +234,14 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     ///         .sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn window(self, assigner: impl Into<Assigner>) -> WindowedStream<T, S> {
+    pub fn window(self, assigner: impl Into<Assigner>) -> WindowedStream<T, K> {
         WindowedStream::new(self, assigner.into())
     }
 
     fn rolling<R: RollingFunction<In = T>>(
         self,
         construct: &str,
-        function: impl FnOnce(Shared<S>) -> R,
+        function: impl FnOnce(SharedKey<T, K>) -> R,
     ) -> Stream<Rolling<R>> {
         let function = function(self.selector.clone());
         let (chain, operator) = self.begin(construct, |graph, key_schema| {
@@ -262,7 +267,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     /// Declares a chain with a keyed head and its first operator.
     pub(crate) fn begin(&self, construct: &str, head: impl FnOnce(&mut GraphBuilder, u32) -> wit::Head) -> (u32, u32) {
         let mut graph = self.flow.borrow_mut();
-        let key_schema = graph.schema(self.selector.0.fields());
+        let key_schema = graph.schema(self.selector.key_fields());
         let head = head(&mut graph, key_schema);
         let chain = graph.open_chain(T::fields(), head);
         let operator = graph.add_function(chain, construct);

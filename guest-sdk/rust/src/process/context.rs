@@ -53,26 +53,54 @@ impl<P: KeyedProcess> std::fmt::Debug for Context<'_, P> {
 
 impl<P: KeyedProcess> Context<'_, P> {
     /// The key of the row or timer. It is made anew each time.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn show<P: KeyedProcess<Key = i64>>(cx: &Context<'_, P>) { info!("key {}", cx.key()); }
+    /// ```
     pub fn key(&self) -> P::Key {
         self.key.key()
     }
 
     /// Event time of the row or of an event-time timer; none if the stream has no event time.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn is_late<P: KeyedProcess>(cx: &Context<'_, P>) -> bool { cx.timestamp() <= cx.watermark() }
+    /// ```
     pub fn timestamp(&self) -> Option<Timestamp> {
         (self.cx.time != i64::MIN).then(|| Timestamp::from_millis(self.cx.time))
     }
 
     /// How far event time has come: no row at or before it is expected. None before the first watermark.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn is_late<P: KeyedProcess>(cx: &Context<'_, P>) -> bool { cx.timestamp() <= cx.watermark() }
+    /// ```
     pub fn watermark(&self) -> Option<Timestamp> {
         (self.cx.watermark != i64::MIN).then(|| Timestamp::from_millis(self.cx.watermark))
     }
 
     /// Processing time. It stands still during a block.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn age<P: KeyedProcess>(made: Timestamp, cx: &Context<'_, P>) -> i64 { cx.now().millis() - made.millis() }
+    /// ```
     pub fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.cx.now)
     }
 
     /// Puts a row out. It may borrow from anything that lives until this returns.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn twice<P: KeyedProcess<Out = (i64,)>>(n: i64, cx: &mut Context<'_, P>) {
+    ///     cx.push((n,));
+    ///     cx.push((n,));
+    /// }
+    /// ```
     #[inline(always)]
     pub fn push(&mut self, row: <P::Out as Value>::Of<'_>) {
         *self.given += 1;
@@ -81,6 +109,12 @@ impl<P: KeyedProcess> Context<'_, P> {
     }
 
     /// Puts a row out beside the main output. If nobody takes that output, the row is dropped.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// static BAD: OutputTag<(String,)> = OutputTag::new("bad");
+    /// fn complain<P: KeyedProcess>(cx: &mut Context<'_, P>) { cx.side(&BAD, ("too large".into(),)); }
+    /// ```
     pub fn side<T: Record>(&mut self, tag: &OutputTag<T>, row: T::Of<'_>) {
         let time = self.cx.time;
         self.cx.sides.push::<T>(self.operator, tag.name(), row, time);
@@ -88,21 +122,41 @@ impl<P: KeyedProcess> Context<'_, P> {
 
     /// Has `on_timer` called for this key when the watermark reaches this time. A key has at most one timer
     /// for each time.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn remind<P: KeyedProcess>(at: Timestamp, cx: &mut Context<'_, P>) { cx.set_event_timer(at + Duration::from_secs(60)); }
+    /// ```
     pub fn set_event_timer(&mut self, time: Timestamp) {
         self.cx.timer(TimerAction::SetEvent, time.millis());
     }
 
     /// Deletes an event-time timer of this key.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn forget<P: KeyedProcess>(at: Timestamp, cx: &mut Context<'_, P>) { cx.delete_event_timer(at); }
+    /// ```
     pub fn delete_event_timer(&mut self, time: Timestamp) {
         self.cx.timer(TimerAction::DeleteEvent, time.millis());
     }
 
     /// Has `on_timer` called for this key when the clock on the wall reaches this time.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn flush_soon<P: KeyedProcess>(cx: &mut Context<'_, P>) { cx.set_processing_timer(cx.now() + Duration::from_secs(1)); }
+    /// ```
     pub fn set_processing_timer(&mut self, time: Timestamp) {
         self.cx.timer(TimerAction::SetProcessing, time.millis());
     }
 
     /// Deletes a processing-time timer of this key.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn forget<P: KeyedProcess>(at: Timestamp, cx: &mut Context<'_, P>) { cx.delete_processing_timer(at); }
+    /// ```
     pub fn delete_processing_timer(&mut self, time: Timestamp) {
         self.cx.timer(TimerAction::DeleteProcessing, time.millis());
     }

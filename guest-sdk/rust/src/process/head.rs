@@ -8,21 +8,21 @@ use crate::Stream;
 use crate::bindings::operators::{self, CallError};
 use crate::block::Block;
 use crate::chain::{Chain, Decoded, Head, RowContext, Rows, Tail, Work, check_slots, failure};
-use crate::keyed::{KeySelector, Shared};
+use crate::keyed::{KeyFunction, SharedKey};
 use crate::position;
 use crate::value::{Record, Value};
 use crate::values::Timestamp;
 
 /// The head of a chain that begins with a process function.
-pub struct Processing<P, S> {
+pub struct Processing<P: KeyedProcess> {
     function: P,
     operator: u32,
-    selector: Shared<S>,
+    selector: SharedKey<P::In, P::Key>,
     states: Vec<DeclaredState>,
     given: u64,
 }
 
-impl<P, S> std::fmt::Debug for Processing<P, S> {
+impl<P: KeyedProcess> std::fmt::Debug for Processing<P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Processing")
             .field("operator", &self.operator)
@@ -30,8 +30,13 @@ impl<P, S> std::fmt::Debug for Processing<P, S> {
     }
 }
 
-impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Processing<P, S> {
-    pub(crate) fn new(function: P, operator: u32, selector: Shared<S>, states: Vec<DeclaredState>) -> Self {
+impl<P: KeyedProcess> Processing<P> {
+    pub(crate) fn new(
+        function: P,
+        operator: u32,
+        selector: SharedKey<P::In, P::Key>,
+        states: Vec<DeclaredState>,
+    ) -> Self {
         Processing {
             function,
             operator,
@@ -51,7 +56,7 @@ impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Processing<P, S> {
             let key = RowKey {
                 rows: &rows,
                 index,
-                selector: &*self.selector.0,
+                selector: &*self.selector,
             };
             let mut context = Context {
                 operator: self.operator,
@@ -90,6 +95,12 @@ impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Processing<P, S> {
         }
     }
 
+    fn warm(&self, slots: &[u32]) {
+        for state in &self.states {
+            state.cell.warm(slots);
+        }
+    }
+
     fn state(&self, state: u32) -> Result<&DeclaredState, CallError> {
         let unknown = || failure(format!("there is no state {state}"));
         self.states.get(state as usize).ok_or_else(unknown)
@@ -105,15 +116,15 @@ struct Due<'b> {
 }
 
 /// The key of a row, found in the row.
-struct RowKey<'r, 'b, T: Record, S> {
+struct RowKey<'r, 'b, T: Record, K> {
     rows: &'r Decoded<'b, T>,
     index: usize,
-    selector: &'r S,
+    selector: &'r dyn KeyFunction<T, K>,
 }
 
-impl<T: Record, S: KeySelector<T>> KeySource<S::Key> for RowKey<'_, '_, T, S> {
-    fn key(&self) -> S::Key {
-        self.selector.key(&T::get(&self.rows.columns, self.index))
+impl<T: Record, K> KeySource<K> for RowKey<'_, '_, T, K> {
+    fn key(&self) -> K {
+        self.selector.key_of(&T::get(&self.rows.columns, self.index))
     }
 }
 
@@ -129,7 +140,7 @@ impl<K: crate::Owned> KeySource<K> for TimerKey<'_, '_, K> {
     }
 }
 
-impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Chain for Processing<P, S> {
+impl<P: KeyedProcess> Chain for Processing<P> {
     type Out = P::Out;
     const FALLIBLE: bool = false;
     type Refusing<X: Chain> = Rows<X::Out>;
@@ -144,6 +155,7 @@ impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Chain for Processing<
             Work::Rows { block, slots } => {
                 check_slots(slots, block)?;
                 position::set_entries(slots.len());
+                self.warm(slots);
                 self.rows(block, slots, cx, tail);
             }
             Work::Timers {
@@ -154,6 +166,7 @@ impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Chain for Processing<
             } => {
                 check_slots(slots, keys)?;
                 position::set_entries(slots.len());
+                self.warm(slots);
                 let kind = match kind {
                     operators::TimerKind::EventTime => TimerKind::EventTime,
                     operators::TimerKind::ProcessingTime => TimerKind::ProcessingTime,
@@ -183,7 +196,7 @@ impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Chain for Processing<
     }
 }
 
-impl<P: KeyedProcess, S: KeySelector<P::In, Key = P::Key>> Head for Processing<P, S> {
+impl<P: KeyedProcess> Head for Processing<P> {
     fn open(&mut self, context: &OpenContext) {
         position::enter(self.operator);
         self.function.open(context);

@@ -86,6 +86,8 @@ pub(crate) trait ErasedState {
     fn export(&self, slots: &[u32]) -> Block;
     fn import(&self, slots: &[u32], values: &Block);
     fn drop_slots(&self, slots: &[u32]);
+    /// Brings the values of these slots into the cache.
+    fn warm(&self, slots: &[u32]);
 }
 
 impl<A: Kept> ErasedState for RefCell<Cell<A>> {
@@ -119,5 +121,9 @@ impl<A: Kept> ErasedState for RefCell<Cell<A>> {
         for &slot in slots {
             cell.forget(slot);
         }
+    }
+
+    fn warm(&self, slots: &[u32]) {
+        self.borrow().pages.warm(slots);
     }
 }

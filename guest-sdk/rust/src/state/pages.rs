@@ -3,6 +3,16 @@
 //! Slots are small dense numbers given by the host. A page holds [`PAGE`] of them; pages are made up to the
 //! largest slot seen and never move. A slot that nothing was put in holds what `create` makes.
 
+#![expect(
+    unsafe_code,
+    reason = "a load of any byte of a value, whatever its type, to warm the cache"
+)]
+
+use std::mem::MaybeUninit;
+
+/// Storage up to this size stays in the second-level cache.
+const CACHED_BYTES: usize = 1 << 20;
+
 /// Slots to a page.
 pub(crate) const PAGE: usize = 4096;
 
@@ -44,6 +54,26 @@ impl<A> Pages<A> {
             let page: Box<[A; PAGE]> = page.try_into().ok().expect("a page has PAGE values");
             self.pages.push(page);
             self.grown_bytes += (PAGE * size_of::<A>()) as i64;
+        }
+    }
+
+    /// Brings the values of these slots, which have pages, into the cache.
+    ///
+    /// The loads of this pass depend on nothing, so the processor overlaps their misses; in the loop over the
+    /// rows each would be waited for, one after the other, wherever user code branches on a value. Storage that
+    /// fits the cache anyway is left alone.
+    #[inline]
+    pub(crate) fn warm(&self, slots: &[u32]) {
+        if self.pages.len() * PAGE * size_of::<A>() <= CACHED_BYTES || size_of::<A>() == 0 {
+            return;
+        }
+        for &slot in slots {
+            if let Some(value) = self.get(slot) {
+                let first = std::ptr::from_ref(value).cast::<MaybeUninit<u8>>();
+                // SAFETY: `value` is a live reference to at least one byte, and `MaybeUninit<u8>` may be read
+                // from any byte. Volatile only so that the load is not removed.
+                let _ = unsafe { first.read_volatile() };
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::chain::exit::{ComputedKey, ComputedTime, NoExtra};
 use crate::chain::{Chain, Rows};
 use crate::connect::{Reject, Sink};
 use crate::graph::{Handle, Origin};
-use crate::keyed::{KeySelector, KeyedStream, Shared, unfit_for_key};
+use crate::keyed::{KeySelector, KeyedStream, unfit_for_key};
 use crate::time::millis;
 use crate::value::Record;
 
@@ -154,15 +154,15 @@ impl<C: Chain> Stream<C> {
     ///     by_initial.count().sink("initials", Discard::new());
     /// }
     /// ```
-    pub fn key_by<S: KeySelector<C::Out>>(mut self, key: S) -> KeyedStream<C::Out, S> {
+    pub fn key_by<S: KeySelector<C::Out>>(mut self, key: S) -> KeyedStream<C::Out, S::Key> {
         let flow = Rc::clone(&self.flow);
         if let Some((name, why)) = unfit_for_key(&key.fields()) {
             let message = format!("`key_by`: `{name}` is {why}, and rows cannot be keyed by that");
             flow.borrow_mut().error(message);
         }
-        let selector = Shared(Rc::new(key));
+        let selector = Rc::new(key);
         let origins = if !S::COMPUTED {
-            partitioned(self.close(NoExtra), &wit::Partition::HashFields(selector.0.columns()))
+            partitioned(self.close(NoExtra), &wit::Partition::HashFields(selector.columns()))
         } else if self.open.is_none() {
             self.then("key_by", Pass::new).close_with_key(&selector)
         } else {
@@ -171,8 +171,8 @@ impl<C: Chain> Stream<C> {
         KeyedStream::new(flow, origins, selector)
     }
 
-    fn close_with_key<S: KeySelector<C::Out>>(mut self, selector: &Shared<S>) -> Vec<Origin> {
-        let extra = ComputedKey::new(selector.clone(), self.operator);
+    fn close_with_key<S: KeySelector<C::Out>>(mut self, selector: &Rc<S>) -> Vec<Origin> {
+        let extra = ComputedKey::new(Rc::clone(selector), self.operator);
         partitioned(self.close(extra), &wit::Partition::HashComputed)
     }
 

@@ -1,4 +1,8 @@
 //! Functions without state: `map`, `filter`, `flat_map` and their relatives.
+#![allow(
+    clippy::type_complexity,
+    reason = "the type of a stream says which functions are fused"
+)]
 
 use std::fmt::Display;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::bindings::dataflow as wit;
 use crate::schema::DataType;
-use crate::value::{FieldRef, Record, Value};
+use crate::value::{FieldAt, FieldRef, Record, Value};
 use crate::values::Timestamp;
 
 /// Gives each row its event time, and says how far event time has come: given to
@@ -37,7 +37,12 @@ impl<T, A> std::fmt::Debug for Watermarks<T, A> {
     }
 }
 
-impl<T: Record, F: Value> Watermarks<T, FieldRef<T, F>> {
+impl<T, F, A> Watermarks<T, FieldRef<T, F, A>>
+where
+    T: Record,
+    A: FieldAt<Row = T, Field = F>,
+    F: Value,
+{
     /// Event time is a field: an `i64` in ms, a timestamp or a [`Date`](crate::values::Date). Rows come at
     /// most that much later than rows with a later time.
     ///
@@ -47,7 +52,7 @@ impl<T: Record, F: Value> Watermarks<T, FieldRef<T, F>> {
     /// # struct Click { user: i64, at: Timestamp }
     /// let watermarks = Watermarks::bounded(Click::FIELDS.at, Duration::from_secs(1));
     /// ```
-    pub fn bounded(field: FieldRef<T, F>, out_of_orderness: Duration) -> Self {
+    pub fn bounded(field: FieldRef<T, F, A>, out_of_orderness: Duration) -> Self {
         Watermarks::new(field, out_of_orderness)
     }
 
@@ -59,7 +64,7 @@ impl<T: Record, F: Value> Watermarks<T, FieldRef<T, F>> {
     /// # struct Click { user: i64, at: Timestamp }
     /// let watermarks = Watermarks::monotonic(Click::FIELDS.at);
     /// ```
-    pub fn monotonic(field: FieldRef<T, F>) -> Self {
+    pub fn monotonic(field: FieldRef<T, F, A>) -> Self {
         Watermarks::new(field, Duration::ZERO)
     }
 }
@@ -117,7 +122,12 @@ pub trait TimeSource<T: Record>: 'static {
     fn time(&self, row: &T::Of<'_>) -> i64;
 }
 
-impl<T: Record, F: Value> TimeSource<T> for FieldRef<T, F> {
+impl<T, F, A> TimeSource<T> for FieldRef<T, F, A>
+where
+    T: Record,
+    A: FieldAt<Row = T, Field = F>,
+    F: Value,
+{
     const COMPUTED: bool = false;
 
     fn event_time(&self) -> Result<wit::EventTime, String> {

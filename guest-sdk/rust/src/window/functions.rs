@@ -9,7 +9,7 @@ use crate::chain::{Emit, RowContext};
 use crate::keyed::{Number, Total};
 use crate::results::Windowed;
 use crate::state::Kept;
-use crate::value::{FieldRef, Owned, Record, Value};
+use crate::value::{FieldAt, FieldRef, Owned, Record, Value};
 
 /// See [`WindowedStream::aggregate`](crate::WindowedStream::aggregate).
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl<A: Aggregate> WindowFunction for Aggregated<A> {
         Some(kept.clone())
     }
 
-    fn from_stored(&self, stored: Option<A::Acc>) -> A::Acc {
+    fn restored(&self, stored: Option<A::Acc>) -> A::Acc {
         stored.unwrap_or_else(|| self.0.create())
     }
 
@@ -137,7 +137,7 @@ where
         kept.clone()
     }
 
-    fn from_stored(&self, stored: Option<T>) -> Option<T> {
+    fn restored(&self, stored: Option<T>) -> Option<T> {
         stored
     }
 
@@ -188,7 +188,7 @@ where
         kept.to_stored()
     }
 
-    fn from_stored(&self, stored: Option<Vec<T>>) -> Vec<T> {
+    fn restored(&self, stored: Option<Vec<T>>) -> Vec<T> {
         stored.unwrap_or_default()
     }
 
@@ -247,7 +247,7 @@ impl<T: Record, K: Owned> WindowFunction for RowCount<T, K> {
         Some(*kept)
     }
 
-    fn from_stored(&self, stored: Option<i64>) -> i64 {
+    fn restored(&self, stored: Option<i64>) -> i64 {
         stored.unwrap_or(0)
     }
 
@@ -258,12 +258,18 @@ impl<T: Record, K: Owned> WindowFunction for RowCount<T, K> {
 }
 
 /// See [`WindowedStream::sum`](crate::WindowedStream::sum).
-pub struct Summed<T: Record, K, N: Number> {
-    pub(crate) field: FieldRef<T, N>,
+pub struct Summed<T, K, N, A> {
+    pub(crate) field: FieldRef<T, N, A>,
     pub(crate) key: PhantomData<fn(K)>,
 }
 
-impl<T: Record, K: Owned, N: Number> WindowFunction for Summed<T, K, N> {
+impl<T, K, N, A> WindowFunction for Summed<T, K, N, A>
+where
+    T: Record,
+    K: Owned,
+    N: Number,
+    A: FieldAt<Row = T, Field = N>,
+{
     type In = T;
     type Key = K;
     type Kept = Total<N>;
@@ -287,7 +293,7 @@ impl<T: Record, K: Owned, N: Number> WindowFunction for Summed<T, K, N> {
         kept.to_stored()
     }
 
-    fn from_stored(&self, stored: Option<N>) -> Total<N> {
+    fn restored(&self, stored: Option<N>) -> Total<N> {
         Total::from_stored(stored)
     }
 
@@ -299,12 +305,12 @@ impl<T: Record, K: Owned, N: Number> WindowFunction for Summed<T, K, N> {
 
 /// See [`WindowedStream::min`](crate::WindowedStream::min) and
 /// [`WindowedStream::max`](crate::WindowedStream::max).
-pub struct Most<T: Record, K, V: Owned, const MAX: bool> {
-    pub(crate) field: FieldRef<T, V>,
+pub struct Most<T, K, V, A, const MAX: bool> {
+    pub(crate) field: FieldRef<T, V, A>,
     pub(crate) key: PhantomData<fn(K)>,
 }
 
-impl<T: Record, K: Owned, V: Owned + Clone + PartialOrd, const MAX: bool> Most<T, K, V, MAX> {
+impl<T, K, V: Clone + PartialOrd, A, const MAX: bool> Most<T, K, V, A, MAX> {
     #[inline(always)]
     fn take(kept: &mut Option<V>, value: &V) {
         match kept {
@@ -314,7 +320,13 @@ impl<T: Record, K: Owned, V: Owned + Clone + PartialOrd, const MAX: bool> Most<T
     }
 }
 
-impl<T: Record, K: Owned, V: Owned + Clone + PartialOrd, const MAX: bool> WindowFunction for Most<T, K, V, MAX> {
+impl<T, K, V, A, const MAX: bool> WindowFunction for Most<T, K, V, A, MAX>
+where
+    T: Record,
+    A: FieldAt<Row = T, Field = V>,
+    K: Owned,
+    V: Owned + Clone + PartialOrd,
+{
     type In = T;
     type Key = K;
     type Kept = Option<V>;
@@ -340,7 +352,7 @@ impl<T: Record, K: Owned, V: Owned + Clone + PartialOrd, const MAX: bool> Window
         kept.clone()
     }
 
-    fn from_stored(&self, stored: Option<V>) -> Option<V> {
+    fn restored(&self, stored: Option<V>) -> Option<V> {
         stored
     }
 

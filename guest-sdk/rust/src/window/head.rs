@@ -33,7 +33,7 @@ pub trait WindowFunction: 'static {
     /// To be stored; none if there is nothing.
     fn to_stored(&self, kept: &Self::Kept) -> Option<Self::Stored>;
     /// As it was stored.
-    fn from_stored(&self, stored: Option<Self::Stored>) -> Self::Kept;
+    fn restored(&self, stored: Option<Self::Stored>) -> Self::Kept;
     /// Estimate of the bytes outside of what is kept.
     fn heap_bytes(&self, _kept: &Self::Kept) -> usize {
         0
@@ -121,6 +121,7 @@ impl<W: WindowFunction> Chain for WindowHead<W> {
         };
         check_slots(slots, keys)?;
         self.pages.ensure(slots, || self.function.create());
+        self.pages.warm(slots);
         let columns = W::Key::column(&mut keys.buffers(), keys.rows());
         for (index, (&slot, (&start, &end))) in slots.iter().zip(starts.iter().zip(ends)).enumerate() {
             position::set_entry(index as u32);
@@ -158,6 +159,7 @@ impl<W: WindowFunction> Head for WindowHead<W> {
     fn accumulate(&mut self, slots: &[u32], rows: &Block, time_in: bool) -> Result<(), CallError> {
         check_slots(slots, rows)?;
         self.pages.ensure(slots, || self.function.create());
+        self.pages.warm(slots);
         let rows = Decoded::<W::In>::new(rows, time_in);
         for (index, &slot) in slots.iter().enumerate() {
             position::set_entry(index as u32);
@@ -177,6 +179,8 @@ impl<W: WindowFunction> Head for WindowHead<W> {
         }
         self.pages.ensure(targets, || self.function.create());
         self.pages.ensure(sources, || self.function.create());
+        self.pages.warm(targets);
+        self.pages.warm(sources);
         position::enter(self.operator);
         for (index, (&target, &source)) in targets.iter().zip(sources).enumerate() {
             position::set_entry(index as u32);
@@ -201,7 +205,7 @@ impl<W: WindowFunction> Head for WindowHead<W> {
         self.pages.ensure(slots, || self.function.create());
         for (&slot, stored) in slots.iter().zip(read_values(values)) {
             self.forget(slot);
-            let kept = self.function.from_stored(stored);
+            let kept = self.function.restored(stored);
             self.heap_bytes += self.function.heap_bytes(&kept) as i64;
             *self.pages.at(slot) = kept;
         }

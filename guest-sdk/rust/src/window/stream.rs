@@ -1,4 +1,8 @@
 //! The stream after `window`.
+#![allow(
+    clippy::type_complexity,
+    reason = "the type of a stream says which functions are fused"
+)]
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -7,24 +11,24 @@ use super::functions::{Aggregated, Collected, Folded, Most, Reduced, RowCount, S
 use super::head::{WindowFunction, WindowHead};
 use super::{Aggregate, Assigner, Window};
 use crate::bindings::dataflow as wit;
-use crate::keyed::{KeySelector, KeyedStream, Number};
+use crate::keyed::{KeyedStream, Number};
 use crate::state::kept::state_fields;
 use crate::time::millis;
-use crate::value::{FieldRef, Owned, Record, Value};
+use crate::value::{FieldAt, FieldRef, Owned, Record, Value};
 use crate::{Out, OutputTag, Stream};
 
 /// The rows of each key, gathered in windows: what [`KeyedStream::window`] makes.
 ///
 /// A window fires when the watermark reaches its end; the rows that it puts out have its last moment as
 /// their time.
-pub struct WindowedStream<T: Record, S: KeySelector<T>> {
-    keyed: KeyedStream<T, S>,
+pub struct WindowedStream<T: Record, K: Owned + Clone> {
+    keyed: KeyedStream<T, K>,
     assigner: Assigner,
     allowed_lateness: Duration,
     late: Option<&'static str>,
 }
 
-impl<T: Record, S: KeySelector<T>> std::fmt::Debug for WindowedStream<T, S> {
+impl<T: Record, K: Owned + Clone> std::fmt::Debug for WindowedStream<T, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WindowedStream")
             .field("assigner", &self.assigner)
@@ -32,8 +36,8 @@ impl<T: Record, S: KeySelector<T>> std::fmt::Debug for WindowedStream<T, S> {
     }
 }
 
-impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
-    pub(crate) fn new(keyed: KeyedStream<T, S>, assigner: Assigner) -> Self {
+impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
+    pub(crate) fn new(keyed: KeyedStream<T, K>, assigner: Assigner) -> Self {
         WindowedStream {
             keyed,
             assigner,
@@ -49,7 +53,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// # use millrace::prelude::*;
     /// # #[derive(Record)]
     /// # struct Sale { shop: String, cents: i64, at: Timestamp }
-    /// fn totals(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn totals(sales: KeyedStream<Sale, String>) {
     ///     sales
     ///         .window(Tumbling::of(Duration::from_secs(60)))
     ///         .allowed_lateness(Duration::from_secs(600))
@@ -72,7 +76,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// # struct Sale { shop: String, cents: i64, at: Timestamp }
     /// static LATE: OutputTag<Sale> = OutputTag::new("late");
     ///
-    /// fn totals(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn totals(sales: KeyedStream<Sale, String>) {
     ///     let totals = sales.window(Tumbling::of(Duration::from_secs(60))).late_output(&LATE).sum(Sale::FIELDS.cents);
     ///     totals.side_output(&LATE).sink("late", Stdout::ndjson());
     ///     totals.sink("out", Stdout::ndjson());
@@ -90,7 +94,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// See [`Aggregate`] for an example.
     pub fn aggregate<A>(self, aggregate: A) -> Stream<WindowHead<Aggregated<A>>>
     where
-        A: Aggregate<In = T, Key = S::Key>,
+        A: Aggregate<In = T, Key = K>,
     {
         self.head("window.aggregate", Aggregated(aggregate))
     }
@@ -105,7 +109,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// #[derive(Record)]
     /// struct Mean { shop: String, cents: f64, until: Timestamp }
     ///
-    /// fn means(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn means(sales: KeyedStream<Sale, String>) {
     ///     sales
     ///         .window(Tumbling::of(Duration::from_secs(60)))
     ///         .aggregate_with(
@@ -117,21 +121,20 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     ///         .sink("out", Stdout::ndjson());
     /// }
     /// ```
-    #[expect(clippy::type_complexity, reason = "the type says which functions are fused")]
     pub fn aggregate_with<A, U, C, D, M, F>(
         self,
         create: C,
         add: D,
         merge: M,
         finish: F,
-    ) -> Stream<WindowHead<Aggregated<Folded<T, S::Key, A, U, C, D, M, F>>>>
+    ) -> Stream<WindowHead<Aggregated<Folded<T, K, A, U, C, D, M, F>>>>
     where
         A: Owned + Clone,
         U: Record + Owned,
         C: Fn() -> A + 'static,
         D: for<'x, 'a> Fn(&'x mut A, <T as Value>::Of<'a>) + 'static,
         M: Fn(&mut A, &A) + 'static,
-        F: Fn(S::Key, Window, &A) -> U + 'static,
+        F: Fn(K, Window, &A) -> U + 'static,
     {
         let folded = Folded {
             create,
@@ -152,7 +155,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// #[derive(Record)]
     /// struct Dearest { shop: String, cents: i64, until: Timestamp }
     ///
-    /// fn dearest(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn dearest(sales: KeyedStream<Sale, String>) {
     ///     sales
     ///         .window(Tumbling::of(Duration::from_secs(60)))
     ///         .reduce(
@@ -162,12 +165,12 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     ///         .sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn reduce<U, F, G>(self, reduce: F, finish: G) -> Stream<WindowHead<Reduced<T, S::Key, U, F, G>>>
+    pub fn reduce<U, F, G>(self, reduce: F, finish: G) -> Stream<WindowHead<Reduced<T, K, U, F, G>>>
     where
         T: Owned + Clone,
         U: Record + Owned,
         F: Fn(&mut T, T) + 'static,
-        G: Fn(S::Key, Window, &T) -> U + 'static,
+        G: Fn(K, Window, &T) -> U + 'static,
     {
         let reduced = Reduced {
             reduce,
@@ -186,7 +189,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// #[derive(Record)]
     /// struct Median { shop: String, cents: i64 }
     ///
-    /// fn medians(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn medians(sales: KeyedStream<Sale, String>) {
     ///     sales
     ///         .window(Tumbling::of(Duration::from_secs(60)))
     ///         .process(|shop, _window, sales, out: &mut Out<'_, Median>| {
@@ -197,12 +200,12 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     ///         .sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn process<U, F>(self, function: F) -> Stream<WindowHead<Collected<T, S::Key, U, F>>>
+    pub fn process<U, F>(self, function: F) -> Stream<WindowHead<Collected<T, K, U, F>>>
     where
         T: Owned + Clone,
         Vec<T>: Owned,
         U: Record,
-        F: for<'r, 'x, 'o> Fn(S::Key, Window, &'r [T], &'x mut Out<'o, U>) + 'static,
+        F: for<'r, 'x, 'o> Fn(K, Window, &'r [T], &'x mut Out<'o, U>) + 'static,
     {
         let collected = Collected {
             function,
@@ -217,7 +220,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// # use millrace::prelude::*;
     /// # #[derive(Record)]
     /// # struct Sale { shop: String, cents: i64, at: Timestamp }
-    /// fn rush(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn rush(sales: KeyedStream<Sale, String>) {
     ///     sales
     ///         .window(Tumbling::of(Duration::from_secs(60)))
     ///         .count()
@@ -225,12 +228,15 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     ///         .sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn count(self) -> Stream<WindowHead<RowCount<T, S::Key>>> {
+    pub fn count(self) -> Stream<WindowHead<RowCount<T, K>>> {
         self.head("window.count", RowCount { types: PhantomData })
     }
 
     /// Sums up a field over the rows of each window. The example of [`KeyedStream::window`] does that.
-    pub fn sum<N: Number>(self, field: FieldRef<T, N>) -> Stream<WindowHead<Summed<T, S::Key, N>>> {
+    pub fn sum<N: Number, A>(self, field: FieldRef<T, N, A>) -> Stream<WindowHead<Summed<T, K, N, A>>>
+    where
+        A: FieldAt<Row = T, Field = N>,
+    {
         self.head(
             "window.sum",
             Summed {
@@ -246,12 +252,13 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// # use millrace::prelude::*;
     /// # #[derive(Record)]
     /// # struct Sale { shop: String, cents: i64, at: Timestamp }
-    /// fn cheapest(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn cheapest(sales: KeyedStream<Sale, String>) {
     ///     sales.window(Tumbling::of(Duration::from_secs(60))).min(Sale::FIELDS.cents).sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn min<V>(self, field: FieldRef<T, V>) -> Stream<WindowHead<Most<T, S::Key, V, false>>>
+    pub fn min<V, A>(self, field: FieldRef<T, V, A>) -> Stream<WindowHead<Most<T, K, V, A, false>>>
     where
+        A: FieldAt<Row = T, Field = V>,
         V: Owned + Clone + PartialOrd,
     {
         self.head(
@@ -269,12 +276,13 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
     /// # use millrace::prelude::*;
     /// # #[derive(Record)]
     /// # struct Sale { shop: String, cents: i64, at: Timestamp }
-    /// fn dearest(sales: KeyedStream<Sale, FieldRef<Sale, String>>) {
+    /// fn dearest(sales: KeyedStream<Sale, String>) {
     ///     sales.window(Tumbling::of(Duration::from_secs(60))).max(Sale::FIELDS.cents).sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn max<V>(self, field: FieldRef<T, V>) -> Stream<WindowHead<Most<T, S::Key, V, true>>>
+    pub fn max<V, A>(self, field: FieldRef<T, V, A>) -> Stream<WindowHead<Most<T, K, V, A, true>>>
     where
+        A: FieldAt<Row = T, Field = V>,
         V: Owned + Clone + PartialOrd,
     {
         self.head(
@@ -286,7 +294,7 @@ impl<T: Record, S: KeySelector<T>> WindowedStream<T, S> {
         )
     }
 
-    fn head<W: WindowFunction<In = T, Key = S::Key>>(self, construct: &str, function: W) -> Stream<WindowHead<W>> {
+    fn head<W: WindowFunction<In = T, Key = K>>(self, construct: &str, function: W) -> Stream<WindowHead<W>> {
         let (chain, operator) = self.keyed.begin(construct, |graph, key_schema| {
             let accumulator = wit::StateDecl {
                 name: "window".to_owned(),

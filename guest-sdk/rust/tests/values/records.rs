@@ -148,7 +148,7 @@ fn records_nest() {
 
 #[test]
 fn fields_are_named_and_reached() {
-    let kind: FieldRef<Line<'static>, Option<&'static str>> = Line::FIELDS.kind;
+    let kind: FieldRef<Line<'static>, Option<&'static str>, _> = Line::FIELDS.kind;
     assert_eq!((kind.name(), kind.index()), ("type", 1));
     let text = String::from("not static");
     let mut line = Line {

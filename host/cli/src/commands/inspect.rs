@@ -46,7 +46,6 @@ pub enum GraphForm {
 
 /// Carries out the command.
 pub fn run(args: &Args, printer: &Printer) -> Result<()> {
-    params::unique(&args.params)?;
     let bytes = files::read(&args.pipeline)?;
     let context = |error: Error| error.context(format!("{}", args.pipeline.display()));
     let options = JobOptions {

@@ -58,14 +58,13 @@ pub struct Args {
 }
 
 /// Time between two looks at a running job.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Log lines that wait to be printed; a job that logs faster loses lines rather than time.
 const LOG_LINES_WAITING_MAX: usize = 1_000;
 
 /// Carries out the command.
 pub fn run(args: &Args, printer: &Printer) -> Result<()> {
-    params::unique(&args.params)?;
     let bytes = files::read(&args.pipeline)?;
     let (log_sender, log_lines) = sync_channel(LOG_LINES_WAITING_MAX);
     let context = |error: Error| error.context(format!("{}", args.pipeline.display()));

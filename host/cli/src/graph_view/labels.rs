@@ -2,7 +2,7 @@
 
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use millrace_core::graph::{
-    Chain, Edge, EventTime, Graph, Head, OperatorIndex, OperatorKind, Partition, RejectPolicy, StateDecl, StateKind,
+    Chain, Edge, EventTime, Graph, Head, OperatorIndex, OperatorKind, Partition, RejectPolicy, StateDecl,
     WatermarkStrategy, WindowAssigner, WindowDecl,
 };
 
@@ -140,20 +140,14 @@ pub(super) fn type_text(data_type: &DataType) -> String {
     }
 }
 
-/// A state on one line: `count: value int64`.
+/// A state on one line: `count: int64`. The type of a list or a map says that it is one.
 pub(super) fn state_text(state: &StateDecl) -> String {
-    let kind = match state.kind {
-        StateKind::Value => "value",
-        StateKind::List => "list",
-        StateKind::Map => "map",
-        StateKind::Accumulator => "accumulator",
-    };
     let holds = state
         .schema
         .fields()
         .first()
         .map_or_else(String::new, |field| type_text(field.data_type()));
-    format!("{}: {kind} {holds}", state.name)
+    format!("{}: {holds}", state.name)
 }
 
 fn watermarks(strategy: &WatermarkStrategy) -> String {

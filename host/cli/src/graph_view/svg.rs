@@ -6,11 +6,11 @@
 
 use super::{Kind, View};
 
-const NODE_WIDTH: f64 = 210.0;
+const NODE_WIDTH: f64 = 228.0;
 const NODE_HEIGHT: f64 = 56.0;
 /// An empty place is as high as a label needs.
 const EMPTY_HEIGHT: f64 = 20.0;
-const COLUMN_GAP: f64 = 130.0;
+const COLUMN_GAP: f64 = 156.0;
 const ROW_GAP: f64 = 26.0;
 const MARGIN: f64 = 24.0;
 const SWEEPS: usize = 12;
@@ -120,48 +120,48 @@ impl Layout {
         layout
     }
 
-    /// Places of each column from top to bottom.
+    /// Places of each column from top to bottom: of the orders that the sweeps go through, the one with the fewest
+    /// crossings.
     fn ordered_columns(&self) -> Vec<Vec<usize>> {
         let count = self.places.iter().map(|place| place.column + 1).max().unwrap_or(0);
         let mut columns: Vec<Vec<usize>> = vec![Vec::new(); count];
         for (index, place) in self.places.iter().enumerate() {
             columns[place.column].push(index);
         }
-        let steps: Vec<(usize, usize)> = self
+        let steps = self
             .paths
             .iter()
-            .flat_map(|path| path.windows(2).map(|p| (p[0], p[1])))
-            .collect();
-        let mut positions = vec![0.0; self.places.len()];
+            .flat_map(|path| path.windows(2).map(|pair| (pair[0], pair[1])));
+        let steps: Vec<(usize, usize)> = steps.collect();
+        let mut heights = vec![0.0; self.places.len()];
+        for column in &columns {
+            set_heights(column, &mut heights);
+        }
+        let mut best = (self.crossings(&steps, &heights), columns.clone());
         for sweep in 0..SWEEPS {
             let forth = sweep % 2 == 0;
             for step in 0..count {
-                let column = if forth { step } else { count - 1 - step };
-                for (position, place) in columns[column].iter().enumerate() {
-                    positions[*place] = position as f64;
-                }
-                let wanted = |place: usize| {
-                    let neighbours = steps.iter().filter_map(|(from, to)| match forth {
-                        true => (*to == place).then_some(*from),
-                        false => (*from == place).then_some(*to),
-                    });
-                    let (sum, count) = neighbours.fold((0.0, 0), |(sum, count), n| (sum + positions[n], count + 1));
-                    if count == 0 {
-                        positions[place]
-                    } else {
-                        sum / f64::from(count)
-                    }
-                };
-                let mut keyed: Vec<(f64, usize)> =
-                    columns[column].iter().map(|place| (wanted(*place), *place)).collect();
-                keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
-                columns[column] = keyed.into_iter().map(|(_, place)| place).collect();
-                for (position, place) in columns[column].iter().enumerate() {
-                    positions[*place] = position as f64;
-                }
+                let column = &mut columns[if forth { step } else { count - 1 - step }];
+                sort_by_neighbours(column, &steps, &mut heights, forth);
+            }
+            let crossings = self.crossings(&steps, &heights);
+            if crossings < best.0 {
+                best = (crossings, columns.clone());
             }
         }
-        columns
+        best.1
+    }
+
+    /// Pairs of steps between the same columns that cross.
+    fn crossings(&self, steps: &[(usize, usize)], heights: &[f64]) -> usize {
+        let cross = |a: &(usize, usize), b: &(usize, usize)| {
+            self.places[a.0].column == self.places[b.0].column
+                && (heights[a.0] - heights[b.0]) * (heights[a.1] - heights[b.1]) < 0.0
+        };
+        let pairs = steps.iter().enumerate();
+        pairs
+            .map(|(index, a)| steps[..index].iter().filter(|b| cross(a, b)).count())
+            .sum()
     }
 
     /// Gives each place its height on the page, columns centred.
@@ -203,6 +203,36 @@ impl Layout {
 
     fn right(&self, place: usize) -> f64 {
         self.places[place].x + NODE_WIDTH
+    }
+}
+
+/// Orders a column by the mean height of each place's neighbours on the side that the sweep comes from; a place
+/// without any stays where it is.
+fn sort_by_neighbours(column: &mut Vec<usize>, steps: &[(usize, usize)], heights: &mut [f64], forth: bool) {
+    let wanted = |place: usize| {
+        let neighbours = steps.iter().filter_map(|(from, to)| match forth {
+            true => (*to == place).then_some(*from),
+            false => (*from == place).then_some(*to),
+        });
+        let (sum, count) = neighbours.fold((0.0, 0), |(sum, count), neighbour| {
+            (sum + heights[neighbour], count + 1)
+        });
+        if count == 0 {
+            heights[place]
+        } else {
+            sum / f64::from(count)
+        }
+    };
+    let mut keyed: Vec<(f64, usize)> = column.iter().map(|place| (wanted(*place), *place)).collect();
+    keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
+    *column = keyed.into_iter().map(|(_, place)| place).collect();
+    set_heights(column, heights);
+}
+
+/// Heights of a column's places between 0 and 1, so that columns of different length can be compared.
+fn set_heights(column: &[usize], heights: &mut [f64]) {
+    for (position, place) in column.iter().enumerate() {
+        heights[*place] = (position as f64 + 0.5) / column.len() as f64;
     }
 }
 

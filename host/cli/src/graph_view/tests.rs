@@ -238,6 +238,39 @@ fn in_svg_no_two_nodes_overlap() {
 }
 
 #[test]
+fn in_svg_lines_do_not_cross_without_need() {
+    // Two operators with two sinks each, in an order that makes them cross.
+    let mut graph = flights();
+    graph.operators.truncate(1);
+    graph.chains.clear();
+    let sink = || OperatorKind::Sink {
+        connector: connector("discard"),
+    };
+    graph
+        .operators
+        .extend((1..=6).map(|n| operator(&format!("o{n}"), sink())));
+    graph.edges = [(0, 1), (0, 2), (1, 3), (2, 4), (1, 5), (2, 6)]
+        .map(|(from, to)| edge(from, 0, to, Partition::Forward))
+        .to_vec();
+    let text = svg::render(&View::new(&graph));
+    let height_of = |name: &str| -> f64 {
+        let (_, node) = text.split_once(&format!("<g><title>{name} ")).expect("node");
+        let (_, rest) = node.split_once(" y=\"").expect("attribute");
+        rest.split('"')
+            .next()
+            .and_then(|number| number.parse().ok())
+            .expect("number")
+    };
+    let upper = if height_of("o1") < height_of("o2") {
+        [3, 5, 4, 6]
+    } else {
+        [4, 6, 3, 5]
+    };
+    let upper = upper.map(|n| height_of(&format!("o{n}")));
+    assert!(upper[0].max(upper[1]) < upper[2].min(upper[3]), "{upper:?}");
+}
+
+#[test]
 fn as_json_with_schemas() {
     let value = json::render(&flights());
     assert_eq!(

@@ -105,7 +105,7 @@ pub struct Progress<W: Write = io::Stderr> {
     job: String,
     mode: Mode,
     previous: Snapshot,
-    last_line: Option<Duration>,
+    last_line: Duration,
     /// Lines of the view that are on the terminal, the cursor being below them.
     drawn: u16,
 }
@@ -125,7 +125,7 @@ impl<W: Write> Progress<W> {
             job: job.to_owned(),
             mode,
             previous: Snapshot::default(),
-            last_line: None,
+            last_line: Duration::ZERO,
             drawn: 0,
         }
     }
@@ -140,11 +140,10 @@ impl<W: Write> Progress<W> {
                 self.redraw(&lines);
             }
             Mode::Lines => {
-                let due = self.last_line.is_none_or(|last| now.elapsed >= last + LINE_INTERVAL);
-                if !due {
+                if now.elapsed < self.last_line + LINE_INTERVAL {
                     return;
                 }
-                self.last_line = Some(now.elapsed);
+                self.last_line = now.elapsed;
                 let line = view::line(&self.previous, now);
                 self.print(&format!("{line}\n"));
             }

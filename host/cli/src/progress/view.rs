@@ -10,19 +10,24 @@ const BAR_WIDTH: usize = 20;
 /// Longest name of an operator that is shown whole.
 const NAME_WIDTH_MAX: usize = 28;
 
-/// The view: a line on the job, a line per operator with a bar (`█` busy, `▒` backpressured). No line is wider than
-/// the terminal, and there are fewer lines than it has: operators that do not fit are counted.
+/// The view: two lines on the job, a line per operator with a bar (`█` busy, `▒` backpressured). No line is wider
+/// than the terminal, and there are fewer lines than it has: operators that do not fit are counted.
 pub fn screen(job: &str, previous: &Snapshot, now: &Snapshot, width: usize, height: usize) -> Vec<String> {
     let rates = Rates::between(previous, now);
-    let mut lines = vec![format!(
-        "{job}  {}  in {} ({}/s)  out {} ({}/s)  watermark {}",
-        format::elapsed(now.elapsed),
-        format::count(now.rows_in),
-        format::short(rates.rows_in),
-        format::count(now.rows_out),
-        format::short(rates.rows_out),
-        format::watermark(now.watermark),
-    )];
+    let mut lines = vec![
+        format!(
+            "{job}  {}  watermark {}",
+            format::elapsed(now.elapsed),
+            format::watermark(now.watermark)
+        ),
+        format!(
+            "  in {} ({}/s)  out {} ({}/s)",
+            format::count(now.rows_in),
+            format::short(rates.rows_in),
+            format::count(now.rows_out),
+            format::short(rates.rows_out),
+        ),
+    ];
     let names = now
         .operators
         .iter()
@@ -30,7 +35,7 @@ pub fn screen(job: &str, previous: &Snapshot, now: &Snapshot, width: usize, heig
         .max()
         .unwrap_or(0);
     let names = names.min(NAME_WIDTH_MAX);
-    let room = height.saturating_sub(3).max(1);
+    let room = height.saturating_sub(4).max(1);
     for operator in now.operators.iter().take(room) {
         let before = previous.operators.iter().find(|earlier| earlier.name == operator.name);
         let rows = operator.rows_in - before.map_or(0, |before| before.rows_in.min(operator.rows_in));
@@ -64,7 +69,7 @@ pub fn line(previous: &Snapshot, now: &Snapshot) -> String {
         format::watermark(now.watermark),
     );
     let busiest = now.operators.iter().max_by(|a, b| a.busy.total_cmp(&b.busy));
-    if let Some(operator) = busiest {
+    if let Some(operator) = busiest.filter(|operator| operator.busy > 0.0) {
         text += &format!("  busiest {} {:.0} %", operator.name, operator.busy * 100.0);
     }
     text
@@ -192,7 +197,8 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "demo  3.00 s  in 4,000,000 (1.50 M/s)  out 2,000,000 (750 k/s)  watermark 2000-12-31 23:59:59",
+                "demo  3.00 s  watermark 2000-12-31 23:59:59",
+                "  in 4,000,000 (1.50 M/s)  out 2,000,000 (750 k/s)",
                 "  flights  █████▒▒▒▒▒▒▒▒▒▒░░░░░   25 % busy   1.50 M/s",
                 "  hourly   ████████████████████  100 % busy   1.50 M/s",
             ]
@@ -206,7 +212,7 @@ mod tests {
         let lines = screen("demo", &Snapshot::default(), &now, 40, 10);
         assert!(lines.len() < 10);
         assert!(lines.iter().all(|line| line.chars().count() <= 40), "{lines:?}");
-        assert_eq!(lines.last().map(String::as_str), Some("  and 43 more"));
+        assert_eq!(lines.last().map(String::as_str), Some("  and 44 more"));
     }
 
     #[test]

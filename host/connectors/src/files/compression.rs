@@ -92,7 +92,7 @@ impl Compression {
     pub(crate) fn writer(self, out: File) -> std::io::Result<Compressor> {
         Ok(match self {
             Compression::None => Compressor::None(out),
-            Compression::Gzip => Compressor::Gzip(GzEncoder::new(out, flate2::Compression::default())),
+            Compression::Gzip => Compressor::Gzip(Box::new(GzEncoder::new(out, flate2::Compression::default()))),
             Compression::Zstd => Compressor::Zstd(Box::new(zstd::stream::write::Encoder::new(out, 0)?)),
         })
     }
@@ -123,7 +123,7 @@ pub(crate) enum Compressor {
     /// As it is.
     None(File),
     /// See [`Compression::Gzip`].
-    Gzip(GzEncoder<File>),
+    Gzip(Box<GzEncoder<File>>),
     /// See [`Compression::Zstd`].
     Zstd(Box<zstd::stream::write::Encoder<'static, File>>),
 }

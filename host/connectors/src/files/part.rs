@@ -31,14 +31,16 @@ pub(crate) struct Part {
 }
 
 enum Body {
-    Records {
-        encoder: Encoder,
-        buffer: Vec<u8>,
-        /// Shares its position with the file inside `out`, so it knows its length.
-        file: File,
-        out: Compressor,
-    },
+    Records(Box<Records>),
     Columns(Box<ArrowWriter<File>>),
+}
+
+struct Records {
+    encoder: Encoder,
+    buffer: Vec<u8>,
+    /// The file inside `out`, to ask for its length.
+    file: File,
+    out: Compressor,
 }
 
 impl Part {
@@ -54,12 +56,12 @@ impl Part {
             let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(compression)));
             Body::Columns(Box::new(writer.map_err(|error| fail(&error))?))
         } else {
-            Body::Records {
+            Body::Records(Box::new(Records {
                 encoder: Encoder::new(format.clone()),
                 buffer: Vec::with_capacity(BUFFER_BYTES_MAX),
                 file: file.try_clone().map_err(|error| fail(&error))?,
                 out: compression.writer(file).map_err(|error| fail(&error))?,
-            }
+            }))
         };
         Ok(Part {
             path,
@@ -77,12 +79,10 @@ impl Part {
     /// Size of the file if it were finished now, roughly.
     pub(crate) fn bytes(&self) -> u64 {
         match &self.body {
-            Body::Records {
-                buffer,
-                out: Compressor::None(_),
-                ..
-            } => self.bytes + buffer.len() as u64,
-            Body::Records { .. } => self.bytes,
+            Body::Records(records) => match records.out {
+                Compressor::None(_) => self.bytes + records.buffer.len() as u64,
+                Compressor::Gzip(_) | Compressor::Zstd(_) => self.bytes,
+            },
             Body::Columns(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
         }
     }
@@ -93,12 +93,13 @@ impl Part {
         let path = &self.path;
         match &mut self.body {
             Body::Columns(writer) => writer.write(rows).map_err(|error| unwritable(path, &error)),
-            Body::Records {
-                encoder,
-                buffer,
-                file,
-                out,
-            } => {
+            Body::Records(records) => {
+                let Records {
+                    encoder,
+                    buffer,
+                    file,
+                    out,
+                } = records.as_mut();
                 encoder
                     .encode(rows, buffer)
                     .map_err(|error| error.context(path.display().to_string()))?;
@@ -118,7 +119,8 @@ impl Part {
         let Part { path, body, .. } = self;
         let file = match body {
             Body::Columns(writer) => writer.into_inner().map_err(|error| unwritable(&path, &error))?,
-            Body::Records { buffer, mut out, .. } => {
+            Body::Records(records) => {
+                let Records { buffer, mut out, .. } = *records;
                 out.write_all(&buffer).map_err(|error| unwritable(&path, &error))?;
                 out.finish().map_err(|error| unwritable(&path, &error))?
             }

@@ -143,6 +143,7 @@ impl Sink for FilesSink {
             completed: Vec::new(),
             finished_bytes: 0,
             committed_files: 0,
+            poisoned: false,
         }))
     }
 }
@@ -198,6 +199,8 @@ struct Writer {
     completed: Vec<String>,
     finished_bytes: u64,
     committed_files: u64,
+    /// A write failed: what is in the files is not known, and nothing more may be committed.
+    poisoned: bool,
 }
 
 impl Writer {
@@ -240,20 +243,7 @@ impl Writer {
         Ok(())
     }
 
-    fn sync_folder(&self) -> Result<()> {
-        let folder = &self.layout.folder;
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| uncommitted(folder, &error))
-    }
-}
-
-fn uncommitted(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::external("IO0110", format!("`{}` cannot be committed: {error}", path.display()))
-}
-
-impl SinkWriter for Writer {
-    fn write(&mut self, rows: &RecordBatch, _now: Elapsed) -> Result<()> {
+    fn write_parts(&mut self, rows: &RecordBatch) -> Result<()> {
         let mut start = 0;
         while start < rows.num_rows() {
             let Layout {
@@ -271,8 +261,35 @@ impl SinkWriter for Writer {
         Ok(())
     }
 
+    /// Runs a step that writes, unless one has failed before.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if self.poisoned {
+            return Err(unwritable(&self.layout.folder, &"an earlier write to it failed"));
+        }
+        let result = step(self);
+        self.poisoned = result.is_err();
+        result
+    }
+
+    fn sync_folder(&self) -> Result<()> {
+        let folder = &self.layout.folder;
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| uncommitted(folder, &error))
+    }
+}
+
+fn uncommitted(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::external("IO0110", format!("`{}` cannot be committed: {error}", path.display()))
+}
+
+impl SinkWriter for Writer {
+    fn write(&mut self, rows: &RecordBatch, _now: Elapsed) -> Result<()> {
+        self.guarded(|writer| writer.write_parts(rows))
+    }
+
     fn pre_commit(&mut self) -> Result<Vec<Committable>> {
-        self.finish_part()?;
+        self.guarded(Self::finish_part)?;
         let completed = std::mem::take(&mut self.completed);
         Ok(completed
             .into_iter()

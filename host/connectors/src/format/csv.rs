@@ -103,7 +103,7 @@ impl CsvDecoder {
         let input = span(bytes, records);
         // One row more than there are records, so that a parser that finds more is caught.
         if self.decoder.is_none() || self.batch_rows <= records.len() {
-            self.batch_rows = self.batch_rows.max(records.len() + 1);
+            self.batch_rows = records.len() + 1;
             let projection = self.sources.iter().filter_map(|source| *source).collect();
             self.decoder = Some(self.build(self.batch_rows, projection));
         }

@@ -266,6 +266,9 @@ mod tests {
         quote: b'"',
     };
 
+    /// Framing, input, records as (line, content).
+    type Case = (Framing, &'static str, &'static [(u64, &'static str)]);
+
     /// Records as (line, content), fed in pieces of this many bytes.
     fn frame(framing: Framing, text: &str, piece: usize) -> Vec<(u64, String)> {
         let mut framer = Framer::new(framing, 0, 1, None);
@@ -292,7 +295,7 @@ mod tests {
 
     #[test]
     fn records_are_cut_the_same_however_bytes_arrive() {
-        let cases: [(Framing, &str, &[(u64, &str)]); 8] = [
+        let cases: [Case; 8] = [
             (Framing::Lines, "a\nb\r\n\nc", &[(1, "a"), (2, "b"), (3, ""), (4, "c")]),
             (Framing::Lines, "\u{feff}a\n", &[(1, "a")]),
             (Framing::Lines, "", &[]),

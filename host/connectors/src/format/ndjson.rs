@@ -12,6 +12,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::Decoder;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use memchr::{memchr_iter, memchr2_iter};
 
 use super::decode::{Decode, quoted, span};
 use super::framer::Record;
@@ -20,10 +21,14 @@ use super::{type_name, zones};
 /// Decoder of format ndjson.
 pub(crate) struct NdjsonDecoder {
     schema: SchemaRef,
-    /// As the parser knows it.
-    parsed: SchemaRef,
-    /// The columns with integers in them, those as floats.
-    shadow: Option<SchemaRef>,
+    rows: Parser,
+    /// Only the columns with integers in them, those as floats.
+    shadow: Option<Parser>,
+}
+
+/// A parser that is kept from block to block.
+struct Parser {
+    schema: SchemaRef,
     decoder: Option<(Decoder, usize)>,
 }
 
@@ -32,40 +37,47 @@ impl NdjsonDecoder {
     pub(crate) fn new(schema: SchemaRef) -> Self {
         let shadows: Vec<FieldRef> = schema.fields().iter().filter_map(shadow).collect();
         NdjsonDecoder {
-            parsed: zones::textual_schema(&schema),
+            rows: Parser::new(zones::textual_schema(&schema)),
+            shadow: (!shadows.is_empty()).then(|| Parser::new(Arc::new(Schema::new(shadows)))),
             schema,
-            shadow: (!shadows.is_empty()).then(|| Arc::new(Schema::new(shadows))),
-            decoder: None,
         }
-    }
-
-    fn parse(&mut self, bytes: &[u8], records: &[Record]) -> Result<RecordBatch, String> {
-        let (mut decoder, rows) = match self.decoder.take() {
-            Some((decoder, rows)) if rows > records.len() => (decoder, rows),
-            other => {
-                let rows = records.len().max(other.map_or(0, |(_, rows)| rows)) + 1;
-                (build(&self.parsed, rows)?, rows)
-            }
-        };
-        let batch = run(&mut decoder, span(bytes, records))?;
-        if batch.num_rows() != records.len() {
-            return Err("the line is not exactly one JSON object".into());
-        }
-        self.decoder = Some((decoder, rows));
-        Ok(batch)
     }
 
     /// Refuses a block in which an integer column holds a number with a fraction.
-    fn check_integers(&self, bytes: &[u8], records: &[Record]) -> Result<(), String> {
+    fn check_integers(&mut self, bytes: &[u8], records: &[Record]) -> Result<(), String> {
         let input = span(bytes, records);
-        let Some(shadow) = self.shadow.as_ref().filter(|_| has_float(input)) else {
+        let Some(shadow) = self.shadow.as_mut().filter(|_| has_float(input)) else {
             return Ok(());
         };
-        let batch = run(&mut build(shadow, records.len() + 1)?, input)?;
+        let batch = shadow.parse(input, records.len())?;
         if batch.columns().iter().any(|column| has_fraction(column.as_ref())) {
             return Err("a number with a fraction stands for an integer".into());
         }
         Ok(())
+    }
+}
+
+impl Parser {
+    fn new(schema: SchemaRef) -> Self {
+        Parser { schema, decoder: None }
+    }
+
+    /// Parses exactly this many objects. A decoder that has failed is not used again.
+    fn parse(&mut self, input: &[u8], count: usize) -> Result<RecordBatch, String> {
+        let (mut decoder, rows) = match self.decoder.take() {
+            Some((decoder, rows)) if rows > count => (decoder, rows),
+            other => {
+                // One more than there are, so that a parser that finds more is caught.
+                let rows = count.max(other.map_or(0, |(_, rows)| rows)) + 1;
+                (build(&self.schema, rows)?, rows)
+            }
+        };
+        let batch = run(&mut decoder, input)?;
+        if batch.num_rows() != count {
+            return Err("the line is not exactly one JSON object".into());
+        }
+        self.decoder = Some((decoder, rows));
+        Ok(batch)
     }
 }
 
@@ -85,9 +97,8 @@ fn run(decoder: &mut Decoder, input: &[u8]) -> Result<RecordBatch, String> {
 
 /// Whether the text holds a number with a point or an exponent (or something that looks like one).
 fn has_float(input: &[u8]) -> bool {
-    input
-        .windows(2)
-        .any(|pair| pair[0].is_ascii_digit() && matches!(pair[1], b'.' | b'e' | b'E'))
+    let after_digit = |at: usize| at > 0 && input[at - 1].is_ascii_digit();
+    memchr_iter(b'.', input).any(after_digit) || memchr2_iter(b'e', b'E', input).any(after_digit)
 }
 
 /// The field with every integer in it a float; `None` if it has none.
@@ -126,7 +137,7 @@ fn has_fraction(array: &dyn Array) -> bool {
 
 impl Decode for NdjsonDecoder {
     fn decode(&mut self, bytes: &[u8], records: &[Record]) -> Result<RecordBatch, String> {
-        let batch = self.parse(bytes, records)?;
+        let batch = self.rows.parse(span(bytes, records), records.len())?;
         self.check_integers(bytes, records)?;
         zones::renamed_rows(&batch, &self.schema).map_err(|error| error.to_string())
     }

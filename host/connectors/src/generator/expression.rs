@@ -142,7 +142,7 @@ impl Expression {
         let small = self.bound < INDEX_END;
         match operator {
             "+" => {
-                self.bound = self.bound.checked_add(value).unwrap_or(u64::MAX);
+                self.bound = self.bound.saturating_add(value);
                 self.push_operation(Operation::Add(value));
             }
             "-" => {
@@ -150,7 +150,7 @@ impl Expression {
                 self.push_operation(Operation::Add(value.wrapping_neg()));
             }
             "*" => {
-                self.bound = self.bound.checked_mul(value).unwrap_or(u64::MAX);
+                self.bound = self.bound.saturating_mul(value);
                 self.push_operation(Operation::Multiply(value));
             }
             "/" if value > 1 => {

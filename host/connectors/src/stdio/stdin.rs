@@ -172,7 +172,10 @@ mod tests {
         }
     }
 
-    fn open(pairs: &[(&str, &str)]) -> (Sender<&'static [u8]>, Receiver<()>, Stdin, Box<dyn SplitReader>) {
+    /// What is typed, wake-ups, the source and its reader.
+    type Opened = (Sender<&'static [u8]>, Receiver<()>, Stdin, Box<dyn SplitReader>);
+
+    fn open(pairs: &[(&str, &str)]) -> Opened {
         let (sender, receiver) = channel();
         let schema = Arc::new(Schema::new(vec![Field::new("word", DataType::Utf8, false)]));
         let source = Stdin::new(options(pairs), schema, Box::new(Pipe(receiver))).unwrap();

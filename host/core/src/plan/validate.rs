@@ -114,7 +114,7 @@ fn check_late_port(graph: &Graph, chain: &Chain) -> Result<()> {
 }
 
 /// Schema of the rows that leave an operator's port, if it has that port.
-fn output_schema<'a>(graph: &'a Graph, index: OperatorIndex, port: u32) -> Option<&'a Schema> {
+fn output_schema(graph: &Graph, index: OperatorIndex, port: u32) -> Option<&Schema> {
     let from = operator(graph, index);
     match &from.kind {
         OperatorKind::Source { schema, .. } => (port == 0).then_some(schema.as_ref()),

@@ -24,6 +24,7 @@ use crate::metrics::SubtaskMetrics;
 /// How long a call into the guest should take at most.
 const CALL_TARGET: Duration = Duration::from_millis(1);
 
+#[expect(clippy::large_enum_variant, reason = "one per subtask, in a box")]
 enum HeadOperator {
     Stateless,
     Keyed(KeyedOperator),
@@ -190,7 +191,11 @@ impl ChainTask {
         }
         context.metrics.rejected.add(output.rejections.len() as u64);
         for rejection in output.rejections {
-            let rejected = Rejected { place: String::new(), cause: rejection.cause, raw: rejection.row };
+            let rejected = Rejected {
+                place: String::new(),
+                cause: rejection.cause,
+                raw: rejection.row,
+            };
             context.rejects.handle(rejection.operator, &rejected)?;
         }
         let HeadOperator::Window { late_port, .. } = &self.head else {

@@ -29,6 +29,12 @@ struct Span {
     hash: u32,
 }
 
+/// What to shift a hash by to get an entry, as for integers: growing keeps the order.
+#[inline(always)]
+fn home_shift(entries: &[[u32; 2]]) -> u32 {
+    u32::BITS - entries.len().trailing_zeros()
+}
+
 impl BytesTable {
     pub(super) fn new(capacity: usize) -> Self {
         BytesTable {
@@ -52,11 +58,11 @@ impl BytesTable {
     ) {
         let (bytes, bounds, hashes) = batch.encoded();
         let key = |row: usize| &bytes[bounds[row] as usize..bounds[row + 1] as usize];
-        let mask = self.entries.len() - 1;
+        let shift = home_shift(&self.entries);
         // First pass: the entry at home, if its hash fits. Independent loads, no branches.
         let mut candidates = [0u32; CHUNK];
         for (candidate, row) in candidates.iter_mut().zip(rows.clone()) {
-            let [hash, slot] = self.entries[hashes[row] as usize & mask];
+            let [hash, slot] = self.entries[(hashes[row] >> shift) as usize];
             *candidate = if hash == hashes[row] { slot } else { 0 };
         }
         // Second pass: bring the keys of the candidates into the cache.
@@ -79,7 +85,7 @@ impl BytesTable {
 
     pub(super) fn find(&self, key: &[u8], hash: u32) -> Option<Slot> {
         let mask = self.entries.len() - 1;
-        let mut at = hash as usize & mask;
+        let mut at = (hash >> home_shift(&self.entries)) as usize;
         loop {
             match self.entries[at] {
                 [_, 0] => return None,
@@ -91,7 +97,7 @@ impl BytesTable {
 
     fn find_or_insert_one(&mut self, key: &[u8], hash: u32, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
         let mask = self.entries.len() - 1;
-        let mut at = hash as usize & mask;
+        let mut at = (hash >> home_shift(&self.entries)) as usize;
         loop {
             let [found, slot] = self.entries[at];
             if slot == 0 {
@@ -129,10 +135,10 @@ impl BytesTable {
 
     fn grow(&mut self) {
         let entries = vec![[0; 2]; self.entries.len() * 2];
-        let mask = entries.len() - 1;
+        let (mask, shift) = (entries.len() - 1, home_shift(&entries));
         let old = std::mem::replace(&mut self.entries, entries);
         for entry in old.into_iter().filter(|entry| entry[1] != 0) {
-            let mut at = entry[0] as usize & mask;
+            let mut at = (entry[0] >> shift) as usize;
             while self.entries[at][1] != 0 {
                 at = (at + 1) & mask;
             }
@@ -142,8 +148,9 @@ impl BytesTable {
 
     pub(super) fn remove(&mut self, slot: Slot) {
         let mask = self.entries.len() - 1;
+        let shift = home_shift(&self.entries);
         let span = &mut self.spans[slot as usize];
-        let mut hole = span.hash as usize & mask;
+        let mut hole = (span.hash >> shift) as usize;
         self.hole_bytes += span.length as usize;
         span.length = 0;
         while self.entries[hole][1] != slot + 1 {
@@ -158,7 +165,7 @@ impl BytesTable {
             if entry[1] == 0 {
                 break;
             }
-            let home = entry[0] as usize & mask;
+            let home = (entry[0] >> shift) as usize;
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
                 self.entries[hole] = entry;
                 hole = at;

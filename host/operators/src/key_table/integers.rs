@@ -17,9 +17,21 @@ pub(super) struct IntegerTable {
 }
 
 #[inline(always)]
-fn hash(key: u64) -> usize {
+fn hash(key: u64) -> u64 {
     let product = u128::from(key ^ 0x2d35_8dcc_aa6c_78a5) * u128::from(0x8bb8_4b93_962e_acc9_u64);
-    ((product >> 64) as u64 ^ product as u64) as usize
+    (product >> 64) as u64 ^ product as u64
+}
+
+/// What to shift a hash by to get an entry: its high bits number the entries, so that a table twice as large
+/// has them in the same order and growing runs through memory, not all over it.
+#[inline(always)]
+fn home_shift(entries: &[[u64; 2]]) -> u32 {
+    u64::BITS - entries.len().trailing_zeros()
+}
+
+#[inline(always)]
+fn home(key: u64, shift: u32) -> usize {
+    (hash(key) >> shift) as usize
 }
 
 impl IntegerTable {
@@ -44,10 +56,10 @@ impl IntegerTable {
         let mut misses = [0u8; CHUNK];
         let mut miss_count = 0;
         let entries = self.entries.as_slice();
-        let mask = entries.len() - 1;
+        let shift = home_shift(entries);
         // No load and no branch of this loop depends on another turn: misses of the cache overlap.
         slots.extend(keys.iter().enumerate().map(|(i, &key)| {
-            let [found, slot] = entries[hash(key as u64) & mask];
+            let [found, slot] = entries[home(key as u64, shift)];
             misses[miss_count % CHUNK] = i as u8;
             miss_count += usize::from((found != key as u64) | (slot == 0));
             (slot as u32).wrapping_sub(1)
@@ -59,7 +71,7 @@ impl IntegerTable {
 
     pub(super) fn find(&self, key: i64) -> Option<Slot> {
         let mask = self.entries.len() - 1;
-        let mut at = hash(key as u64) & mask;
+        let mut at = home(key as u64, home_shift(&self.entries));
         loop {
             match self.entries[at] {
                 [_, 0] => return None,
@@ -71,7 +83,7 @@ impl IntegerTable {
 
     fn find_or_insert_one(&mut self, key: i64, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
         let mask = self.entries.len() - 1;
-        let mut at = hash(key as u64) & mask;
+        let mut at = home(key as u64, home_shift(&self.entries));
         loop {
             let [found, slot] = self.entries[at];
             if slot == 0 {
@@ -103,10 +115,10 @@ impl IntegerTable {
 
     fn grow(&mut self) {
         let entries = vec![[0; 2]; self.entries.len() * 2];
-        let mask = entries.len() - 1;
+        let (mask, shift) = (entries.len() - 1, home_shift(&entries));
         let old = std::mem::replace(&mut self.entries, entries);
         for entry in old.into_iter().filter(|entry| entry[1] != 0) {
-            let mut at = hash(entry[0]) & mask;
+            let mut at = home(entry[0], shift);
             while self.entries[at][1] != 0 {
                 at = (at + 1) & mask;
             }
@@ -114,9 +126,19 @@ impl IntegerTable {
         }
     }
 
+    /// Brings the entries of these slots' keys into the cache: loads that depend on nothing overlap.
+    pub(super) fn warm(&self, slots: &[Slot]) {
+        let shift = home_shift(&self.entries);
+        let touched = slots
+            .iter()
+            .map(|&slot| self.entries[home(self.keys[slot as usize] as u64, shift)][1]);
+        std::hint::black_box(touched.fold(0, |all, entry| all ^ entry));
+    }
+
     pub(super) fn remove(&mut self, slot: Slot) {
         let mask = self.entries.len() - 1;
-        let mut hole = hash(self.keys[slot as usize] as u64) & mask;
+        let shift = home_shift(&self.entries);
+        let mut hole = home(self.keys[slot as usize] as u64, shift);
         while self.entries[hole][1] != u64::from(slot) + 1 {
             assert!(self.entries[hole][1] != 0, "slot {slot} is in use");
             hole = (hole + 1) & mask;
@@ -129,7 +151,7 @@ impl IntegerTable {
             if entry[1] == 0 {
                 break;
             }
-            let home = hash(entry[0]) & mask;
+            let home = home(entry[0], shift);
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
                 self.entries[hole] = entry;
                 hole = at;

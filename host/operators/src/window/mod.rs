@@ -5,9 +5,9 @@
 //! of windows it makes `emit` calls in order of window end. Nothing is done per row but the look-up of a
 //! slot, and nothing waits in a timer per key: windows end in buckets.
 //!
-//! - [`sliced`] does tumbling and sliding windows. A sliding window is cut into slices that neighbouring
+//! - `sliced` does tumbling and sliding windows. A sliding window is cut into slices that neighbouring
 //!   windows share, so that a row is added once; slices are merged when a window fires.
-//! - [`session`] does sessions, which may merge when a row falls between two.
+//! - `session` does sessions, which may merge when a row falls between two.
 //!
 //! # Time
 //!
@@ -61,8 +61,8 @@ pub struct WindowOperator {
 
 #[derive(Debug)]
 enum Windows {
-    Sliced(SlicedWindows),
-    Session(SessionWindows),
+    Sliced(Box<SlicedWindows>),
+    Session(Box<SessionWindows>),
 }
 
 /// What both kinds of windows share.
@@ -79,16 +79,15 @@ impl WindowOperator {
     /// For a chain with this key and these windows.
     pub fn new(key_schema: SchemaRef, window: &WindowDecl) -> Result<Self> {
         check(window)?;
+        let sliced = |grid| Ok::<_, Error>(Windows::Sliced(Box::new(SlicedWindows::new(key_schema.clone(), grid)?)));
         let windows = match window.assigner {
-            WindowAssigner::Tumbling { size_ms, offset_ms } => {
-                Windows::Sliced(SlicedWindows::new(key_schema, Grid::new(size_ms, size_ms, offset_ms))?)
-            }
+            WindowAssigner::Tumbling { size_ms, offset_ms } => sliced(Grid::new(size_ms, size_ms, offset_ms))?,
             WindowAssigner::Sliding {
                 size_ms,
                 slide_ms,
                 offset_ms,
-            } => Windows::Sliced(SlicedWindows::new(key_schema, Grid::new(size_ms, slide_ms, offset_ms))?),
-            WindowAssigner::Session { gap_ms } => Windows::Session(SessionWindows::new(key_schema, gap_ms)?),
+            } => sliced(Grid::new(size_ms, slide_ms, offset_ms))?,
+            WindowAssigner::Session { gap_ms } => Windows::Session(Box::new(SessionWindows::new(key_schema, gap_ms)?)),
         };
         Ok(WindowOperator {
             windows,

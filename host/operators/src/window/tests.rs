@@ -433,6 +433,42 @@ fn windows_begin_and_end_where_flink_says() {
 }
 
 #[test]
+fn keys_of_a_window_come_in_the_order_of_their_first_row() {
+    for assigner in [
+        WindowAssigner::Tumbling {
+            size_ms: 10,
+            offset_ms: 0,
+        },
+        WindowAssigner::Sliding {
+            size_ms: 10,
+            slide_ms: 5,
+            offset_ms: 0,
+        },
+    ] {
+        let decl = WindowDecl {
+            assigner,
+            allowed_lateness_ms: 0,
+            late_port: None,
+        };
+        let mut operator = WindowOperator::new(key_schema(false), &decl).unwrap();
+        let mut guest = Guest::default();
+        let (keys, times, rows) = ([7, 3, 9, 3, 1], [1, 2, 3, 6, 7], [0, 1, 2, 3, 4]);
+        guest.keys.extend(rows.into_iter().zip(keys));
+        let columns = [key_column(false, &keys)];
+        operator
+            .handle_block(&columns, &times, &block(&times, &rows), &mut guest, &mut Vec::new())
+            .unwrap();
+        operator.handle_watermark(9, &mut guest).unwrap();
+        let window = guest.emitted.iter().filter(|output| (output.1, output.0) == (0, 10));
+        assert_eq!(
+            window.map(|output| output.2).collect::<Vec<_>>(),
+            [7, 3, 9, 1],
+            "{assigner:?}"
+        );
+    }
+}
+
+#[test]
 fn the_ends_of_time_have_windows() {
     let times = [Millis::MIN, Millis::MIN + 1, Millis::MAX - 1, Millis::MAX];
     for assigner in [

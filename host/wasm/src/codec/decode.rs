@@ -362,7 +362,7 @@ fn last(offsets: &OffsetBuffer<i32>) -> usize {
 
 /// The lifted bytes without a copy; allocators align well enough for any value, but do not promise it.
 fn aligned(data: Vec<u8>) -> Buffer {
-    if data.as_ptr().addr() % ALIGNMENT == 0 {
+    if data.as_ptr().addr().is_multiple_of(ALIGNMENT) {
         return Buffer::from_vec(data);
     }
     let mut copy = MutableBuffer::with_capacity(data.len());

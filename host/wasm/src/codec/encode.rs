@@ -68,7 +68,7 @@ impl Writer<'_> {
     }
 
     fn bitmap(&mut self, bits: &BooleanBuffer) {
-        if bits.offset() % 8 == 0 {
+        if bits.offset().is_multiple_of(8) {
             let start = bits.offset() / 8;
             self.buffer(&bits.values()[start..start + bits.len().div_ceil(8)]);
         } else {

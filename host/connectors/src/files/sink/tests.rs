@@ -195,6 +195,11 @@ fn a_full_disk_names_the_file_and_shows_nothing() {
         );
         assert!(error.to_string().contains(".part-0-"), "{error}");
         assert!(names(root.path()).iter().all(|name| name.starts_with('.')));
+        assert_eq!(
+            writer.pre_commit().unwrap_err().code(),
+            "IO0105",
+            "nothing doubtful is committed"
+        );
         writer.abort().unwrap();
         assert!(names(root.path()).is_empty());
     });

@@ -1,7 +1,7 @@
 //! Session windows: rows of a key less than a gap apart, or exactly a gap apart, share a window.
 //!
 //! A session whose rows are from `first` to `last` is the window [first, last + gap). Each key has a list of
-//! its open sessions, newest first, for almost every row belongs to the newest ([`store`]). A block is
+//! its open sessions, newest first, for almost every row belongs to the newest (`store`). A block is
 //! resolved row by row to sessions; a row that joins two makes one of them, and the guest is told once, by
 //! one `merge` before the one `accumulate`, in which all rows have their final slots.
 //!
