@@ -155,7 +155,7 @@ fn recursion_is_a_stack_overflow() {
         pipeline_error(
             kind,
             "PL0005",
-            &["operator `middle`, ", ROW, "overflowed its stack", "recurse"],
+            &["operator `middle`, ", ROW, "overflowed ", " stack", "recurse"],
         );
     }
 }

@@ -74,7 +74,7 @@ fn what_user_code_does_wrong_ends_with_3() {
         ("process", "PL0001", "row 1234 is not welcome"),
         ("loop", "PL0003", "did not return within 0.5 s"),
         ("bomb", "PL0004", "limit of 64 MiB"),
-        ("recursion", "PL0005", "overflowed its stack"),
+        ("recursion", "PL0005", "overflowed "),
     ] {
         check(Guest::Hostile, &[("kind", kind)], 3, code, &["operator `", row, part]);
     }

@@ -6,13 +6,12 @@ use millrace::prelude::*;
 
 use crate::{Event, Params, generated};
 
-fn endless(params: &Params, rate: u64) -> Generator<Event> {
-    let generator = Generator::new()
+fn endless(rate: u64) -> Generator<Event> {
+    Generator::new()
+        .rate(rate)
         .column("key", "index % 5")
         .column("value", "index")
-        .column("time", "index * 10");
-    let _ = params;
-    if rate == 0 { generator } else { generator.rate(rate) }
+        .column("time", "index * 10")
 }
 
 /// Some ten microseconds of work.
@@ -27,12 +26,12 @@ fn work(event: Event) -> Event {
     }
 }
 
-fn watermarks(params: &Params) -> Watermarks<Event, FieldRef<Event, i64>> {
+fn timed(stream: Stream<Rows<Event>>, params: &Params) -> Stream<Rows<Event>> {
     let watermarks = Watermarks::monotonic(Event::FIELDS.time);
     if params.idle.is_zero() {
-        watermarks
+        stream.watermarks(watermarks)
     } else {
-        watermarks.idle_after(params.idle)
+        stream.watermarks(watermarks.idle_after(params.idle))
     }
 }
 
@@ -44,10 +43,8 @@ fn sleepy(flow: &Flow, params: &Params) {
         .column("key", "7")
         .column("value", "index")
         .column("time", "0");
-    let seldom = flow.source("seldom", seldom).watermarks(watermarks(params));
-    let often = flow
-        .source("often", endless(params, 2_000))
-        .watermarks(watermarks(params));
+    let seldom = timed(flow.source("seldom", seldom), params);
+    let often = timed(flow.source("often", endless(2_000)), params);
     often
         .union(seldom)
         .key_by(Event::FIELDS.key)
@@ -89,7 +86,7 @@ impl KeyedProcess for Alarm {
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
     match params.kind.as_str() {
         "endless" => {
-            flow.source("events", endless(params, 20_000))
+            flow.source("events", endless(20_000))
                 .map(|event: Event| event)
                 .sink("out", Files::to_csv(&params.output).roll_rows(500));
         }
@@ -117,7 +114,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .sink("out", Discard::new().sum("value"));
         }
         "alarms" => {
-            flow.source("events", endless(params, 2_000))
+            flow.source("events", endless(2_000))
                 .key_by(Event::FIELDS.key)
                 .process(|setup| Alarm {
                     value: setup.value_state("value"),
@@ -127,7 +124,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         }
         // The end of the input fires half an hour of windows at once.
         "open-windows" => {
-            flow.source("events", endless(params, 20_000))
+            flow.source("events", endless(20_000))
                 .watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1 << 30)))
                 .key_by(Event::FIELDS.key)
                 .window(Tumbling::of(Duration::from_millis(100)))

@@ -77,7 +77,7 @@ fn timed(flow: &Flow, name: &str, path: &str, params: &Params) -> Stream<Rows<Ev
     flow.source(name, Files::ndjson::<Event>(path)).watermarks(watermarks)
 }
 
-fn finish<S: millrace::keyed::KeySelector<Event, Key = i64>>(windows: WindowedStream<Event, S>, params: &Params) {
+fn finish(windows: WindowedStream<Event, i64>, params: &Params) {
     let results = windows
         .allowed_lateness(params.lateness)
         .late_output(&LATE)
