@@ -4,6 +4,7 @@
 //! One run prints one line of JSON. `--native` runs the same loop in plain native Rust on one thread: the
 //! limit that the engine is measured against.
 
+mod boundary;
 mod known;
 mod native;
 mod pipeline;
@@ -75,6 +76,8 @@ pub enum Workload {
     Latency,
     /// Time from a cached pipeline to its first row
     Startup,
+    /// Cost of writing, checking and reading blocks at the boundary, and of an instance
+    Boundary,
 }
 
 impl Workload {
@@ -91,7 +94,7 @@ impl Workload {
             Workload::Sliding | Workload::Session => 5_000_000,
             Workload::Timer => 10_000_000,
             Workload::Latency => 500_000,
-            Workload::Startup => 1,
+            Workload::Startup | Workload::Boundary => 1,
         }
     }
 
@@ -136,6 +139,7 @@ fn main() -> Result<()> {
     match workload {
         Workload::Latency => return pipeline::latency(&arguments),
         Workload::Startup => return pipeline::startup(&arguments),
+        Workload::Boundary => return boundary::run(&arguments),
         _ => {}
     }
     let rows = arguments.rows.unwrap_or_else(|| workload.rows());

@@ -1,10 +1,13 @@
 //! A running job: its slots' threads, its metrics, its end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millrace_core::block::Millis;
+use millrace_core::connector::Split;
+use millrace_core::graph::OperatorIndex;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
 use millrace_wasm::UserMetric;
@@ -51,15 +54,11 @@ pub struct Report {
 impl Job {
     /// Checks the outside world, opens all slots and lets them run.
     pub(crate) fn start(prepared: Prepared) -> Result<Self> {
+        // Sources first: a sink's check may clear what an earlier run wrote.
+        let splits = find_splits(&prepared)?;
         for (operator, sink) in &prepared.connectors.sinks {
             let name = &prepared.graph.operators[operator.0 as usize].name;
             sink.check().map_err(|error| error.context(format!("sink `{name}`")))?;
-        }
-        for (operator, source) in &prepared.connectors.sources {
-            let name = &prepared.graph.operators[operator.0 as usize].name;
-            source
-                .splits(prepared.plan.slots)
-                .map_err(|error| error.context(format!("source `{name}`")))?;
         }
         let shared = Arc::new(Shared::new(Clock::start(), prepared.plan.slots));
         let wirings = wire(&prepared.plan, &shared.sleepers);
@@ -80,6 +79,7 @@ impl Job {
             graph,
             plan,
             connectors,
+            splits,
             rejects,
             metrics,
         };
@@ -217,6 +217,21 @@ fn run_slot(index: u32, job: Arc<SlotJob>, shared: Arc<Shared>, wiring: SlotWiri
         return Ok(SlotReport::default());
     }
     slot.run()
+}
+
+fn find_splits(prepared: &Prepared) -> Result<BTreeMap<OperatorIndex, Vec<Split>>> {
+    let mut splits = BTreeMap::new();
+    for task in &prepared.plan.tasks {
+        let TaskKind::Source { operator, .. } = task.kind else {
+            continue;
+        };
+        let found = prepared.connectors.sources[&operator].splits(task.parallelism);
+        splits.insert(
+            operator,
+            found.map_err(|error| error.context(format!("source `{}`", task.name)))?,
+        );
+    }
+    Ok(splits)
 }
 
 fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {

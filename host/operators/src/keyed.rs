@@ -8,7 +8,7 @@
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
-use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, touched};
+use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, touched};
 use millrace_core::{Error, Result};
 
 use crate::key_table::{KeyBatch, KeyTable};
@@ -16,6 +16,10 @@ use crate::timers::TimerService;
 
 /// Timers per call.
 const TIMERS_PER_CALL: usize = 4096;
+
+/// Calls of one firing that may set timers which are due again. More than any catching up needs, and an
+/// answer within seconds where it would never end.
+const REARMING_ROUNDS_MAX: usize = 1_000_000;
 
 /// States per chain: one bit each.
 const STATES_MAX: usize = 64;
@@ -125,7 +129,8 @@ impl KeyedOperator {
     }
 
     fn fire(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
-        loop {
+        let mut rearming_rounds = 0;
+        while rearming_rounds < REARMING_ROUNDS_MAX {
             self.timers
                 .poll_due(kind, upto, TIMERS_PER_CALL, &mut self.slots, &mut self.times);
             if self.slots.is_empty() {
@@ -133,8 +138,17 @@ impl KeyedOperator {
             }
             let keys = self.keys.key_columns(&self.slots)?;
             let effects = function.timers(kind, &self.slots, &self.times, &keys)?;
+            let is_due = |timer: &TimerOperation| timer.set && timer.kind == kind && timer.time <= upto;
+            rearming_rounds += usize::from(effects.timers.iter().any(is_due));
             self.apply(&effects)?;
         }
+        Err(Error::pipeline(
+            "KO0003",
+            format!(
+                "timers set timers that are due at once, {REARMING_ROUNDS_MAX} times in a row; at the end of input \
+                 every event-time timer is due, so a timer that always sets the next one never ends"
+            ),
+        ))
     }
 
     /// Applies what a call over `self.slots` did.

@@ -72,7 +72,7 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
         // The stack in a guest's own memory ends at address 0: running over it looks like any wild access.
         Some(Trap::MemoryOutOfBounds) if recurses(&frames(error)) => (
             "PL0005",
-            format!("overflowed the stack in its memory{}", backtrace(error)),
+            format!("overflowed its stack, which lies in its memory{}", backtrace(error)),
         ),
         Some(trap) => ("PL0002", format!("trapped: {trap}{}", backtrace(error))),
         None => ("PL0002", format!("failed: {}{}", error.root_cause(), backtrace(error))),

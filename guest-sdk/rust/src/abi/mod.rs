@@ -255,6 +255,10 @@ macro_rules! export_pipeline {
                 }
             }
 
+            // Elsewhere, as in unit tests, nothing calls it; it is in use all the same.
+            #[cfg(not(target_arch = "wasm32"))]
+            const _: fn(&$crate::Flow, $params) -> ::std::result::Result<(), ::std::string::String> =
+                <Exported as $crate::abi::Pipeline>::build;
             #[cfg(target_arch = "wasm32")]
             type ExportedComponent = $crate::abi::Component<Exported>;
             #[cfg(target_arch = "wasm32")]

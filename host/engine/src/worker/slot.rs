@@ -5,12 +5,13 @@
 //! slot shows what sinks hold back and sleeps until an element, room, a timer or its waker comes.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_core::connector::{SubtaskContext, Waker};
-use millrace_core::graph::Graph;
+use millrace_core::connector::{Split, SubtaskContext, Waker};
+use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
@@ -42,6 +43,8 @@ pub(crate) struct SlotJob {
     pub(crate) graph: Graph,
     pub(crate) plan: Plan,
     pub(crate) connectors: Connectors,
+    /// Splits of each source, found once.
+    pub(crate) splits: BTreeMap<OperatorIndex, Vec<Split>>,
     pub(crate) rejects: Rejects,
     pub(crate) metrics: Vec<TaskMetrics>,
 }
@@ -121,11 +124,12 @@ impl Slot {
         let job = &self.job;
         Ok(match &task.kind {
             TaskKind::Source { operator, watermarks } => {
-                let source = &job.connectors.sources[operator];
+                let (source, splits) = (&job.connectors.sources[operator], &job.splits[operator]);
                 let strategy = watermarks.as_ref().map(|(_, strategy)| strategy.clone());
                 Body::Source(SourceTask::open(
                     *operator,
                     source,
+                    splits,
                     strategy,
                     context,
                     job.options.block_rows,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
-use millrace_core::connector::{Poll, Rejected, Source, SplitReader, SubtaskContext};
+use millrace_core::connector::{Poll, Rejected, Source, Split, SplitReader, SubtaskContext};
 use millrace_core::graph::{OperatorIndex, WatermarkStrategy};
 use millrace_core::time::{Progress, WatermarkGenerator, WatermarkMerge};
 
@@ -43,16 +43,17 @@ pub(crate) struct SourceTask {
 }
 
 impl SourceTask {
-    /// Opens this subtask's share of the splits: every `parallelism`-th.
+    /// Opens this subtask's share of the splits: every `parallelism`-th. All subtasks are given the same
+    /// list, made once, so that each split has exactly one reader whatever happens outside meanwhile.
     pub(crate) fn open(
         operator: OperatorIndex,
         source: &Arc<dyn Source>,
+        splits: &[Split],
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
         block_rows: usize,
     ) -> Result<Self> {
         let mut readings = Vec::new();
-        let splits = source.splits(context.parallelism)?;
         for split in splits
             .iter()
             .skip(context.subtask as usize)

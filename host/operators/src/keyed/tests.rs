@@ -243,3 +243,60 @@ fn broken_effects_are_refused() {
     assert_eq!(slots_after(1, false, effects).unwrap_err().code(), "KO0002");
     assert_eq!(slots_after(65, false, Effects::default()).unwrap_err().code(), "KO0001");
 }
+
+/// A guest whose timers set the next one, a ms later, each time.
+struct Periodic {
+    rounds: usize,
+    stop_after: usize,
+}
+
+impl KeyedFunction for Periodic {
+    fn process(&mut self, _input: u32, _slots: &[Slot], _rows: &Block) -> Result<Effects> {
+        Ok(Effects {
+            timers: vec![TimerOperation {
+                entry: 0,
+                time: 0,
+                kind: TimerKind::EventTime,
+                set: true,
+            }],
+            touched: Vec::new(),
+        })
+    }
+
+    fn timers(&mut self, kind: TimerKind, _slots: &[Slot], times: &[Millis], _keys: &[ArrayRef]) -> Result<Effects> {
+        self.rounds += 1;
+        let next = TimerOperation {
+            entry: 0,
+            time: times[0] + 1,
+            kind,
+            set: true,
+        };
+        let timers = if self.rounds < self.stop_after {
+            vec![next]
+        } else {
+            Vec::new()
+        };
+        Ok(Effects {
+            timers,
+            touched: Vec::new(),
+        })
+    }
+
+    fn drop_state(&mut self, _slots: &[Slot]) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn timers_that_never_end_are_an_error_and_those_that_end_are_not() {
+    for (stop_after, fails) in [(100_000, false), (usize::MAX, true)] {
+        let mut operator = KeyedOperator::new(schema(), 0, false).unwrap();
+        let mut guest = Periodic { rounds: 0, stop_after };
+        let rows = block(&[1]);
+        operator
+            .handle_block(0, rows.rows.columns(), &rows, &mut guest)
+            .unwrap();
+        let result = operator.handle_watermark(Millis::MAX, &mut guest);
+        assert_eq!(result.err().map(|error| error.code()), fails.then_some("KO0003"));
+    }
+}
