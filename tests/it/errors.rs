@@ -304,6 +304,16 @@ fn timers_without_number_all_fire() {
     }
 }
 
+/// All timers are due at the end of the input, and so are those that they set.
+#[test]
+fn timers_that_set_the_next_for_ever_end_in_an_error() {
+    pipeline_error(
+        "periodic",
+        "KO0003",
+        &["task `watch", "timers set timers that are due at once"],
+    );
+}
+
 #[test]
 fn metrics_are_counted_and_limited() {
     let report = jobs::succeed(Guest::Hostile, options(), &[("kind", "some-metrics")]);

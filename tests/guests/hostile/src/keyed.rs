@@ -15,6 +15,8 @@ enum Fault {
     Hoard,
     /// Sets a thousand timers per row.
     Timers,
+    /// Each timer sets the next one.
+    Periodic,
     /// Uses state where there is no key.
     StateInOpen,
 }
@@ -43,6 +45,7 @@ impl KeyedProcess for Watch {
         match self.fault {
             Fault::Process if item.id == self.row => panic!("row {} is not welcome", item.id),
             Fault::Timer if item.id == self.row => cx.set_event_timer(Timestamp::from_millis(item.time + 50)),
+            Fault::Periodic if item.id == self.row => cx.set_event_timer(Timestamp::from_millis(item.time)),
             Fault::Hoard => self.hoard.push("x".repeat(4_000)),
             Fault::Timers => {
                 for step in 1..=1_000 {
@@ -59,6 +62,10 @@ impl KeyedProcess for Watch {
     fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
         if self.fault == Fault::Timer {
             panic!("the timer of key {} is too much", timer.key);
+        }
+        if self.fault == Fault::Periodic {
+            cx.set_event_timer(timer.time + Duration::from_millis(1));
+            return;
         }
         cx.push(Number { value: 1 });
     }
@@ -141,6 +148,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         "process" => watch(items(flow, params), params, Fault::Process),
         "timer" => watch(timed(flow, params), params, Fault::Timer),
         "hoard" => watch(items(flow, params), params, Fault::Hoard),
+        "periodic" => watch(timed(flow, params), params, Fault::Periodic),
         "timers" => watch(timed(flow, params), params, Fault::Timers),
         "metrics" => metrics(flow, params, 5_000),
         "some-metrics" => metrics(flow, params, 100),
