@@ -156,11 +156,11 @@ fn main() -> Result<()> {
     }
     all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let median = all[all.len() / 2];
-    if all
-        .iter()
-        .any(|totals| (totals.out_rows, totals.out_sum) != (median.out_rows, median.out_sum))
-        && workload != Workload::Timer
-    {
+    // Several subtasks feed a key in the order in which the threads happen to run: running sums then differ,
+    // as do the moments at which timers fire.
+    let ordered = workload != Workload::Timer && (workload != Workload::Keyed || arguments.parallelism == 1);
+    let same = |totals: &Totals| (totals.out_rows, totals.out_sum) == (median.out_rows, median.out_sum);
+    if ordered && !all.iter().all(same) {
         bail!("runs of the same workload gave different results: {all:?}");
     }
     let several = all.len() > 1;

@@ -41,6 +41,8 @@ pub(super) struct SessionWindows {
     results: Results,
     slots: Vec<Slot>,
     fresh: Vec<Slot>,
+    /// Keys whose last session was closed.
+    gone: Vec<Slot>,
     due: Vec<SessionId>,
 }
 
@@ -81,6 +83,7 @@ impl SessionWindows {
             results: Results::default(),
             slots: Vec::new(),
             fresh: Vec::new(),
+            gone: Vec::new(),
             due: Vec::new(),
         })
     }
@@ -230,6 +233,7 @@ impl SessionWindows {
         let mut due = std::mem::take(&mut self.due);
         let mut dropping = true;
         while let Some(time) = self.unfired.take_first(context.watermark, &mut due) {
+            self.store.warm(&due);
             for &id in &due {
                 if self.store.session(id).unfired_at != time {
                     continue;
@@ -286,12 +290,14 @@ impl SessionWindows {
     /// Forgets sessions whose accumulators are dropped.
     fn close(&mut self, context: &mut Context, sessions: &[SessionId], slots: &[Slot]) {
         context.slots.release(slots);
+        self.gone.clear();
         for &session in sessions {
             let key = self.store.close(session);
             if !self.store.has_sessions(key) {
-                self.keys.remove(key);
+                self.gone.push(key);
             }
         }
+        self.keys.remove_all(&self.gone);
     }
 
     fn await_expiry(&mut self, context: &Context, session: SessionId, last: Millis) {
