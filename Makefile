@@ -36,6 +36,7 @@ test: lint setup-guest
 lint: setup setup-lint
 	cargo fmt --all --check
 	cd examples && cargo fmt --check
+	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt --check) || exit 1; done
 	cargo clippy --release --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps
 	cargo clippy --locked --manifest-path examples/Cargo.toml --all-targets -- --deny warnings
@@ -43,6 +44,7 @@ lint: setup setup-lint
 format:
 	cargo fmt --all
 	cd examples && cargo fmt
+	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt) || exit 1; done
 
 examples: jobctl setup-guest
 	scripts/check-examples
