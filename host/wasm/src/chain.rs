@@ -167,11 +167,6 @@ impl GuestChain {
         std::mem::take(&mut self.output)
     }
 
-    /// Whether there is something to take.
-    pub fn has_output(&self) -> bool {
-        !self.output.blocks.is_empty() || !self.output.rejections.is_empty()
-    }
-
     /// Runs a block through a stateless chain.
     pub fn process(&mut self, input: u32, rows: &Block) -> Result<()> {
         self.encode(rows);

@@ -10,12 +10,10 @@ mod validate;
 
 use crate::error::{Error, Result};
 use crate::graph::{ChainIndex, Edge, EventTime, Graph, OperatorIndex, OperatorKind, Partition, WatermarkStrategy};
+use crate::key::MAX_PARALLELISM_LIMIT;
 
 /// Key groups of a job that does not say otherwise.
 pub const MAX_PARALLELISM_DEFAULT: u32 = 128;
-
-/// Most key groups that a job may ask for.
-pub const MAX_PARALLELISM_LIMIT: u32 = 32_768;
 
 /// Index of a task in [`Plan::tasks`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -52,6 +52,22 @@ pub(crate) struct ChainContext<'a> {
     pub(crate) outputs: &'a mut Outputs,
 }
 
+impl<'a> ChainContext<'a> {
+    pub(crate) fn new(
+        clock: Clock,
+        rejects: &'a Rejects,
+        metrics: &'a SubtaskMetrics,
+        outputs: &'a mut Outputs,
+    ) -> Self {
+        ChainContext {
+            clock,
+            rejects,
+            metrics,
+            outputs,
+        }
+    }
+}
+
 impl ChainTask {
     pub(crate) fn new(guest: GuestChain, chain: &Chain) -> Result<Self> {
         let head = match &chain.head {

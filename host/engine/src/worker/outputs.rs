@@ -20,7 +20,7 @@ pub(crate) enum Target {
 
 /// How an edge picks receivers.
 pub(crate) enum Route {
-    /// One receiver: forward, global, or parallelism 1.
+    /// The first target gets all rows: forward, or global; watermarks go to all targets.
     One,
     /// By key group of columns.
     HashFields(Vec<usize>),
@@ -37,8 +37,6 @@ pub(crate) struct EdgeOutput {
     pub(crate) port: u32,
     pub(crate) route: Route,
     pub(crate) targets: Vec<Target>,
-    /// For [`Route::One`]: which target gets the rows; watermarks go to all.
-    pub(crate) only: usize,
     pub(crate) groups: KeyGroups,
 }
 
@@ -167,7 +165,7 @@ impl EdgeOutput {
     ) -> Result<()> {
         let mut block = block;
         match &self.route {
-            Route::One => push(&self.targets[self.only], Element::Block(block), local),
+            Route::One => push(&self.targets[0], Element::Block(block), local),
             Route::Rebalance => {
                 *next = (*next + 1) % self.targets.len();
                 push(&self.targets[*next], Element::Block(block), local);

@@ -199,12 +199,7 @@ impl Subtask {
         match &mut self.body {
             Body::Watermarks(task) => task.poll_idle(now, &mut self.outputs),
             Body::Chain(task) => {
-                let context = &mut ChainContext {
-                    clock: shared.clock,
-                    rejects,
-                    metrics: &self.metrics,
-                    outputs: &mut self.outputs,
-                };
+                let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                 task.handle_time(now, context)?;
             }
             Body::Source(_) | Body::Sink(_) => {}
@@ -230,12 +225,7 @@ impl Subtask {
                         }
                     }
                     Body::Chain(task) => {
-                        let context = &mut ChainContext {
-                            clock: shared.clock,
-                            rejects,
-                            metrics: &self.metrics,
-                            outputs: &mut self.outputs,
-                        };
+                        let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                         task.handle_block(entry.input, &entry.keys, &block, context)?;
                     }
                 }
@@ -271,12 +261,7 @@ impl Subtask {
             Some(Progress::Watermark(watermark)) => {
                 self.metrics.set_watermark(watermark);
                 if let Body::Chain(task) = &mut self.body {
-                    let context = &mut ChainContext {
-                        clock: shared.clock,
-                        rejects,
-                        metrics: &self.metrics,
-                        outputs: &mut self.outputs,
-                    };
+                    let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                     task.handle_watermark(watermark, context)?;
                 }
                 self.outputs.watermark(watermark);
@@ -295,12 +280,7 @@ impl Subtask {
                 }
             }
             Body::Chain(task) => {
-                let context = &mut ChainContext {
-                    clock: shared.clock,
-                    rejects,
-                    metrics: &self.metrics,
-                    outputs: &mut self.outputs,
-                };
+                let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                 task.handle_end(context)?;
             }
         }

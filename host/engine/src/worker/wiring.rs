@@ -82,17 +82,16 @@ fn position(slot: &SlotWiring, task: usize) -> usize {
 fn wire_sender(plan: &Plan, exchange: &Exchange, sender: usize, sleepers: &[Sleeper], slots: &mut [SlotWiring]) {
     let receivers = plan.tasks[exchange.to.0].parallelism;
     let all = 0..receivers as usize;
-    let (route, receivers_of, only) = match &exchange.partition {
-        Partition::Forward => (Route::One, sender..sender + 1, 0),
-        Partition::Global => (Route::One, all, 0),
+    let (route, receivers_of) = match &exchange.partition {
+        Partition::Forward => (Route::One, sender..sender + 1),
+        Partition::Global => (Route::One, all),
         Partition::HashFields(fields) => (
             Route::HashFields(fields.iter().map(|&field| field as usize).collect()),
             all,
-            0,
         ),
-        Partition::HashComputed => (Route::HashComputed, all, 0),
-        Partition::Rebalance => (Route::Rebalance, all, 0),
-        Partition::Broadcast => (Route::Broadcast, all, 0),
+        Partition::HashComputed => (Route::HashComputed, all),
+        Partition::Rebalance => (Route::Rebalance, all),
+        Partition::Broadcast => (Route::Broadcast, all),
     };
     let keys = match &exchange.partition {
         Partition::HashFields(fields) => KeySource::Fields(fields.iter().map(|&field| field as usize).collect()),
@@ -128,7 +127,6 @@ fn wire_sender(plan: &Plan, exchange: &Exchange, sender: usize, sleepers: &[Slee
         port: exchange.from_port,
         route,
         targets,
-        only,
         groups,
     };
     slots[sender].subtasks[position].edges.push(edge);
