@@ -189,7 +189,7 @@ impl SinkWriter for Writer {
         Ok(())
     }
 
-    fn abort(&mut self) -> Result<()> {
+    fn abort(&mut self, _prepared: &[Committable]) -> Result<()> {
         Ok(())
     }
 

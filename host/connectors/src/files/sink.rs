@@ -189,6 +189,14 @@ fn parts(folder: &Path) -> Result<Vec<(String, Name)>> {
     Ok(parts)
 }
 
+/// The visible name in a committable.
+fn part_name(committable: &Committable) -> Result<&str> {
+    std::str::from_utf8(&committable.0)
+        .ok()
+        .filter(|name| parse_name(name).is_some_and(|name| !name.in_progress) && !name.contains('/'))
+        .ok_or_else(|| Error::internal("a committable of a files sink is not the name of a part"))
+}
+
 struct Writer {
     layout: Arc<Layout>,
     schema: SchemaRef,
@@ -299,10 +307,7 @@ impl SinkWriter for Writer {
 
     fn commit(&mut self, committables: &[Committable]) -> Result<()> {
         for committable in committables {
-            let name = std::str::from_utf8(&committable.0)
-                .ok()
-                .filter(|name| parse_name(name).is_some_and(|name| !name.in_progress) && !name.contains('/'))
-                .ok_or_else(|| Error::internal("a committable of a files sink is not the name of a part"))?;
+            let name = part_name(committable)?;
             let (hidden, visible) = (self.hidden(name), self.layout.folder.join(name));
             match std::fs::rename(&hidden, &visible) {
                 Ok(()) => self.committed_files += 1,
@@ -317,10 +322,16 @@ impl SinkWriter for Writer {
         }
     }
 
-    fn abort(&mut self) -> Result<()> {
-        let open = self.part.take().map(|(_, part)| part.path().to_owned());
-        let completed = std::mem::take(&mut self.completed);
-        for path in completed.iter().map(|name| self.hidden(name)).chain(open) {
+    fn abort(&mut self, prepared: &[Committable]) -> Result<()> {
+        let mut paths = Vec::new();
+        for committable in prepared {
+            paths.push(self.hidden(part_name(committable)?));
+        }
+        for name in std::mem::take(&mut self.completed) {
+            paths.push(self.hidden(&name));
+        }
+        paths.extend(self.part.take().map(|(_, part)| part.path().to_owned()));
+        for path in paths {
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unwritable(&path, &error)),
                 _ => {}

@@ -156,7 +156,7 @@ pub trait Sink: Send + Sync {
 /// Writes the rows of one subtask.
 ///
 /// Order: any number of `write` and `flush`, then `pre_commit`, then `commit` of what it returned (at once
-/// or after a restart, possibly more than once); `abort` instead drops what was not committed.
+/// or after a restart, possibly more than once), or `abort` of it.
 pub trait SinkWriter: Send {
     /// Takes rows. `now` is the time since the job started, on the clock that readers are polled with.
     fn write(&mut self, rows: &RecordBatch, now: Elapsed) -> Result<()>;
@@ -172,8 +172,9 @@ pub trait SinkWriter: Send {
     /// Makes what was pre-committed visible. Idempotent.
     fn commit(&mut self, committables: &[Committable]) -> Result<()>;
 
-    /// Drops what was written and not pre-committed.
-    fn abort(&mut self) -> Result<()>;
+    /// Drops what was written since the last `pre_commit`, and `prepared`: what earlier ones returned and nobody
+    /// will ever commit. Idempotent; what is already gone is no error.
+    fn abort(&mut self, prepared: &[Committable]) -> Result<()>;
 
     /// Bytes written to the outside so far, for the metrics.
     fn bytes_written(&self) -> u64;

@@ -51,7 +51,7 @@ impl SinkTask {
     pub(crate) fn finish(&mut self, outcome: Outcome) -> Result<()> {
         match outcome {
             Outcome::Commit => self.writer.commit(&self.prepared),
-            Outcome::Abort => self.writer.abort(),
+            Outcome::Abort => self.writer.abort(&self.prepared),
         }
     }
 }

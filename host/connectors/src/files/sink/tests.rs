@@ -65,11 +65,32 @@ fn parts_are_hidden_until_committed() {
         "part-1-2.csv",
     ];
     assert_eq!(names(&folder), expected);
-    writer.abort().unwrap();
+    writer.abort(&[]).unwrap();
     assert_eq!(names(&folder), &expected[1..]);
     let last = std::fs::read_to_string(folder.join("part-1-2.csv")).unwrap();
     assert_eq!(last, "n,t\n20,row-20\n21,row-21\n22,row-22\n23,row-23\n24,row-24\n");
     assert_eq!(writer.summary(), [("files".to_owned(), "3".to_owned())]);
+}
+
+#[test]
+fn what_was_prepared_can_be_aborted_by_its_writer_and_by_a_later_one() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("out");
+    let sink = sink(&folder, &[("roll.rows", "2")]).unwrap();
+    for same_writer in [true, false] {
+        let mut writer = sink.open(&context(0, 1)).unwrap();
+        writer.write(&rows(0..5), NOW).unwrap();
+        let prepared = writer.pre_commit().unwrap();
+        assert_eq!((prepared.len(), names(&folder).len()), (3, 3));
+        if same_writer {
+            writer.write(&rows(5..6), NOW).unwrap();
+        } else {
+            writer = sink.open(&context(0, 1)).unwrap();
+        }
+        writer.abort(&prepared).unwrap();
+        writer.abort(&prepared).unwrap();
+        assert!(names(&folder).is_empty(), "{:?}", names(&folder));
+    }
 }
 
 #[test]
@@ -200,7 +221,7 @@ fn a_full_disk_names_the_file_and_shows_nothing() {
             "IO0105",
             "nothing doubtful is committed"
         );
-        writer.abort().unwrap();
+        writer.abort(&[]).unwrap();
         assert!(names(root.path()).is_empty());
     });
     std::process::Command::new("umount").arg(root.path()).status().unwrap();
