@@ -4,12 +4,13 @@
 //! There is no I/O, clock, thread or async runtime here, and no wasm: everything is a value or a
 //! deterministic function. Read in this order: [`block`] (what moves), [`graph`] (what a pipeline
 //! declares), [`plan`] (what runs), [`function`] (what user code looks like to the operators),
-//! [`connector`] (sources and sinks), [`key`] and [`time`] (what is decided about keys and watermarks).
+//! [`connector`] (sources and sinks), [`key`] and [`time`] (what is decided about keys and watermarks), [`checkpoint`] (what survives).
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod block;
+pub mod checkpoint;
 pub mod connector;
 pub mod error;
 pub mod function;

@@ -1,0 +1,76 @@
+//! Checkpoints: what each subtask hands over at a barrier, and who decides when.
+//!
+//! A checkpoint is a consistent cut through a running job (asynchronous barrier snapshots, Carbone et al.,
+//! 2015, after Chandy and Lamport). Sources put a barrier between two rows; a subtask that has met the
+//! barrier on all its inputs snapshots what it holds and passes the barrier on. Once every subtask of the job
+//! has handed over its [`SubtaskSnapshot`] and all is stored, the checkpoint is complete: sinks commit
+//! what they had prepared before the barrier, and a restart begins there.
+//!
+//! State is handed over as [`TableDelta`]s: Arrow rows, each the whole truth about one entry (a key, or a key
+//! in a window), in place of what earlier layers said about it. A subtask's state is a stack of such
+//! layers, the first of which is full; laid over each other from the oldest on they give the state. Identity
+//! is the key, never a slot number, so that layers can be redistributed by key group over any number of
+//! subtasks.
+
+use arrow_array::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::block::Millis;
+use crate::connector::{Committable, Position};
+
+/// Names a checkpoint of a job; later ones are greater, across restarts too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckpointId(pub u64);
+
+impl std::fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Name of the first column of every [`TableDelta`]: the row's key group, `uint32`, not null.
+pub const GROUP_COLUMN: &str = "$group";
+
+/// Name of the column, `boolean`, not null, that is true where an entry is there no more.
+pub const DELETED_COLUMN: &str = "$deleted";
+
+/// What one subtask holds at a barrier.
+#[derive(Debug, Clone, Default)]
+pub struct SubtaskSnapshot {
+    /// Watermark that the subtask had reached; `None`: none yet, or it has none.
+    pub watermark: Option<Millis>,
+    /// Splits that a source subtask reads.
+    pub splits: Vec<SplitSnapshot>,
+    /// Keyed state.
+    pub table: Option<TableDelta>,
+    /// What a sink subtask pre-committed and does not know to be committed.
+    pub committables: Vec<Committable>,
+    /// All inputs had ended and all that follows from that was done.
+    pub finished: bool,
+}
+
+/// How far a source has read a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SplitSnapshot {
+    /// Which split.
+    pub id: String,
+    /// Where reading continues.
+    pub position: Position,
+    /// Latest event time met in it, if watermarks are made per split.
+    pub max_time: Option<Millis>,
+}
+
+/// The entries of a table that changed since the subtask's previous snapshot, or all of them.
+///
+/// All batches have one schema that begins with [`GROUP_COLUMN`]. Entries are those of one subtask: its key
+/// groups and no others.
+#[derive(Debug, Clone)]
+pub struct TableDelta {
+    /// All entries: earlier layers are no longer needed.
+    pub full: bool,
+    /// At most one row per entry.
+    pub batches: Vec<RecordBatch>,
+    /// Entries in the table at the barrier, whether they changed or not.
+    pub live_rows: u64,
+}
