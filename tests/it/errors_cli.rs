@@ -10,7 +10,7 @@ fn run(guest: Guest, pairs: &[(&str, &str)], more: &[&str]) -> (i32, String, Str
         .iter()
         .map(|(name, value)| format!("--param={name}={value}"))
         .collect();
-    let mut arguments = vec!["run", "--quiet", "--memory-limit=64", "--call-timeout=500ms"];
+    let mut arguments = vec!["run", "--quiet", "--memory-limit=64"];
     arguments.extend(more);
     arguments.push(as_text(guest.path()));
     arguments.extend(pairs.iter().map(String::as_str));
@@ -72,11 +72,15 @@ fn what_user_code_does_wrong_ends_with_3() {
     for (kind, code, part) in [
         ("panic", "PL0001", "the answer is not 1234"),
         ("process", "PL0001", "row 1234 is not welcome"),
-        ("loop", "PL0003", "did not return within 0.5 s"),
         ("bomb", "PL0004", "limit of 64 MiB"),
         ("recursion", "PL0005", "overflowed "),
     ] {
         check(Guest::Hostile, &[("kind", kind)], 3, code, &["operator `", row, part]);
+    }
+    let (exit, _, stderr) = run(Guest::Hostile, &[("kind", "loop")], &["--call-timeout=500ms"]);
+    assert_eq!(exit, 3, "{stderr}");
+    for part in ["error[PL0003]", "operator `", row, "did not return within 0.5 s"] {
+        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
     }
     check(
         Guest::Hostile,

@@ -93,14 +93,14 @@ fn run_windows(name: &str, assigner: WindowAssigner, key_count: u64, disorder: u
         let begin = Instant::now();
         operator
             .handle_block(&rows.keys, &rows.times, &rows.block, &mut function, &mut Vec::new())
-            .and_then(|()| operator.handle_watermark(rows.watermark, &mut function))
             .expect("nothing here fails");
+        operator.handle_watermark(rows.watermark);
+        while operator.fire(&mut function).expect("nothing here fails") {}
         spent += begin.elapsed().as_nanos();
     }
     let (slots, memory) = (operator.slot_count(), operator.memory_bytes() >> 20);
-    operator
-        .handle_watermark(WATERMARK_MAX, &mut function)
-        .expect("nothing here fails");
+    operator.handle_watermark(WATERMARK_MAX);
+    while operator.fire(&mut function).expect("nothing here fails") {}
     let Windows { emitted, merged } = function;
     let ns = spent as f64 / ROW_COUNT as f64;
     println!(
@@ -166,8 +166,9 @@ fn run_timers(key_count: u64) {
         let begin = Instant::now();
         operator
             .handle_block(0, &rows.keys, &rows.block, &mut function)
-            .and_then(|()| operator.handle_watermark(rows.watermark, &mut function))
             .expect("nothing here fails");
+        operator.handle_watermark(rows.watermark);
+        while operator.fire(&mut function).expect("nothing here fails") {}
         spent += begin.elapsed().as_nanos();
     }
     let ns = spent as f64 / ROW_COUNT as f64;

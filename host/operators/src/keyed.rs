@@ -29,8 +29,9 @@ const STATES_MAX: usize = 64;
 /// Give it blocks with [`handle_block`](Self::handle_block), watermarks with
 /// [`handle_watermark`](Self::handle_watermark), and processing time with
 /// [`handle_time`](Self::handle_time) no earlier than
-/// [`next_processing_timer`](Self::next_processing_timer). After an error the operator is unusable: the
-/// call that failed may have been applied in part.
+/// [`next_processing_timer`](Self::next_processing_timer). After either of the last two call
+/// [`fire`](Self::fire) until nothing is due, and nothing else in between. After an error the operator is
+/// unusable: the call that failed may have been applied in part.
 #[derive(Debug)]
 pub struct KeyedOperator {
     keys: KeyTable,
@@ -41,6 +42,11 @@ pub struct KeyedOperator {
     /// By slot: which states hold a value. Not kept where every entry writes all states.
     present: Vec<u64>,
     watermark: Millis,
+    now: Millis,
+    /// By [`TimerKind`]: its clock advanced, and not all that made due has fired.
+    firing: [bool; 2],
+    /// Calls of the firing under way that set timers which are due again.
+    rearming_rounds: usize,
     slots: Vec<Slot>,
     fresh: Vec<Slot>,
     times: Vec<Millis>,
@@ -64,6 +70,9 @@ impl KeyedOperator {
             always_writes,
             present: Vec::new(),
             watermark: WATERMARK_MIN,
+            now: Millis::MIN,
+            firing: [false; 2],
+            rearming_rounds: 0,
             slots: Vec::new(),
             fresh: Vec::new(),
             times: Vec::new(),
@@ -94,18 +103,33 @@ impl KeyedOperator {
         self.apply(&effects)
     }
 
-    /// The watermark advanced: fires event-time timers up to it, until none is due.
-    pub fn handle_watermark(&mut self, watermark: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
-        if watermark <= self.watermark {
-            return Ok(());
+    /// The watermark advanced: event-time timers up to it are due.
+    pub fn handle_watermark(&mut self, watermark: Millis) {
+        if watermark > self.watermark {
+            self.watermark = watermark;
+            self.firing[TimerKind::EventTime as usize] = true;
         }
-        self.watermark = watermark;
-        self.fire(TimerKind::EventTime, watermark, function)
     }
 
-    /// Processing time advanced: fires processing-time timers up to it, until none is due.
-    pub fn handle_time(&mut self, now: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
-        self.fire(TimerKind::ProcessingTime, now, function)
+    /// Processing time advanced: processing-time timers up to it are due.
+    pub fn handle_time(&mut self, now: Millis) {
+        self.now = self.now.max(now);
+        self.firing[TimerKind::ProcessingTime as usize] = true;
+    }
+
+    /// Fires due timers, as many as go into one call; false: none is due any more.
+    pub fn fire(&mut self, function: &mut dyn KeyedFunction) -> Result<bool> {
+        for (kind, upto) in [
+            (TimerKind::EventTime, self.watermark),
+            (TimerKind::ProcessingTime, self.now),
+        ] {
+            if self.firing[kind as usize] {
+                self.firing[kind as usize] = self.fire_kind(kind, upto, function)?;
+                return Ok(true);
+            }
+        }
+        self.rearming_rounds = 0;
+        Ok(false)
     }
 
     /// When the next processing-time timer is due.
@@ -128,27 +152,27 @@ impl KeyedOperator {
         self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.capacity() * size_of::<u64>()
     }
 
-    fn fire(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
-        let mut rearming_rounds = 0;
-        while rearming_rounds < REARMING_ROUNDS_MAX {
-            self.timers
-                .poll_due(kind, upto, TIMERS_PER_CALL, &mut self.slots, &mut self.times);
-            if self.slots.is_empty() {
-                return Ok(());
-            }
-            let keys = self.keys.key_columns(&self.slots)?;
-            let effects = function.timers(kind, &self.slots, &self.times, &keys)?;
-            let is_due = |timer: &TimerOperation| timer.set && timer.kind == kind && timer.time <= upto;
-            rearming_rounds += usize::from(effects.timers.iter().any(is_due));
-            self.apply(&effects)?;
+    fn fire_kind(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<bool> {
+        self.timers
+            .poll_due(kind, upto, TIMERS_PER_CALL, &mut self.slots, &mut self.times);
+        if self.slots.is_empty() {
+            return Ok(false);
         }
-        Err(Error::pipeline(
-            "KO0003",
-            format!(
-                "timers set timers that are due at once, {REARMING_ROUNDS_MAX} times in a row; at the end of input \
-                 every event-time timer is due, so a timer that always sets the next one never ends"
-            ),
-        ))
+        if self.rearming_rounds == REARMING_ROUNDS_MAX {
+            return Err(Error::pipeline(
+                "KO0003",
+                format!(
+                    "timers set timers that are due at once, {REARMING_ROUNDS_MAX} times in a row; at the end of \
+                     input every event-time timer is due, so a timer that always sets the next one never ends"
+                ),
+            ));
+        }
+        let keys = self.keys.key_columns(&self.slots)?;
+        let effects = function.timers(kind, &self.slots, &self.times, &keys)?;
+        let is_due = |timer: &TimerOperation| timer.set && timer.kind == kind && timer.time <= upto;
+        self.rearming_rounds += usize::from(effects.timers.iter().any(is_due));
+        self.apply(&effects)?;
+        Ok(true)
     }
 
     /// Applies what a call over `self.slots` did.

@@ -113,6 +113,12 @@ impl Instance {
         convert::graph(graph)
     }
 
+    /// Goes on with random numbers of this seed. Instances of one job are made with the job's seed, so that `build`
+    /// meets the same numbers in all of them, and get one of their own before they run.
+    pub fn reseed(&mut self, seed: u64) {
+        self.store.data_mut().random = seed;
+    }
+
     /// Opens a chain.
     pub(crate) fn open(&mut self, chain: u32, config: OpenConfig) -> Result<(), CallFailure> {
         let config = operators::OpenConfig {

@@ -151,33 +151,33 @@ impl ChainTask {
         self.flush(context)
     }
 
-    pub(crate) fn handle_watermark(&mut self, watermark: Millis, context: &mut ChainContext<'_>) -> Result<()> {
+    /// The watermark advanced: call [`fire`](Self::fire) until nothing is due.
+    pub(crate) fn handle_watermark(&mut self, watermark: Millis) {
         self.watermark = watermark;
         match &mut self.head {
-            HeadOperator::Stateless => return Ok(()),
-            HeadOperator::Keyed(operator) => {
-                self.guest.set_moment(watermark, context.clock.now_millis());
-                operator.handle_watermark(watermark, &mut self.guest)?;
-            }
-            HeadOperator::Window { operator, .. } => {
-                self.guest.set_moment(watermark, context.clock.now_millis());
-                operator.handle_watermark(watermark, &mut self.guest)?;
-            }
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed(operator) => operator.handle_watermark(watermark),
+            HeadOperator::Window { operator, .. } => operator.handle_watermark(watermark),
         }
-        self.flush(context)
     }
 
-    /// Fires processing-time timers that are due.
-    pub(crate) fn handle_time(&mut self, now: Millis, context: &mut ChainContext<'_>) -> Result<()> {
-        let HeadOperator::Keyed(operator) = &mut self.head else {
-            return Ok(());
-        };
-        if operator.next_processing_timer().is_none_or(|time| time > now) {
-            return Ok(());
+    /// Processing time advanced: call [`fire`](Self::fire) until nothing is due.
+    pub(crate) fn handle_time(&mut self, now: Millis) {
+        if let HeadOperator::Keyed(operator) = &mut self.head {
+            operator.handle_time(now);
         }
-        self.guest.set_moment(self.watermark, now);
-        operator.handle_time(now, &mut self.guest)?;
-        self.flush(context)
+    }
+
+    /// Fires some of what is due; false: nothing is due any more.
+    pub(crate) fn fire(&mut self, context: &mut ChainContext<'_>) -> Result<bool> {
+        self.guest.set_moment(self.watermark, context.clock.now_millis());
+        let fired = match &mut self.head {
+            HeadOperator::Stateless => false,
+            HeadOperator::Keyed(operator) => operator.fire(&mut self.guest)?,
+            HeadOperator::Window { operator, .. } => operator.fire(&mut self.guest)?,
+        };
+        self.flush(context)?;
+        Ok(fired)
     }
 
     /// When the next processing-time timer is due.

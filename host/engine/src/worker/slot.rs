@@ -73,13 +73,13 @@ impl Slot {
     pub(crate) fn open(index: u32, job: Arc<SlotJob>, shared: Arc<Shared>, wiring: SlotWiring) -> Result<Self> {
         let sleeper = shared.sleepers[index as usize].clone();
         sleeper.adopt_current_thread();
-        let seed = job.options.seed.wrapping_add(u64::from(index));
-        let mut instance = job.pipeline.instantiate(seed, job.options.log.clone())?;
+        let mut instance = job.pipeline.instantiate(job.options.seed, job.options.log.clone())?;
         if instance.build(&job.parameters)? != job.graph {
             let message =
                 "the pipeline built another graph than at submission; `build` must depend on its parameters alone";
             return Err(Error::user("GR0011", message));
         }
+        instance.reseed(job.options.seed.wrapping_add(1 + u64::from(index)));
         let instance = Rc::new(RefCell::new(instance));
         let mut slot = Slot {
             index,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::Result;
-use millrace_core::block::{Element, WATERMARK_MAX};
+use millrace_core::block::{Element, Millis, WATERMARK_MAX};
 use millrace_core::time::{Progress, WatermarkMerge};
 
 use super::chain::{ChainContext, ChainTask};
@@ -38,6 +38,15 @@ pub(crate) struct Visit {
     pub(crate) wait: Option<Duration>,
 }
 
+/// What a chain fires, step by step, before it takes another element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Firing {
+    /// What this watermark made due; it is passed on behind the results.
+    Watermark(Millis),
+    /// Processing-time timers.
+    Time,
+}
+
 /// One parallel copy of a task.
 pub(crate) struct Subtask {
     pub(crate) name: String,
@@ -47,6 +56,7 @@ pub(crate) struct Subtask {
     merge: WatermarkMerge,
     open_channels: usize,
     next_channel: usize,
+    firing: Option<Firing>,
     pub(crate) outputs: Outputs,
     metrics: Arc<SubtaskMetrics>,
     meter: Meter,
@@ -67,6 +77,7 @@ impl Subtask {
             merge: WatermarkMerge::new(channels.len()),
             open_channels: channels.len(),
             next_channel: 0,
+            firing: None,
             channels,
             inbox: VecDeque::new(),
             outputs,
@@ -81,9 +92,10 @@ impl Subtask {
         self.inbox.push_back((channel, element));
     }
 
-    /// Whether an element waits here.
+    /// Whether there is something to do here.
     pub(crate) fn has_input(&self) -> bool {
-        !self.inbox.is_empty()
+        self.firing.is_some()
+            || !self.inbox.is_empty()
             || self.channels.iter().any(|channel| match &channel.origin {
                 Origin::Remote(receiver) => receiver.has_element(),
                 Origin::Local => false,
@@ -133,13 +145,21 @@ impl Subtask {
                 if !self.outputs.has_room() {
                     break;
                 }
+                if self.firing.is_some() {
+                    self.go_on_firing(shared, rejects)?;
+                    visit.worked = true;
+                    continue;
+                }
+                if self.done {
+                    break;
+                }
                 let Some((channel, element)) = self.next_element() else {
                     break;
                 };
                 self.handle(channel, element, shared, rejects)?;
                 visit.worked = true;
             }
-            self.visit_clock(shared, rejects, &mut visit)?;
+            self.visit_clock(shared, &mut visit)?;
         }
         if visit.worked {
             self.metrics
@@ -184,7 +204,10 @@ impl Subtask {
     }
 
     /// Timers and idleness follow the clock, not elements.
-    fn visit_clock(&mut self, shared: &Shared, rejects: &Rejects, visit: &mut Visit) -> Result<()> {
+    fn visit_clock(&mut self, shared: &Shared, visit: &mut Visit) -> Result<()> {
+        if self.firing.is_some() || self.done {
+            return Ok(());
+        }
         let due = match &mut self.body {
             Body::Watermarks(task) => task.next_idle(),
             Body::Chain(task) => task.next_time(),
@@ -199,8 +222,8 @@ impl Subtask {
         match &mut self.body {
             Body::Watermarks(task) => task.poll_idle(now, &mut self.outputs),
             Body::Chain(task) => {
-                let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
-                task.handle_time(now, context)?;
+                task.handle_time(now);
+                self.firing = Some(Firing::Time);
             }
             Body::Source(_) | Body::Sink(_) => {}
         }
@@ -243,17 +266,14 @@ impl Subtask {
                 }
             }
         };
-        self.handle_progress(progress, shared, rejects)?;
-        if self.open_channels == 0 {
-            self.handle_end(shared, rejects)?;
-        }
-        Ok(())
+        self.handle_progress(progress);
+        self.end_if_over(shared, rejects)
     }
 
-    fn handle_progress(&mut self, progress: Option<Progress>, shared: &Shared, rejects: &Rejects) -> Result<()> {
+    fn handle_progress(&mut self, progress: Option<Progress>) {
         // A watermark operator makes its own.
         if matches!(self.body, Body::Watermarks(_)) {
-            return Ok(());
+            return;
         }
         match progress {
             None => {}
@@ -261,11 +281,34 @@ impl Subtask {
             Some(Progress::Watermark(watermark)) => {
                 self.metrics.set_watermark(watermark);
                 if let Body::Chain(task) = &mut self.body {
-                    let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
-                    task.handle_watermark(watermark, context)?;
+                    task.handle_watermark(watermark);
+                    self.firing = Some(Firing::Watermark(watermark));
+                } else {
+                    self.outputs.watermark(watermark);
                 }
-                self.outputs.watermark(watermark);
             }
+        }
+    }
+
+    /// One step of what is due in a chain, and what waited for the last one.
+    fn go_on_firing(&mut self, shared: &Shared, rejects: &Rejects) -> Result<()> {
+        let Body::Chain(task) = &mut self.body else {
+            return Ok(());
+        };
+        let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
+        if task.fire(context)? {
+            return Ok(());
+        }
+        if let Some(Firing::Watermark(watermark)) = self.firing.take() {
+            self.outputs.watermark(watermark);
+        }
+        self.end_if_over(shared, rejects)
+    }
+
+    /// Ends the task behind the last results of its last watermark.
+    fn end_if_over(&mut self, shared: &Shared, rejects: &Rejects) -> Result<()> {
+        if self.open_channels == 0 && self.firing.is_none() && !self.done {
+            self.handle_end(shared, rejects)?;
         }
         Ok(())
     }

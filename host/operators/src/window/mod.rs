@@ -33,8 +33,8 @@ use self::session::SessionWindows;
 use self::sliced::{Grid, SlicedWindows};
 use self::slots::SlotAllocator;
 
-/// Slots per call of the guest's functions, except `accumulate`.
-const SLOTS_PER_CALL: usize = 4096;
+/// Slots per call of the guest's functions, except `accumulate`. Few in tests, so that firings take many.
+const SLOTS_PER_CALL: usize = if cfg!(test) { 3 } else { 4096 };
 
 /// Windows that a row may be in: a day every second is within it.
 const WINDOWS_PER_ROW_MAX: Millis = 100_000;
@@ -52,7 +52,8 @@ pub struct WindowCounters {
 
 /// The host's half of a windowed chain.
 ///
-/// After an error the operator is unusable: the call that failed may have been applied in part.
+/// After [`handle_watermark`](Self::handle_watermark) call [`fire`](Self::fire) until nothing is due, and nothing
+/// else in between. After an error the operator is unusable: the call that failed may have been applied in part.
 #[derive(Debug)]
 pub struct WindowOperator {
     windows: Windows,
@@ -128,15 +129,17 @@ impl WindowOperator {
         }
     }
 
-    /// The watermark advanced: fires the windows it ends and drops those that take no more rows.
-    pub fn handle_watermark(&mut self, watermark: Millis, function: &mut dyn WindowFunction) -> Result<()> {
-        if watermark <= self.context.watermark {
-            return Ok(());
-        }
-        self.context.watermark = watermark;
+    /// The watermark advanced: windows that it ends are due.
+    pub fn handle_watermark(&mut self, watermark: Millis) {
+        self.context.watermark = self.context.watermark.max(watermark);
+    }
+
+    /// Fires windows that are due and drops those that take no more rows, as far as about one call of the
+    /// guest's functions goes; false: nothing is due any more.
+    pub fn fire(&mut self, function: &mut dyn WindowFunction) -> Result<bool> {
         match &mut self.windows {
-            Windows::Sliced(windows) => windows.handle_watermark(&mut self.context, function),
-            Windows::Session(windows) => windows.handle_watermark(&mut self.context, function),
+            Windows::Sliced(windows) => windows.fire(&mut self.context, function),
+            Windows::Session(windows) => windows.fire(&mut self.context, function),
         }
     }
 

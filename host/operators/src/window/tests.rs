@@ -272,13 +272,13 @@ fn run(decl: &WindowDecl, seed: u64) {
         base += random.below(30) as Millis;
         if random.below(3) == 0 {
             let watermark = base + random.below(spread) as Millis - 20;
-            operator.handle_watermark(watermark, &mut guest).unwrap();
+            advance(&mut operator, watermark, &mut guest);
             model.watermark(watermark);
             compare(&mut guest, &mut model, &case);
         }
         assert_eq!(operator.slot_count(), guest.accumulators.len(), "{case}");
     }
-    operator.handle_watermark(WATERMARK_MAX, &mut guest).unwrap();
+    advance(&mut operator, WATERMARK_MAX, &mut guest);
     model.watermark(WATERMARK_MAX);
     compare(&mut guest, &mut model, &format!("{decl:?} seed {seed} at the end"));
     assert!(
@@ -314,6 +314,11 @@ fn decls(assigner: WindowAssigner) -> Vec<WindowDecl> {
         late_port,
     };
     vec![decl(0, None), decl(0, Some(1)), decl(15, Some(1)), decl(100, None)]
+}
+
+fn advance(operator: &mut WindowOperator, watermark: Millis, guest: &mut Guest) {
+    operator.handle_watermark(watermark);
+    while operator.fire(guest).unwrap() {}
 }
 
 #[test]
@@ -369,7 +374,7 @@ fn outputs(assigner: WindowAssigner, lateness: Millis, steps: &[(&[Millis], Mill
         operator
             .handle_block(&[keys], times, &block(times, &rows), &mut guest, &mut Vec::new())
             .unwrap();
-        operator.handle_watermark(*watermark, &mut guest).unwrap();
+        advance(&mut operator, *watermark, &mut guest);
     }
     guest
         .emitted
@@ -458,7 +463,7 @@ fn keys_of_a_window_come_in_the_order_of_their_first_row() {
         operator
             .handle_block(&columns, &times, &block(&times, &rows), &mut guest, &mut Vec::new())
             .unwrap();
-        operator.handle_watermark(9, &mut guest).unwrap();
+        advance(&mut operator, 9, &mut guest);
         let window = guest.emitted.iter().filter(|output| (output.1, output.0) == (0, 10));
         assert_eq!(
             window.map(|output| output.2).collect::<Vec<_>>(),

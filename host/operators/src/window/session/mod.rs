@@ -43,7 +43,12 @@ pub(super) struct SessionWindows {
     fresh: Vec<Slot>,
     /// Keys whose last session was closed.
     gone: Vec<Slot>,
+    /// The bucket that is being fired: its sessions, how many of them are done, its time.
     due: Vec<SessionId>,
+    due_at: usize,
+    due_time: Millis,
+    /// The results gathered take no more rows and are dropped as they are put out.
+    dropping: bool,
 }
 
 /// Sessions made one by a block.
@@ -85,6 +90,9 @@ impl SessionWindows {
             fresh: Vec::new(),
             gone: Vec::new(),
             due: Vec::new(),
+            due_at: 0,
+            due_time: store::NEVER,
+            dropping: true,
         })
     }
 
@@ -229,37 +237,54 @@ impl SessionWindows {
         self.emit(context, false, function)
     }
 
-    pub(super) fn handle_watermark(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<()> {
-        let mut due = std::mem::take(&mut self.due);
-        let mut dropping = true;
-        while let Some(time) = self.unfired.take_first(context.watermark, &mut due) {
-            self.store.warm(&due);
-            for &id in &due {
-                if self.store.session(id).unfired_at != time {
+    /// One step of firing what the watermark ended; false: nothing is left.
+    pub(super) fn fire(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<bool> {
+        while self.results.slots.len() < SLOTS_PER_CALL {
+            let Some(&id) = self.due.get(self.due_at) else {
+                if self.next_bucket(context) {
                     continue;
                 }
-                let last = self.store.last_ms(id, self.gap);
-                if last > time {
-                    self.store.session_mut(id).unfired_at = last;
-                    self.unfired.push(last, id);
-                    continue;
-                }
-                self.store.session_mut(id).unfired_at = store::NEVER;
-                // Those that take no more rows are a prefix: they ended first.
-                let expired = context.expired(last);
-                if expired != dropping || self.results.slots.len() == SLOTS_PER_CALL {
-                    self.emit(context, dropping, function)?;
-                    dropping = expired;
-                }
-                if !expired {
-                    self.await_expiry(context, id, last);
-                }
-                self.results.push(&self.store, id, self.gap);
+                break;
+            };
+            self.due_at += 1;
+            if self.store.session(id).unfired_at != self.due_time {
+                continue;
             }
+            let last = self.store.last_ms(id, self.gap);
+            if last > self.due_time {
+                self.store.session_mut(id).unfired_at = last;
+                self.unfired.push(last, id);
+                continue;
+            }
+            self.store.session_mut(id).unfired_at = store::NEVER;
+            // Those that take no more rows are a prefix: they ended first.
+            let expired = context.expired(last);
+            if expired != self.dropping {
+                self.emit(context, self.dropping, function)?;
+                self.dropping = expired;
+            }
+            if !expired {
+                self.await_expiry(context, id, last);
+            }
+            self.results.push(&self.store, id, self.gap);
         }
-        self.due = due;
-        self.emit(context, dropping, function)?;
+        if !self.results.slots.is_empty() {
+            self.emit(context, self.dropping, function)?;
+            return Ok(true);
+        }
+        self.dropping = true;
         self.drop_expired(context, function)
+    }
+
+    /// Takes the next bucket that is due.
+    fn next_bucket(&mut self, context: &Context) -> bool {
+        self.due_at = 0;
+        let time = self.unfired.take_first(context.watermark, &mut self.due);
+        if let Some(time) = time {
+            self.due_time = time;
+            self.store.warm(&self.due);
+        }
+        time.is_some()
     }
 
     /// Puts out the results gathered; with `then_drop` their sessions are over.
@@ -306,11 +331,14 @@ impl SessionWindows {
         self.fired.push(expiry, session);
     }
 
-    /// Drops sessions that fired and take no more rows.
-    fn drop_expired(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<()> {
+    /// Drops sessions that fired and take no more rows, some thousand and those that expire with them; false:
+    /// no more were left.
+    fn drop_expired(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<bool> {
         let mut due = std::mem::take(&mut self.due);
         let (mut sessions, mut slots) = (Vec::new(), Vec::new());
-        while let Some(time) = self.fired.take_first(context.watermark, &mut due) {
+        while slots.len() < SLOTS_PER_CALL
+            && let Some(time) = self.fired.take_first(context.watermark, &mut due)
+        {
             for &id in &due {
                 if self.store.session(id).expiry_at != time {
                     continue;
@@ -325,10 +353,11 @@ impl SessionWindows {
                 }
             }
         }
+        due.clear();
         self.due = due;
         drop_slots(function, &slots)?;
         self.close(context, &sessions, &slots);
-        Ok(())
+        Ok(slots.len() >= SLOTS_PER_CALL)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

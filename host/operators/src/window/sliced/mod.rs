@@ -15,9 +15,9 @@ use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
-use super::Context;
 use super::emission::{drop_slots, emit_window, merge_slots};
 use super::late::{Fate, split};
+use super::{Context, SLOTS_PER_CALL};
 use crate::key_table::{KeyBatch, KeyTable};
 pub(crate) use grid::Grid;
 
@@ -34,6 +34,8 @@ pub(super) struct SlicedWindows {
     slices: BTreeMap<i64, Slice>,
     /// Windows with rows that have not fired.
     unfired: BTreeSet<i64>,
+    /// The window that is being fired.
+    firing: Option<Firing>,
     batch: KeyBatch,
     spare: Vec<KeyTable>,
     groups: Vec<Group>,
@@ -58,6 +60,27 @@ struct Group {
     rows: Vec<u32>,
 }
 
+/// How far the firing of a window has come.
+#[derive(Debug)]
+struct Firing {
+    window: i64,
+    results: Results,
+    /// Slice, and number of its accumulators, from which on they have to be merged still.
+    merging: Option<(i64, usize)>,
+    /// Results put out.
+    emitted: usize,
+    then_drop: bool,
+}
+
+/// Where the accumulators of a window are.
+#[derive(Debug)]
+enum Results {
+    /// Those of the only slice with rows.
+    Slice(i64),
+    /// Temporary ones.
+    Merged { keys: KeyTable, slots: Vec<Slot> },
+}
+
 /// Keys of a slice that late rows touched: numbers in the slice's key table, each once.
 type Touched = BTreeMap<i64, Vec<Slot>>;
 
@@ -69,6 +92,7 @@ impl SlicedWindows {
             schema,
             slices: BTreeMap::new(),
             unfired: BTreeSet::new(),
+            firing: None,
             spare: Vec::new(),
             groups: Vec::new(),
             slots: Vec::new(),
@@ -238,16 +262,121 @@ impl SlicedWindows {
         Ok(())
     }
 
-    pub(super) fn handle_watermark(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<()> {
-        while let Some(&window) = self.unfired.first() {
-            if !context.ended(self.grid.window_last(window)) {
-                break;
-            }
-            self.unfired.pop_first();
-            self.fire(context, window, function)?;
-            self.drop_expired(context, window, function)?;
+    /// One step of firing what the watermark ended; false: nothing is left.
+    pub(super) fn fire(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<bool> {
+        if let Some(firing) = self.firing.take() {
+            self.go_on(context, firing, function)?;
+            return Ok(true);
         }
-        self.drop_expired(context, i64::MAX, function)
+        match self.unfired.first() {
+            Some(&window) if context.ended(self.grid.window_last(window)) => {
+                self.unfired.pop_first();
+                self.firing = self.begin(context, window)?;
+                Ok(true)
+            }
+            _ => {
+                self.drop_expired(context, i64::MAX, function)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// A window with rows is due.
+    fn begin(&mut self, context: &Context, window: i64) -> Result<Option<Firing>> {
+        let mut slices = self.slices.range(self.grid.slices_of(window));
+        let Some((&number, slice)) = slices.next() else {
+            return Ok(None);
+        };
+        if slices.next().is_some() {
+            return Ok(Some(Firing {
+                window,
+                results: Results::Merged {
+                    keys: self.take_table()?,
+                    slots: Vec::new(),
+                },
+                merging: Some((number, 0)),
+                emitted: 0,
+                then_drop: true,
+            }));
+        }
+        let last_window = *self.grid.windows_of(number).end();
+        let then_drop = window == last_window && context.expired(self.grid.window_last(window));
+        debug_assert!(!slice.slots.is_empty(), "a slice begins with a row");
+        Ok(Some(Firing {
+            window,
+            results: Results::Slice(number),
+            merging: None,
+            emitted: 0,
+            then_drop,
+        }))
+    }
+
+    /// Merges, or emits, up to [`SLOTS_PER_CALL`] accumulators.
+    fn go_on(&mut self, context: &mut Context, mut firing: Firing, function: &mut dyn WindowFunction) -> Result<()> {
+        if firing.merging.is_some() {
+            self.merge_some(context, &mut firing, function)?;
+            self.firing = Some(firing);
+            return Ok(());
+        }
+        let (keys, slots) = match &firing.results {
+            Results::Slice(number) => {
+                let slice = &self.slices[number];
+                (&slice.keys, &slice.slots)
+            }
+            Results::Merged { keys, slots } => (keys, slots),
+        };
+        let chunk = firing.emitted..slots.len().min(firing.emitted + SLOTS_PER_CALL);
+        let locals = (chunk.start as Slot..chunk.end as Slot).collect::<Vec<_>>();
+        let bounds = self.grid.window(firing.window);
+        emit_window(function, keys, &locals, &slots[chunk.clone()], bounds, firing.then_drop)?;
+        if chunk.end < slots.len() {
+            firing.emitted = chunk.end;
+            self.firing = Some(firing);
+            return Ok(());
+        }
+        match firing.results {
+            Results::Slice(number) if firing.then_drop => self.remove_slice(context, number),
+            Results::Slice(_) => {}
+            Results::Merged { keys, slots } => {
+                context.slots.release(&slots);
+                self.give_table(keys);
+            }
+        }
+        self.drop_expired(context, firing.window, function)
+    }
+
+    /// Merges up to [`SLOTS_PER_CALL`] accumulators of slices into those of the window.
+    fn merge_some(
+        &mut self,
+        context: &mut Context,
+        firing: &mut Firing,
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        let Results::Merged { keys, slots } = &mut firing.results else {
+            return Err(Error::internal("a window of one slice has nothing to merge"));
+        };
+        let mut budget = SLOTS_PER_CALL;
+        while let Some((number, start)) = firing.merging
+            && budget > 0
+        {
+            let slice = &self.slices[&number];
+            let end = slice.slots.len().min(start + budget);
+            self.batch.load_from(&slice.keys, start as Slot..end as Slot);
+            self.locals.clear();
+            self.fresh.clear();
+            keys.find_or_insert(&self.batch, 0..end - start, &mut self.locals, &mut self.fresh);
+            slots.extend(self.fresh.iter().map(|_| context.slots.allocate()));
+            self.locals.iter_mut().for_each(|local| *local = slots[*local as usize]);
+            merge_slots(function, &self.locals, &slice.slots[start..end])?;
+            budget -= end - start;
+            firing.merging = if end < slice.slots.len() {
+                Some((number, end))
+            } else {
+                let later = number + 1..self.grid.slices_of(firing.window).end;
+                self.slices.range(later).next().map(|(&number, _)| (number, 0))
+            };
+        }
+        Ok(())
     }
 
     /// Drops slices that are in no window after `window` and take no more rows.
@@ -279,39 +408,6 @@ impl SlicedWindows {
             table.clear();
             self.spare.push(table);
         }
-    }
-
-    /// Fires a window with all its keys.
-    fn fire(&mut self, context: &mut Context, window: i64, function: &mut dyn WindowFunction) -> Result<()> {
-        let bounds = self.grid.window(window);
-        let mut slices = self.slices.range(self.grid.slices_of(window));
-        let (Some((&number, slice)), more) = (slices.next(), slices.next().is_some()) else {
-            return Ok(());
-        };
-        if !more {
-            let last_window = *self.grid.windows_of(number).end();
-            let then_drop = window == last_window && context.expired(bounds.end - 1);
-            let keys = (0..slice.slots.len() as Slot).collect::<Vec<_>>();
-            emit_window(function, &slice.keys, &keys, &slice.slots, bounds, then_drop)?;
-            if then_drop {
-                self.remove_slice(context, number);
-            }
-            return Ok(());
-        }
-        let mut merged = self.take_table()?;
-        let mut targets = Vec::new();
-        for (_, slice) in self.slices.range(self.grid.slices_of(window)) {
-            self.batch.load_from(&slice.keys, 0..slice.slots.len() as Slot);
-            self.locals.clear();
-            self.fresh.clear();
-            merged.find_or_insert(&self.batch, 0..slice.slots.len(), &mut self.locals, &mut self.fresh);
-            targets.extend(self.fresh.iter().map(|_| context.slots.allocate()));
-            self.locals
-                .iter_mut()
-                .for_each(|local| *local = targets[*local as usize]);
-            merge_slots(function, &self.locals, &slice.slots)?;
-        }
-        self.emit_merged(context, merged, &targets, window, function)
     }
 
     /// Emits temporary accumulators and drops them.
