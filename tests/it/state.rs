@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use millrace_core::block::Block;
-use millrace_core::function::{KeyedFunction, Slot, WindowFunction};
+use millrace_core::function::{KeyedFunction, Slot, StateFunction, WindowFunction};
 use millrace_core::graph::{Graph, Head, StateKind};
 use millrace_tests::guests::{Guest, code_cache};
 use millrace_tests::jobs::parameters;
@@ -83,22 +83,14 @@ impl Fresh {
     }
 
     fn export(&mut self, slots: &[Slot]) -> Vec<ArrayRef> {
-        let states: Vec<SchemaRef> = self.states.iter().map(|(_, schema)| schema.clone()).collect();
-        let export = |(state, schema): (u32, &SchemaRef)| {
-            let mut columns = self.chain.export_state(state, slots, schema).expect("an export");
-            assert_eq!(columns.len(), 1);
-            columns.remove(0)
-        };
-        (0u32..).zip(&states).map(export).collect()
+        let states = 0..self.states.len() as u32;
+        let export = |state| self.chain.export_state(state, slots).expect("an export");
+        states.map(export).collect()
     }
 
     fn import(&mut self, slots: &[Slot], values: &[ArrayRef]) {
-        let states: Vec<SchemaRef> = self.states.iter().map(|(_, schema)| schema.clone()).collect();
-        for ((state, schema), column) in (0u32..).zip(&states).zip(values) {
-            let columns = std::slice::from_ref(column);
-            self.chain
-                .import_state(state, slots, schema, columns)
-                .expect("an import");
+        for (state, column) in (0u32..).zip(values) {
+            self.chain.import_state(state, slots, column).expect("an import");
         }
     }
 }
@@ -172,7 +164,7 @@ fn an_import_replaces_what_was_there() {
 fn dropped_state_is_gone_and_the_rest_stays() {
     let mut fresh = filled(&pipeline());
     let kept = fresh.export(&[1]);
-    KeyedFunction::drop_state(&mut fresh.chain, &[0, 2, 5_000, 9_999]).expect("a drop");
+    StateFunction::drop_state(&mut fresh.chain, &[0, 2, 5_000, 9_999]).expect("a drop");
     for column in fresh.export(&[0, 2, 5_000, 9_999]) {
         assert_eq!(column.null_count(), 4, "{column:?}");
     }
@@ -217,7 +209,7 @@ fn accumulators_are_exported_merged_and_imported() {
     let sums: &Int64Array = told[0].column(1).as_any().downcast_ref().expect("int64");
     assert_eq!(sums.values(), &[8, 10, 3]);
 
-    WindowFunction::drop_state(&mut after.chain, &[8]).expect("a drop");
+    StateFunction::drop_state(&mut after.chain, &[8]).expect("a drop");
     let sums = emitted(&mut after, &[8, 9]);
     let sums: &Int64Array = sums[0].column(1).as_any().downcast_ref().expect("int64");
     assert_eq!(sums.values(), &[0, 10]);

@@ -54,20 +54,30 @@ pub struct Effects {
     pub touched: Vec<u8>,
 }
 
-/// The functions of a keyed chain.
-pub trait KeyedFunction {
-    /// Rows of an input; `slots[i]` is the slot of row i's key.
-    fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects>;
+/// The values that user code keeps by slot. The states of a keyed chain are numbered as declared; a windowed
+/// chain's accumulator is state 0.
+pub trait StateFunction {
+    /// Values of a state, one row per slot, null where absent. Changes nothing.
+    fn export_state(&mut self, state: u32, slots: &[Slot]) -> Result<ArrayRef>;
 
-    /// Due timers: at most one per slot. `keys` are the key columns, one row per timer.
-    fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects>;
+    /// Sets the values of a state: the inverse of `export_state`.
+    fn import_state(&mut self, state: u32, slots: &[Slot], values: &ArrayRef) -> Result<()>;
 
     /// Forgets all states of these slots.
     fn drop_state(&mut self, slots: &[Slot]) -> Result<()>;
 }
 
+/// The functions of a keyed chain.
+pub trait KeyedFunction: StateFunction {
+    /// Rows of an input; `slots[i]` is the slot of row i's key.
+    fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects>;
+
+    /// Due timers: at most one per slot. `keys` are the key columns, one row per timer.
+    fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects>;
+}
+
 /// The accumulators of a windowed chain.
-pub trait WindowFunction {
+pub trait WindowFunction: StateFunction {
     /// Adds row i to the accumulator of `slots[i]`.
     fn accumulate(&mut self, slots: &[Slot], rows: &Block) -> Result<()>;
 
@@ -83,7 +93,4 @@ pub trait WindowFunction {
         keys: &[ArrayRef],
         then_drop: bool,
     ) -> Result<()>;
-
-    /// Forgets these accumulators.
-    fn drop_state(&mut self, slots: &[Slot]) -> Result<()>;
 }

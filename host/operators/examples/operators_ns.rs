@@ -12,7 +12,9 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX};
-use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, WindowFunction, touched};
+use millrace_core::function::{
+    Effects, KeyedFunction, Slot, StateFunction, TimerKind, TimerOperation, WindowFunction, touched,
+};
 use millrace_core::graph::{WindowAssigner, WindowDecl};
 use millrace_operators::{KeyedOperator, WindowOperator};
 
@@ -58,6 +60,28 @@ struct Windows {
     merged: u64,
 }
 
+/// No snapshot is taken.
+macro_rules! no_snapshots {
+    ($function:ty) => {
+        impl StateFunction for $function {
+            fn export_state(&mut self, _: u32, _: &[Slot]) -> Result<ArrayRef> {
+                unreachable!("no snapshot is taken")
+            }
+
+            fn import_state(&mut self, _: u32, _: &[Slot], _: &ArrayRef) -> Result<()> {
+                unreachable!("nothing is restored")
+            }
+
+            fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
+                Ok(())
+            }
+        }
+    };
+}
+
+no_snapshots!(Windows);
+no_snapshots!(Timers);
+
 impl WindowFunction for Windows {
     fn accumulate(&mut self, slots: &[Slot], _: &Block) -> Result<()> {
         std::hint::black_box(slots);
@@ -71,10 +95,6 @@ impl WindowFunction for Windows {
 
     fn emit(&mut self, slots: &[Slot], _: &[Millis], _: &[Millis], _: &[ArrayRef], _: bool) -> Result<()> {
         self.emitted += slots.len() as u64;
-        Ok(())
-    }
-
-    fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
         Ok(())
     }
 }
@@ -145,10 +165,6 @@ impl KeyedFunction for Timers {
             timers: Vec::new(),
             touched: vec![touched::CLEARED; slots.len()],
         })
-    }
-
-    fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
-        Ok(())
     }
 }
 

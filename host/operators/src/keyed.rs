@@ -5,12 +5,15 @@
 //! given back. Every state on it was reported cleared or never written, so the guest holds nothing under
 //! that number and it can be given to another key without `drop_state`.
 
+mod snapshot;
+
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, touched};
 use millrace_core::{Error, Result};
 
+use self::snapshot::Tracking;
 use crate::key_table::{KeyBatch, KeyTable};
 use crate::timers::TimerService;
 
@@ -34,6 +37,7 @@ const STATES_MAX: usize = 64;
 /// unusable: the call that failed may have been applied in part.
 #[derive(Debug)]
 pub struct KeyedOperator {
+    key_schema: SchemaRef,
     keys: KeyTable,
     batch: KeyBatch,
     timers: TimerService,
@@ -50,6 +54,8 @@ pub struct KeyedOperator {
     slots: Vec<Slot>,
     fresh: Vec<Slot>,
     times: Vec<Millis>,
+    /// If snapshots are taken.
+    tracking: Option<Box<Tracking>>,
 }
 
 impl KeyedOperator {
@@ -64,7 +70,8 @@ impl KeyedOperator {
         }
         Ok(KeyedOperator {
             keys: KeyTable::new(key_schema.clone(), 0)?,
-            batch: KeyBatch::new(key_schema)?,
+            batch: KeyBatch::new(key_schema.clone())?,
+            key_schema,
             timers: TimerService::new(),
             state_count,
             always_writes,
@@ -76,6 +83,7 @@ impl KeyedOperator {
             slots: Vec::new(),
             fresh: Vec::new(),
             times: Vec::new(),
+            tracking: None,
         })
     }
 
@@ -99,8 +107,9 @@ impl KeyedOperator {
         if self.slots.is_empty() {
             return Ok(());
         }
+        self.export_before_touching(function)?;
         let effects = function.process(input, &self.slots, block)?;
-        self.apply(&effects)
+        self.apply(&effects, false)
     }
 
     /// The watermark advanced: event-time timers up to it are due.
@@ -167,17 +176,19 @@ impl KeyedOperator {
                 ),
             ));
         }
+        self.export_before_firing(kind, function)?;
         let keys = self.keys.key_columns(&self.slots)?;
         let effects = function.timers(kind, &self.slots, &self.times, &keys)?;
         let is_due = |timer: &TimerOperation| timer.set && timer.kind == kind && timer.time <= upto;
         self.rearming_rounds += usize::from(effects.timers.iter().any(is_due));
-        self.apply(&effects)?;
+        self.apply(&effects, true)?;
         Ok(true)
     }
 
-    /// Applies what a call over `self.slots` did.
-    fn apply(&mut self, effects: &Effects) -> Result<()> {
+    /// Applies what a call over `self.slots` did. `fired`: it took a timer of each.
+    fn apply(&mut self, effects: &Effects, fired: bool) -> Result<()> {
         let entries = self.slots.len();
+        self.note_changes(effects, fired);
         for operation in &effects.timers {
             let Some(&slot) = self.slots.get(operation.entry as usize) else {
                 let entry = operation.entry;
@@ -200,8 +211,7 @@ impl KeyedOperator {
         if !effects.touched.is_empty() {
             self.mark(&effects.touched)?;
         }
-        self.free_empty();
-        Ok(())
+        self.free_empty()
     }
 
     /// Notes which states hold a value now. A slot may be met many times: the last entry decides.
@@ -229,13 +239,39 @@ impl KeyedOperator {
     }
 
     /// Gives back the slots of the last call that hold nothing.
-    fn free_empty(&mut self) {
+    fn free_empty(&mut self) -> Result<()> {
         let (present, timers) = (&self.present, &self.timers);
         self.slots
             .retain(|&slot| present[slot as usize] == 0 && !timers.pending(slot));
         self.slots.sort_unstable();
         self.slots.dedup();
+        if let Some(tracking) = &mut self.tracking {
+            tracking.forget(&self.slots, |slots| self.keys.key_columns(slots))?;
+        }
         self.keys.remove_all(&self.slots);
+        Ok(())
+    }
+
+    /// Where snapshots are taken: which keys the next one must hold.
+    fn note_changes(&mut self, effects: &Effects, fired: bool) {
+        let Some(tracking) = &mut self.tracking else { return };
+        let bound = self.keys.slot_bound();
+        if fired || (self.always_writes && self.state_count > 0) {
+            tracking.changes.mark_dirty(&self.slots, bound);
+            return;
+        }
+        let changed = touched::WRITTEN | touched::CLEARED;
+        for flags in effects.touched.chunks(self.slots.len()) {
+            let slots = flags.iter().zip(&self.slots);
+            tracking
+                .changes
+                .mark_dirty_if(slots.map(|(flag, &slot)| (flag & changed != 0, slot)), bound);
+        }
+        let slots = effects
+            .timers
+            .iter()
+            .filter_map(|timer| self.slots.get(timer.entry as usize));
+        tracking.changes.mark_dirty_if(slots.map(|&slot| (true, slot)), bound);
     }
 }
 

@@ -9,8 +9,10 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod changes;
 pub mod key_table;
 pub mod keyed;
+mod slot_set;
 mod time_buckets;
 pub mod timers;
 pub mod window;

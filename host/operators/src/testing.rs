@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a small seeded generator.
 
 /// SplitMix64: the same seed gives the same numbers everywhere.
+#[derive(Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {

@@ -64,6 +64,30 @@ impl TimerService {
         self.kind(kind).poll_due(upto, limit, slots, times);
     }
 
+    /// Appends the times of a slot's timers of a kind, in order.
+    pub(crate) fn times_of(&self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
+        let timers = match kind {
+            TimerKind::EventTime => &self.event_time,
+            TimerKind::ProcessingTime => &self.processing_time,
+        };
+        let earliest = timers.earliest(slot);
+        if earliest != NEVER {
+            times.push(earliest);
+            times.extend(timers.later.get(&slot).into_iter().flatten());
+        }
+    }
+
+    /// Deletes all timers of a slot.
+    pub(crate) fn clear(&mut self, slot: Slot) {
+        for kind in [TimerKind::EventTime, TimerKind::ProcessingTime] {
+            let mut times = Vec::new();
+            self.times_of(slot, kind, &mut times);
+            for time in times {
+                self.delete(slot, kind, time);
+            }
+        }
+    }
+
     /// Whether the slot has any timer.
     #[inline]
     pub fn pending(&self, slot: Slot) -> bool {

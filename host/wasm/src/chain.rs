@@ -10,7 +10,7 @@ use std::rc::Rc;
 use arrow_array::ArrayRef;
 use arrow_schema::{Fields, SchemaRef};
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
-use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, WindowFunction};
+use millrace_core::function::{Effects, KeyedFunction, Slot, StateFunction, TimerKind, TimerOperation, WindowFunction};
 use millrace_core::graph::{Chain, Graph, Head};
 use millrace_core::{Error, Result};
 
@@ -51,7 +51,8 @@ pub(crate) struct ChainInfo {
     pub(crate) ports: Vec<PortInfo>,
     pub(crate) key_fields: Fields,
     pub(crate) operators: Vec<(u32, String)>,
-    pub(crate) states: usize,
+    /// Schema of each state: one nullable field.
+    pub(crate) states: Vec<SchemaRef>,
     pub(crate) head: HeadKind,
 }
 
@@ -79,9 +80,19 @@ impl ChainInfo {
             key: port.computed_key.clone(),
         });
         let (key_fields, states, head) = match &chain.head {
-            Head::Stateless => (Fields::empty(), 0, HeadKind::Stateless),
-            Head::Keyed { key_schema, states, .. } => (key_schema.fields().clone(), states.len(), HeadKind::Keyed),
-            Head::Window { key_schema, .. } => (key_schema.fields().clone(), 1, HeadKind::Window),
+            Head::Stateless => (Fields::empty(), Vec::new(), HeadKind::Stateless),
+            Head::Keyed { key_schema, states, .. } => {
+                let schemas = states.iter().map(|state| state.schema.clone()).collect();
+                (key_schema.fields().clone(), schemas, HeadKind::Keyed)
+            }
+            Head::Window {
+                key_schema,
+                accumulator,
+                ..
+            } => {
+                let schemas = vec![accumulator.schema.clone()];
+                (key_schema.fields().clone(), schemas, HeadKind::Window)
+            }
         };
         let name = |index: u32| graph.operators[index as usize].name.clone();
         ChainInfo {
@@ -184,29 +195,6 @@ impl GuestChain {
         self.finish(result, None, 0).map(drop)
     }
 
-    /// Values of a state as one Arrow column, one row per slot (null: absent).
-    pub fn export_state(&mut self, state: u32, slots: &[Slot], schema: &SchemaRef) -> Result<Vec<ArrayRef>> {
-        let chain = self.info.index;
-        let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
-            guest.call_export_state(store, chain, state, slots)
-        });
-        let wire = result.map_err(|failure| self.error(failure, None))?;
-        let bytes_max = self.pipeline.runtime.limits().block_bytes;
-        codec::decode_columns(wire, schema.fields(), bytes_max)
-            .map_err(|malformed| self.malformed(&malformed.to_string()))
-    }
-
-    /// Sets values of a state.
-    pub fn import_state(&mut self, state: u32, slots: &[Slot], schema: &SchemaRef, values: &[ArrayRef]) -> Result<()> {
-        let chain = self.info.index;
-        codec::encode_columns(values, schema.fields(), slots.len(), None, &mut self.scratch);
-        let wire = &self.scratch;
-        let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
-            guest.call_import_state(store, chain, state, slots, wire)
-        });
-        result.map_err(|failure| self.error(failure, None))
-    }
-
     /// The encoded block, to be put back after the call so that its memory is reused.
     fn take_scratch(&mut self) -> Wire {
         std::mem::replace(
@@ -287,7 +275,7 @@ impl GuestChain {
         self.absorb_rejections(&result.rejections, rows, entries)?;
         let timers = self.timer_operations(&result.timers, entries)?;
         let touched = std::mem::take(&mut result.touched);
-        if !touched.is_empty() && touched.len() != self.info.states * entries {
+        if !touched.is_empty() && touched.len() != self.info.states.len() * entries {
             return Err(self.malformed(&format!("{} state flags for {entries} entries", touched.len())));
         }
         Ok(Effects { timers, touched })
@@ -408,6 +396,42 @@ impl GuestChain {
     }
 }
 
+impl StateFunction for GuestChain {
+    fn export_state(&mut self, state: u32, slots: &[Slot]) -> Result<ArrayRef> {
+        let chain = self.info.index;
+        let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
+            guest.call_export_state(store, chain, state, slots)
+        });
+        let wire = result.map_err(|failure| self.error(failure, None))?;
+        let bytes_max = self.pipeline.runtime.limits().block_bytes;
+        let fields = self.info.states[state as usize].fields();
+        let columns = codec::decode_columns(wire, fields, bytes_max)
+            .map_err(|malformed| self.malformed(&format!("state {state}: {malformed}")))?;
+        match <[ArrayRef; 1]>::try_from(columns) {
+            Ok([column]) if column.len() == slots.len() => Ok(column),
+            _ => Err(self.malformed(&format!("state {state} of {} slots came with other rows", slots.len()))),
+        }
+    }
+
+    fn import_state(&mut self, state: u32, slots: &[Slot], values: &ArrayRef) -> Result<()> {
+        let chain = self.info.index;
+        let fields = self.info.states[state as usize].fields().clone();
+        let values = std::slice::from_ref(values);
+        codec::encode_columns(values, &fields, slots.len(), None, &mut self.scratch);
+        let wire = &self.scratch;
+        let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
+            guest.call_import_state(store, chain, state, slots, wire)
+        });
+        result.map_err(|failure| self.error(failure, None))
+    }
+
+    fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
+        let chain = self.info.index;
+        let result = self.call(|guest, store| guest.call_drop_state(store, chain, slots));
+        result.map_err(|failure| self.error(failure, None))
+    }
+}
+
 impl KeyedFunction for GuestChain {
     fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects> {
         self.encode(rows);
@@ -434,12 +458,6 @@ impl KeyedFunction for GuestChain {
             })
         });
         self.finish_ok(result?, None, slots.len())
-    }
-
-    fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
-        let chain = self.info.index;
-        let result = self.call(|guest, store| guest.call_drop_state(store, chain, slots));
-        result.map_err(|failure| self.error(failure, None))
     }
 }
 
@@ -480,9 +498,5 @@ impl WindowFunction for GuestChain {
             })
         });
         self.finish_ok(result?, None, slots.len()).map(drop)
-    }
-
-    fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
-        KeyedFunction::drop_state(self, slots)
     }
 }

@@ -26,6 +26,7 @@ use millrace_core::function::Slot;
 use millrace_core::key::{check_key_schema, decode_columns, integers_to_array};
 use millrace_core::{Error, Result};
 
+use crate::slot_set::SlotSet;
 pub use batch::KeyBatch;
 use batch::KeyForm;
 use bytes::BytesTable;
@@ -180,6 +181,15 @@ impl KeyTable {
             }
             Keys::Bytes(table) => decode_columns(&self.schema, slots.iter().map(|&slot| table.key(slot))),
         }
+    }
+
+    /// Slots in use.
+    pub(crate) fn live_slots(&self) -> SlotSet {
+        let mut live = SlotSet::below(self.slot_bound());
+        for &slot in &self.free {
+            live.remove(slot);
+        }
+        live
     }
 
     /// Number of keys.

@@ -10,7 +10,8 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use millrace_core::function::TimerOperation;
+use millrace_core::checkpoint::TableDelta;
+use millrace_core::function::{StateFunction, TimerOperation};
 
 use super::*;
 use crate::testing::Random;
@@ -25,6 +26,7 @@ fn block(keys: &[i64]) -> Block {
     Block::new(RecordBatch::try_new(schema(), vec![Arc::new(Int64Array::from(keys.to_vec()))]).unwrap())
 }
 
+#[derive(Clone)]
 struct Guest {
     random: Random,
     /// What the guest holds: (slot, state) to (key, value).
@@ -98,6 +100,52 @@ impl Guest {
     }
 }
 
+/// Values are exported with their key, so that it is known after an import.
+impl StateFunction for Guest {
+    fn export_state(&mut self, state: u32, slots: &[Slot]) -> Result<ArrayRef> {
+        let value = |slot: &Slot| self.values.get(&(*slot, state as usize));
+        let value = |slot| value(slot).map(|(key, value)| key * 1000 + value);
+        Ok(Arc::new(slots.iter().map(value).collect::<Int64Array>()))
+    }
+
+    fn import_state(&mut self, state: u32, slots: &[Slot], values: &ArrayRef) -> Result<()> {
+        for (&slot, value) in slots.iter().zip(values.as_primitive::<Int64Type>()) {
+            match value {
+                Some(value) => self.values.insert((slot, state as usize), (value / 1000, value % 1000)),
+                None => self.values.remove(&(slot, state as usize)),
+            };
+        }
+        Ok(())
+    }
+
+    fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
+        self.values.retain(|(slot, _), _| !slots.contains(slot));
+        Ok(())
+    }
+}
+
+/// Guests that keep nothing.
+macro_rules! stateless {
+    ($guest:ty) => {
+        impl StateFunction for $guest {
+            fn export_state(&mut self, _: u32, _: &[Slot]) -> Result<ArrayRef> {
+                unreachable!("no snapshot is taken")
+            }
+
+            fn import_state(&mut self, _: u32, _: &[Slot], _: &ArrayRef) -> Result<()> {
+                unreachable!("nothing is restored")
+            }
+
+            fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
+                unreachable!("slots are given back empty")
+            }
+        }
+    };
+}
+
+stateless!(Fixed);
+stateless!(Periodic);
+
 impl KeyedFunction for Guest {
     fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects> {
         assert_eq!(input, 3);
@@ -113,10 +161,6 @@ impl KeyedFunction for Guest {
             self.fired.push((key, kind, time));
         }
         Ok(self.enter(slots, &keys))
-    }
-
-    fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
-        panic!("slots are given back empty");
     }
 }
 
@@ -178,10 +222,6 @@ impl KeyedFunction for Fixed {
 
     fn timers(&mut self, _: TimerKind, _: &[Slot], _: &[Millis], _: &[ArrayRef]) -> Result<Effects> {
         Ok(Effects::default())
-    }
-
-    fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
-        panic!("slots are given back empty");
     }
 }
 
@@ -287,10 +327,6 @@ impl KeyedFunction for Periodic {
             touched: Vec::new(),
         })
     }
-
-    fn drop_state(&mut self, _slots: &[Slot]) -> Result<()> {
-        Ok(())
-    }
 }
 
 #[test]
@@ -306,4 +342,109 @@ fn timers_that_never_end_are_an_error_and_those_that_end_are_not() {
         let result = fire_all(&mut operator, &mut guest);
         assert_eq!(result.err().map(|error| error.code()), fails.then_some("KO0003"));
     }
+}
+
+/// An operator, its guest, and the layers of its snapshots.
+struct Run {
+    operator: KeyedOperator,
+    guest: Guest,
+    layers: Vec<RecordBatch>,
+    /// What the guest expected at the barrier of the snapshot under way.
+    at_barrier: Option<Guest>,
+}
+
+impl Run {
+    fn tracked() -> KeyedOperator {
+        let mut operator = KeyedOperator::new(schema(), STATES, false).unwrap();
+        let state = |name| Arc::new(Field::new(name, DataType::Int64, true));
+        operator.track_changes(&[state("a"), state("b")], 128);
+        operator
+    }
+
+    fn step(&mut self, random: &mut Random, step: i64, key_count: u64) {
+        self.guest.base_time = step * 20;
+        let rows = random.below(30) as usize;
+        let keys = (0..rows).map(|_| random.below(key_count) as i64).collect::<Vec<_>>();
+        let block = block(&keys);
+        let Run { operator, guest, .. } = self;
+        operator.handle_block(3, block.rows.columns(), &block, guest).unwrap();
+        guest.base_time = step * 20 + 30;
+        match random.below(3) {
+            0 => operator.handle_watermark(step * 20),
+            1 => operator.handle_time(step * 20),
+            _ => {}
+        }
+        fire_all(operator, guest).unwrap();
+    }
+
+    fn take(&mut self, delta: TableDelta) {
+        if delta.full {
+            self.layers.clear();
+        }
+        self.layers.extend(delta.batches);
+    }
+
+    /// A fresh operator and guest as they were at the barrier.
+    fn restore(&mut self) {
+        let mut guest = self.at_barrier.take().unwrap();
+        guest.values.clear();
+        let mut operator = Run::tracked();
+        operator.restore_watermark(self.operator.watermark);
+        for layer in &self.layers {
+            operator.restore(layer, &mut guest).unwrap();
+        }
+        assert_eq!(operator.slot_count(), guest.live_keys());
+        assert_eq!(operator.timer_count(), guest.timers.values().map(BTreeSet::len).sum());
+        let expected = guest.expected.iter().map(|(&(key, state), &value)| (state, key, value));
+        let held = guest
+            .values
+            .iter()
+            .map(|(&(_, state), &(key, value))| (state, key, value));
+        assert_eq!(held.collect::<BTreeSet<_>>(), expected.collect::<BTreeSet<_>>());
+        (self.operator, self.guest) = (operator, guest);
+    }
+}
+
+#[test]
+fn snapshots_hold_what_was_at_the_barrier() {
+    let mut restores = 0;
+    for seed in 0..40 {
+        let mut random = Random::new(seed + 2000);
+        let guest = Guest {
+            random: Random::new(seed),
+            values: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            fired: Vec::new(),
+            base_time: 0,
+        };
+        let mut run = Run {
+            operator: Run::tracked(),
+            guest,
+            layers: Vec::new(),
+            at_barrier: None,
+        };
+        let key_count = 1 + random.below(300);
+        for step in 0..200 {
+            run.step(&mut random, step, key_count);
+            if run.at_barrier.is_none() && random.below(4) == 0 {
+                run.operator.begin_snapshot(random.below(20) == 0).unwrap();
+                run.at_barrier = Some(run.guest.clone());
+            } else if run.at_barrier.is_some() {
+                let _ = run
+                    .operator
+                    .export_some(random.below(20) as usize, &mut run.guest)
+                    .unwrap();
+                if let Some(delta) = run.operator.finish_snapshot() {
+                    run.take(delta);
+                    if random.below(3) == 0 {
+                        run.restore();
+                        restores += 1;
+                    }
+                    run.at_barrier = None;
+                }
+            }
+        }
+    }
+    assert!(restores > 100, "{restores}");
 }

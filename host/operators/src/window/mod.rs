@@ -22,9 +22,10 @@ mod session;
 mod sliced;
 mod slots;
 
-use arrow_array::ArrayRef;
-use arrow_schema::SchemaRef;
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{FieldRef, SchemaRef};
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::checkpoint::TableDelta;
 use millrace_core::function::WindowFunction;
 use millrace_core::graph::{WindowAssigner, WindowDecl};
 use millrace_core::{Error, Result};
@@ -140,6 +141,56 @@ impl WindowOperator {
         match &mut self.windows {
             Windows::Sliced(windows) => windows.fire(&mut self.context, function),
             Windows::Session(windows) => windows.fire(&mut self.context, function),
+        }
+    }
+
+    /// Keeps track of changes from now on, so that snapshots can be taken. `accumulator` is its field; call it
+    /// before the first row.
+    pub fn track_changes(&mut self, accumulator: &FieldRef, max_parallelism: u32) {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.track_changes(accumulator, max_parallelism),
+            Windows::Session(windows) => windows.track_changes(accumulator, max_parallelism),
+        }
+    }
+
+    /// Begins a snapshot: of everything if it is to be `full` or there is no earlier one. No firing is under way.
+    /// The operator goes on with its rows; call [`export_some`](Self::export_some) until nothing is left.
+    pub fn begin_snapshot(&mut self, full: bool) -> Result<()> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.begin_snapshot(full),
+            Windows::Session(windows) => windows.begin_snapshot(full),
+        }
+    }
+
+    /// Exports up to `limit` entries, at least one; false: the snapshot is complete.
+    pub fn export_some(&mut self, limit: usize, function: &mut dyn WindowFunction) -> Result<bool> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.export_some(limit, function),
+            Windows::Session(windows) => windows.export_some(limit, function),
+        }
+    }
+
+    /// The snapshot begun last, once it is complete.
+    pub fn finish_snapshot(&mut self) -> Option<TableDelta> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.finish_snapshot(),
+            Windows::Session(windows) => windows.finish_snapshot(),
+        }
+    }
+
+    /// Takes up where an operator left off that had seen this watermark and fired what it made due. Before the
+    /// first row and before [`restore`](Self::restore).
+    pub fn restore_watermark(&mut self, watermark: Millis) {
+        self.context.watermark = watermark;
+    }
+
+    /// Lays a layer over what was restored so far, oldest first. Before the first row.
+    ///
+    /// Rows of other keys than this operator's must have been filtered out.
+    pub fn restore(&mut self, batch: &RecordBatch, function: &mut dyn WindowFunction) -> Result<()> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.restore(&mut self.context, batch, function),
+            Windows::Session(windows) => windows.restore(&mut self.context, batch, function),
         }
     }
 

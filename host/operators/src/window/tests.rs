@@ -6,15 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow_array::builder::{Int64Builder, ListBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use millrace_core::block::WATERMARK_MAX;
-use millrace_core::function::Slot;
+use millrace_core::function::{Slot, StateFunction};
 
 use super::*;
 use crate::testing::Random;
+
+mod snapshots;
 
 /// End, start, key, rows.
 type Output = (Millis, Millis, i64, Vec<i64>);
@@ -108,6 +111,31 @@ impl WindowFunction for Guest {
         }
         if then_drop { self.drop_state(slots) } else { Ok(()) }
     }
+}
+
+/// Accumulators are lists of rows.
+impl StateFunction for Guest {
+    fn export_state(&mut self, state: u32, slots: &[Slot]) -> Result<ArrayRef> {
+        assert_eq!(state, 0);
+        let mut lists = ListBuilder::new(Int64Builder::new());
+        for slot in slots {
+            lists
+                .values()
+                .append_slice(self.accumulators.get(slot).expect("only what is there is exported"));
+            lists.append(true);
+        }
+        Ok(Arc::new(lists.finish()))
+    }
+
+    fn import_state(&mut self, state: u32, slots: &[Slot], values: &ArrayRef) -> Result<()> {
+        assert_eq!(state, 0);
+        for (&slot, rows) in slots.iter().zip(values.as_list::<i32>().iter()) {
+            let rows = rows.expect("accumulators are there");
+            self.accumulators
+                .insert(slot, rows.as_primitive::<Int64Type>().values().to_vec());
+        }
+        Ok(())
+    }
 
     fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
         for slot in slots {
@@ -118,6 +146,7 @@ impl WindowFunction for Guest {
 }
 
 /// Windows per key, as Flink keeps them.
+#[derive(Clone)]
 struct Model {
     decl: WindowDecl,
     watermark: Millis,

@@ -8,6 +8,7 @@
 //! A session waits for its end in a bucket by time. It is registered when it opens and not again when rows
 //! move its end: when its bucket is due and it has not ended, it moves on to the bucket of its present end.
 
+mod snapshot;
 mod store;
 
 use arrow_array::ArrayRef;
@@ -16,6 +17,7 @@ use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Slot, WindowFunction};
 
+use self::snapshot::Tracking;
 use self::store::{NONE, SessionId, SessionStore};
 use super::emission::{drop_slots, merge_slots};
 use super::late::{Fate, split};
@@ -49,6 +51,9 @@ pub(super) struct SessionWindows {
     due_time: Millis,
     /// The results gathered take no more rows and are dropped as they are put out.
     dropping: bool,
+    /// If snapshots are taken.
+    tracking: Option<Box<Tracking>>,
+    schema: SchemaRef,
 }
 
 /// Sessions made one by a block.
@@ -78,7 +83,7 @@ impl SessionWindows {
         Ok(SessionWindows {
             gap,
             keys: KeyTable::new(schema.clone(), 0)?,
-            batch: KeyBatch::new(schema)?,
+            batch: KeyBatch::new(schema.clone())?,
             store: SessionStore::default(),
             unfired: TimeBuckets::new(),
             fired: TimeBuckets::new(),
@@ -93,6 +98,8 @@ impl SessionWindows {
             due_at: 0,
             due_time: store::NEVER,
             dropping: true,
+            tracking: None,
+            schema,
         })
     }
 
@@ -111,6 +118,10 @@ impl SessionWindows {
         self.keys
             .find_or_insert(&self.batch, 0..times.len(), &mut self.slots, &mut self.fresh);
         self.store.reserve_keys(self.keys.slot_bound());
+        if let Some(tracking) = &mut self.tracking {
+            tracking.export_among(&self.slots, &self.keys, &self.store, function)?;
+            tracking.mark_dirty(&self.slots, self.keys.slot_bound());
+        }
         self.store.touch(&self.slots);
         let late_count = self.resolve(context, times);
         self.apply_merges(context, function)?;
@@ -210,11 +221,12 @@ impl SessionWindows {
 
     /// Forgets new keys of which all rows were late.
     fn forget_keys(&mut self) {
-        for &key in &self.fresh {
-            if !self.store.has_sessions(key) {
-                self.keys.remove(key);
-            }
+        let store = &self.store;
+        self.fresh.retain(|&key| !store.has_sessions(key));
+        if let Some(tracking) = &mut self.tracking {
+            tracking.forget(&self.fresh);
         }
+        self.keys.remove_all(&self.fresh);
     }
 
     /// With allowed lateness: sessions that rows of this block touched after they ended fire again, or wait
@@ -290,6 +302,9 @@ impl SessionWindows {
     /// Puts out the results gathered; with `then_drop` their sessions are over.
     fn emit(&mut self, context: &mut Context, then_drop: bool, function: &mut dyn WindowFunction) -> Result<()> {
         let mut results = std::mem::take(&mut self.results);
+        if let Some(tracking) = &mut self.tracking {
+            tracking.export_among(&results.keys, &self.keys, &self.store, function)?;
+        }
         let mut start = 0;
         while start < results.slots.len() {
             let chunk = start..results.slots.len().min(start + SLOTS_PER_CALL);
@@ -321,6 +336,9 @@ impl SessionWindows {
             if !self.store.has_sessions(key) {
                 self.gone.push(key);
             }
+        }
+        if let Some(tracking) = &mut self.tracking {
+            tracking.forget(&self.gone);
         }
         self.keys.remove_all(&self.gone);
     }
@@ -355,6 +373,13 @@ impl SessionWindows {
         }
         due.clear();
         self.due = due;
+        if let Some(tracking) = &mut self.tracking {
+            let keys = sessions
+                .iter()
+                .map(|&id| self.store.session(id).key)
+                .collect::<Vec<_>>();
+            tracking.export_among(&keys, &self.keys, &self.store, function)?;
+        }
         drop_slots(function, &slots)?;
         self.close(context, &sessions, &slots);
         Ok(slots.len() >= SLOTS_PER_CALL)

@@ -90,6 +90,17 @@ impl SessionStore {
         self.newest[key as usize] != NONE
     }
 
+    /// The sessions of a key, newest first.
+    pub(super) fn sessions_of(&self, key: Slot) -> Vec<SessionId> {
+        let mut sessions = Vec::new();
+        let mut at = self.newest[key as usize];
+        while at != NONE {
+            sessions.push(at);
+            at = self.session(at).older;
+        }
+        sessions
+    }
+
     /// The newest session of a key that a row joins; else the session before which one for it belongs in
     /// the list (`NONE`: at its head).
     #[inline]

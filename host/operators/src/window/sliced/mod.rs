@@ -6,6 +6,7 @@
 //! in takes no more rows.
 
 mod grid;
+mod snapshot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +16,12 @@ use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
+use self::snapshot::Tracking;
 use super::emission::{drop_slots, emit_window, merge_slots};
 use super::late::{Fate, split};
 use super::{Context, SLOTS_PER_CALL};
 use crate::key_table::{KeyBatch, KeyTable};
+use crate::slot_set::SlotSet;
 pub(crate) use grid::Grid;
 
 /// Emptied key tables kept for coming slices.
@@ -42,6 +45,8 @@ pub(super) struct SlicedWindows {
     slots: Vec<Slot>,
     locals: Vec<Slot>,
     fresh: Vec<Slot>,
+    /// If snapshots are taken.
+    tracking: Option<Box<Tracking>>,
 }
 
 /// The keys of a slice of time.
@@ -51,6 +56,10 @@ struct Slice {
     keys: KeyTable,
     /// Accumulator of each key.
     slots: Vec<Slot>,
+    /// Keys whose accumulators changed since the last snapshot began, by number.
+    dirty: SlotSet,
+    /// Keys that a snapshot under way has still to export.
+    marked: SlotSet,
 }
 
 /// Rows of a block that fall into one slice.
@@ -98,6 +107,7 @@ impl SlicedWindows {
             slots: Vec::new(),
             locals: Vec::new(),
             fresh: Vec::new(),
+            tracking: None,
         })
     }
 
@@ -166,13 +176,13 @@ impl SlicedWindows {
         let (first, last) = self.grid.slice_bounds(slice);
         self.slots.clear();
         if times.iter().all(|&time| first <= time && time <= last) {
-            self.resolve(context, slice, None, &mut touched)?;
+            self.resolve(context, slice, None, &mut touched, function)?;
             std::mem::swap(&mut self.slots, &mut self.locals);
         } else {
             self.slots.resize(times.len(), 0);
             let mut groups = self.group(times);
             for group in &groups {
-                self.resolve(context, group.slice, Some(&group.rows), &mut touched)?;
+                self.resolve(context, group.slice, Some(&group.rows), &mut touched, function)?;
                 for (&row, &slot) in group.rows.iter().zip(&self.locals) {
                     self.slots[row as usize] = slot;
                 }
@@ -217,6 +227,7 @@ impl SlicedWindows {
         number: i64,
         rows: Option<&[u32]>,
         touched: &mut Touched,
+        function: &mut dyn WindowFunction,
     ) -> Result<()> {
         if !self.slices.contains_key(&number) {
             self.add_slice(context, number)?;
@@ -236,6 +247,9 @@ impl SlicedWindows {
             }
         }
         slice.slots.extend(self.fresh.iter().map(|_| context.slots.allocate()));
+        if let Some(tracking) = &mut self.tracking {
+            tracking.touch(slice, number, &self.grid, &self.locals, function)?;
+        }
         if context.lateness > 0 && context.ended(self.grid.window_last(*self.grid.windows_of(number).start())) {
             let mut keys = self.locals.clone();
             keys.sort_unstable();
@@ -254,6 +268,8 @@ impl SlicedWindows {
             Slice {
                 keys,
                 slots: Vec::new(),
+                dirty: SlotSet::default(),
+                marked: SlotSet::default(),
             },
         );
         let windows = self.grid.windows_of(number);
@@ -318,6 +334,15 @@ impl SlicedWindows {
             self.firing = Some(firing);
             return Ok(());
         }
+        // What is dropped as it is emitted may be part of a snapshot.
+        if let (Results::Slice(number), Some(tracking)) = (&firing.results, &mut self.tracking)
+            && firing.then_drop
+            && let Some(slice) = self.slices.get_mut(number)
+        {
+            let chunk = firing.emitted..slice.slots.len().min(firing.emitted + SLOTS_PER_CALL);
+            let locals = (chunk.start as Slot..chunk.end as Slot).collect::<Vec<_>>();
+            tracking.export_among(slice, *number, &self.grid, &locals, function)?;
+        }
         let (keys, slots) = match &firing.results {
             Results::Slice(number) => {
                 let slice = &self.slices[number];
@@ -381,10 +406,14 @@ impl SlicedWindows {
 
     /// Drops slices that are in no window after `window` and take no more rows.
     fn drop_expired(&mut self, context: &mut Context, window: i64, function: &mut dyn WindowFunction) -> Result<()> {
-        while let Some((&number, slice)) = self.slices.first_key_value() {
+        while let Some(mut entry) = self.slices.first_entry() {
+            let (number, slice) = (*entry.key(), entry.get_mut());
             let last_window = *self.grid.windows_of(number).end();
             if last_window > window || !context.expired(self.grid.window_last(last_window)) {
                 break;
+            }
+            if let Some(tracking) = &mut self.tracking {
+                tracking.export_rest(slice, number, &self.grid, function)?;
             }
             drop_slots(function, &slice.slots)?;
             self.remove_slice(context, number);

@@ -1,0 +1,261 @@
+//! Snapshots of a keyed operator: a row per key with its states and timers.
+//!
+//! ```text
+//! $group | $deleted | $key {…} | one column per state | $event_timers [ms] | $processing_timers [ms]
+//! ```
+
+use std::sync::Arc;
+
+use arrow_array::builder::{Int64Builder, ListBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_schema::{DataType, Field, FieldRef};
+use arrow_select::filter::filter;
+use millrace_core::block::Millis;
+use millrace_core::checkpoint::TableDelta;
+use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind};
+use millrace_core::{Error, Result};
+
+use super::KeyedOperator;
+use crate::changes::{Changes, TableSchema, broken};
+
+const TIMER_COLUMNS: [(&str, TimerKind); 2] = [
+    ("$event_timers", TimerKind::EventTime),
+    ("$processing_timers", TimerKind::ProcessingTime),
+];
+
+/// What an operator that takes snapshots keeps for them.
+#[derive(Debug)]
+pub(super) struct Tracking {
+    pub(super) changes: Changes,
+    table: TableSchema,
+    slots: Vec<Slot>,
+}
+
+fn times_field() -> FieldRef {
+    Arc::new(Field::new_list_field(DataType::Int64, false))
+}
+
+impl KeyedOperator {
+    /// Keeps track of changes from now on, so that snapshots can be taken. `states` are the fields of the
+    /// states, in order; call it before the first row.
+    pub fn track_changes(&mut self, states: &[FieldRef], max_parallelism: u32) {
+        let mut more = states.to_vec();
+        more.extend(TIMER_COLUMNS.map(|(name, _)| {
+            let list = DataType::List(times_field());
+            Arc::new(Field::new(name, list, true))
+        }));
+        self.tracking = Some(Box::new(Tracking {
+            changes: Changes::default(),
+            table: TableSchema::new(&self.key_schema, more, max_parallelism),
+            slots: Vec::new(),
+        }));
+    }
+
+    /// Begins a snapshot: of everything if it is to be `full` or there is no earlier one. The operator goes on
+    /// with its rows; call [`export_some`](Self::export_some) until nothing is left.
+    pub fn begin_snapshot(&mut self, full: bool) -> Result<()> {
+        let (keys, live_rows) = (&self.keys, self.keys.len() as u64);
+        match &mut self.tracking {
+            Some(tracking) => tracking.changes.begin(full, || keys.live_slots(), live_rows),
+            None => Err(Error::internal("this operator does not track its changes")),
+        }
+    }
+
+    /// Exports up to `limit` keys; false: the snapshot is complete.
+    pub fn export_some(&mut self, limit: usize, function: &mut dyn KeyedFunction) -> Result<bool> {
+        let Some(mut tracking) = self.tracking.take() else {
+            return Ok(false);
+        };
+        let mut slots = std::mem::take(&mut tracking.slots);
+        tracking.changes.take_marked(limit, &mut slots);
+        let exported = self.export(&mut tracking, &slots, function);
+        tracking.slots = slots;
+        let more = tracking.changes.has_marked();
+        self.tracking = Some(tracking);
+        exported.map(|()| more)
+    }
+
+    /// The snapshot begun last, once it is complete.
+    pub fn finish_snapshot(&mut self) -> Option<TableDelta> {
+        self.tracking.as_mut()?.changes.finish()
+    }
+
+    /// Exports what a call is about to touch and a snapshot has still to export.
+    #[inline]
+    pub(super) fn export_before_touching(&mut self, function: &mut dyn KeyedFunction) -> Result<()> {
+        match &self.tracking {
+            Some(tracking) if tracking.changes.has_marked() => self.export_touched(function),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for due timers, which were taken already: at the barrier they were set.
+    pub(super) fn export_before_firing(&mut self, kind: TimerKind, function: &mut dyn KeyedFunction) -> Result<()> {
+        if !self
+            .tracking
+            .as_ref()
+            .is_some_and(|tracking| tracking.changes.has_marked())
+        {
+            return Ok(());
+        }
+        for (&slot, &time) in self.slots.iter().zip(&self.times) {
+            self.timers.set(slot, kind, time);
+        }
+        self.export_touched(function)?;
+        for (&slot, &time) in self.slots.iter().zip(&self.times) {
+            self.timers.delete(slot, kind, time);
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn export_touched(&mut self, function: &mut dyn KeyedFunction) -> Result<()> {
+        let Some(mut tracking) = self.tracking.take() else {
+            return Ok(());
+        };
+        let mut slots = std::mem::take(&mut tracking.slots);
+        tracking.changes.marked_among(&self.slots, &mut slots);
+        let exported = self.export(&mut tracking, &slots, function);
+        tracking.slots = slots;
+        self.tracking = Some(tracking);
+        exported
+    }
+
+    fn export(&self, tracking: &mut Tracking, slots: &[Slot], function: &mut dyn KeyedFunction) -> Result<()> {
+        if slots.is_empty() {
+            return Ok(());
+        }
+        let mut more = Vec::new();
+        for state in 0..self.state_count {
+            more.push(function.export_state(state as u32, slots)?);
+        }
+        let mut times = Vec::new();
+        for (_, kind) in TIMER_COLUMNS {
+            let mut lists = ListBuilder::new(Int64Builder::new()).with_field(times_field());
+            for &slot in slots {
+                times.clear();
+                self.timers.times_of(slot, kind, &mut times);
+                lists.values().append_slice(&times);
+                lists.append(true);
+            }
+            more.push(Arc::new(lists.finish()) as ArrayRef);
+        }
+        let rows = tracking.table.rows(self.keys.key_columns(slots)?, more)?;
+        tracking.changes.exported(slots, rows);
+        Ok(())
+    }
+
+    /// Takes up where an operator left off that had seen this watermark. Before the first row and before
+    /// [`restore`](Self::restore).
+    pub fn restore_watermark(&mut self, watermark: Millis) {
+        self.watermark = watermark;
+    }
+
+    /// Lays a layer over what was restored so far, oldest first. Before the first row.
+    ///
+    /// Rows of other keys than this operator's must have been filtered out.
+    pub fn restore(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
+        let Some(mut tracking) = self.tracking.take() else {
+            return Err(Error::internal("this operator does not track its changes"));
+        };
+        let restored = self.restore_rows(&mut tracking, batch, function);
+        self.tracking = Some(tracking);
+        restored
+    }
+
+    fn restore_rows(
+        &mut self,
+        tracking: &mut Tracking,
+        batch: &RecordBatch,
+        function: &mut dyn KeyedFunction,
+    ) -> Result<()> {
+        let rows = tracking.table.read(batch)?;
+        self.restore_deletions(tracking, &rows.deleted, &rows.keys, function)?;
+        let live = not(&rows.deleted);
+        let select = |column: &ArrayRef| filter(column, &live).map_err(broken);
+        let keys = rows.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
+        let more = rows.more.iter().map(select).collect::<Result<Vec<_>>>()?;
+        self.batch.load(&keys)?;
+        self.slots.clear();
+        self.fresh.clear();
+        let count = self.batch.row_count();
+        self.keys
+            .find_or_insert(&self.batch, 0..count, &mut self.slots, &mut self.fresh);
+        if count == 0 {
+            return Ok(());
+        }
+        for &slot in &self.slots {
+            self.timers.clear(slot);
+        }
+        let (states, timers) = more.split_at(self.state_count);
+        if !(self.always_writes && self.state_count > 0) {
+            self.present
+                .resize(self.present.len().max(self.keys.slot_bound() as usize), 0);
+            for (row, &slot) in self.slots.iter().enumerate() {
+                let bits = states.iter().enumerate();
+                self.present[slot as usize] = bits.fold(0, |bits, (state, values)| {
+                    bits | u64::from(values.is_valid(row)) << state
+                });
+            }
+        }
+        for (state, values) in states.iter().enumerate() {
+            function.import_state(state as u32, &self.slots, values)?;
+        }
+        for ((_, kind), lists) in TIMER_COLUMNS.into_iter().zip(timers) {
+            let lists = lists.as_list::<i32>();
+            let times = lists.values().as_primitive::<Int64Type>().values();
+            let spans = lists.value_offsets().windows(2);
+            for (&slot, span) in self.slots.iter().zip(spans) {
+                for &time in &times[span[0] as usize..span[1] as usize] {
+                    self.timers.set(slot, kind, time);
+                }
+            }
+        }
+        tracking.changes.restored(&self.slots, batch.num_rows());
+        Ok(())
+    }
+
+    fn restore_deletions(
+        &mut self,
+        tracking: &mut Tracking,
+        deleted: &BooleanArray,
+        keys: &[ArrayRef],
+        function: &mut dyn KeyedFunction,
+    ) -> Result<()> {
+        if deleted.true_count() == 0 {
+            return Ok(());
+        }
+        let keys = keys.iter().map(|column| filter(column, deleted).map_err(broken));
+        self.batch.load(&keys.collect::<Result<Vec<_>>>()?)?;
+        let mut found = Vec::new();
+        self.keys.find(&self.batch, 0..self.batch.row_count(), &mut found);
+        let slots = found.into_iter().flatten().collect::<Vec<_>>();
+        if slots.is_empty() {
+            return Ok(());
+        }
+        for &slot in &slots {
+            self.timers.clear(slot);
+            tracking.changes.restored_deletion(slot);
+            if let Some(present) = self.present.get_mut(slot as usize) {
+                *present = 0;
+            }
+        }
+        StateFunction::drop_state(function, &slots)?;
+        self.keys.remove_all(&slots);
+        Ok(())
+    }
+}
+
+fn not(deleted: &BooleanArray) -> BooleanArray {
+    BooleanArray::new(!deleted.values(), None)
+}
+
+impl Tracking {
+    /// These keys hold nothing any more; their slots may be reused.
+    pub(super) fn forget(&mut self, slots: &[Slot], keys: impl FnOnce(&[Slot]) -> Result<Vec<ArrayRef>>) -> Result<()> {
+        let table = &self.table;
+        self.changes.forget(slots, |known| table.deletions(keys(known)?))
+    }
+}

@@ -1,0 +1,239 @@
+//! Snapshots of sliced windows: a row per key and slice with its accumulator.
+//!
+//! ```text
+//! $group | $deleted | $key {…} | $slice: its first ms | the accumulator
+//! ```
+//!
+//! Nothing says that a slice is gone: which slices are over follows from the watermark, and restoring leaves
+//! them out.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, FieldRef};
+use arrow_select::filter::filter;
+use arrow_select::take::take;
+use millrace_core::block::Millis;
+use millrace_core::checkpoint::TableDelta;
+use millrace_core::function::{Slot, WindowFunction};
+use millrace_core::{Error, Result};
+
+use super::{Grid, Slice, SlicedWindows};
+use crate::changes::{Changes, TableSchema, broken};
+use crate::slot_set::SlotSet;
+use crate::window::Context;
+
+/// Name of the column with the first ms of a slice.
+const SLICE_COLUMN: &str = "$slice";
+
+/// What windows of which snapshots are taken keep for them.
+#[derive(Debug)]
+pub(super) struct Tracking {
+    changes: Changes,
+    table: TableSchema,
+    locals: Vec<Slot>,
+    /// The slice that exporting goes on with.
+    at: i64,
+}
+
+impl Tracking {
+    /// These keys of a slice get rows: what a snapshot has still to export of them goes out first.
+    #[inline]
+    pub(super) fn touch(
+        &mut self,
+        slice: &mut Slice,
+        number: i64,
+        grid: &Grid,
+        locals: &[Slot],
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        slice.dirty.reserve(slice.keys.slot_bound());
+        for &local in locals {
+            slice.dirty.insert_reserved(local);
+        }
+        self.export_among(slice, number, grid, locals, function)
+    }
+
+    /// Exports the marked ones among these keys of a slice.
+    pub(super) fn export_among(
+        &mut self,
+        slice: &mut Slice,
+        number: i64,
+        grid: &Grid,
+        locals: &[Slot],
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        if !self.changes.has_marked() {
+            return Ok(());
+        }
+        let mut marked = std::mem::take(&mut self.locals);
+        marked.clear();
+        marked.extend(locals.iter().copied().filter(|&local| slice.marked.remove(local)));
+        let exported = self.export(slice, number, grid, &marked, function);
+        self.locals = marked;
+        exported
+    }
+
+    /// Exports all marked keys of a slice.
+    pub(super) fn export_rest(
+        &mut self,
+        slice: &mut Slice,
+        number: i64,
+        grid: &Grid,
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        if !self.changes.has_marked() {
+            return Ok(());
+        }
+        let mut marked = Vec::new();
+        slice.marked.take_from(0, usize::MAX, &mut marked);
+        self.export(slice, number, grid, &marked, function)
+    }
+
+    fn export(
+        &mut self,
+        slice: &Slice,
+        number: i64,
+        grid: &Grid,
+        locals: &[Slot],
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        if locals.is_empty() {
+            return Ok(());
+        }
+        let slots = locals
+            .iter()
+            .map(|&local| slice.slots[local as usize])
+            .collect::<Vec<_>>();
+        let starts = Int64Array::from(vec![grid.slice_bounds(number).0; locals.len()]);
+        let accumulators = function.export_state(0, &slots)?;
+        let keys = slice.keys.key_columns(locals)?;
+        let rows = self.table.rows(keys, vec![Arc::new(starts), accumulators])?;
+        self.changes.exported_elsewhere(rows);
+        Ok(())
+    }
+}
+
+impl SlicedWindows {
+    pub(in crate::window) fn track_changes(&mut self, accumulator: &FieldRef, max_parallelism: u32) {
+        let slice = Arc::new(Field::new(SLICE_COLUMN, DataType::Int64, true));
+        let more = vec![slice, accumulator.clone()];
+        self.tracking = Some(Box::new(Tracking {
+            changes: Changes::default(),
+            table: TableSchema::new(&self.schema, more, max_parallelism),
+            locals: Vec::new(),
+            at: i64::MIN,
+        }));
+    }
+
+    pub(in crate::window) fn begin_snapshot(&mut self, full: bool) -> Result<()> {
+        let Some(tracking) = &mut self.tracking else {
+            return Err(Error::internal("these windows do not track their changes"));
+        };
+        if self.firing.is_some() {
+            return Err(Error::internal("a snapshot begins in the middle of a firing"));
+        }
+        let live = self.slices.values().map(|slice| slice.slots.len() as u64).sum();
+        let dirty = self.slices.values().map(|slice| slice.dirty.len()).sum();
+        let full = tracking.changes.begin_elsewhere(full, dirty, live);
+        let mut marked = 0;
+        for slice in self.slices.values_mut() {
+            let dirty = std::mem::take(&mut slice.dirty);
+            slice.marked = if full {
+                SlotSet::below(slice.keys.slot_bound())
+            } else {
+                dirty
+            };
+            marked += slice.marked.len();
+        }
+        tracking.changes.mark_elsewhere(marked);
+        tracking.at = i64::MIN;
+        Ok(())
+    }
+
+    pub(in crate::window) fn export_some(&mut self, limit: usize, function: &mut dyn WindowFunction) -> Result<bool> {
+        let Some(tracking) = &mut self.tracking else {
+            return Ok(false);
+        };
+        let mut left = limit.max(1);
+        while left > 0
+            && tracking.changes.has_marked()
+            && let Some((&number, slice)) = self.slices.range_mut(tracking.at..).next()
+        {
+            let mut locals = Vec::new();
+            slice.marked.take_from(0, left, &mut locals);
+            if locals.len() < left {
+                tracking.at = number.saturating_add(1);
+            }
+            left -= locals.len();
+            tracking.export(slice, number, &self.grid, &locals, function)?;
+        }
+        Ok(tracking.changes.has_marked())
+    }
+
+    pub(in crate::window) fn finish_snapshot(&mut self) -> Option<TableDelta> {
+        self.tracking.as_mut()?.changes.finish()
+    }
+
+    pub(in crate::window) fn restore(
+        &mut self,
+        context: &mut Context,
+        batch: &RecordBatch,
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        let Some(mut tracking) = self.tracking.take() else {
+            return Err(Error::internal("these windows do not track their changes"));
+        };
+        let restored = self.restore_rows(&mut tracking, context, batch, function);
+        self.tracking = Some(tracking);
+        restored
+    }
+
+    fn restore_rows(
+        &mut self,
+        tracking: &mut Tracking,
+        context: &mut Context,
+        batch: &RecordBatch,
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        let rows = tracking.table.read(batch)?;
+        let starts = rows.more[0].as_primitive::<Int64Type>();
+        let live_from = self.live_from(context);
+        let alive = |start: Option<Millis>| {
+            let last = self
+                .grid
+                .slice_bounds(self.grid.slice_of(start.unwrap_or(Millis::MIN)))
+                .1;
+            live_from.is_some_and(|from| last >= from)
+        };
+        let alive = starts.iter().map(|start| Some(alive(start))).collect();
+        let select = |column: &ArrayRef| filter(column, &alive).map_err(broken);
+        let keys = rows.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
+        let more = rows.more.iter().map(select).collect::<Result<Vec<_>>>()?;
+        tracking.changes.restored(&[], batch.num_rows());
+        let starts = more[0].as_primitive::<Int64Type>().values().clone();
+        if starts.is_empty() {
+            return Ok(());
+        }
+        self.batch.load(&keys)?;
+        let (mut slots, mut order) = (Vec::new(), Vec::new());
+        for group in self.group(&starts) {
+            if !self.slices.contains_key(&group.slice) {
+                self.add_slice(context, group.slice)?;
+            }
+            let slice = self.slices.get_mut(&group.slice).expect("it was just added");
+            self.locals.clear();
+            self.fresh.clear();
+            slice
+                .keys
+                .find_or_insert_at(&self.batch, &group.rows, &mut self.locals, &mut self.fresh);
+            slice.slots.extend(self.fresh.iter().map(|_| context.slots.allocate()));
+            slots.extend(self.locals.iter().map(|&local| slice.slots[local as usize]));
+            order.extend(group.rows);
+        }
+        let accumulators = take(&more[1], &arrow_array::UInt32Array::from(order), None).map_err(broken)?;
+        function.import_state(0, &slots, &accumulators)
+    }
+}

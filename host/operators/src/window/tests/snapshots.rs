@@ -1,0 +1,174 @@
+//! Snapshots taken piece by piece while rows go on, and what is restored from them, against the model as it
+//! was at the barrier.
+
+use millrace_core::checkpoint::TableDelta;
+
+use super::*;
+
+struct Run {
+    decl: WindowDecl,
+    operator: WindowOperator,
+    guest: Guest,
+    model: Model,
+    layers: Vec<RecordBatch>,
+    next_row: i64,
+    base: Millis,
+    /// Rows per step at most, number of keys, spread of times.
+    rows: u64,
+    key_count: u64,
+    spread: u64,
+}
+
+fn operator(decl: &WindowDecl) -> WindowOperator {
+    let mut operator = WindowOperator::new(key_schema(false), decl).unwrap();
+    let item = Arc::new(Field::new_list_field(DataType::Int64, true));
+    operator.track_changes(&Arc::new(Field::new("rows", DataType::List(item), true)), 128);
+    operator
+}
+
+impl Run {
+    fn step(&mut self, random: &mut Random) {
+        let count = random.below(self.rows) as usize;
+        let keys = (0..count)
+            .map(|_| random.below(self.key_count) as i64)
+            .collect::<Vec<_>>();
+        let times = (0..count)
+            .map(|_| self.base + random.below(self.spread) as Millis)
+            .collect::<Vec<_>>();
+        let rows = (self.next_row..self.next_row + count as i64).collect::<Vec<_>>();
+        self.next_row += count as i64;
+        self.guest.keys.extend(rows.iter().copied().zip(keys.iter().copied()));
+        let columns = [key_column(false, &keys)];
+        self.operator
+            .handle_block(
+                &columns,
+                &times,
+                &block(&times, &rows),
+                &mut self.guest,
+                &mut Vec::new(),
+            )
+            .unwrap();
+        self.model.block(&keys, &times, &rows);
+        compare(&mut self.guest, &mut self.model, "a step");
+        self.base += random.below(30) as Millis;
+        if random.below(3) == 0 {
+            self.watermark(self.base + random.below(self.spread) as Millis - 20);
+        }
+        assert_eq!(self.operator.slot_count(), self.guest.accumulators.len());
+    }
+
+    fn watermark(&mut self, watermark: Millis) {
+        advance(&mut self.operator, watermark, &mut self.guest);
+        self.model.watermark(watermark);
+        compare(&mut self.guest, &mut self.model, "a watermark");
+    }
+
+    fn take(&mut self, delta: TableDelta) {
+        if delta.full {
+            self.layers.clear();
+        }
+        self.layers.extend(delta.batches);
+    }
+
+    /// Goes on from the snapshot: as things were at the barrier.
+    fn restore(&mut self, at_barrier: Model) {
+        self.operator = operator(&self.decl);
+        self.operator.restore_watermark(at_barrier.watermark);
+        self.guest.accumulators.clear();
+        for layer in &self.layers {
+            self.operator.restore(layer, &mut self.guest).unwrap();
+        }
+        assert_eq!(self.operator.slot_count(), self.guest.accumulators.len());
+        self.model = at_barrier;
+    }
+}
+
+fn run(decl: &WindowDecl, seed: u64) -> usize {
+    let mut random = Random::new(seed);
+    let model = Model {
+        decl: decl.clone(),
+        watermark: Millis::MIN,
+        windows: BTreeMap::new(),
+        emitted: Vec::new(),
+        late: Vec::new(),
+        outside: 0,
+    };
+    let mut run = Run {
+        decl: decl.clone(),
+        operator: operator(decl),
+        guest: Guest::default(),
+        model,
+        layers: Vec::new(),
+        next_row: 0,
+        base: random.below(400) as Millis - 300,
+        rows: 1 + random.below(30),
+        key_count: 1 + random.below(40),
+        spread: 1 + random.below(120),
+    };
+    let mut restores = 0;
+    let mut at_barrier = None;
+    for _ in 0..80 {
+        run.step(&mut random);
+        match at_barrier.take() {
+            None if random.below(3) == 0 => {
+                run.operator.begin_snapshot(random.below(20) == 0).unwrap();
+                at_barrier = Some(run.model.clone());
+            }
+            None => {}
+            Some(model) => {
+                let limit = 1 + random.below(30) as usize;
+                let more = run.operator.export_some(limit, &mut run.guest).unwrap();
+                let delta = run.operator.finish_snapshot();
+                assert_eq!(delta.is_none(), more);
+                match delta {
+                    None => at_barrier = Some(model),
+                    Some(delta) => {
+                        run.take(delta);
+                        if random.below(2) == 0 {
+                            run.restore(model);
+                            restores += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+    run.watermark(WATERMARK_MAX);
+    while run.operator.export_some(1000, &mut run.guest).unwrap() {
+        assert!(
+            run.operator.slot_count() > 0,
+            "what is gone was exported before it went"
+        );
+    }
+    assert_eq!(run.operator.slot_count(), 0, "{decl:?} seed {seed}");
+    restores
+}
+
+#[test]
+fn snapshots_hold_what_was_at_the_barrier() {
+    let assigners = [
+        WindowAssigner::Tumbling {
+            size_ms: 25,
+            offset_ms: 7,
+        },
+        WindowAssigner::Sliding {
+            size_ms: 60,
+            slide_ms: 25,
+            offset_ms: -3,
+        },
+        WindowAssigner::Sliding {
+            size_ms: 10,
+            slide_ms: 30,
+            offset_ms: 0,
+        },
+        WindowAssigner::Session { gap_ms: 20 },
+        WindowAssigner::Session { gap_ms: 3 },
+    ];
+    let mut restores = 0;
+    for decl in assigners.into_iter().flat_map(decls) {
+        for seed in 0..10 {
+            restores += run(&decl, seed);
+        }
+    }
+    assert!(restores > 500, "{restores}");
+}
