@@ -12,11 +12,14 @@
 //! is the key, never a slot number, so that layers can be redistributed by key group over any number of
 //! subtasks.
 
+mod restart;
+
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Millis;
 use crate::connector::{Committable, Position};
+pub use restart::{Decision, RestartStrategy, Restarts};
 
 /// Names a checkpoint of a job; later ones are greater, across restarts too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
