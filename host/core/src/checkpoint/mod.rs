@@ -12,13 +12,17 @@
 //! is the key, never a slot number, so that layers can be redistributed by key group over any number of
 //! subtasks.
 
+mod aligner;
 mod restart;
+#[cfg(test)]
+mod testing;
 
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Millis;
 use crate::connector::{Committable, Position};
+pub use aligner::{Aligner, Alignment, CheckpointMode};
 pub use restart::{Decision, RestartStrategy, Restarts};
 
 /// Names a checkpoint of a job; later ones are greater, across restarts too.
