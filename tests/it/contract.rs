@@ -98,6 +98,18 @@ fn graphs_whose_edges_do_not_fit() {
             vec!["field `id` is sent as Int64, but expected as Int32"],
         ),
         ("uids", "stateless", "GR0005", vec!["two operators have the uid `same`"]),
+        (
+            "auto-uid",
+            "stateless",
+            "GR0013",
+            vec!["operator `function` has the uid `auto-0123`"],
+        ),
+        (
+            "empty-uid",
+            "stateless",
+            "GR0013",
+            vec!["operator `function` has the uid ``"],
+        ),
         ("key-column", "keyed", "GR0008", vec!["the key names column 7"]),
         (
             "not-keyed",

@@ -11,12 +11,29 @@
 //! layers, the first of which is full; laid over each other from the oldest on they give the state. Identity
 //! is the key, never a slot number, so that layers can be redistributed by key group over any number of
 //! subtasks.
+//!
+//! Three state machines decide, without a clock or I/O: the [`Aligner`] of each subtask (where in its inputs a checkpoint
+//! is), the job's [`Coordinator`] (when one begins, is complete, is discarded), and [`Restarts`] (whether a failed job
+//! runs again). `tests/sim` runs them together under random failures.
+
+mod action;
+mod aligner;
+mod config;
+mod coordinator;
+mod restart;
+#[cfg(test)]
+mod testing;
 
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Millis;
 use crate::connector::{Committable, Position};
+pub use action::{AbortReason, Action, CheckpointKind, DeclineReason, Participant, Refused};
+pub use aligner::{Aligner, Alignment, CheckpointMode};
+pub use config::CheckpointConfig;
+pub use coordinator::{Coordinator, FINAL_RETRY};
+pub use restart::{Decision, RestartStrategy, Restarts};
 
 /// Names a checkpoint of a job; later ones are greater, across restarts too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

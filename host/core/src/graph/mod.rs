@@ -1,7 +1,10 @@
 //! The logical graph: what a pipeline declares, before parallelism.
 //!
-//! [`logical`] mirrors `wit/dataflow.wit` in plain Rust with Arrow schemas.
+//! [`logical`] mirrors `wit/dataflow.wit` in plain Rust with Arrow schemas; [`operator_ids`] says under which name
+//! each operator's state is kept.
 
+mod identity;
 pub mod logical;
 
+pub use identity::{AUTO_PREFIX, operator_ids};
 pub use logical::*;

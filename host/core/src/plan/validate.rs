@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use arrow_schema::{DataType, Schema};
 
 use crate::error::{Error, Result};
-use crate::graph::{Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition};
+use crate::graph::{
+    AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition,
+};
 
 fn refuse(code: &'static str, message: impl Into<String>) -> Result<()> {
     Err(Error::user(code, message))
@@ -32,6 +34,15 @@ fn check_uids(graph: &Graph) -> Result<()> {
     let mut uids = BTreeSet::new();
     for operator in &graph.operators {
         let Some(uid) = &operator.uid else { continue };
+        if uid.is_empty() || uid.starts_with(AUTO_PREFIX) {
+            let name = &operator.name;
+            return refuse(
+                "GR0013",
+                format!(
+                    "operator `{name}` has the uid `{uid}`; a uid is not empty and does not begin with `{AUTO_PREFIX}`"
+                ),
+            );
+        }
         if !uids.insert(uid) {
             return refuse(
                 "GR0005",

@@ -194,6 +194,8 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
             graph.operators[0].uid = Some("same".to_owned());
             graph.operators[2].uid = Some("same".to_owned());
         }
+        "auto-uid" => graph.operators[2].uid = Some("auto-0123".to_owned()),
+        "empty-uid" => graph.operators[2].uid = Some(String::new()),
         "connector" => {
             graph.operators[3].kind = OperatorKind::Sink(Sink {
                 connector: connector("telegraph", &[]),
