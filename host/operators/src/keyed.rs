@@ -8,10 +8,11 @@
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
-use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, touched};
+use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation};
 use millrace_core::{Error, Result};
 
 use crate::key_table::{KeyBatch, KeyTable};
+use crate::present::Present;
 use crate::timers::TimerService;
 
 /// Timers per call.
@@ -38,8 +39,8 @@ pub struct KeyedOperator {
     timers: TimerService,
     state_count: usize,
     always_writes: bool,
-    /// By slot: which states hold a value. Not kept where every entry writes all states.
-    present: Vec<u64>,
+    /// Which states hold a value. Not kept where every entry writes all states.
+    present: Present,
     watermark: Millis,
     slots: Vec<Slot>,
     fresh: Vec<Slot>,
@@ -62,7 +63,7 @@ impl KeyedOperator {
             timers: TimerService::new(),
             state_count,
             always_writes,
-            present: Vec::new(),
+            present: Present::new(state_count),
             watermark: WATERMARK_MIN,
             slots: Vec::new(),
             fresh: Vec::new(),
@@ -125,7 +126,7 @@ impl KeyedOperator {
 
     /// Bytes of host memory held for keys and timers, about.
     pub fn memory_bytes(&self) -> usize {
-        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.capacity() * size_of::<u64>()
+        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.memory_bytes()
     }
 
     fn fire(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<()> {
@@ -171,44 +172,31 @@ impl KeyedOperator {
         if self.always_writes && self.state_count > 0 {
             return Ok(());
         }
-        self.present
-            .resize(self.present.len().max(self.keys.slot_bound() as usize), 0);
+        self.present.cover(self.keys.slot_bound());
         if !effects.touched.is_empty() {
-            self.mark(&effects.touched)?;
+            self.check_flags(&effects.touched)?;
+            self.present.mark(&effects.touched, &self.slots);
         }
         self.free_empty();
         Ok(())
     }
 
-    /// Notes which states hold a value now. A slot may be met many times: the last entry decides.
-    fn mark(&mut self, flags: &[u8]) -> Result<()> {
-        let entries = self.slots.len();
-        if flags.len() != entries * self.state_count {
-            let (got, states) = (flags.len(), self.state_count);
-            return Err(Error::pipeline(
-                "KO0002",
-                format!("the module reported {got} state flags for {entries} entries and {states} states"),
-            ));
+    fn check_flags(&self, flags: &[u8]) -> Result<()> {
+        let (got, entries, states) = (flags.len(), self.slots.len(), self.state_count);
+        if got == entries * states {
+            return Ok(());
         }
-        for (state, flags) in flags.chunks_exact(entries).enumerate() {
-            let bit = 1 << state;
-            for (&flag, &slot) in flags.iter().zip(&self.slots) {
-                let present = &mut self.present[slot as usize];
-                if flag & touched::CLEARED != 0 {
-                    *present &= !bit;
-                } else if flag & touched::WRITTEN != 0 {
-                    *present |= bit;
-                }
-            }
-        }
-        Ok(())
+        Err(Error::pipeline(
+            "KO0002",
+            format!("the module reported {got} state flags for {entries} entries and {states} states"),
+        ))
     }
 
     /// Gives back the slots of the last call that hold nothing.
     fn free_empty(&mut self) {
         let (present, timers) = (&self.present, &self.timers);
         self.slots
-            .retain(|&slot| present[slot as usize] == 0 && !timers.pending(slot));
+            .retain(|&slot| present.is_empty(slot) && !timers.pending(slot));
         self.slots.sort_unstable();
         self.slots.dedup();
         self.keys.remove_all(&self.slots);

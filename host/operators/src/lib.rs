@@ -11,6 +11,7 @@
 
 pub mod key_table;
 pub mod keyed;
+mod present;
 mod time_buckets;
 pub mod timers;
 pub mod window;

@@ -10,7 +10,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use millrace_core::function::TimerOperation;
+use millrace_core::function::{TimerOperation, touched};
 
 use super::*;
 use crate::testing::Random;
