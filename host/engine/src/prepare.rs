@@ -22,7 +22,7 @@ use crate::parameters;
 pub struct JobOptions {
     /// Parallelism of operators that do not set their own.
     pub parallelism: u32,
-    /// Most rows in a block that a source gives.
+    /// Most rows in a block that a source gives; where its rows are split by key, about what each receiver gets.
     pub block_rows: usize,
     /// Limits of each instance.
     pub limits: Limits,

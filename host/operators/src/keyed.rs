@@ -15,6 +15,7 @@ use millrace_core::{Error, Result};
 
 use self::snapshot::Tracking;
 use crate::key_table::{KeyBatch, KeyTable};
+use crate::present::Present;
 use crate::timers::TimerService;
 
 /// Timers per call.
@@ -43,8 +44,8 @@ pub struct KeyedOperator {
     timers: TimerService,
     state_count: usize,
     always_writes: bool,
-    /// By slot: which states hold a value. Not kept where every entry writes all states.
-    present: Vec<u64>,
+    /// Which states hold a value. Not kept where every entry writes all states.
+    present: Present,
     watermark: Millis,
     now: Millis,
     /// By [`TimerKind`]: its clock advanced, and not all that made due has fired.
@@ -75,7 +76,7 @@ impl KeyedOperator {
             timers: TimerService::new(),
             state_count,
             always_writes,
-            present: Vec::new(),
+            present: Present::new(state_count),
             watermark: WATERMARK_MIN,
             now: Millis::MIN,
             firing: [false; 2],
@@ -158,7 +159,7 @@ impl KeyedOperator {
 
     /// Bytes of host memory held for keys and timers, about.
     pub fn memory_bytes(&self) -> usize {
-        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.capacity() * size_of::<u64>()
+        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.memory_bytes()
     }
 
     fn fire_kind(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<bool> {
@@ -206,43 +207,30 @@ impl KeyedOperator {
         if self.always_writes && self.state_count > 0 {
             return Ok(());
         }
-        self.present
-            .resize(self.present.len().max(self.keys.slot_bound() as usize), 0);
+        self.present.cover(self.keys.slot_bound());
         if !effects.touched.is_empty() {
-            self.mark(&effects.touched)?;
+            self.check_flags(&effects.touched)?;
+            self.present.mark(&effects.touched, &self.slots);
         }
         self.free_empty()
     }
 
-    /// Notes which states hold a value now. A slot may be met many times: the last entry decides.
-    fn mark(&mut self, flags: &[u8]) -> Result<()> {
-        let entries = self.slots.len();
-        if flags.len() != entries * self.state_count {
-            let (got, states) = (flags.len(), self.state_count);
-            return Err(Error::pipeline(
-                "KO0002",
-                format!("the module reported {got} state flags for {entries} entries and {states} states"),
-            ));
+    fn check_flags(&self, flags: &[u8]) -> Result<()> {
+        let (got, entries, states) = (flags.len(), self.slots.len(), self.state_count);
+        if got == entries * states {
+            return Ok(());
         }
-        for (state, flags) in flags.chunks_exact(entries).enumerate() {
-            let bit = 1 << state;
-            for (&flag, &slot) in flags.iter().zip(&self.slots) {
-                let present = &mut self.present[slot as usize];
-                if flag & touched::CLEARED != 0 {
-                    *present &= !bit;
-                } else if flag & touched::WRITTEN != 0 {
-                    *present |= bit;
-                }
-            }
-        }
-        Ok(())
+        Err(Error::pipeline(
+            "KO0002",
+            format!("the module reported {got} state flags for {entries} entries and {states} states"),
+        ))
     }
 
     /// Gives back the slots of the last call that hold nothing.
     fn free_empty(&mut self) -> Result<()> {
         let (present, timers) = (&self.present, &self.timers);
         self.slots
-            .retain(|&slot| present[slot as usize] == 0 && !timers.pending(slot));
+            .retain(|&slot| present.is_empty(slot) && !timers.pending(slot));
         self.slots.sort_unstable();
         self.slots.dedup();
         if let Some(tracking) = &mut self.tracking {

@@ -12,6 +12,7 @@
 mod changes;
 pub mod key_table;
 pub mod keyed;
+mod present;
 mod slot_set;
 mod time_buckets;
 pub mod timers;

@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long, short)]
     quiet: bool,
 
-    /// Most rows in a block
+    /// Most rows in a block, for each subtask that gets a part of it
     #[arg(long, value_name = "ROWS", default_value_t = JobOptions::default().block_rows as u32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     block_rows: u32,
 

@@ -204,10 +204,7 @@ impl EdgeOutput {
         selection: &mut Selection,
         local: &mut Vec<LocalElement>,
     ) -> Result<()> {
-        selection.assign(
-            hashes.iter().map(|&hash| self.groups.subtask_of(hash)),
-            self.targets.len(),
-        );
+        selection.assign(hashes, |hash| self.groups.subtask_of(hash), self.targets.len());
         for (receiver, target) in self.targets.iter().enumerate() {
             if let Some(part) = selection.part(block, receiver)? {
                 push(target, Element::Block(part), local);

@@ -22,7 +22,7 @@ use super::outputs::{LocalElement, Outputs};
 use super::rejects::Rejects;
 use super::shared::{Outcome, Shared};
 use super::sink::SinkTask;
-use super::source::SourceTask;
+use super::source::{SourceTask, rows_per_poll};
 use super::subtask::{Body, Subtask};
 use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
@@ -132,7 +132,7 @@ impl Slot {
                     splits,
                     strategy,
                     context,
-                    job.options.block_rows,
+                    rows_per_poll(&job.plan, job.options.block_rows),
                 )?)
             }
             TaskKind::Watermarks { strategy, .. } => Body::Watermarks(WatermarksTask::new(strategy)),

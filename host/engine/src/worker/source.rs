@@ -6,7 +6,8 @@ use std::time::Duration;
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
 use millrace_core::connector::{Poll, Rejected, Source, Split, SplitReader, SubtaskContext};
-use millrace_core::graph::{OperatorIndex, WatermarkStrategy};
+use millrace_core::graph::{OperatorIndex, Partition, WatermarkStrategy};
+use millrace_core::plan::Plan;
 use millrace_core::time::{Progress, WatermarkGenerator, WatermarkMerge};
 
 use super::outputs::Outputs;
@@ -20,6 +21,23 @@ struct Reading {
     /// Elapsed time before which polling again is of no use.
     not_before: Option<Duration>,
     ended: bool,
+}
+
+/// Blocks at most that a source reads at a time, however many receivers share them: four of a few columns stay
+/// in the second-level cache.
+const BLOCKS_PER_POLL_MAX: usize = 4;
+
+/// Rows that sources read at a time, so that what a receiver gets of them after the split by key is a block of
+/// `block_rows`. Joining small parts later would copy every row once more, and could not go past watermarks.
+pub(crate) fn rows_per_poll(plan: &Plan, block_rows: usize) -> usize {
+    let keyed = plan.exchanges.iter().filter(|exchange| match exchange.partition {
+        Partition::HashFields(_) | Partition::HashComputed => true,
+        Partition::Forward | Partition::Rebalance | Partition::Broadcast | Partition::Global => false,
+    });
+    let receivers = keyed
+        .map(|exchange| plan.tasks[exchange.to.0].parallelism as usize)
+        .max();
+    block_rows * receivers.unwrap_or(1).min(BLOCKS_PER_POLL_MAX)
 }
 
 /// What a poll of the source came to.
@@ -39,7 +57,7 @@ pub(crate) struct SourceTask {
     readings: Vec<Reading>,
     merge: WatermarkMerge,
     next: usize,
-    block_rows: usize,
+    rows_per_poll: usize,
 }
 
 impl SourceTask {
@@ -51,7 +69,7 @@ impl SourceTask {
         splits: &[Split],
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
-        block_rows: usize,
+        rows_per_poll: usize,
     ) -> Result<Self> {
         let mut readings = Vec::new();
         for split in splits
@@ -77,7 +95,7 @@ impl SourceTask {
             readings,
             merge,
             next: 0,
-            block_rows,
+            rows_per_poll,
         })
     }
 
@@ -97,7 +115,7 @@ impl SourceTask {
             if reading.ended || reading.not_before.is_some_and(|time| now < time) {
                 continue;
             }
-            match reading.reader.poll(self.block_rows, now)? {
+            match reading.reader.poll(self.rows_per_poll, now)? {
                 Poll::Rows(rows) => {
                     self.next = (index + 1) % count;
                     metrics.bytes_in.add(rows.bytes);
@@ -197,5 +215,45 @@ fn announce(progress: Option<Progress>, outputs: &mut Outputs) {
         Some(Progress::Watermark(watermark)) => outputs.watermark(watermark),
         Some(Progress::Idle) => outputs.idle(),
         None => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace_core::plan::{Exchange, Task, TaskIndex, TaskKind};
+
+    use super::*;
+
+    #[test]
+    fn a_source_reads_a_block_for_each_receiver_of_a_split_by_key() {
+        let check = |partition: Partition, parallelism: u32, expect: usize| {
+            let task = |parallelism| Task {
+                name: String::new(),
+                kind: TaskKind::Sink {
+                    operator: OperatorIndex(0),
+                },
+                parallelism,
+            };
+            let exchange = Exchange {
+                from: TaskIndex(0),
+                from_port: 0,
+                to: TaskIndex(1),
+                to_input: 0,
+                partition,
+            };
+            let plan = Plan {
+                tasks: vec![task(1), task(parallelism)],
+                exchanges: vec![exchange],
+                max_parallelism: 128,
+                slots: parallelism,
+            };
+            assert_eq!(rows_per_poll(&plan, 100), expect);
+        };
+        check(Partition::HashFields(vec![0]), 1, 100);
+        check(Partition::HashFields(vec![0]), 2, 200);
+        check(Partition::HashComputed, 3, 300);
+        check(Partition::HashComputed, 64, 400);
+        check(Partition::Rebalance, 2, 100);
+        check(Partition::Broadcast, 2, 100);
     }
 }

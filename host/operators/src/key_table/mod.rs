@@ -137,11 +137,14 @@ impl KeyTable {
 
     /// Forgets the keys of slots that are in use, each named once.
     pub fn remove_all(&mut self, slots: &[Slot]) {
-        if let Keys::Integers(table) = &self.keys {
-            table.warm(slots);
-        }
-        for &slot in slots {
-            self.remove(slot);
+        // In chunks, for the first-level cache holds no more.
+        for slots in slots.chunks(CHUNK) {
+            if let Keys::Integers(table) = &self.keys {
+                table.warm(slots);
+            }
+            for &slot in slots {
+                self.remove(slot);
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 use arrow_select::filter::filter;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::TableDelta;
-use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind};
+use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, touched};
 use millrace_core::{Error, Result};
 
 use super::KeyedOperator;
@@ -191,14 +191,12 @@ impl KeyedOperator {
         }
         let (states, timers) = more.split_at(self.state_count);
         if !(self.always_writes && self.state_count > 0) {
-            self.present
-                .resize(self.present.len().max(self.keys.slot_bound() as usize), 0);
-            for (row, &slot) in self.slots.iter().enumerate() {
-                let bits = states.iter().enumerate();
-                self.present[slot as usize] = bits.fold(0, |bits, (state, values)| {
-                    bits | u64::from(values.is_valid(row)) << state
-                });
-            }
+            let flag = |valid| if valid { touched::WRITTEN } else { touched::CLEARED };
+            let flags = states
+                .iter()
+                .flat_map(|values| (0..count).map(|row| flag(values.is_valid(row))));
+            self.present.cover(self.keys.slot_bound());
+            self.present.mark(&flags.collect::<Vec<_>>(), &self.slots);
         }
         for (state, values) in states.iter().enumerate() {
             function.import_state(state as u32, &self.slots, values)?;
@@ -238,10 +236,10 @@ impl KeyedOperator {
         for &slot in &slots {
             self.timers.clear(slot);
             tracking.changes.restored_deletion(slot);
-            if let Some(present) = self.present.get_mut(slot as usize) {
-                *present = 0;
-            }
         }
+        self.present.cover(self.keys.slot_bound());
+        self.present
+            .mark(&vec![touched::CLEARED; self.state_count * slots.len()], &slots);
         StateFunction::drop_state(function, &slots)?;
         self.keys.remove_all(&slots);
         Ok(())

@@ -11,7 +11,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 use millrace_core::checkpoint::TableDelta;
-use millrace_core::function::{StateFunction, TimerOperation};
+use millrace_core::function::{StateFunction, TimerOperation, touched};
 
 use super::*;
 use crate::testing::Random;
