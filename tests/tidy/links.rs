@@ -52,7 +52,16 @@ fn the_architecture_names_what_is_there() {
         .flat_map(|prose| prose.split('`').skip(1).step_by(2));
     // Paths are from the top or from `host/`; the code map says what to begin with in the folder of its row.
     let bases = ["", "host", "guest-sdk/rust/src", "wit", "host/engine/src/worker"];
-    let parts = ["core", "operators", "wasm", "net", "connectors", "engine", "cli"];
+    let parts = [
+        "core",
+        "operators",
+        "wasm",
+        "state",
+        "net",
+        "connectors",
+        "engine",
+        "cli",
+    ];
     let exists = |path: &str| {
         bases.iter().any(|base| root().join(base).join(path).exists())
             || parts

@@ -1,0 +1,434 @@
+//! Writing the checkpoints of one run, and deleting what nobody refers to any more.
+//!
+//! Order makes it safe: layers are durable before the metadata that names them is written, and metadata is
+//! gone before layers are deleted. A crash in between leaves files that belong to nothing; the next opening
+//! of the run collects them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use millrace_core::block::Millis;
+use millrace_core::checkpoint::{CheckpointId, SubtaskSnapshot, TableDelta};
+use millrace_core::{Error, Result};
+
+use crate::accounting::{Accounting, Owner, Refusal};
+use crate::format::{FORMAT_VERSION, Kind, Layer, Metadata, Operator, Run, Subtask, layer, write_metadata, write_run};
+use crate::names::{self, RunPaths};
+use crate::{Skipped, Storage, codes};
+
+/// What a checkpoint is about, beside what the subtasks hand over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointInfo {
+    /// What it was taken for.
+    pub kind: Kind,
+    /// Parameters of the job.
+    pub parameters: BTreeMap<String, String>,
+    /// Number of key groups.
+    pub max_parallelism: u32,
+    /// When it was triggered.
+    pub started_ms: Millis,
+    /// Now.
+    pub completed_ms: Millis,
+}
+
+/// What all subtasks of an operator handed over.
+#[derive(Debug, Clone)]
+pub struct OperatorSnapshot {
+    /// Its uid, or what stands for it.
+    pub id: String,
+    /// Name for people.
+    pub name: String,
+    /// By subtask.
+    pub subtasks: Vec<SubtaskSnapshot>,
+}
+
+/// How large the stack of a subtask's layers is: what says whether a full snapshot would pay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StackSize {
+    /// Number of files.
+    pub layers: usize,
+    /// Rows in all of them; an entry that changed is in several.
+    pub rows: u64,
+    /// Bytes in storage.
+    pub bytes: u64,
+}
+
+/// The checkpoints of one run. Methods may be called from any thread.
+///
+/// For each checkpoint: [`write_layers`](Self::write_layers) as each subtask hands over its table, then
+/// [`complete`](Self::complete), or [`abort`](Self::abort) at any time. The calls for one subtask come in the
+/// order of checkpoints, one at a time; different subtasks may write at the same time. There is one writer to a
+/// run: two would delete each other's files.
+#[derive(Debug)]
+pub struct Checkpoints {
+    storage: Storage,
+    run: Run,
+    paths: RunPaths,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    accounting: Accounting,
+    /// Greatest id that is known in this run.
+    last: Option<CheckpointId>,
+    /// Files that nobody needs and that could not be deleted yet.
+    doomed: BTreeSet<String>,
+}
+
+impl Checkpoints {
+    /// Starts a run: writes its `run.json`.
+    ///
+    /// # Errors
+    /// If the storage refuses, or if there is such a run already.
+    pub fn create(storage: &Storage, run: Run) -> Result<Checkpoints> {
+        let checkpoints = Self::new(storage, run);
+        let (paths, run) = (&checkpoints.paths, &checkpoints.run);
+        let description = paths.description();
+        if storage.read(&description)?.is_some() {
+            return Err(Error::internal(format!(
+                "`{}` is there already",
+                storage.shown(&description)
+            )));
+        }
+        storage.write(&description, write_run(run))?;
+        Ok(checkpoints)
+    }
+
+    /// Goes on with a run that exists, and collects what a crash has left: layers that no checkpoint refers to
+    /// and folders of checkpoints without metadata.
+    ///
+    /// Checkpoints that cannot be read are returned beside; as long as there are any no layer is collected,
+    /// for they may need it.
+    ///
+    /// # Errors
+    /// If the storage refuses, or if there is no such run.
+    pub fn open(storage: &Storage, job: &str, run: &str) -> Result<(Checkpoints, Vec<Skipped>)> {
+        let checkpoints = Self::new(storage, storage.read_run(job, run)?);
+        let paths = &checkpoints.paths;
+        let mut skipped = Vec::new();
+        let mut state = State::default();
+        let folders = storage.list(paths.folder())?.folders;
+        for id in folders.iter().filter_map(|folder| names::checkpoint_of_folder(folder)) {
+            state.last = state.last.max(Some(id));
+            match storage.read_checkpoint(job, run, id) {
+                Ok(metadata) => state
+                    .accounting
+                    .adopt(id, metadata.layers().map(|layer| layer.file.clone())),
+                Err(error) if error.code() == codes::NOT_FOUND => {
+                    // Best effort, like all cleaning up.
+                    let _ = storage.delete_unfinished(&paths.checkpoint(id));
+                    let _ = storage.delete_folder(&paths.checkpoint(id));
+                }
+                Err(error) if codes::is_damage(error.code()) || error.code() == codes::NEWER => {
+                    skipped.push(Skipped {
+                        run: run.to_owned(),
+                        checkpoint: id,
+                        error,
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let files = storage.list(&paths.shared())?.files.into_iter().map(|(file, _)| file);
+        let unused = files.filter(|file| !state.accounting.needs(file));
+        if skipped.is_empty() {
+            let _ = storage.delete_unfinished(&paths.shared());
+            state.doomed = unused.collect();
+        }
+        *checkpoints.state() = state;
+        checkpoints.clean_up(Vec::new());
+        Ok((checkpoints, skipped))
+    }
+
+    fn new(storage: &Storage, run: Run) -> Checkpoints {
+        Checkpoints {
+            storage: storage.clone(),
+            paths: RunPaths::new(&run.job, &run.run),
+            run,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The run that they are of.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Ids of the stored checkpoints that can be read, the oldest first.
+    pub fn completed(&self) -> Vec<CheckpointId> {
+        self.state().accounting.completed().collect()
+    }
+
+    /// The greatest id that this run has used, for a checkpoint that completed or not: a new one has to be greater.
+    pub fn last_id(&self) -> Option<CheckpointId> {
+        self.state().last
+    }
+
+    /// What the next increment of a subtask will lie on; `None`: its next snapshot has to be full.
+    pub fn stack(&self, operator: &str, subtask: u32) -> Option<StackSize> {
+        let state = self.state();
+        let layers = state.accounting.stack(&owner(operator, subtask))?;
+        Some(StackSize {
+            layers: layers.len(),
+            rows: layers.iter().map(|layer| layer.rows).sum(),
+            bytes: layers.iter().map(|layer| layer.bytes).sum(),
+        })
+    }
+
+    /// The subtasks have been restored from a checkpoint of this run, so that their next snapshots may be
+    /// increments to it. What was pending is given up. Not for restores at another parallelism: without this
+    /// call, or after [`forget`](Self::forget), every subtask begins with a full snapshot.
+    ///
+    /// # Errors
+    /// If the checkpoint is of another run, whose files this one must not depend on, or is not stored any more.
+    pub fn resume(&self, metadata: &Metadata) -> Result<()> {
+        let id = metadata.checkpoint;
+        let mut state = self.state();
+        if metadata.run != self.run.run || !state.accounting.completed().any(|completed| completed == id) {
+            let (run, own) = (&metadata.run, &self.run.run);
+            return Err(Error::internal(format!(
+                "run `{own}` cannot build on checkpoint {id} of run `{run}`"
+            )));
+        }
+        let mut stacks = Vec::new();
+        for operator in &metadata.operators {
+            for (subtask, number) in operator.subtasks.iter().zip(0..) {
+                // Without layers its table was empty, and increments may lie on that too.
+                stacks.push((owner(&operator.id, number), subtask.layers.clone()));
+            }
+        }
+        let freed = state.accounting.resume(id, stacks);
+        drop(state);
+        self.clean_up(freed);
+        Ok(())
+    }
+
+    /// The subtasks start from nothing or at another parallelism: every next snapshot has to be full, and what
+    /// was pending is given up.
+    pub fn forget(&self) {
+        let mut state = self.state();
+        let last = state.last.unwrap_or(CheckpointId(0));
+        let freed = state.accounting.resume(last, []);
+        drop(state);
+        self.clean_up(freed);
+    }
+
+    /// Writes what a subtask hands over of its table. Returns the table as of this checkpoint: its layers, the
+    /// oldest first.
+    ///
+    /// After an error the same delta may be written again; increments of later checkpoints are refused until
+    /// that has happened or a full one has come ([`stack`](Self::stack) says so).
+    ///
+    /// # Errors
+    /// If the storage refuses; `CS0008` for an increment to what could not be written.
+    pub fn write_layers(
+        &self,
+        id: CheckpointId,
+        operator: &str,
+        subtask: u32,
+        delta: &TableDelta,
+    ) -> Result<Vec<Layer>> {
+        let owner = owner(operator, subtask);
+        {
+            let mut state = self.state();
+            state.last = state.last.max(Some(id));
+            let check = state.accounting.check(id, &owner, delta.full);
+            check.map_err(|refusal| refused(id, &owner, refusal))?;
+        }
+        let file = names::layer_file(id, operator, subtask);
+        let written = layer::encode(file, &delta.batches).and_then(|encoded| {
+            encoded
+                .map(|layer::Encoded { layer, content }| {
+                    let path = self.paths.layer(&layer.file);
+                    self.storage.write(&path, content).map(|()| layer)
+                })
+                .transpose()
+        });
+        let mut state = self.state();
+        let layer = match written {
+            Ok(layer) => layer,
+            Err(error) => {
+                state.accounting.lose(id, &owner);
+                return Err(error);
+            }
+        };
+        let check = state.accounting.check(id, &owner, delta.full);
+        check.map_err(|refusal| refused(id, &owner, refusal))?;
+        let freed = state
+            .accounting
+            .add(id, owner.clone(), delta.full, layer, delta.live_rows);
+        let layers = state
+            .accounting
+            .written(id, &owner)
+            .expect("it was just added")
+            .layers
+            .clone();
+        drop(state);
+        self.clean_up(freed);
+        Ok(layers)
+    }
+
+    /// Completes a checkpoint: all tables are written, and now what holds it together. When this returns it
+    /// is durable, and a restart will begin there. `operators` have no tables any more.
+    ///
+    /// After an error it may be tried again. Whoever gives up instead calls [`abort`](Self::abort); until that
+    /// has succeeded in deleting, the checkpoint may be there all the same (an answer that is lost on a
+    /// network does not undo the write), so what a sink prepared must not be rolled back before.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn complete(
+        &self,
+        id: CheckpointId,
+        info: &CheckpointInfo,
+        operators: &[OperatorSnapshot],
+    ) -> Result<Metadata> {
+        if self.completed().contains(&id) {
+            return Err(Error::internal(format!("checkpoint {id} is complete already")));
+        }
+        let metadata = self.describe(id, info, operators)?;
+        let path = self.paths.metadata(id);
+        self.storage.write(&path, write_metadata(&metadata))?;
+        let mut state = self.state();
+        state.last = state.last.max(Some(id));
+        let freed = state.accounting.complete(id);
+        drop(state);
+        self.clean_up(freed);
+        Ok(metadata)
+    }
+
+    /// Stores a whole checkpoint: writes the tables in `operators`, then completes it.
+    ///
+    /// # Errors
+    /// Those of [`write_layers`](Self::write_layers) and [`complete`](Self::complete).
+    pub fn store(
+        &self,
+        id: CheckpointId,
+        info: &CheckpointInfo,
+        mut operators: Vec<OperatorSnapshot>,
+    ) -> Result<Metadata> {
+        for operator in &mut operators {
+            for (subtask, number) in operator.subtasks.iter_mut().zip(0..) {
+                if let Some(delta) = subtask.table.take() {
+                    self.write_layers(id, &operator.id, number, &delta)?;
+                }
+            }
+        }
+        self.complete(id, info, &operators)
+    }
+
+    /// Gives a pending checkpoint up. Its layers stay as far as increments lie on them.
+    ///
+    /// # Errors
+    /// If metadata of it may be there, after a failed [`complete`](Self::complete), and cannot be deleted.
+    pub fn abort(&self, id: CheckpointId) -> Result<()> {
+        if self.completed().contains(&id) {
+            return Err(Error::internal(format!(
+                "checkpoint {id} is complete and cannot be aborted"
+            )));
+        }
+        self.storage.delete(&self.paths.metadata(id))?;
+        let _ = self.storage.delete_folder(&self.paths.checkpoint(id)); // an empty folder does no harm
+        let freed = self.state().accounting.abort(id);
+        self.clean_up(freed);
+        Ok(())
+    }
+
+    /// Deletes a stored checkpoint, and what only it needed.
+    ///
+    /// # Errors
+    /// If its metadata cannot be deleted; then it is there as before. Layers that cannot be deleted are tried
+    /// again later and are no error.
+    pub fn discard(&self, id: CheckpointId) -> Result<()> {
+        self.storage.delete(&self.paths.metadata(id))?;
+        // Layers may go only if the metadata cannot come back in a power cut.
+        let synced = self.storage.delete_folder(&self.paths.checkpoint(id));
+        let mut state = self.state();
+        let freed = state.accounting.discard(id);
+        if synced.is_err() {
+            state.doomed.extend(freed);
+            return Ok(());
+        }
+        drop(state);
+        self.clean_up(freed);
+        Ok(())
+    }
+
+    fn describe(&self, id: CheckpointId, info: &CheckpointInfo, operators: &[OperatorSnapshot]) -> Result<Metadata> {
+        let state = self.state();
+        let mut described = Vec::with_capacity(operators.len());
+        for operator in operators {
+            let mut subtasks = Vec::with_capacity(operator.subtasks.len());
+            for (snapshot, number) in operator.subtasks.iter().zip(0..) {
+                let owner = owner(&operator.id, number);
+                if snapshot.table.is_some() {
+                    return Err(Error::internal(format!(
+                        "the table of {owner:?} at checkpoint {id} is not written"
+                    )));
+                }
+                let written = state.accounting.written(id, &owner).cloned().unwrap_or_default();
+                subtasks.push(Subtask {
+                    watermark: snapshot.watermark,
+                    finished: snapshot.finished,
+                    splits: snapshot.splits.iter().cloned().map(Into::into).collect(),
+                    committables: snapshot.committables.iter().cloned().map(Into::into).collect(),
+                    live_rows: written.live_rows,
+                    layers: written.layers,
+                });
+            }
+            described.push(Operator {
+                id: operator.id.clone(),
+                name: operator.name.clone(),
+                parallelism: u32::try_from(subtasks.len()).expect("subtasks are numbered with 32 bits"),
+                subtasks,
+            });
+        }
+        Ok(Metadata {
+            format_version: FORMAT_VERSION,
+            job: self.run.job.clone(),
+            run: self.run.run.clone(),
+            checkpoint: id,
+            kind: info.kind,
+            pipeline: self.run.pipeline.clone(),
+            parameters: info.parameters.clone(),
+            max_parallelism: info.max_parallelism,
+            started_ms: info.started_ms,
+            completed_ms: info.completed_ms,
+            operators: described,
+        })
+    }
+
+    /// Deletes files that nobody needs, as far as it works now. The lock is not held meanwhile.
+    fn clean_up(&self, freed: Vec<String>) {
+        let mut doomed = std::mem::take(&mut self.state().doomed);
+        doomed.extend(freed);
+        doomed.retain(|file| self.storage.delete(&self.paths.layer(file)).is_err());
+        self.state().doomed.extend(doomed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // No method leaves it half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn owner(operator: &str, subtask: u32) -> Owner {
+    Owner {
+        operator: operator.to_owned(),
+        subtask,
+    }
+}
+
+fn refused(id: CheckpointId, owner: &Owner, refusal: Refusal) -> Error {
+    let Owner { operator, subtask } = owner;
+    let what = format!("subtask {subtask} of operator `{operator}` at checkpoint {id}");
+    match refusal {
+        Refusal::NoBase => Error::internal(format!("{what}: its first snapshot is not full")),
+        Refusal::OutOfOrder(last) => Error::internal(format!("{what}: it has already written at checkpoint {last}")),
+        Refusal::Lost(lost) => Error::external(
+            codes::LOST,
+            format!("{what}: a full snapshot is needed, for that of checkpoint {lost} could not be written"),
+        ),
+    }
+}

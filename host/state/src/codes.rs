@@ -1,0 +1,34 @@
+//! Codes of this crate's errors; `docs/errors` has a page for each.
+
+/// The URL of a storage is not understood.
+pub const URL: &str = "CS0001";
+/// The URL is of a cloud store, which this program was built without.
+pub const NO_CLOUD: &str = "CS0002";
+/// The store cannot be reached.
+pub const UNREACHABLE: &str = "CS0003";
+/// The store refuses access.
+pub const DENIED: &str = "CS0004";
+/// The disk or quota is full.
+pub const FULL: &str = "CS0005";
+/// The bucket or container is not there.
+pub const NO_BUCKET: &str = "CS0006";
+/// Reading or writing failed otherwise.
+pub const FAILED: &str = "CS0007";
+/// An increment came for a table whose earlier layer could not be written.
+pub const LOST: &str = "CS0008";
+
+/// Written by a newer Millrace.
+pub const NEWER: &str = "CS0101";
+/// A description of a run or checkpoint is damaged.
+pub const METADATA: &str = "CS0102";
+/// A file that a checkpoint refers to is missing or of another size.
+pub const MISSING: &str = "CS0103";
+/// A file that a checkpoint refers to has other content than was written.
+pub const DAMAGED: &str = "CS0104";
+/// There is no such run or checkpoint.
+pub const NOT_FOUND: &str = "CS0105";
+
+/// Whether a code says that one checkpoint is unusable, while an older one may be sound.
+pub(crate) fn is_damage(code: &str) -> bool {
+    [METADATA, MISSING, DAMAGED, NOT_FOUND].contains(&code)
+}

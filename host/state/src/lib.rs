@@ -1,0 +1,33 @@
+//! Checkpoint storage: where snapshots go, in which format, and how they come back.
+//!
+//! ```text
+//!   subtask --TableDelta--> Checkpoints::write_layers --+
+//!   subtask --TableDelta--> Checkpoints::write_layers --+--> Checkpoints::complete --> metadata.json
+//!                                                                                          |
+//!   subtask <--TaskRestore-- RestoredCheckpoint::restore_task <-- Storage::open_latest <---+
+//! ```
+//!
+//! [`Storage`] keeps files under a URL, durably. [`format`] says what is in them (`FORMAT.md` is its
+//! documentation). [`Checkpoints`] writes those of one run and deletes what nobody refers to any more, as
+//! [`accounting`] decides. [`restore`] finds the newest sound checkpoint, [`redistribute`] deals its state out
+//! to any number of subtasks.
+//!
+//! The crate reads no clock and has no opinion on when to take a checkpoint or how many to keep: that is
+//! `millrace_core::checkpoint` and the engine.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod accounting;
+mod checkpoints;
+pub mod codes;
+pub mod format;
+mod names;
+pub mod redistribute;
+pub mod restore;
+mod storage;
+
+pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
+pub use format::{Kind, Layer, Metadata, Run};
+pub use restore::{Depth, Latest, RestoredCheckpoint, Skipped};
+pub use storage::Storage;

@@ -1,0 +1,99 @@
+//! Who gets what of an operator that starts again, maybe with another parallelism.
+//!
+//! Keyed state goes by key groups, which are ranges on both sides: a new subtask takes from each old one whose
+//! range overlaps its own, and of the files only those rows that it owns. Splits and committables belong to
+//! nobody; they are handed out whole, and sources and sinks deal them out anew.
+//!
+//! ```text
+//!   old   |------ 0 ------|------ 1 ------|
+//!   new   |--- 0 ---|--- 1 ---|--- 2 -----|      1 reads files of both and drops what is not its own
+//! ```
+
+use std::ops::Range;
+
+use arrow_array::RecordBatch;
+use millrace_core::block::Millis;
+use millrace_core::checkpoint::SplitSnapshot;
+use millrace_core::connector::{Committable, Position};
+use millrace_core::key::KeyGroups;
+
+use crate::format::{Layer, Operator};
+
+/// What a new subtask of a keyed operator begins with.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TaskRestore {
+    /// The least watermark of the old subtasks that had its keys; `None` if one of them had none.
+    pub watermark: Option<Millis>,
+    /// Its entries: rows in place of earlier rows of the same entry, deletions among them.
+    pub batches: Vec<RecordBatch>,
+}
+
+/// Which files a new subtask reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share<'a> {
+    /// Key groups of the new subtask.
+    pub groups: Range<u32>,
+    /// See [`TaskRestore::watermark`].
+    pub watermark: Option<Millis>,
+    /// Files in the order in which they are to be laid over each other.
+    pub pieces: Vec<Piece<'a>>,
+}
+
+/// A file of a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece<'a> {
+    /// The file.
+    pub layer: &'a Layer,
+    /// All of its rows are of the subtask; otherwise only those in its groups.
+    pub whole: bool,
+}
+
+/// The share of new subtask `subtask` of `parallelism`.
+///
+/// # Panics
+/// If either parallelism is 0 or over `max_parallelism`, or if there is no such subtask: the planner refuses
+/// such a job, and a checkpoint of a keyed operator is checked when it is read.
+pub fn share(operator: &Operator, max_parallelism: u32, parallelism: u32, subtask: u32) -> Share<'_> {
+    assert!(subtask < parallelism, "subtask {subtask} of {parallelism}");
+    let groups = KeyGroups::new(parallelism, max_parallelism).groups_of(subtask);
+    let before = KeyGroups::new(operator.parallelism, max_parallelism);
+    let overlap = |range: &Range<u32>| range.start < groups.end && groups.start < range.end;
+    let contributing = operator.subtasks.iter().zip(0..);
+    let contributing = contributing.filter(|(_, number)| overlap(&before.groups_of(*number)));
+    let mut watermark = Some(Millis::MAX);
+    let mut pieces = Vec::new();
+    for (old, _) in contributing {
+        // `None` is less than any watermark.
+        watermark = watermark.min(old.watermark);
+        for layer in &old.layers {
+            let [first, last] = layer.groups;
+            if overlap(&(first..last + 1)) {
+                let whole = groups.start <= first && last < groups.end;
+                pieces.push(Piece { layer, whole });
+            }
+        }
+    }
+    Share {
+        groups,
+        watermark,
+        pieces,
+    }
+}
+
+/// All splits that the subtasks of a source read, in their order.
+pub fn splits(operator: &Operator) -> Vec<SplitSnapshot> {
+    let splits = operator.subtasks.iter().flat_map(|subtask| &subtask.splits);
+    splits
+        .map(|split| SplitSnapshot {
+            id: split.id.clone(),
+            position: Position(split.position.0.clone()),
+            max_time: split.max_time,
+        })
+        .collect()
+}
+
+/// All that the subtasks of a sink had pre-committed, in their order.
+pub fn committables(operator: &Operator) -> Vec<Committable> {
+    let committables = operator.subtasks.iter().flat_map(|subtask| &subtask.committables);
+    committables.map(|blob| Committable(blob.0.clone())).collect()
+}

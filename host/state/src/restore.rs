@@ -1,0 +1,279 @@
+//! Finding the checkpoint to begin with, and reading it.
+//!
+//! The newest checkpoint is taken whose metadata and layers are all there and sound; what had to be passed
+//! over is reported, for going back further than to the last checkpoint may repeat what sinks have committed
+//! since. Only damage is passed over: a store that cannot be reached, or a checkpoint of a newer Millrace, is an
+//! error.
+//!
+//! Each byte is read once: what verifying the checksums read is kept until the [`RestoredCheckpoint`] is
+//! dropped, compressed as it is in storage.
+
+use std::collections::BTreeMap;
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use millrace_core::checkpoint::CheckpointId;
+use millrace_core::{Error, Result};
+
+use crate::format::{Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
+use crate::names::{self, RunPaths};
+use crate::redistribute::{TaskRestore, share};
+use crate::{Storage, codes};
+
+/// How much of a checkpoint is verified before it is handed out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Depth {
+    /// Metadata with its checksum, and that all layers are there with their sizes. Checksums of layers are
+    /// verified as each is read.
+    Sizes,
+    /// The checksums of all layers too.
+    #[default]
+    Contents,
+}
+
+/// A checkpoint that was passed over.
+#[derive(Debug, Clone)]
+pub struct Skipped {
+    /// Run that it is of.
+    pub run: String,
+    /// Its id.
+    pub checkpoint: CheckpointId,
+    /// What is wrong with it; names the file.
+    pub error: Error,
+}
+
+/// Result of looking for the newest checkpoint of a job.
+#[derive(Debug)]
+pub struct Latest {
+    /// It, if there is a sound one.
+    pub found: Option<RestoredCheckpoint>,
+    /// Newer ones that are damaged, the newest first. With nothing found and something skipped, starting from
+    /// nothing loses state that the user may believe to be there.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A checkpoint that is ready to be restored from.
+#[derive(Debug)]
+pub struct RestoredCheckpoint {
+    metadata: Metadata,
+    storage: Storage,
+    paths: RunPaths,
+    /// Verified contents of layers by file, if they were read already.
+    contents: BTreeMap<String, Bytes>,
+}
+
+impl Storage {
+    /// Ids of the runs of a job, the oldest first.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn runs(&self, job: &str) -> Result<Vec<String>> {
+        Ok(self.list(&names::encode(job))?.folders)
+    }
+
+    /// What `run.json` says about a run.
+    ///
+    /// # Errors
+    /// `CS0105` if there is none; if it is damaged, newer, or cannot be read.
+    pub fn read_run(&self, job: &str, run: &str) -> Result<Run> {
+        let path = RunPaths::new(job, run).description();
+        let shown = self.shown(&path);
+        let content = if names::is_plain(run) { self.read(&path)? } else { None };
+        let content = content.ok_or_else(|| {
+            Error::user(
+                codes::NOT_FOUND,
+                format!("job `{job}` has no run `{run}`: there is no `{shown}`"),
+            )
+        })?;
+        let read = read_run(&content, &shown)?;
+        if (read.job.as_str(), read.run.as_str()) != (job, run) {
+            let why = format!("it describes run `{}` of job `{}`", read.run, read.job);
+            return Err(Error::external(codes::METADATA, format!("`{shown}` is damaged: {why}")));
+        }
+        Ok(read)
+    }
+
+    /// The checkpoints of a job, whether they are sound or not, the oldest first.
+    ///
+    /// # Errors
+    /// If the storage refuses.
+    pub fn checkpoints(&self, job: &str) -> Result<Vec<(String, CheckpointId)>> {
+        let mut found = Vec::new();
+        for run in self.runs(job)? {
+            let paths = RunPaths::new(job, &run);
+            let folders = self.list(paths.folder())?.folders;
+            let ids = folders.iter().filter_map(|folder| names::checkpoint_of_folder(folder));
+            let mut ids: Vec<CheckpointId> = ids.collect();
+            ids.sort();
+            for id in ids {
+                // Without metadata it is none, and never was one.
+                let files = self.list(&paths.checkpoint(id))?.files;
+                if files.iter().any(|(file, _)| file == names::METADATA_FILE) {
+                    found.push((run.clone(), id));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// What `metadata.json` says about a checkpoint.
+    ///
+    /// # Errors
+    /// `CS0105` if there is none; if it is damaged, newer, or cannot be read.
+    pub fn read_checkpoint(&self, job: &str, run: &str, id: CheckpointId) -> Result<Metadata> {
+        let path = RunPaths::new(job, run).metadata(id);
+        let shown = self.shown(&path);
+        let content = if names::is_plain(run) { self.read(&path)? } else { None };
+        let content = content.ok_or_else(|| {
+            let what = format!("run `{run}` of job `{job}` has no checkpoint {id}");
+            Error::user(codes::NOT_FOUND, format!("{what}: there is no `{shown}`"))
+        })?;
+        let metadata = read_metadata(&content, &shown)?;
+        if (metadata.job.as_str(), metadata.run.as_str(), metadata.checkpoint) != (job, run, id) {
+            let Metadata {
+                job, run, checkpoint, ..
+            } = metadata;
+            let why = format!("it describes checkpoint {checkpoint} of run `{run}` of job `{job}`");
+            return Err(Error::external(codes::METADATA, format!("`{shown}` is damaged: {why}")));
+        }
+        Ok(metadata)
+    }
+
+    /// Opens a checkpoint to restore from it.
+    ///
+    /// # Errors
+    /// Those of [`read_checkpoint`](Self::read_checkpoint); `CS0103` and `CS0104` if a layer is missing or damaged.
+    pub fn open_checkpoint(&self, job: &str, run: &str, id: CheckpointId, depth: Depth) -> Result<RestoredCheckpoint> {
+        let mut restored = RestoredCheckpoint {
+            metadata: self.read_checkpoint(job, run, id)?,
+            storage: self.clone(),
+            paths: RunPaths::new(job, run),
+            contents: BTreeMap::new(),
+        };
+        restored.verify_sizes()?;
+        match depth {
+            Depth::Sizes => {}
+            Depth::Contents => restored.load()?,
+        }
+        Ok(restored)
+    }
+
+    /// Opens the newest sound checkpoint of a job.
+    ///
+    /// # Errors
+    /// If the storage refuses, or if a newer Millrace wrote a checkpoint that would be taken.
+    pub fn open_latest(&self, job: &str, depth: Depth) -> Result<Latest> {
+        let mut skipped = Vec::new();
+        for (run, id) in self.checkpoints(job)?.into_iter().rev() {
+            match self.open_checkpoint(job, &run, id, depth) {
+                Ok(restored) => {
+                    let found = Some(restored);
+                    return Ok(Latest { found, skipped });
+                }
+                Err(error) if codes::is_damage(error.code()) => skipped.push(Skipped {
+                    run,
+                    checkpoint: id,
+                    error,
+                }),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Latest { found: None, skipped })
+    }
+}
+
+impl RestoredCheckpoint {
+    /// What it is.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The rows of one layer.
+    ///
+    /// # Errors
+    /// If it cannot be read or is damaged.
+    pub fn read_layer(&self, layer: &Layer) -> Result<Vec<RecordBatch>> {
+        let shown = self.shown(layer);
+        let content = match self.contents.get(&layer.file) {
+            Some(content) => content.clone(),
+            None => {
+                let content = self.storage.read(&self.paths.layer(&layer.file))?;
+                self.verified(layer, content)?
+            }
+        };
+        layer::decode(layer, content, &shown)
+    }
+
+    /// What subtask `subtask` of `parallelism` of a keyed operator begins with.
+    ///
+    /// # Errors
+    /// If a layer cannot be read or is damaged.
+    ///
+    /// # Panics
+    /// See [`share`].
+    pub fn restore_task(&self, operator: &Operator, parallelism: u32, subtask: u32) -> Result<TaskRestore> {
+        let share = share(operator, self.metadata.max_parallelism, parallelism, subtask);
+        let mut batches = Vec::new();
+        for piece in &share.pieces {
+            let rows = self.read_layer(piece.layer)?;
+            if piece.whole {
+                batches.extend(rows);
+                continue;
+            }
+            for batch in &rows {
+                let own = layer::of_groups(batch, &share.groups)?;
+                if own.num_rows() > 0 {
+                    batches.push(own);
+                }
+            }
+        }
+        Ok(TaskRestore {
+            watermark: share.watermark,
+            batches,
+        })
+    }
+
+    fn shown(&self, layer: &Layer) -> String {
+        self.storage.shown(&self.paths.layer(&layer.file))
+    }
+
+    fn verify_sizes(&self) -> Result<()> {
+        if self.metadata.layers().next().is_none() {
+            return Ok(());
+        }
+        let files: BTreeMap<String, u64> = self.storage.list(&self.paths.shared())?.files.into_iter().collect();
+        for layer in self.metadata.layers() {
+            match files.get(&layer.file) {
+                Some(bytes) => layer::verify_size(layer, *bytes, &self.shown(layer))?,
+                None => return Err(missing(&self.shown(layer))),
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<()> {
+        let layers: BTreeMap<&str, &Layer> = self
+            .metadata
+            .layers()
+            .map(|layer| (layer.file.as_str(), layer))
+            .collect();
+        let paths: Vec<String> = layers.keys().map(|file| self.paths.layer(file)).collect();
+        let mut contents = BTreeMap::new();
+        for (read, (file, layer)) in self.storage.read_all(&paths).into_iter().zip(layers) {
+            contents.insert(file.to_owned(), self.verified(layer, read?)?);
+        }
+        self.contents = contents;
+        Ok(())
+    }
+
+    fn verified(&self, layer: &Layer, content: Option<Bytes>) -> Result<Bytes> {
+        let shown = self.shown(layer);
+        let content = content.ok_or_else(|| missing(&shown))?;
+        layer::verify(layer, &content, &shown)?;
+        Ok(content)
+    }
+}
+
+fn missing(shown: &str) -> Error {
+    Error::external(codes::MISSING, format!("`{shown}` is missing"))
+}
