@@ -28,7 +28,7 @@ use trace::Trace;
 use world::{Fault, Met, Point, Sabotage};
 
 /// Seeds of `make test`.
-const SEEDS: Range<u64> = 0..3_000;
+const SEEDS: Range<u64> = 0..8_000;
 
 /// Runs seeds on all cores; says what they met.
 fn simulate(seeds: Range<u64>) -> Met {

@@ -202,12 +202,17 @@ impl World<'_> {
         let subtask = &mut self.attempt().subtasks[at];
         subtask.stopped |= subtask.stop == Some(id) && subtask.inputs.is_empty();
         let (part, finished) = (Box::new(subtask.part()), subtask.finished);
-        let event = match self.maybe_trouble(1) {
-            true => Event::Decline(id, at as u32, DeclineReason::Failed("disk".to_owned())),
-            false => Event::Ack(id, at as u32, part),
-        };
         let slow = if chance(&mut self.random, 10) { 150 } else { 20 };
-        self.after(slow, event);
+        if self.maybe_trouble(1) {
+            self.after(
+                slow,
+                Event::Decline(id, at as u32, DeclineReason::Failed("disk".to_owned())),
+            );
+        } else if self.maybe_trouble(1) {
+            self.met.count("lost acknowledgement");
+        } else {
+            self.after(slow, Event::Ack(id, at as u32, part));
+        }
         if !finished {
             self.send_all(at, &Element::Barrier(id));
         }
@@ -221,7 +226,13 @@ impl World<'_> {
                 if kind == millrace_core::checkpoint::CheckpointKind::Stop {
                     subtask.stop = Some(id);
                 }
-                let answer = subtask.aligner.handle_announced(id);
+                if self.maybe_trouble(1) {
+                    // No barrier will come from here: those behind it wait until the coordinator calls it off.
+                    self.attempt().subtasks[at].aligner.handle_cancelled(id);
+                    self.after(20, Event::Decline(id, at as u32, DeclineReason::NotReady));
+                    return;
+                }
+                let answer = self.attempt().subtasks[at].aligner.handle_announced(id);
                 self.align(at, answer);
             }
             Message::Cancelled(id) => self.attempt().subtasks[at].aligner.handle_cancelled(id),
