@@ -3,6 +3,7 @@
 #   make demo          run the flights example on real data and show a readable result
 #   make test          format, lints, tests, examples
 #   make bench ARGS=…  one benchmark: make -s bench ARGS="keyed --parallelism 1 --rows 20000000 --keys 100000"
+#   make simulate SEEDS=0..100000   checkpoints under random failures, in virtual time
 #   make jobctl        build target/release/jobctl
 #   make setup         install the missing commands for native builds; setup-guest: for pipelines
 
@@ -16,7 +17,9 @@ export CARGO_TARGET_DIR := $(CACHE)/target
 TARGET := $(CARGO_TARGET_DIR)
 endif
 
-.PHONY: help jobctl demo test lint format bench examples setup setup-guest setup-lint
+SEEDS ?= 0..100000
+
+.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint
 
 help:
 	@sed --quiet 's/^#   //p' Makefile
@@ -32,6 +35,9 @@ test: lint setup-guest
 	cargo build --release --locked --package jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
 	scripts/check-examples
+
+simulate: setup
+	SEEDS=$(SEEDS) cargo test --release --locked --workspace --test sim -- --ignored --nocapture more_seeds
 
 lint: setup setup-lint
 	cargo fmt --all --check

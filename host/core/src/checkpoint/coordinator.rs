@@ -111,16 +111,18 @@ impl Coordinator {
         })
     }
 
-    /// Takes over checkpoints of the same job that an earlier process completed: they are discarded as if
-    /// they were this one's. The last is [`Coordinator::latest`].
+    /// Goes on where an earlier process was: `latest` is the greatest checkpoint of the job that is durable and
+    /// [commits](CheckpointKind::commits), `retained` are all durable ones that are not savepoints. They are discarded
+    /// as if they were this coordinator's own.
     ///
     /// # Panics
     /// If one of them is not before the next id.
     #[must_use]
-    pub fn retaining(mut self, completed: impl IntoIterator<Item = CheckpointId>) -> Self {
-        self.completed.extend(completed);
-        self.latest = self.completed.last().copied();
-        assert!(self.latest < Some(self.next), "ids of checkpoints only increase");
+    pub fn resuming(mut self, latest: CheckpointId, retained: impl IntoIterator<Item = CheckpointId>) -> Self {
+        self.completed.extend(retained);
+        self.latest = Some(latest);
+        let greatest = self.completed.last().copied().max(self.latest);
+        assert!(greatest < Some(self.next), "ids of checkpoints only increase");
         self
     }
 

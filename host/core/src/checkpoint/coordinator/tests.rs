@@ -109,7 +109,7 @@ fn ids_continue_and_earlier_checkpoints_are_discarded() {
     };
     let mut coordinator = Coordinator::new(config, id(8))
         .unwrap()
-        .retaining([id(3), id(5), id(7)]);
+        .resuming(id(7), [id(3), id(5), id(7)]);
     assert_eq!(coordinator.latest(), Some(id(7)));
     assert_eq!(coordinator.handle_running(2, at(0)), []);
     assert_eq!(coordinator.handle_time(at(10)), [trigger(8, Periodic)]);
