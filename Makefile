@@ -16,6 +16,10 @@ export CARGO_TARGET_DIR := $(CACHE)/target
 TARGET := $(CARGO_TARGET_DIR)
 endif
 
+# In this order, also with -j: what is missing is installed first, while someone is there to be asked for a password.
+# cargo uses all cores by itself.
+.NOTPARALLEL:
+
 .PHONY: help jobctl demo test lint format bench examples setup setup-guest setup-lint
 
 help:
@@ -24,16 +28,16 @@ help:
 jobctl: setup
 	cargo build --release --locked --package jobctl
 
-demo: jobctl setup-guest
+demo: setup-guest jobctl
 	scripts/demo
 
-test: lint setup-guest
+test: setup-lint setup-guest lint
 	cargo test --release --locked --workspace
 	cargo build --release --locked --package jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
 	scripts/check-examples
 
-lint: setup setup-lint
+lint: setup-lint
 	cargo fmt --all --check
 	cd examples && cargo fmt --check
 	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt --check) || exit 1; done
@@ -46,10 +50,10 @@ format:
 	cd examples && cargo fmt
 	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt) || exit 1; done
 
-examples: jobctl setup-guest
+examples: setup-guest jobctl
 	scripts/check-examples
 
-bench: jobctl setup-guest
+bench: setup-guest jobctl
 	@cargo build --quiet --release --locked --package millrace-benches
 	@$(TARGET)/release/jobctl build --locked benches/guest >/dev/null 2>&1 || $(TARGET)/release/jobctl build --locked benches/guest
 	@$(TARGET)/release/millrace-benches $(ARGS)
@@ -57,8 +61,8 @@ bench: jobctl setup-guest
 setup:
 	@scripts/setup-native
 
-setup-lint:
+setup-lint: setup
 	@scripts/setup-native lint
 
-setup-guest:
+setup-guest: setup
 	@scripts/setup-guest
