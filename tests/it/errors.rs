@@ -217,6 +217,7 @@ fn graphs_that_cannot_run() {
         &["operator `late`", "assign it with `watermarks`"],
     );
     user_error("parallelism", "GR0012", &["operator `wide` has parallelism 1000000"]);
+    user_error("instances", "GR0012", &["one process holds 160 instances at most"]);
     user_error(
         "unknown-connector",
         "CN0101",

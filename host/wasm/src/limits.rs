@@ -38,8 +38,9 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// Elements of a table: Python, Go and JavaScript components need far more than the default.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-/// Instances alive in one process: slots times modules, with room for examinations after a trap.
-const INSTANCES_MAX: u32 = 64;
+/// Instances alive in one process: slots up to the default max parallelism, with room for examinations after a trap.
+/// Each reserves 4 GiB of addresses, of which there are 128 TiB.
+pub(crate) const INSTANCES_MAX: u32 = 160;
 
 /// Engine configuration. `pooled`: instances come from a pool of reserved address space, which makes them
 /// cheap to create; a process with limited address space goes without.
