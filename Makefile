@@ -19,6 +19,10 @@ endif
 
 SEEDS ?= 0..100000
 
+# In this order, also with -j: what is missing is installed first, while someone is there to be asked for a password.
+# cargo uses all cores by itself.
+.NOTPARALLEL:
+
 .PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint
 
 help:
@@ -27,10 +31,10 @@ help:
 jobctl: setup
 	cargo build --release --locked --package jobctl
 
-demo: jobctl setup-guest
+demo: setup-guest jobctl
 	scripts/demo
 
-test: lint setup-guest
+test: setup-lint setup-guest lint
 	cargo test --release --locked --workspace
 	cargo build --release --locked --package jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
@@ -39,7 +43,7 @@ test: lint setup-guest
 simulate: setup
 	SEEDS=$(SEEDS) cargo test --release --locked --workspace --test sim -- --ignored --nocapture more_seeds
 
-lint: setup setup-lint
+lint: setup-lint
 	cargo fmt --all --check
 	cd examples && cargo fmt --check
 	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt --check) || exit 1; done
@@ -52,10 +56,10 @@ format:
 	cd examples && cargo fmt
 	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt) || exit 1; done
 
-examples: jobctl setup-guest
+examples: setup-guest jobctl
 	scripts/check-examples
 
-bench: jobctl setup-guest
+bench: setup-guest jobctl
 	@cargo build --quiet --release --locked --package millrace-benches
 	@$(TARGET)/release/jobctl build --locked benches/guest >/dev/null 2>&1 || $(TARGET)/release/jobctl build --locked benches/guest
 	@$(TARGET)/release/millrace-benches $(ARGS)
@@ -63,8 +67,8 @@ bench: jobctl setup-guest
 setup:
 	@scripts/setup-native
 
-setup-lint:
+setup-lint: setup
 	@scripts/setup-native lint
 
-setup-guest:
+setup-guest: setup
 	@scripts/setup-guest

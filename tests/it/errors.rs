@@ -170,6 +170,27 @@ fn memory_is_limited_and_its_end_names_operator_and_row() {
     jobs::fail(Guest::Hostile, limited(), &pairs, "PL0004", Fault::Pipeline, &parts);
 }
 
+/// With the default limit, which is all that can be addressed; the memory is not touched, so that this is quick.
+#[test]
+fn the_end_of_the_address_space_is_a_limit_too() {
+    let parts = ["operator `middle`, ", ROW, "needs 4098 MiB, over its limit of 4096 MiB"];
+    let pairs = [("kind", "reserve")];
+    jobs::fail(Guest::Hostile, options(), &pairs, "PL0004", Fault::Pipeline, &parts);
+}
+
+/// `cargo test --release --package millrace-tests -- --ignored`; takes seconds.
+#[test]
+#[ignore = "fills 4.3 GiB of memory, which not every machine has to spare"]
+fn an_instance_full_of_state_names_operator_and_row() {
+    let parts = [
+        "operator `watch`, row {id: ",
+        "over its limit of 4096 MiB",
+        "--parallelism",
+    ];
+    let pairs = [("kind", "hoard"), ("rows", "2000000")];
+    jobs::fail(Guest::Hostile, options(), &pairs, "PL0004", Fault::Pipeline, &parts);
+}
+
 #[test]
 fn a_million_rows_for_one_come_out() {
     let report = jobs::succeed(Guest::Hostile, options(), &[("kind", "million")]);
@@ -196,6 +217,7 @@ fn graphs_that_cannot_run() {
         &["operator `late`", "assign it with `watermarks`"],
     );
     user_error("parallelism", "GR0012", &["operator `wide` has parallelism 1000000"]);
+    user_error("instances", "GR0012", &["one process holds 160 instances at most"]);
     user_error(
         "unknown-connector",
         "CN0101",

@@ -100,7 +100,8 @@ fn keyed_puts_out_a_row_for_each() {
     let running: i128 = running.sum();
     assert_eq!(bench("keyed", 1, 30_000, 97), (30_000, running));
     // Between subtasks the order of a key's rows is open, and so are all but its last sum.
-    for parallelism in [2, 3, 4] {
+    // 128 is the widest that the default max parallelism allows.
+    for parallelism in [2, 3, 4, 128] {
         assert_eq!(bench("keyed", parallelism, 30_000, 97).0, 30_000);
     }
 }

@@ -27,12 +27,25 @@ pub fn report(error: &Error, format: Format) -> ExitCode {
 
 fn text(error: &Error) -> String {
     let code = error.code();
-    let mut text = format!("error[{code}]: {error}");
+    let mut text = format!("error[{code}]: {}", printable(&error.to_string()));
     if let Some(remedy) = remedy(code) {
         text += &format!("\n  help: {remedy}");
     }
     if pack::error_page(code).is_some() {
         text += &format!("\n  more: jobctl explain {code}");
+    }
+    text
+}
+
+/// Messages show rows and what user code said: bytes that a terminal would take for commands are escaped.
+fn printable(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for char in message.chars() {
+        if char.is_control() && !matches!(char, '\n' | '\t') {
+            text.extend(char.escape_default());
+        } else {
+            text.push(char);
+        }
     }
     text
 }
@@ -63,6 +76,12 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("\n  more: jobctl explain CL0002"), "{text}");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_escaped() {
+        let error = Error::user("ZZ0000", "row {\u{1b}[2J\0\r é}\n\tin f");
+        assert_eq!(text(&error), "error[ZZ0000]: row {\\u{1b}[2J\\u{0}\\r é}\n\tin f");
     }
 
     #[test]

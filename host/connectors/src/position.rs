@@ -26,8 +26,8 @@ pub(crate) fn decode<const N: usize>(position: &Position) -> Result<Option<[u64;
     match position.0.split_first() {
         Some((&VERSION, rest)) if rest.len() == 8 * N => {
             let mut numbers = [0; N];
-            for (number, bytes) in numbers.iter_mut().zip(rest.chunks_exact(8)) {
-                *number = u64::from_le_bytes(bytes.try_into().expect("chunks have eight bytes"));
+            for (number, bytes) in numbers.iter_mut().zip(rest.as_chunks().0) {
+                *number = u64::from_le_bytes(*bytes);
             }
             Ok(Some(numbers))
         }

@@ -74,7 +74,7 @@ impl HostState {
             limiter: Limiter {
                 memory_bytes_max: limits.memory_bytes,
                 memory_bytes: 0,
-                denied_bytes: None,
+                denied: None,
             },
             limits,
             now: 0,
@@ -95,7 +95,7 @@ impl HostState {
     pub(crate) fn begin_call(&mut self, now: i64) {
         self.now = now;
         self.panic = None;
-        self.limiter.denied_bytes = None;
+        self.limiter.denied = None;
         self.staged_bytes = 0;
         if self.log_lines > LOG_LINES_PER_CALL_MAX {
             let dropped = self.log_lines - LOG_LINES_PER_CALL_MAX;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use millrace_core::graph::{Graph, Parameter};
 use millrace_core::{Error, Result};
-use wasmtime::Store;
+use wasmtime::{PoolConcurrencyLimitError, Store};
 
 use crate::bindings::{self, dataflow, operators};
 use crate::convert;
 use crate::host_state::{HostState, LogSink, UserMetric};
-use crate::limits::EPOCH_TICK;
+use crate::limits::{EPOCH_TICK, INSTANCES_MAX};
 use crate::runtime::Pipeline;
 use crate::trap;
 
@@ -73,6 +73,12 @@ impl Instance {
         store.limiter(|state| &mut state.limiter);
         store.set_epoch_deadline(deadline_ticks);
         let exports = pipeline.instance.instantiate(&mut store).map_err(|error| {
+            if error.is::<PoolConcurrencyLimitError>() {
+                return Error::user(
+                    "GR0012",
+                    format!("one process holds {INSTANCES_MAX} instances at most; choose a lower parallelism"),
+                );
+            }
             let failure = trap::failure(&error, store.data_mut());
             failure.into_error().context("the pipeline cannot be instantiated")
         })?;

@@ -38,8 +38,9 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// Elements of a table: Python, Go and JavaScript components need far more than the default.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 
-/// Instances alive in one process: slots times modules, with room for examinations after a trap.
-const INSTANCES_MAX: u32 = 64;
+/// Instances alive in one process: slots up to the default max parallelism, with room for examinations after a trap.
+/// Each reserves 4 GiB of addresses, of which there are 128 TiB.
+pub(crate) const INSTANCES_MAX: u32 = 160;
 
 /// Engine configuration. `pooled`: instances come from a pool of reserved address space, which makes them
 /// cheap to create; a process with limited address space goes without.
@@ -74,21 +75,31 @@ pub(crate) fn engine_config(limits: &Limits, pooled: bool) -> Config {
 pub(crate) struct Limiter {
     pub(crate) memory_bytes_max: usize,
     pub(crate) memory_bytes: usize,
-    pub(crate) denied_bytes: Option<usize>,
+    pub(crate) denied: Option<Denied>,
+}
+
+/// Why an instance got no more memory.
+#[derive(Debug)]
+pub(crate) enum Denied {
+    /// It would have had this much, over the limit.
+    OverLimit { desired_bytes: usize },
+    /// The operating system had no more.
+    BySystem { reason: String },
 }
 
 impl ResourceLimiter for Limiter {
     fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         if desired > self.memory_bytes_max || maximum.is_some_and(|maximum| desired > maximum) {
-            self.denied_bytes = Some(desired);
+            self.denied = Some(Denied::OverLimit { desired_bytes: desired });
             return Ok(false);
         }
         self.memory_bytes = desired;
         Ok(true)
     }
 
-    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.denied_bytes.get_or_insert(self.memory_bytes);
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        let reason = error.root_cause().to_string();
+        self.denied.get_or_insert(Denied::BySystem { reason });
         Ok(())
     }
 

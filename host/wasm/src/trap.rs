@@ -4,6 +4,7 @@ use wasmtime::{Trap, WasmBacktrace};
 
 use crate::host_state::HostState;
 use crate::instance::CallFailure;
+use crate::limits::{Denied, Limiter};
 
 /// Frames of a wasm backtrace that are worth showing.
 const FRAMES_MAX: usize = 8;
@@ -32,14 +33,8 @@ pub(crate) fn failure(error: &wasmtime::Error, state: &mut HostState) -> CallFai
 }
 
 fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> (&'static str, String) {
-    if let Some(desired) = state.limiter.denied_bytes {
-        let limit = state.limiter.memory_bytes_max >> 20;
-        let message = format!(
-            "out of memory: the instance needs {} MiB, over its limit of {limit} MiB; \
-             spread its state over more slots (--parallelism) or hold less",
-            desired >> 20
-        );
-        return ("PL0004", message);
+    if let Some(denied) = &state.limiter.denied {
+        return ("PL0004", out_of_memory(denied, &state.limiter));
     }
     if state.staged_over_limit {
         let limit = state.limits.staged_bytes >> 20;
@@ -76,6 +71,21 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
         ),
         Some(trap) => ("PL0002", format!("trapped: {trap}{}", backtrace(error))),
         None => ("PL0002", format!("failed: {}{}", error.root_cause(), backtrace(error))),
+    }
+}
+
+fn out_of_memory(denied: &Denied, limiter: &Limiter) -> String {
+    const REMEDY: &str = "spread its state over more slots (--parallelism) or hold less";
+    let limit = limiter.memory_bytes_max >> 20;
+    match denied {
+        Denied::OverLimit { desired_bytes } => {
+            let desired = desired_bytes.div_ceil(1 << 20);
+            format!("out of memory: the instance needs {desired} MiB, over its limit of {limit} MiB; {REMEDY}")
+        }
+        Denied::BySystem { reason } => {
+            let held = limiter.memory_bytes >> 20;
+            format!("out of memory: the system did not give the instance its {held} MiB ({reason}); hold less")
+        }
     }
 }
 

@@ -51,6 +51,14 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> Result<bool> {
                 .parallelism(1_000_000)
                 .sink("out", Discard::new());
         }
+        "instances" => {
+            flow.max_parallelism(1_000);
+            items(flow, params)
+                .map(|item: Item| Number { value: item.id })
+                .name("crowd")
+                .parallelism(200)
+                .sink("out", Discard::new());
+        }
         "unknown-connector" => {
             flow.source("items", Connector::source::<Number>("carrier-pigeon"))
                 .sink("out", Discard::new());

@@ -57,6 +57,14 @@ fn bomb(value: i64) -> i64 {
     }
 }
 
+/// Takes all there is to address, and touches nothing of it.
+fn reserve(_: i64) -> i64 {
+    let mut hoard: Vec<Vec<u8>> = Vec::new();
+    loop {
+        hoard.push(black_box(Vec::with_capacity(512 << 20)));
+    }
+}
+
 /// Adds the pipeline if the kind is one of these.
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
     match params.kind.as_str() {
@@ -69,6 +77,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         "recursion" => chain(flow, params, recurse),
         "flat-recursion" => chain(flow, params, recurse_flat),
         "bomb" => chain(flow, params, bomb),
+        "reserve" => chain(flow, params, reserve),
         "overflow" => chain(flow, params, |value| black_box(i64::MAX) + value),
         "divide" => chain(flow, params, |value| value / black_box(0)),
         "index" => chain(flow, params, |value| black_box([1, 2, 3])[value as usize]),
