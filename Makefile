@@ -16,7 +16,7 @@ export CARGO_TARGET_DIR := $(CACHE)/target
 TARGET := $(CARGO_TARGET_DIR)
 endif
 
-.PHONY: help jobctl demo test lint format bench examples setup setup-guest setup-lint
+.PHONY: help jobctl demo test lint format bench examples setup setup-guest setup-lint setup-s3
 
 help:
 	@sed --quiet 's/^#   //p' Makefile
@@ -27,7 +27,7 @@ jobctl: setup
 demo: jobctl setup-guest
 	scripts/demo
 
-test: lint setup-guest
+test: lint setup-guest setup-s3
 	cargo test --release --locked --workspace
 	cargo build --release --locked --package jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
@@ -62,3 +62,6 @@ setup-lint:
 
 setup-guest:
 	@scripts/setup-guest
+
+setup-s3:
+	@scripts/setup-s3

@@ -230,3 +230,6 @@ impl Accounting {
         files.filter(|file| self.release(file)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;
