@@ -84,6 +84,21 @@ fn what_lies_on_nothing_is_refused() {
 }
 
 #[test]
+fn what_comes_late_of_an_earlier_attempt_is_refused() {
+    let mut accounting = Accounting::default();
+    accounting.add(CheckpointId(1), owner(0), true, Some(layer(1, 0)), 1);
+    accounting.complete(CheckpointId(1));
+    // Checkpoint 2 and 3 were under way when the job failed.
+    accounting.resume(CheckpointId(3), [(owner(0), vec![layer(1, 0)])]);
+    for (subtask, full) in [(0, false), (0, true), (1, true)] {
+        let check = |id| accounting.check(CheckpointId(id), &owner(subtask), full);
+        assert_eq!(check(3), Err(Refusal::OutOfOrder(CheckpointId(3))));
+        assert_eq!(check(4), Ok(()));
+    }
+    assert!(accounting.is_stale(CheckpointId(3)) && !accounting.is_stale(CheckpointId(4)));
+}
+
+#[test]
 fn a_subtask_that_has_no_table_any_more_lets_go() {
     let mut accounting = Accounting::default();
     for subtask in 0..2 {
@@ -148,7 +163,7 @@ fn write(accounting: &mut Accounting, model: &mut Model, random: &mut Random, id
     step
 }
 
-fn resume(accounting: &mut Accounting, model: &mut Model, id: u64) {
+fn resume(accounting: &mut Accounting, model: &mut Model, id: u64, last: u64) {
     let stacks = model.completed[&id].clone();
     let of_checkpoint = stacks.iter().map(|(subtask, stack)| {
         let layers = stack.iter().map(|file| Layer {
@@ -157,7 +172,7 @@ fn resume(accounting: &mut Accounting, model: &mut Model, id: u64) {
         });
         (owner(*subtask), layers.collect())
     });
-    let freed = accounting.resume(CheckpointId(id), of_checkpoint.collect::<Vec<_>>());
+    let freed = accounting.resume(CheckpointId(last), of_checkpoint.collect::<Vec<_>>());
     model.stacks = stacks
         .into_iter()
         .map(|(subtask, stack)| (subtask, (id, stack)))
@@ -226,9 +241,7 @@ fn exactly_what_nobody_needs_is_freed() {
                         continue;
                     };
                     if random.below(3) == 0 {
-                        resume(&mut accounting, &mut model, id);
-                        // Ids grow across restarts.
-                        model.stacks.values_mut().for_each(|(at, _)| *at = (*at).max(id));
+                        resume(&mut accounting, &mut model, id, last);
                     }
                 }
             }
