@@ -4,7 +4,7 @@
 #   make test          format, lints, tests, examples
 #   make bench ARGS=…  one benchmark: make -s bench ARGS="keyed --parallelism 1 --rows 20000000 --keys 100000"
 #   make jobctl        build target/release/jobctl
-#   make setup         install the missing commands for native builds; setup-guest: for pipelines
+#   make setup         install the missing commands for native builds; setup-guest: for pipelines; setup-s3: for tests
 
 SHELL := /bin/sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
