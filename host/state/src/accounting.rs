@@ -44,7 +44,7 @@ pub enum Refusal {
     NoBase,
     /// An increment after another that could not be written.
     Lost(CheckpointId),
-    /// The subtask has already written at this or a later checkpoint.
+    /// The subtask has already written at this or a later checkpoint, or all have started again since.
     OutOfOrder(CheckpointId),
 }
 
@@ -64,6 +64,8 @@ pub struct Accounting {
     pending: BTreeMap<CheckpointId, BTreeMap<Owner, Written>>,
     stacks: BTreeMap<Owner, Stack>,
     references: BTreeMap<String, usize>,
+    /// Checkpoints up to this one are of earlier attempts.
+    floor: Option<CheckpointId>,
 }
 
 impl Accounting {
@@ -77,18 +79,20 @@ impl Accounting {
         assert!(before.is_none(), "checkpoint {id} is adopted once");
     }
 
-    /// The subtasks start again from a completed checkpoint: these are their stacks, and nothing is pending.
-    pub fn resume(&mut self, id: CheckpointId, stacks: impl IntoIterator<Item = (Owner, Vec<Layer>)>) -> Vec<String> {
+    /// The subtasks start again: these are their stacks, and nothing is pending. `last` is the greatest id that was
+    /// ever used; what comes late for that or an earlier one is refused.
+    pub fn resume(&mut self, last: CheckpointId, stacks: impl IntoIterator<Item = (Owner, Vec<Layer>)>) -> Vec<String> {
         let stacks: BTreeMap<Owner, Stack> = stacks
             .into_iter()
             .map(|(owner, layers)| {
-                let (last, lost) = (id, None);
+                let lost = None;
                 (owner, Stack { layers, last, lost })
             })
             .collect();
         for layer in stacks.values().flat_map(|stack| &stack.layers) {
             self.retain(&layer.file);
         }
+        self.floor = self.floor.max(Some(last));
         let before = std::mem::replace(&mut self.stacks, stacks);
         let mut freed = self.release_all(before.into_values().map(|stack| stack.layers));
         let pending = std::mem::take(&mut self.pending);
@@ -99,6 +103,9 @@ impl Accounting {
 
     /// Whether a delta may be written. An increment that could not be written may be tried again.
     pub fn check(&self, id: CheckpointId, owner: &Owner, full: bool) -> Result<(), Refusal> {
+        if let Some(floor) = self.floor.filter(|floor| *floor >= id) {
+            return Err(Refusal::OutOfOrder(floor));
+        }
         match self.stacks.get(owner) {
             Some(stack) if stack.last >= id => Err(Refusal::OutOfOrder(stack.last)),
             _ if full => Ok(()),
@@ -154,6 +161,11 @@ impl Accounting {
         if let Some(stack) = self.stacks.get_mut(owner) {
             stack.lost.get_or_insert(id);
         }
+    }
+
+    /// Whether a checkpoint is of an earlier attempt and cannot be completed any more.
+    pub fn is_stale(&self, id: CheckpointId) -> bool {
+        self.floor.is_some_and(|floor| floor >= id)
     }
 
     /// What a subtask has written for a pending checkpoint.
@@ -230,3 +242,6 @@ impl Accounting {
         files.filter(|file| self.release(file)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

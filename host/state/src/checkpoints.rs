@@ -130,11 +130,22 @@ impl Checkpoints {
                 Err(error) => return Err(error),
             }
         }
-        let files = storage.list(&paths.shared())?.files.into_iter().map(|(file, _)| file);
-        let unused = files.filter(|file| !state.accounting.needs(file));
+        let files: Vec<String> = storage
+            .list(&paths.shared())?
+            .files
+            .into_iter()
+            .map(|(file, _)| file)
+            .collect();
+        // A layer that is left over and cannot be deleted now must not share its name with a new one.
+        let ids = files.iter().filter_map(|file| names::checkpoint_of_layer(file));
+        state.last = state.last.max(ids.max());
+        let unused = files.into_iter().filter(|file| !state.accounting.needs(file));
         if skipped.is_empty() {
             let _ = storage.delete_unfinished(&paths.shared());
             state.doomed = unused.collect();
+        }
+        if let Some(last) = state.last {
+            state.accounting.resume(last, []);
         }
         *checkpoints.state() = state;
         checkpoints.clean_up(Vec::new());
@@ -177,7 +188,7 @@ impl Checkpoints {
     }
 
     /// The subtasks have been restored from a checkpoint of this run, so that their next snapshots may be
-    /// increments to it. What was pending is given up. Not for restores at another parallelism: without this
+    /// increments to it. What was pending is given up, and what still comes for it is refused. Not for restores at another parallelism: without this
     /// call, or after [`forget`](Self::forget), every subtask begins with a full snapshot.
     ///
     /// # Errors
@@ -198,7 +209,8 @@ impl Checkpoints {
                 stacks.push((owner(&operator.id, number), subtask.layers.clone()));
             }
         }
-        let freed = state.accounting.resume(id, stacks);
+        let last = state.last.unwrap_or(id);
+        let freed = state.accounting.resume(last, stacks);
         drop(state);
         self.clean_up(freed);
         Ok(())
@@ -253,8 +265,14 @@ impl Checkpoints {
                 return Err(error);
             }
         };
-        let check = state.accounting.check(id, &owner, delta.full);
-        check.map_err(|refusal| refused(id, &owner, refusal))?;
+        // The job may have started again meanwhile.
+        if let Err(refusal) = state.accounting.check(id, &owner, delta.full) {
+            let unused = layer.map(|layer| layer.file);
+            let unused = unused.filter(|file| !state.accounting.needs(file));
+            drop(state);
+            self.clean_up(unused.into_iter().collect());
+            return Err(refused(id, &owner, refusal));
+        }
         let freed = state
             .accounting
             .add(id, owner.clone(), delta.full, layer, delta.live_rows);
@@ -286,6 +304,11 @@ impl Checkpoints {
     ) -> Result<Metadata> {
         if self.completed().contains(&id) {
             return Err(Error::internal(format!("checkpoint {id} is complete already")));
+        }
+        if self.state().accounting.is_stale(id) {
+            return Err(Error::internal(format!(
+                "checkpoint {id} was given up when the job started again"
+            )));
         }
         let metadata = self.describe(id, info, operators)?;
         let path = self.paths.metadata(id);
@@ -425,7 +448,7 @@ fn refused(id: CheckpointId, owner: &Owner, refusal: Refusal) -> Error {
     let what = format!("subtask {subtask} of operator `{operator}` at checkpoint {id}");
     match refusal {
         Refusal::NoBase => Error::internal(format!("{what}: its first snapshot is not full")),
-        Refusal::OutOfOrder(last) => Error::internal(format!("{what}: it has already written at checkpoint {last}")),
+        Refusal::OutOfOrder(last) => Error::internal(format!("{what}: it comes too late, after checkpoint {last}")),
         Refusal::Lost(lost) => Error::external(
             codes::LOST,
             format!("{what}: a full snapshot is needed, for that of checkpoint {lost} could not be written"),

@@ -7,7 +7,7 @@
 //!   subtask <--TaskRestore-- RestoredCheckpoint::restore_task <-- Storage::open_latest <---+
 //! ```
 //!
-//! [`Storage`] keeps files under a URL, durably. [`format`] says what is in them (`FORMAT.md` is its
+//! [`Storage`] keeps files under a URL, durably. [`mod@format`] says what is in them (`FORMAT.md` is its
 //! documentation). [`Checkpoints`] writes those of one run and deletes what nobody refers to any more, as
 //! [`accounting`] decides. [`restore`] finds the newest sound checkpoint, [`redistribute`] deals its state out
 //! to any number of subtasks.
@@ -26,6 +26,8 @@ mod names;
 pub mod redistribute;
 pub mod restore;
 mod storage;
+#[cfg(test)]
+mod testing;
 
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
 pub use format::{Kind, Layer, Metadata, Run};

@@ -99,6 +99,11 @@ pub(crate) fn layer_file(id: CheckpointId, operator: &str, subtask: u32) -> Stri
     format!("{id}-{}-{subtask}.arrow", encode(operator))
 }
 
+/// The checkpoint at which a layer was written.
+pub(crate) fn checkpoint_of_layer(file: &str) -> Option<CheckpointId> {
+    Some(CheckpointId(file.split_once('-')?.0.parse().ok()?))
+}
+
 /// The checkpoint that a folder of a run is of, if it is one's.
 pub(crate) fn checkpoint_of_folder(folder: &str) -> Option<CheckpointId> {
     let digits = folder.strip_prefix(CHECKPOINT_PREFIX)?;

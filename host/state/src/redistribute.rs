@@ -97,3 +97,6 @@ pub fn committables(operator: &Operator) -> Vec<Committable> {
     let committables = operator.subtasks.iter().flat_map(|subtask| &subtask.committables);
     committables.map(|blob| Committable(blob.0.clone())).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,8 @@ use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array};
 use arrow_ipc::CompressionType;
 use arrow_ipc::reader::FileReader;
 use arrow_ipc::writer::{FileWriter, IpcWriteOptions};
-use arrow_schema::{ArrowError, DataType, Schema};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
+use arrow_select::concat::concat_batches;
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
 use millrace_core::checkpoint::GROUP_COLUMN;
@@ -26,6 +27,9 @@ use crate::codes;
 /// ZSTD saves 15 to 54 per cent against it and takes two to four times as long to write and three times as long
 /// to read, on processors that the job could use; numbers in `FORMAT.md`.
 const COMPRESSION: CompressionType = CompressionType::LZ4_FRAME;
+
+/// Smaller batches are written together until there are this many rows: each costs some hundred bytes.
+const BATCH_ROWS: usize = 8_192;
 
 /// A layer as it will be in storage.
 pub(crate) struct Encoded {
@@ -63,11 +67,23 @@ pub(crate) fn encode(file: String, batches: &[RecordBatch]) -> Result<Option<Enc
     Ok(Some(Encoded { layer, content }))
 }
 
-fn to_file(schema: &Schema, batches: &[RecordBatch]) -> Result<Bytes, ArrowError> {
+fn to_file(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes, ArrowError> {
     let options = IpcWriteOptions::default().try_with_compression(Some(COMPRESSION))?;
-    let mut writer = FileWriter::try_new_with_options(Vec::new(), schema, options)?;
-    for batch in batches.iter().filter(|batch| batch.num_rows() > 0) {
-        writer.write(batch)?;
+    let mut writer = FileWriter::try_new_with_options(Vec::new(), schema.as_ref(), options)?;
+    let mut rest = batches;
+    while !rest.is_empty() {
+        let mut rows = 0;
+        let enough = rest.iter().position(|batch| {
+            rows += batch.num_rows();
+            rows >= BATCH_ROWS
+        });
+        let (together, others) = rest.split_at(enough.map_or(rest.len(), |at| at + 1));
+        match together {
+            _ if rows == 0 => {}
+            [one] => writer.write(one)?,
+            several => writer.write(&concat_batches(schema, several)?)?,
+        }
+        rest = others;
     }
     Ok(writer.into_inner()?.into())
 }
@@ -158,8 +174,24 @@ mod tests {
         );
         verify(&layer, &content, "x").unwrap();
         let decoded = decode(&layer, content, "x").unwrap();
-        assert_eq!(decoded, [batches[0].clone(), batches[2].clone()]);
-        assert_eq!(of_groups(&decoded[0], &(4..6)).unwrap(), batch(&[5], &["b"]));
+        assert_eq!(decoded, [batch(&[3, 5, 4], &["a", "b", "ü"])]);
+        assert_eq!(of_groups(&decoded[0], &(4..6)).unwrap(), batch(&[5, 4], &["b", "ü"]));
+    }
+
+    #[test]
+    fn small_batches_are_written_together() {
+        let many = |rows: usize| batch(&vec![1; rows], &vec!["x"; rows]);
+        let check = |rows: &[usize], expect: &[usize]| {
+            let batches: Vec<RecordBatch> = rows.iter().map(|rows| many(*rows)).collect();
+            let Encoded { layer, content } = encode("x".to_owned(), &batches).unwrap().unwrap();
+            let decoded = decode(&layer, content, "x").unwrap();
+            let got: Vec<usize> = decoded.iter().map(RecordBatch::num_rows).collect();
+            assert_eq!(got, expect, "{rows:?}");
+        };
+        check(&[10_000, 0, 10_000], &[10_000, 10_000]);
+        check(&[0, 1, 10_000, 0, 2, 3], &[10_001, 5]);
+        check(&[4_096, 4_096, 4_096], &[8_192, 4_096]);
+        check(&[20_000, 0], &[20_000]);
     }
 
     #[test]

@@ -4,9 +4,11 @@
 //! was renamed into place may be empty or gone. Here content is written beside its place, synced, renamed, and
 //! the folder synced; so is the parent of each folder that had to be made.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -19,6 +21,9 @@ const UNFINISHED: &str = ".writing-";
 #[derive(Debug)]
 pub(super) struct Folder {
     root: PathBuf,
+    /// Folders that are known to survive a power cut. That one exists says nothing: whoever made it may have been
+    /// killed, or be another thread, before its parent was synced.
+    durable: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Folder {
@@ -29,7 +34,8 @@ impl Folder {
         if !root.is_dir() {
             return Err(failure(ErrorKind::NotADirectory.into()));
         }
-        Ok(Folder { root })
+        let durable = Mutex::new([root.clone()].into());
+        Ok(Folder { root, durable })
     }
 
     pub(super) fn write(&self, path: &str, content: &[u8]) -> Result<(), Failure> {
@@ -37,13 +43,32 @@ impl Folder {
         let folder = target.parent().expect("a file is in a folder");
         let name = target.file_name().expect("a file has a name").to_string_lossy();
         let staged = folder.join(format!("{UNFINISHED}{name}"));
-        make_folders(folder).map_err(failure)?;
+        self.ensure(folder).map_err(failure)?;
         let written = stage(&staged, content).and_then(|()| fs::rename(&staged, &target));
         if let Err(error) = written {
             let _ = fs::remove_file(&staged); // the error matters more, and a next opening cleans up
             return Err(failure(error));
         }
         sync_folder(folder).map_err(failure)
+    }
+
+    /// Makes a folder below the root, durably.
+    fn ensure(&self, folder: &Path) -> io::Result<()> {
+        if self.durable().contains(folder) {
+            return Ok(());
+        }
+        let parent = folder
+            .parent()
+            .expect("the root is durable, and all others are below it");
+        self.ensure(parent)?;
+        make_folder(folder)?;
+        sync_folder(parent)?;
+        self.durable().insert(folder.to_owned());
+        Ok(())
+    }
+
+    fn durable(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn read(&self, path: &str) -> Result<Option<Bytes>, Failure> {
@@ -88,6 +113,7 @@ impl Folder {
 
     pub(super) fn delete_folder(&self, path: &str) -> Result<(), Failure> {
         let folder = self.root.join(path);
+        self.durable().remove(&folder);
         gone(fs::remove_dir(&folder))?;
         gone(sync_folder(folder.parent().expect("a folder is in the root")))
     }
@@ -118,21 +144,23 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Makes a folder and what is missing above it, each durably.
+/// Makes the root and what is missing above it, each durably.
 fn make_folders(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    if let Some(parent) = parent {
-        make_folders(parent)?;
-    }
+    let parent = path.parent().ok_or(ErrorKind::NotFound)?;
+    make_folders(parent)?;
+    make_folder(path)?;
+    sync_folder(parent)
+}
+
+/// Makes a folder unless it is there.
+fn make_folder(path: &Path) -> io::Result<()> {
     match fs::create_dir(path) {
-        // Another thread may just have made it, and not yet have synced it.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
-        made => made?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made,
     }
-    parent.map_or(Ok(()), sync_folder)
 }
 
 fn gone(deleted: io::Result<()>) -> Result<(), Failure> {

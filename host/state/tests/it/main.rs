@@ -2,7 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail as the test does")]
 
+#[path = "../../src/testing.rs"]
+mod testing;
+
+mod crash;
 mod damage;
+mod disk_full;
 mod fixture;
+mod rescaling;
+#[cfg(feature = "cloud")]
+mod s3;
 mod storing;
 mod tables;

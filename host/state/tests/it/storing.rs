@@ -144,6 +144,13 @@ fn a_reopened_run_collects_what_was_left_and_goes_on() {
     assert!(checkpoints.stack("count", 0).is_none());
     checkpoints.resume(restored.metadata()).unwrap();
     assert_eq!(checkpoints.stack("count", 0).unwrap().layers, 1);
+    // A thread of the earlier attempt that is late changes nothing.
+    let late = checkpoints.write_layers(CheckpointId(2), "count", 0, &table.snapshot(true));
+    assert_eq!(late.unwrap_err().code(), "IN0001");
+    assert_eq!(
+        checkpoints.complete(CheckpointId(2), &info(), &[]).unwrap_err().code(),
+        "IN0001"
+    );
     let mut table = Table {
         entries: content(&restored),
         ..Table::default()
