@@ -2,6 +2,7 @@
 
 mod backpressure;
 mod contract;
+mod durable;
 mod errors;
 mod errors_cli;
 mod parallelism;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_buffer::ScalarBuffer;
 
+use crate::checkpoint::CheckpointId;
+
 /// Event time or processing time: ms since 1970-01-01 UTC.
 pub type Millis = i64;
 
@@ -64,6 +66,8 @@ pub enum Element {
     Watermark(Millis),
     /// This channel gives nothing for now and must not hold back the watermark; a block or watermark ends it.
     Idle,
+    /// What came before belongs to this checkpoint, what comes behind does not.
+    Barrier(CheckpointId),
     /// Nothing comes any more. The watermark before it was [`WATERMARK_MAX`].
     End,
 }

@@ -1,30 +1,31 @@
-//! A running job: its slots' threads, its metrics, its end.
+//! A running job: its handle, its metrics, its end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millrace_core::block::Millis;
-use millrace_core::connector::Split;
-use millrace_core::graph::OperatorIndex;
+use millrace_core::checkpoint::Restarts;
+use millrace_core::graph::operator_ids;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
-use millrace_wasm::UserMetric;
+use millrace_state::{Checkpoints, RestoredCheckpoint, Run, Storage};
+use millrace_wasm::{LogLevel, UserMetric};
 
-use crate::env::Clock;
+use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
+use crate::env::{Clock, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
-use crate::prepare::Prepared;
-use crate::worker::{Rejects, Shared, Slot, SlotJob, SlotReport, SlotWiring, wire};
-
-/// Stack of a slot's thread: the wasm stack, the host's calls under it, and room for deep schemas.
-const SLOT_STACK_BYTES: usize = 8 << 20;
+use crate::prepare::{CheckpointOptions, Prepared, Restore};
+use crate::restore;
+use crate::supervisor::{Control, Durable, Supervisor};
+use crate::worker::{Rejects, SlotJob, SlotReport};
 
 /// A running job.
 pub struct Job {
-    shared: Arc<Shared>,
+    control: Arc<Control>,
     job: Arc<SlotJob>,
-    threads: Vec<JoinHandle<Result<SlotReport>>>,
+    clock: Clock,
+    thread: JoinHandle<Result<Vec<SlotReport>>>,
 }
 
 /// What a sink says at the end.
@@ -49,21 +50,14 @@ pub struct Report {
     pub user_metrics: Vec<UserMetric>,
     /// Linear memory of all instances, bytes.
     pub guest_memory_bytes: usize,
+    /// Checkpoints taken, and restarts.
+    pub checkpoints: CheckpointStatistics,
 }
 
 impl Job {
-    /// Checks the outside world, opens all slots and lets them run.
+    /// Checks the outside world, finds where to begin, and lets the job run.
     pub(crate) fn start(prepared: Prepared) -> Result<Self> {
-        // Sources first: a sink's check may clear what an earlier run wrote.
-        let splits = find_splits(&prepared)?;
-        for (operator, sink) in &prepared.connectors.sinks {
-            let name = &prepared.graph.operators[operator.0 as usize].name;
-            sink.check().map_err(|error| error.context(format!("sink `{name}`")))?;
-        }
-        let shared = Arc::new(Shared::new(Clock::start(), prepared.plan.slots));
-        let wirings = wire(&prepared.plan, &shared.sleepers);
         let metrics = task_metrics(&prepared);
-        let rejects = Rejects::open(&prepared.graph)?;
         let Prepared {
             pipeline,
             options,
@@ -72,67 +66,71 @@ impl Job {
             plan,
             connectors,
         } = prepared;
-        let job = SlotJob {
+        let job = Arc::new(SlotJob {
+            ids: operator_ids(&graph),
+            rejects: Rejects::open(&graph)?,
             pipeline,
             options,
             parameters,
             graph,
             plan,
             connectors,
-            splits,
-            rejects,
             metrics,
-        };
-        let mut running = Job {
-            shared,
-            job: Arc::new(job),
-            threads: Vec::new(),
-        };
-        for (index, wiring) in (0u32..).zip(wirings) {
-            let spawned = running.spawn(index, wiring);
-            if let Err(error) = spawned {
-                // The slots already started wait for this one: let them go.
-                running.shared.fail(error.clone());
-                return Err(error);
+        });
+        // Sources first: a sink's check may clear what an earlier run wrote.
+        let splits = restore::find_splits(&job)?;
+        let clock = Clock::start();
+        let tasks = snapshot_tasks(&job.plan, &job.graph, &job.ids);
+        let (durable, checkpoint) = match job.options.checkpoints.clone() {
+            None => {
+                restore::check_sinks(&job)?;
+                (None, None)
             }
-        }
-        Ok(running)
-    }
-
-    fn spawn(&mut self, index: u32, wiring: SlotWiring) -> Result<()> {
-        let (shared, job) = (self.shared.clone(), self.job.clone());
-        let run = move || {
-            let guard = FailOnPanic {
-                shared: shared.clone(),
-                slot: index,
-            };
-            let result = run_slot(index, job, shared.clone(), wiring);
-            std::mem::forget(guard);
-            shared.slot_ended();
-            result
+            Some(options) => {
+                let (durable, checkpoint) = open_durable(&job, &tasks, clock, options)?;
+                (Some(durable), checkpoint)
+            }
         };
-        let thread = std::thread::Builder::new()
-            .name(format!("slot-{index}"))
-            .stack_size(SLOT_STACK_BYTES)
-            .spawn(run);
+        let control = Arc::new(Control::default());
+        let supervisor = Supervisor {
+            job: job.clone(),
+            control: control.clone(),
+            clock,
+            tasks,
+            splits,
+            durable,
+            checkpoint,
+        };
+        let run = {
+            let control = control.clone();
+            move || {
+                let ended = EndOnDrop(control);
+                let result = supervisor.run();
+                drop(ended);
+                result
+            }
+        };
+        let thread = std::thread::Builder::new().name("supervisor".into()).spawn(run);
         let thread = thread.map_err(|error| {
-            Error::external(
-                "IO0002",
-                format!("a thread for slot {index} cannot be started: {error}"),
-            )
+            let message = format!("a thread for the job cannot be started: {error}");
+            Error::external("IO0002", message)
         })?;
-        self.threads.push(thread);
-        Ok(())
+        Ok(Job {
+            control,
+            job,
+            clock,
+            thread,
+        })
     }
 
     /// Time since the start.
     pub fn elapsed(&self) -> Duration {
-        self.shared.clock.elapsed()
+        self.clock.elapsed()
     }
 
     /// Processing time.
     pub fn now_millis(&self) -> Millis {
-        self.shared.clock.now_millis()
+        self.clock.now_millis()
     }
 
     /// Metrics so far; the counters go on changing.
@@ -140,42 +138,38 @@ impl Job {
         &self.job.metrics
     }
 
+    /// Checkpoints taken so far, and restarts.
+    pub fn checkpoints(&self) -> CheckpointStatistics {
+        self.control.statistics()
+    }
+
     /// Asks the sources to end. Rows under way reach the sinks and are committed; windows that are still
-    /// open do not fire.
+    /// open do not fire. With checkpoints the last one is taken here, and the job can go on from it.
     pub fn stop(&self) {
-        self.shared.stop();
+        self.control.stop();
     }
 
     /// Something that stops the job from elsewhere (a signal handler's thread).
     pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
-        let shared = self.shared.clone();
-        move || shared.stop()
+        let control = self.control.clone();
+        move || control.stop()
     }
 
-    /// Whether all slots have ended.
+    /// Whether the job has ended.
     pub fn is_finished(&self) -> bool {
-        self.shared.all_ended()
+        self.control.has_ended()
     }
 
-    /// Waits until all slots have ended, or for a while.
+    /// Waits until the job has ended, or for a while.
     pub fn wait_timeout(&self, longest: Duration) {
-        self.shared.wait_ended(longest);
+        self.control.wait_ended(longest);
     }
 
     /// Waits for the end.
     pub fn wait(self) -> Result<Report> {
-        let mut reports = Vec::new();
-        for thread in self.threads {
-            match thread.join() {
-                Ok(Ok(report)) => reports.push(report),
-                Ok(Err(error)) => self.shared.fail(error),
-                Err(_) => self.shared.fail(Error::internal("a slot's thread panicked")),
-            }
-        }
-        let elapsed = self.shared.clock.elapsed();
-        if let Some(error) = self.shared.error() {
-            return Err(error);
-        }
+        let reports = self.thread.join();
+        let elapsed = self.clock.elapsed();
+        let reports = reports.unwrap_or_else(|_| Err(Error::internal("the job's thread panicked")))?;
         self.job.rejects.flush()?;
         let sinks = self.job.connectors.sinks.iter().map(|(operator, sink)| SinkSummary {
             name: self.job.graph.operators[operator.0 as usize].name.clone(),
@@ -187,51 +181,65 @@ impl Job {
             tasks: self.job.metrics.clone(),
             user_metrics: sum_user_metrics(&reports),
             guest_memory_bytes: reports.iter().map(|report| report.memory_bytes).sum(),
+            checkpoints: self.control.statistics(),
         })
     }
 }
 
-/// A panic in a slot must not leave the others waiting for it.
-struct FailOnPanic {
-    shared: Arc<Shared>,
-    slot: u32,
-}
+/// Says that the job has ended, however it did.
+struct EndOnDrop(Arc<Control>);
 
-impl Drop for FailOnPanic {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.shared
-            .fail(Error::internal(format!("slot {} panicked", self.slot)));
-        self.shared.slot_ended();
+        self.0.end();
     }
 }
 
-fn run_slot(index: u32, job: Arc<SlotJob>, shared: Arc<Shared>, wiring: SlotWiring) -> Result<SlotReport> {
-    let slot = match Slot::open(index, job, shared.clone(), wiring) {
-        Ok(slot) => slot,
-        Err(error) => {
-            shared.fail(error);
-            return Ok(SlotReport::default());
+/// Opens the storage of checkpoints, and the one to begin with.
+fn open_durable(
+    job: &SlotJob,
+    tasks: &[SnapshotTask],
+    clock: Clock,
+    options: CheckpointOptions,
+) -> Result<(Durable, Option<RestoredCheckpoint>)> {
+    options.config.validate()?;
+    let storage = Storage::open(&options.storage)?;
+    let checkpoint = match options.restore {
+        Restore::Nothing => None,
+        Restore::Latest => restore::find_latest(&storage, job)?,
+    };
+    let checkpoints = match &checkpoint {
+        Some(checkpoint) => {
+            let metadata = checkpoint.metadata();
+            restore::check(job, tasks, metadata)?;
+            restore::recover_sinks(job, Some(metadata))?;
+            let message = format!(
+                "going on from checkpoint {} of run {}",
+                metadata.checkpoint, metadata.run
+            );
+            (job.options.log)(LogLevel::Info, &message);
+            Checkpoints::open(&storage, &job.graph.name, &metadata.run)?.0
+        }
+        None => {
+            restore::check_sinks(job)?;
+            let run = Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32());
+            Checkpoints::create(&storage, run)?
         }
     };
-    if !shared.wait_ready() {
-        return Ok(SlotReport::default());
-    }
-    slot.run()
-}
-
-fn find_splits(prepared: &Prepared) -> Result<BTreeMap<OperatorIndex, Vec<Split>>> {
-    let mut splits = BTreeMap::new();
-    for task in &prepared.plan.tasks {
-        let TaskKind::Source { operator, .. } = task.kind else {
-            continue;
-        };
-        let found = prepared.connectors.sources[&operator].splits(task.parallelism);
-        splits.insert(
-            operator,
-            found.map_err(|error| error.context(format!("source `{}`", task.name)))?,
-        );
-    }
-    Ok(splits)
+    let latest = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata().checkpoint);
+    let durable = CheckpointedJob {
+        tasks: tasks.to_vec(),
+        parameters: job.parameters.clone(),
+        max_parallelism: job.plan.max_parallelism,
+        clock,
+        log: job.options.log.clone(),
+    };
+    let durable = Durable {
+        storage,
+        checkpointing: Checkpointing::new(options.config, checkpoints, latest, durable)?,
+        restarts: Restarts::new(options.restart, job.options.seed),
+    };
+    Ok((durable, checkpoint))
 }
 
 fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {
@@ -278,24 +286,4 @@ fn sum_user_metrics(reports: &[SlotReport]) -> Vec<UserMetric> {
         }
     }
     sums
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slot_that_panics_fails_the_job_and_ends_it() {
-        let shared = Arc::new(Shared::new(Clock::start(), 1));
-        let guard = FailOnPanic {
-            shared: shared.clone(),
-            slot: 0,
-        };
-        let slot = std::thread::spawn(move || {
-            let _guard = guard;
-            panic!("as a defect of the host would");
-        });
-        assert!(slot.join().is_err());
-        assert!(shared.has_failed() && shared.all_ended());
-    }
 }

@@ -8,16 +8,20 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod checkpointing;
 pub mod env;
 mod job;
 pub mod metrics;
 mod parameters;
 mod prepare;
+mod restore;
+mod supervisor;
 mod worker;
 
+pub use checkpointing::CheckpointStatistics;
 pub use job::{Job, Report, SinkSummary};
 pub use parameters::resolve as resolve_parameters;
-pub use prepare::{JobOptions, Loaded, Prepared};
+pub use prepare::{CheckpointOptions, JobOptions, Loaded, Prepared, Restore};
 
 pub use millrace_connectors::STDOUT_CLOSED;
 pub use millrace_wasm::{Limits, LogLevel, LogSink, Runtime, UserMetric, UserMetricKind};

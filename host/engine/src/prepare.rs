@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointMode, RestartStrategy};
 use millrace_core::connector::{Options, Sink, Source};
 use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter};
 use millrace_core::key::check_key_schema;
@@ -32,6 +33,38 @@ pub struct JobOptions {
     pub log: LogSink,
     /// Feeds random numbers.
     pub seed: u64,
+    /// Checkpoints, if they are taken; without any a failure ends the job.
+    pub checkpoints: Option<CheckpointOptions>,
+}
+
+/// How a job is to survive.
+#[derive(Debug, Clone)]
+pub struct CheckpointOptions {
+    /// Folder or URL where checkpoints go.
+    pub storage: String,
+    /// When they are taken and how many are kept.
+    pub config: CheckpointConfig,
+    /// Where to begin.
+    pub restore: Restore,
+    /// What follows a failure.
+    pub restart: RestartStrategy,
+}
+
+/// Where a job begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Restore {
+    /// From nothing: a new run.
+    Nothing,
+    /// From the latest checkpoint of the latest run; from nothing if that has none.
+    Latest,
+}
+
+impl JobOptions {
+    /// How barriers are aligned.
+    pub(crate) fn checkpoint_mode(&self) -> CheckpointMode {
+        let config = self.checkpoints.as_ref().map(|options| options.config.mode);
+        config.unwrap_or_default()
+    }
 }
 
 /// Rows per block: enough to spread the cost of a call, few enough to stay in the second-level cache.
@@ -46,6 +79,7 @@ impl Default for JobOptions {
             cache: None,
             log: Arc::new(|_, _| ()),
             seed: 0,
+            checkpoints: None,
         }
     }
 }

@@ -29,6 +29,6 @@ pub const DAMAGED: &str = "CS0104";
 pub const NOT_FOUND: &str = "CS0105";
 
 /// Whether a code says that one checkpoint is unusable, while an older one may be sound.
-pub(crate) fn is_damage(code: &str) -> bool {
+pub fn is_damage(code: &str) -> bool {
     [METADATA, MISSING, DAMAGED, NOT_FOUND].contains(&code)
 }

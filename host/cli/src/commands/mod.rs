@@ -1,6 +1,7 @@
 //! The commands: one file each, whose doc comments are the help.
 
 pub mod build;
+pub mod checkpoint_args;
 pub mod completions;
 pub mod explain;
 pub mod inspect;

@@ -55,6 +55,9 @@ pub struct Args {
     /// Seed of the random numbers that user code gets
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+
+    #[command(flatten)]
+    checkpoints: super::checkpoint_args::CheckpointArgs,
 }
 
 /// Time between two looks at a running job.
@@ -117,6 +120,7 @@ fn options(args: &Args, log: SyncSender<String>) -> Result<JobOptions> {
             let _ = log.try_send(format!("{:5} {message}", level_name(level)));
         }),
         seed: args.seed,
+        checkpoints: args.checkpoints.options()?,
     })
 }
 

@@ -51,6 +51,28 @@ struct Layout {
     roll_rows: u64,
 }
 
+impl Layout {
+    fn hidden(&self, name: &str) -> PathBuf {
+        self.folder.join(format!(".{name}{IN_PROGRESS}"))
+    }
+
+    /// Makes a part visible; false: it was.
+    fn commit(&self, name: &str) -> Result<bool> {
+        let (hidden, visible) = (self.hidden(name), self.folder.join(name));
+        match std::fs::rename(&hidden, &visible) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && visible.exists() => Ok(false),
+            Err(error) => Err(uncommitted(&visible, &error)),
+        }
+    }
+
+    fn sync_folder(&self) -> Result<()> {
+        File::open(&self.folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| uncommitted(&self.folder, &error))
+    }
+}
+
 impl FilesSink {
     /// From the options in the pipeline.
     pub(crate) fn new(mut options: Options, schema: SchemaRef) -> Result<Self> {
@@ -126,6 +148,19 @@ impl Sink for FilesSink {
                 std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))
             }),
         }
+    }
+
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+        let folder = &self.layout.folder;
+        std::fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
+        for committable in prepared {
+            self.layout.commit(part_name(committable)?)?;
+        }
+        for (file, _) in parts(folder)?.iter().filter(|(_, name)| name.in_progress) {
+            let path = folder.join(file);
+            std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
+        }
+        self.layout.sync_folder()
     }
 
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
@@ -212,10 +247,6 @@ struct Writer {
 }
 
 impl Writer {
-    fn hidden(&self, name: &str) -> PathBuf {
-        self.layout.folder.join(format!(".{name}{IN_PROGRESS}"))
-    }
-
     fn part(&mut self) -> Result<&mut Part> {
         let (_, part) = match self.part.take() {
             Some(open) => self.part.insert(open),
@@ -235,7 +266,7 @@ impl Writer {
                     format.extension()
                 );
                 self.next_number += 1;
-                let part = Part::create(self.hidden(&name), format, *compression, &self.schema)?;
+                let part = Part::create(self.layout.hidden(&name), format, *compression, &self.schema)?;
                 self.part.insert((name, part))
             }
         };
@@ -278,13 +309,6 @@ impl Writer {
         self.poisoned = result.is_err();
         result
     }
-
-    fn sync_folder(&self) -> Result<()> {
-        let folder = &self.layout.folder;
-        File::open(folder)
-            .and_then(|folder| folder.sync_all())
-            .map_err(|error| uncommitted(folder, &error))
-    }
 }
 
 fn uncommitted(path: &Path, error: &dyn std::fmt::Display) -> Error {
@@ -307,28 +331,22 @@ impl SinkWriter for Writer {
 
     fn commit(&mut self, committables: &[Committable]) -> Result<()> {
         for committable in committables {
-            let name = part_name(committable)?;
-            let (hidden, visible) = (self.hidden(name), self.layout.folder.join(name));
-            match std::fs::rename(&hidden, &visible) {
-                Ok(()) => self.committed_files += 1,
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound && visible.exists() => {}
-                Err(error) => return Err(uncommitted(&visible, &error)),
-            }
+            self.committed_files += u64::from(self.layout.commit(part_name(committable)?)?);
         }
         if committables.is_empty() {
             Ok(())
         } else {
-            self.sync_folder()
+            self.layout.sync_folder()
         }
     }
 
     fn abort(&mut self, prepared: &[Committable]) -> Result<()> {
         let mut paths = Vec::new();
         for committable in prepared {
-            paths.push(self.hidden(part_name(committable)?));
+            paths.push(self.layout.hidden(part_name(committable)?));
         }
         for name in std::mem::take(&mut self.completed) {
-            paths.push(self.hidden(&name));
+            paths.push(self.layout.hidden(&name));
         }
         paths.extend(self.part.take().map(|(_, part)| part.path().to_owned()));
         for path in paths {

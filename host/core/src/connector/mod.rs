@@ -143,6 +143,14 @@ pub trait Sink: Send + Sync {
     /// Checks before anything runs that writing can work: folder writable, server there.
     fn check(&self) -> Result<()>;
 
+    /// Tidies up after an earlier attempt of the job, before writers are opened: commits `prepared`, what the
+    /// checkpoint that the job goes on from holds, and drops whatever else was written or pre-committed since.
+    /// Idempotent. Nothing to do where there are no transactions.
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+        let _ = prepared;
+        Ok(())
+    }
+
     /// Opens the writer of one subtask.
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>>;
 
@@ -155,8 +163,9 @@ pub trait Sink: Send + Sync {
 
 /// Writes the rows of one subtask.
 ///
-/// Order: any number of `write` and `flush`, then `pre_commit`, then `commit` of what it returned (at once
-/// or after a restart, possibly more than once), or `abort` of it.
+/// Order: any number of `write` and `flush`, then `pre_commit`, and so on; `commit` of what a `pre_commit` returned
+/// comes at any later time, or `abort` of it. After a crash [`Sink::recover`] commits instead, possibly for the
+/// second time.
 pub trait SinkWriter: Send {
     /// Takes rows. `now` is the time since the job started, on the clock that readers are polled with.
     fn write(&mut self, rows: &RecordBatch, now: Elapsed) -> Result<()>;

@@ -86,6 +86,17 @@ impl WatermarkGenerator {
         WATERMARK_MAX
     }
 
+    /// Latest event time met, as far as it moved the watermark; `None`: no row has come.
+    pub fn max_time(&self) -> Option<Millis> {
+        let time = self.watermark.saturating_add(1).saturating_add(self.out_of_orderness);
+        (self.watermark != WATERMARK_MIN).then_some(time)
+    }
+
+    /// Takes up where a generator left off that had met this time.
+    pub fn restore(&mut self, max_time: Millis) {
+        self.watermark = max_time.saturating_sub(self.out_of_orderness).saturating_sub(1);
+    }
+
     /// The last watermark given.
     pub fn watermark(&self) -> Millis {
         self.watermark

@@ -1,5 +1,6 @@
-//! The machine's clocks.
+//! The machine's clocks, and chance.
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use millrace_core::block::Millis;
@@ -26,4 +27,9 @@ impl Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Millis::try_from(since.as_millis()).unwrap_or(Millis::MAX)
     }
+}
+
+/// A number that no other process gets.
+pub(crate) fn random_u32() -> u32 {
+    RandomState::new().hash_one(std::process::id()) as u32
 }

@@ -4,15 +4,18 @@
 //! rejections and late rows are sent on. A slow function gets fewer rows per call, so that a call takes
 //! about [`CALL_TARGET`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::ArrayRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::checkpoint::TableDelta;
 use millrace_core::connector::Rejected;
-use millrace_core::graph::{Chain, Head};
+use millrace_core::graph::{Chain, Head, StateDecl};
 use millrace_core::{Error, Result};
 use millrace_operators::keyed::KeyedOperator;
 use millrace_operators::window::WindowOperator;
+use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
 use super::outputs::Outputs;
@@ -153,7 +156,8 @@ impl ChainTask {
 
     /// The watermark advanced: call [`fire`](Self::fire) until nothing is due.
     pub(crate) fn handle_watermark(&mut self, watermark: Millis) {
-        self.watermark = watermark;
+        // After a restart upstream may take a while to be where it was.
+        self.watermark = self.watermark.max(watermark);
         match &mut self.head {
             HeadOperator::Stateless => {}
             HeadOperator::Keyed(operator) => operator.handle_watermark(watermark),
@@ -185,6 +189,75 @@ impl ChainTask {
         match &mut self.head {
             HeadOperator::Keyed(operator) => operator.next_processing_timer(),
             HeadOperator::Stateless | HeadOperator::Window { .. } => None,
+        }
+    }
+
+    /// Keeps track of what changes, for snapshots.
+    pub(crate) fn track_changes(&mut self, chain: &Chain, max_parallelism: u32) {
+        match (&mut self.head, &chain.head) {
+            (HeadOperator::Keyed(operator), Head::Keyed { states, .. }) => {
+                let field = |state: &StateDecl| {
+                    let field = state.schema.field(0).clone().with_name(&state.name);
+                    Arc::new(field.with_nullable(true))
+                };
+                operator.track_changes(&states.iter().map(field).collect::<Vec<_>>(), max_parallelism);
+            }
+            (HeadOperator::Window { operator, .. }, Head::Window { accumulator, .. }) => {
+                let field = accumulator.schema.field(0).clone().with_name(&accumulator.name);
+                operator.track_changes(&Arc::new(field.with_nullable(true)), max_parallelism);
+            }
+            _ => {}
+        }
+    }
+
+    /// Goes on from what a checkpoint holds. Before the first row.
+    pub(crate) fn restore(&mut self, restore: &TaskRestore) -> Result<()> {
+        let watermark = restore.watermark.unwrap_or(WATERMARK_MIN);
+        self.watermark = watermark;
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed(operator) => {
+                operator.restore_watermark(watermark);
+                for batch in &restore.batches {
+                    operator.restore(batch, &mut self.guest)?;
+                }
+            }
+            HeadOperator::Window { operator, .. } => {
+                operator.restore_watermark(watermark);
+                for batch in &restore.batches {
+                    operator.restore(batch, &mut self.guest)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn watermark(&self) -> Millis {
+        self.watermark
+    }
+
+    /// Begins a snapshot; false: there is nothing to export.
+    pub(crate) fn begin_snapshot(&mut self, full: bool) -> Result<bool> {
+        match &mut self.head {
+            HeadOperator::Stateless => return Ok(false),
+            HeadOperator::Keyed(operator) => operator.begin_snapshot(full)?,
+            HeadOperator::Window { operator, .. } => operator.begin_snapshot(full)?,
+        }
+        Ok(true)
+    }
+
+    /// Exports a piece of the snapshot begun; the whole of it after the last.
+    pub(crate) fn export_some(&mut self, limit: usize) -> Result<Option<TableDelta>> {
+        match &mut self.head {
+            HeadOperator::Stateless => Ok(None),
+            HeadOperator::Keyed(operator) => {
+                operator.export_some(limit, &mut self.guest)?;
+                Ok(operator.finish_snapshot())
+            }
+            HeadOperator::Window { operator, .. } => {
+                operator.export_some(limit, &mut self.guest)?;
+                Ok(operator.finish_snapshot())
+            }
         }
     }
 

@@ -15,6 +15,6 @@ mod watermarks;
 mod wiring;
 
 pub(crate) use rejects::Rejects;
-pub(crate) use shared::Shared;
-pub(crate) use slot::{Slot, SlotJob, SlotReport};
+pub(crate) use shared::{Command, Event, Outcome, Shared};
+pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, wire};

@@ -6,6 +6,7 @@
 
 use millrace_core::Result;
 use millrace_core::block::{Block, Element, Millis};
+use millrace_core::checkpoint::CheckpointId;
 use millrace_core::key::{KeyGroups, hash_rows};
 use millrace_net::partition::Selection;
 use millrace_net::queue::Sender;
@@ -132,6 +133,11 @@ impl Outputs {
     /// Nothing comes for now.
     pub(crate) fn idle(&mut self) {
         self.announce(&Element::Idle);
+    }
+
+    /// What went out before belongs to this checkpoint.
+    pub(crate) fn barrier(&mut self, id: CheckpointId) {
+        self.announce(&Element::Barrier(id));
     }
 
     /// Nothing comes any more.

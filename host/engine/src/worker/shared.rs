@@ -1,11 +1,12 @@
-//! What the slots of a job share: whether to go on, the first error, and the two meeting points (start
-//! together, commit together).
+//! What the slots of an attempt share with each other and with the supervisor: commands to all slots, events
+//! from them, the first error, and how it all ends.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use millrace_core::Error;
+use millrace_core::checkpoint::{CheckpointId, CheckpointMode, SubtaskSnapshot};
 use millrace_net::queue::Sleeper;
 
 use crate::env::Clock;
@@ -13,46 +14,101 @@ use crate::env::Clock;
 /// How all slots together ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Every sink has pre-committed: commit.
+    /// Every sink has pre-committed and nothing more is to come: commit.
     Commit,
-    /// Some slot failed: abort.
+    /// The job failed for good: abort.
     Abort,
+    /// The attempt failed, and a checkpoint says what becomes of what was prepared.
+    Leave,
+}
+
+/// What the supervisor tells all slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// A checkpoint begins.
+    Announce {
+        id: CheckpointId,
+        /// Snapshots are to be full.
+        full: bool,
+        /// Sources end behind the barrier.
+        stop: bool,
+    },
+    /// It is durable: sinks commit.
+    Complete(CheckpointId),
+    /// It came to nothing.
+    Cancel(CheckpointId),
+}
+
+/// What the supervisor is told.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A slot has opened and restored its subtasks.
+    Ready,
+    /// A subtask's part of a checkpoint.
+    Acknowledged {
+        id: CheckpointId,
+        task: usize,
+        subtask: u32,
+        snapshot: Box<SubtaskSnapshot>,
+    },
+    /// A subtask gave a checkpoint up, for a newer one came first.
+    Superseded {
+        id: CheckpointId,
+        task: usize,
+        subtask: u32,
+    },
+    /// All subtasks of a slot have seen the end of their inputs.
+    Finished,
+    /// A slot has failed; the error is in [`Shared`].
+    Failed,
+    /// The user wants the job to stop.
+    Stop,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
     ready: u32,
-    finished: u32,
-    ended: u32,
+    outcome: Option<Outcome>,
     error: Option<Error>,
 }
 
-/// Shared by all slots and the handle of a job.
+/// Shared by all slots of an attempt and the supervisor.
 pub(crate) struct Shared {
     pub(crate) clock: Clock,
+    /// `None`: no checkpoints are taken.
+    pub(crate) mode: Option<CheckpointMode>,
     slots: u32,
     stopping: AtomicBool,
     failed: AtomicBool,
+    decided: AtomicBool,
     progress: Mutex<Progress>,
     changed: Condvar,
+    commands: Mutex<Vec<Command>>,
+    command_count: AtomicUsize,
+    events: Sender<Event>,
     pub(crate) sleepers: Vec<Sleeper>,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
-    pub(crate) fn new(clock: Clock, slots: u32) -> Self {
+    pub(crate) fn new(clock: Clock, slots: u32, mode: Option<CheckpointMode>, events: Sender<Event>) -> Self {
         Shared {
             clock,
+            mode,
             slots,
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
+            decided: AtomicBool::new(false),
             progress: Mutex::new(Progress::default()),
             changed: Condvar::new(),
+            commands: Mutex::new(Vec::new()),
+            command_count: AtomicUsize::new(0),
+            events,
             sleepers: (0..slots).map(|_| Sleeper::default()).collect(),
         }
-    }
-
-    fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake_all(&self) {
@@ -71,12 +127,18 @@ impl Shared {
         self.stopping.load(Ordering::Relaxed)
     }
 
-    /// Records an error; the first one is the job's. Every slot gives up.
+    /// Tells the supervisor. It may have gone after a failure; then nobody needs to know.
+    pub(crate) fn send(&self, event: Event) {
+        let _ = self.events.send(event);
+    }
+
+    /// Records an error; the first one is the attempt's. Every slot gives up.
     pub(crate) fn fail(&self, error: Error) {
-        self.progress().error.get_or_insert(error);
+        lock(&self.progress).error.get_or_insert(error);
         self.failed.store(true, Ordering::SeqCst);
         self.changed.notify_all();
         self.wake_all();
+        self.send(Event::Failed);
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -84,12 +146,13 @@ impl Shared {
     }
 
     pub(crate) fn error(&self) -> Option<Error> {
-        self.progress().error.clone()
+        lock(&self.progress).error.clone()
     }
 
     /// Waits until every slot has opened its chains; false if one failed.
     pub(crate) fn wait_ready(&self) -> bool {
-        let mut progress = self.progress();
+        self.send(Event::Ready);
+        let mut progress = lock(&self.progress);
         progress.ready += 1;
         self.changed.notify_all();
         while progress.ready < self.slots && progress.error.is_none() {
@@ -98,39 +161,59 @@ impl Shared {
         progress.error.is_none()
     }
 
-    /// Waits until every slot's sinks have pre-committed, or one slot failed.
-    pub(crate) fn wait_finished(&self) -> Outcome {
-        let mut progress = self.progress();
-        progress.finished += 1;
+    /// Says how the attempt ends. Slots look at it once all their subtasks are done, or one has failed.
+    pub(crate) fn decide(&self, outcome: Outcome) {
+        lock(&self.progress).outcome = Some(outcome);
+        self.decided.store(true, Ordering::SeqCst);
         self.changed.notify_all();
-        while progress.finished < self.slots && progress.error.is_none() {
+        self.wake_all();
+    }
+
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        if self.decided.load(Ordering::SeqCst) {
+            lock(&self.progress).outcome
+        } else {
+            None
+        }
+    }
+
+    /// Waits for the decision.
+    pub(crate) fn wait_outcome(&self) -> Outcome {
+        let mut progress = lock(&self.progress);
+        loop {
+            if let Some(outcome) = progress.outcome {
+                return outcome;
+            }
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
-        if progress.error.is_none() {
-            Outcome::Commit
-        } else {
-            Outcome::Abort
-        }
     }
 
-    /// A slot's thread has nothing more to do.
-    pub(crate) fn slot_ended(&self) {
-        self.progress().ended += 1;
-        self.changed.notify_all();
+    /// Tells all slots. Commands are carried out in order.
+    pub(crate) fn command(&self, command: Command) {
+        let mut commands = lock(&self.commands);
+        commands.push(command);
+        self.command_count.store(commands.len(), Ordering::SeqCst);
+        drop(commands);
+        self.wake_all();
     }
 
-    /// Whether all slots' threads have nothing more to do.
-    pub(crate) fn all_ended(&self) -> bool {
-        self.progress().ended >= self.slots
+    /// Number of commands so far.
+    #[inline]
+    pub(crate) fn command_count(&self) -> usize {
+        self.command_count.load(Ordering::SeqCst)
     }
 
-    /// Waits until all slots have ended, or for a while.
-    pub(crate) fn wait_ended(&self, longest: Duration) {
-        let progress = self.progress();
-        let slots = self.slots;
-        let waited = self
-            .changed
-            .wait_timeout_while(progress, longest, |progress| progress.ended < slots);
-        drop(waited);
+    /// Commands from the given one on.
+    pub(crate) fn commands_from(&self, first: usize) -> Vec<Command> {
+        lock(&self.commands)[first..].to_vec()
+    }
+
+    /// Whether the snapshots of a checkpoint that was announced are to be full. Its barrier may reach a slot
+    /// before the announcement.
+    pub(crate) fn is_full(&self, wanted: CheckpointId) -> bool {
+        lock(&self.commands).iter().any(|command| match command {
+            Command::Announce { id, full, .. } => *id == wanted && *full,
+            Command::Complete(_) | Command::Cancel(_) => false,
+        })
     }
 }

@@ -10,20 +10,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_core::connector::{Split, SubtaskContext, Waker};
+use millrace_core::checkpoint::SplitSnapshot;
+use millrace_core::connector::{Position, SubtaskContext, Waker};
 use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
+use millrace_state::RestoredCheckpoint;
+use millrace_state::format::{Operator, Subtask as StoredSubtask};
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
 use super::chain::ChainTask;
 use super::outputs::{LocalElement, Outputs};
 use super::rejects::Rejects;
-use super::shared::{Outcome, Shared};
+use super::shared::{Command, Event, Outcome, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceTask, rows_per_poll};
-use super::subtask::{Body, Subtask};
+use super::subtask::{Body, Place, Subtask};
 use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
 use crate::metrics::{Activity, TaskMetrics};
@@ -43,10 +46,20 @@ pub(crate) struct SlotJob {
     pub(crate) graph: Graph,
     pub(crate) plan: Plan,
     pub(crate) connectors: Connectors,
-    /// Splits of each source, found once.
-    pub(crate) splits: BTreeMap<OperatorIndex, Vec<Split>>,
+    /// Identity of each operator in checkpoints.
+    pub(crate) ids: Vec<String>,
     pub(crate) rejects: Rejects,
     pub(crate) metrics: Vec<TaskMetrics>,
+}
+
+/// What an attempt begins with.
+pub(crate) struct Start {
+    /// How often the job was restarted.
+    pub(crate) attempt: u32,
+    /// Splits of each source with where to go on, by subtask in turn.
+    pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
+    /// The checkpoint to go on from.
+    pub(crate) checkpoint: Option<Arc<RestoredCheckpoint>>,
 }
 
 /// What a slot leaves behind.
@@ -60,7 +73,10 @@ pub(crate) struct SlotReport {
 pub(crate) struct Slot {
     index: u32,
     job: Arc<SlotJob>,
+    start: Arc<Start>,
     shared: Arc<Shared>,
+    /// Commands carried out.
+    commands: usize,
     sleeper: Sleeper,
     instance: Rc<RefCell<Instance>>,
     subtasks: Vec<Subtask>,
@@ -70,7 +86,13 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Makes the instance and opens every subtask.
-    pub(crate) fn open(index: u32, job: Arc<SlotJob>, shared: Arc<Shared>, wiring: SlotWiring) -> Result<Self> {
+    pub(crate) fn open(
+        index: u32,
+        job: Arc<SlotJob>,
+        start: Arc<Start>,
+        shared: Arc<Shared>,
+        wiring: SlotWiring,
+    ) -> Result<Self> {
         let sleeper = shared.sleepers[index as usize].clone();
         sleeper.adopt_current_thread();
         let mut instance = job.pipeline.instantiate(job.options.seed, job.options.log.clone())?;
@@ -84,7 +106,9 @@ impl Slot {
         let mut slot = Slot {
             index,
             job,
+            start,
             shared,
+            commands: 0,
             sleeper,
             instance,
             subtasks: Vec::new(),
@@ -111,8 +135,14 @@ impl Slot {
             .open_body(task, &context)
             .map_err(|error| error.context(format!("task `{}`", task.name)))?;
         let metrics = self.job.metrics[wiring.task].subtasks[self.index as usize].clone();
+        let place = Place {
+            task: wiring.task,
+            subtask: self.index,
+        };
         Ok(Subtask::new(
             task.name.clone(),
+            place,
+            self.shared.mode.unwrap_or_default(),
             body,
             wiring.channels,
             Outputs::new(wiring.edges),
@@ -124,7 +154,7 @@ impl Slot {
         let job = &self.job;
         Ok(match &task.kind {
             TaskKind::Source { operator, watermarks } => {
-                let (source, splits) = (&job.connectors.sources[operator], &job.splits[operator]);
+                let (source, splits) = (&job.connectors.sources[operator], &self.start.splits[operator]);
                 let strategy = watermarks.as_ref().map(|(_, strategy)| strategy.clone());
                 Body::Source(SourceTask::open(
                     *operator,
@@ -135,7 +165,16 @@ impl Slot {
                     rows_per_poll(&job.plan, job.options.block_rows),
                 )?)
             }
-            TaskKind::Watermarks { strategy, .. } => Body::Watermarks(WatermarksTask::new(strategy)),
+            TaskKind::Watermarks { operator, strategy } => {
+                let mut watermarks = WatermarksTask::new(strategy);
+                if let Some((_, operator)) = self.restored(*operator)
+                    && operator.parallelism == task.parallelism
+                    && let Some(snapshot) = splits_of(&operator.subtasks[self.index as usize]).first()
+                {
+                    watermarks.restore(snapshot);
+                }
+                Body::Watermarks(watermarks)
+            }
             TaskKind::Sink { operator } => Body::Sink(SinkTask::new(job.connectors.sinks[operator].open(context)?)),
             TaskKind::Chain {
                 chain,
@@ -146,7 +185,7 @@ impl Slot {
                     subtask: context.subtask,
                     parallelism: context.parallelism,
                     max_parallelism: job.plan.max_parallelism,
-                    attempt: 0,
+                    attempt: self.start.attempt,
                     time_in: *time_in,
                     time_out: *time_out,
                     careful: false,
@@ -154,21 +193,35 @@ impl Slot {
                 let parameters: Rc<[(String, String)]> = job.parameters.clone().into();
                 let instance = self.instance.clone();
                 let guest = GuestChain::open(job.pipeline.clone(), parameters, instance, &job.graph, chain.0, config)?;
-                Body::Chain(Box::new(ChainTask::new(guest, &job.graph.chains[chain.0 as usize])?))
+                let declared = &job.graph.chains[chain.0 as usize];
+                let mut chain = ChainTask::new(guest, declared)?;
+                if self.shared.mode.is_some() {
+                    chain.track_changes(declared, job.plan.max_parallelism);
+                }
+                if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
+                    chain.restore(&checkpoint.restore_task(operator, context.parallelism, context.subtask)?)?;
+                }
+                Body::Chain(Box::new(chain))
             }
         })
     }
 
-    /// Runs until all subtasks are done, then commits or aborts together with the other slots.
+    /// What the checkpoint says of an operator.
+    fn restored(&self, operator: OperatorIndex) -> Option<(&RestoredCheckpoint, &Operator)> {
+        let checkpoint = self.start.checkpoint.as_deref()?;
+        let operator = checkpoint.metadata().operator(&self.job.ids[operator.0 as usize])?;
+        Some((checkpoint, operator))
+    }
+
+    /// Runs until all subtasks are done and the supervisor has decided how that ends.
     pub(crate) fn run(mut self) -> Result<SlotReport> {
-        let result = self.run_subtasks();
-        if let Err(error) = result {
-            self.shared.fail(error);
-        }
-        let outcome = if self.shared.has_failed() {
-            Outcome::Abort
-        } else {
-            self.shared.wait_finished()
+        let outcome = match self.run_subtasks() {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => self.shared.wait_outcome(),
+            Err(error) => {
+                self.shared.fail(error);
+                self.shared.wait_outcome()
+            }
         };
         for subtask in &mut self.subtasks {
             if let Body::Sink(sink) = &mut subtask.body {
@@ -185,9 +238,11 @@ impl Slot {
         })
     }
 
-    fn run_subtasks(&mut self) -> Result<()> {
+    /// `None`: the attempt failed.
+    fn run_subtasks(&mut self) -> Result<Option<Outcome>> {
+        let mut finished = false;
         while !self.shared.has_failed() {
-            let mut worked = false;
+            let mut worked = self.handle_commands()?;
             let mut wait: Option<Duration> = None;
             for index in 0..self.subtasks.len() {
                 let visit = self.visit(index)?;
@@ -198,19 +253,70 @@ impl Slot {
                 };
             }
             if self.subtasks.iter().all(|subtask| subtask.done) {
-                return Ok(());
+                if !std::mem::replace(&mut finished, true) {
+                    self.shared.send(Event::Finished);
+                }
+                if let Some(outcome) = self.shared.outcome() {
+                    return Ok(Some(outcome));
+                }
             }
             if !worked {
                 self.rest(wait)?;
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Carries out what the supervisor has said since the last time.
+    fn handle_commands(&mut self) -> Result<bool> {
+        if self.shared.command_count() == self.commands {
+            return Ok(false);
+        }
+        let commands = self.shared.commands_from(self.commands);
+        self.commands += commands.len();
+        for command in commands {
+            for index in 0..self.subtasks.len() {
+                let subtask = &mut self.subtasks[index];
+                let place = subtask.place.subtask;
+                let done = Self::handle_command(subtask, command, &self.shared);
+                done.map_err(|error| error.context(format!("task `{}`, subtask {place}", subtask.name)))?;
+                self.deliver_local(index);
+            }
+        }
+        Ok(true)
+    }
+
+    fn handle_command(subtask: &mut Subtask, command: Command, shared: &Shared) -> Result<()> {
+        match (command, &mut subtask.body) {
+            (Command::Announce { id, stop, .. }, _) => {
+                subtask.handle_announced(id, shared)?;
+                if stop {
+                    subtask.stop_source();
+                }
+                Ok(())
+            }
+            (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
+            (Command::Complete(_), _) => Ok(()),
+            (Command::Cancel(id), _) => {
+                subtask.handle_cancelled(id);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands what a subtask put out for this slot to its neighbours.
+    fn deliver_local(&mut self, index: usize) {
+        self.subtasks[index].outputs.take_local(&mut self.local);
+        for (target, channel, element) in self.local.drain(..) {
+            self.subtasks[target].deliver(channel, element);
+        }
     }
 
     /// One subtask's turn: whether it worked, and how long it can wait.
     fn visit(&mut self, index: usize) -> Result<(bool, Option<Duration>)> {
+        let exported = self.subtasks[index].export_piece(&self.shared)?;
         if self.subtasks[index].done {
-            return Ok((false, None));
+            return Ok((exported, None));
         }
         let full = self.targets[index]
             .iter()
@@ -218,17 +324,14 @@ impl Slot {
         let subtask = &mut self.subtasks[index];
         if full || !subtask.outputs.has_room() {
             subtask.set_activity(Activity::Backpressured, &self.shared);
-            return Ok((false, None));
+            return Ok((exported, None));
         }
         subtask.set_activity(Activity::Busy, &self.shared);
         let visit = subtask.visit(&self.shared, &self.job.rejects);
         let visit = visit.map_err(|error| error.context(format!("task `{}`, subtask {}", subtask.name, self.index)))?;
         subtask.set_activity(Activity::Idle, &self.shared);
-        subtask.outputs.take_local(&mut self.local);
-        for (target, channel, element) in self.local.drain(..) {
-            self.subtasks[target].deliver(channel, element);
-        }
-        Ok((visit.worked, visit.wait))
+        self.deliver_local(index);
+        Ok((visit.worked || exported, visit.wait))
     }
 
     /// Nothing to do: show what sinks hold, then wait.
@@ -245,6 +348,8 @@ impl Slot {
         }
         self.sleeper.announce();
         let ready = self.shared.has_failed()
+            || self.shared.command_count() > self.commands
+            || self.shared.outcome().is_some()
             || self
                 .subtasks
                 .iter()
@@ -272,4 +377,13 @@ impl Slot {
             .iter()
             .any(|subtask| subtask.was_blocked() && subtask.outputs.has_room())
     }
+}
+
+fn splits_of(subtask: &StoredSubtask) -> Vec<SplitSnapshot> {
+    let snapshot = |split: &millrace_state::format::Split| SplitSnapshot {
+        id: split.id.clone(),
+        position: Position(split.position.0.clone()),
+        max_time: split.max_time,
+    };
+    subtask.splits.iter().map(snapshot).collect()
 }

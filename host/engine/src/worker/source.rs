@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
+use millrace_core::checkpoint::SplitSnapshot;
 use millrace_core::connector::{Poll, Rejected, Source, Split, SplitReader, SubtaskContext};
 use millrace_core::graph::{OperatorIndex, Partition, WatermarkStrategy};
 use millrace_core::plan::Plan;
@@ -16,6 +17,7 @@ use super::watermarks::assign_times;
 use crate::metrics::SubtaskMetrics;
 
 struct Reading {
+    id: String,
     reader: Box<dyn SplitReader>,
     generator: Option<WatermarkGenerator>,
     /// Elapsed time before which polling again is of no use.
@@ -66,7 +68,7 @@ impl SourceTask {
     pub(crate) fn open(
         operator: OperatorIndex,
         source: &Arc<dyn Source>,
-        splits: &[Split],
+        splits: &[SplitSnapshot],
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
         rows_per_poll: usize,
@@ -77,18 +79,29 @@ impl SourceTask {
             .skip(context.subtask as usize)
             .step_by(context.parallelism as usize)
         {
+            let SplitSnapshot { id, position, max_time } = split.clone();
             let reader = source
-                .open(split, context)
+                .open(&Split { id, position }, context)
                 .map_err(|error| error.context(format!("split `{}`", split.id)))?;
-            let generator = strategy.as_ref().map(WatermarkGenerator::from_strategy);
+            let mut generator = strategy.as_ref().map(WatermarkGenerator::from_strategy);
+            if let (Some(generator), Some(time)) = (&mut generator, max_time) {
+                generator.restore(time);
+            }
             readings.push(Reading {
+                id: split.id.clone(),
                 reader,
                 generator,
                 not_before: None,
                 ended: false,
             });
         }
-        let merge = WatermarkMerge::new(readings.len());
+        let mut merge = WatermarkMerge::new(readings.len());
+        for (index, reading) in readings.iter().enumerate() {
+            if let Some(generator) = &reading.generator {
+                // What follows from it is announced with the next one.
+                let _ = merge.handle_watermark(index, generator.watermark());
+            }
+        }
         Ok(SourceTask {
             operator,
             strategy,
@@ -97,6 +110,16 @@ impl SourceTask {
             next: 0,
             rows_per_poll,
         })
+    }
+
+    /// How far each split has been read.
+    pub(crate) fn snapshot(&self) -> Vec<SplitSnapshot> {
+        let snapshot = |reading: &Reading| SplitSnapshot {
+            id: reading.id.clone(),
+            position: reading.reader.position(),
+            max_time: reading.generator.as_ref().and_then(WatermarkGenerator::max_time),
+        };
+        self.readings.iter().map(snapshot).collect()
     }
 
     /// Polls the next split that may have rows.

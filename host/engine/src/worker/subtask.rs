@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::Result;
-use millrace_core::block::{Element, Millis, WATERMARK_MAX};
+use millrace_core::block::{Element, Millis, WATERMARK_MAX, WATERMARK_MIN};
+use millrace_core::checkpoint::{Aligner, Alignment, CheckpointId, CheckpointMode, SubtaskSnapshot};
 use millrace_core::time::{Progress, WatermarkMerge};
 
 use super::chain::{ChainContext, ChainTask};
 use super::outputs::Outputs;
 use super::rejects::Rejects;
-use super::shared::Shared;
+use super::shared::{Event, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceStep, SourceTask};
 use super::watermarks::WatermarksTask;
@@ -47,6 +48,16 @@ enum Firing {
     Time,
 }
 
+/// Which subtask of which task of the plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) task: usize,
+    pub(crate) subtask: u32,
+}
+
+/// Entries of a snapshot exported at a time: some 0.1 ms.
+const ENTRIES_PER_EXPORT: usize = 4096;
+
 /// One parallel copy of a task.
 pub(crate) struct Subtask {
     pub(crate) name: String,
@@ -57,6 +68,12 @@ pub(crate) struct Subtask {
     open_channels: usize,
     next_channel: usize,
     firing: Option<Firing>,
+    aligner: Aligner,
+    /// The snapshot of which pieces are still to be exported.
+    exporting: Option<(CheckpointId, SubtaskSnapshot)>,
+    /// Checkpoints announced in the middle of a firing.
+    announced: Vec<CheckpointId>,
+    pub(crate) place: Place,
     pub(crate) outputs: Outputs,
     metrics: Arc<SubtaskMetrics>,
     meter: Meter,
@@ -66,11 +83,14 @@ pub(crate) struct Subtask {
 impl Subtask {
     pub(crate) fn new(
         name: String,
+        place: Place,
+        mode: CheckpointMode,
         body: Body,
         channels: Vec<Channel>,
         outputs: Outputs,
         metrics: Arc<SubtaskMetrics>,
     ) -> Self {
+        let aligner = Aligner::new(mode, channels.len());
         Subtask {
             name,
             body,
@@ -78,6 +98,10 @@ impl Subtask {
             open_channels: channels.len(),
             next_channel: 0,
             firing: None,
+            aligner,
+            exporting: None,
+            announced: Vec::new(),
+            place,
             channels,
             inbox: VecDeque::new(),
             outputs,
@@ -95,11 +119,16 @@ impl Subtask {
     /// Whether there is something to do here.
     pub(crate) fn has_input(&self) -> bool {
         self.firing.is_some()
-            || !self.inbox.is_empty()
-            || self.channels.iter().any(|channel| match &channel.origin {
-                Origin::Remote(receiver) => receiver.has_element(),
-                Origin::Local => false,
-            })
+            || self.exporting.is_some()
+            || self.inbox.iter().any(|(channel, _)| !self.aligner.is_blocked(*channel))
+            || self
+                .channels
+                .iter()
+                .enumerate()
+                .any(|(index, channel)| match &channel.origin {
+                    Origin::Remote(receiver) => receiver.has_element() && !self.aligner.is_blocked(index),
+                    Origin::Local => false,
+                })
     }
 
     /// Elements from the same slot that wait here.
@@ -117,12 +146,17 @@ impl Subtask {
     }
 
     fn next_element(&mut self) -> Option<(usize, Element)> {
-        if let Some(waiting) = self.inbox.pop_front() {
-            return Some(waiting);
+        let waiting = self
+            .inbox
+            .iter()
+            .position(|(channel, _)| !self.aligner.is_blocked(*channel));
+        if let Some(waiting) = waiting {
+            return self.inbox.remove(waiting);
         }
         for turn in 0..self.channels.len() {
             let index = (self.next_channel + turn) % self.channels.len();
             if let Origin::Remote(receiver) = &self.channels[index].origin
+                && !self.aligner.is_blocked(index)
                 && let Some(element) = receiver.pop()
             {
                 self.next_channel = index + 1;
@@ -254,9 +288,16 @@ impl Subtask {
                 }
                 return Ok(());
             }
+            Element::Barrier(id) => {
+                let alignment = self.aligner.handle_barrier(channel, id);
+                return self.follow(&alignment, shared);
+            }
             Element::Watermark(watermark) => self.merge.handle_watermark(channel, watermark),
             Element::Idle => self.merge.handle_idle(channel),
             Element::End => {
+                // What the end makes due comes behind the barriers that it stands for.
+                let alignment = self.aligner.handle_end(channel);
+                self.follow(&alignment, shared)?;
                 self.open_channels -= 1;
                 // A stopped job leaves windows open: they have not ended, its user has gone.
                 if shared.is_stopping() {
@@ -302,7 +343,105 @@ impl Subtask {
         if let Some(Firing::Watermark(watermark)) = self.firing.take() {
             self.outputs.watermark(watermark);
         }
-        self.end_if_over(shared, rejects)
+        self.end_if_over(shared, rejects)?;
+        for id in std::mem::take(&mut self.announced) {
+            self.handle_announced(id, shared)?;
+        }
+        Ok(())
+    }
+
+    /// A checkpoint has begun. Sources send its barrier now; others wait for those of their channels, unless all
+    /// of these have ended.
+    pub(crate) fn handle_announced(&mut self, id: CheckpointId, shared: &Shared) -> Result<()> {
+        if self.firing.is_some() {
+            self.announced.push(id);
+            return Ok(());
+        }
+        let alignment = self.aligner.handle_announced(id);
+        self.follow(&alignment, shared)
+    }
+
+    /// A checkpoint came to nothing.
+    pub(crate) fn handle_cancelled(&mut self, id: CheckpointId) {
+        self.announced.retain(|announced| *announced != id);
+        self.aligner.handle_cancelled(id);
+    }
+
+    /// The last checkpoint has its barrier: a source gives nothing more.
+    pub(crate) fn stop_source(&mut self) {
+        if matches!(self.body, Body::Source(_)) && !self.done {
+            self.outputs.end();
+            self.done = true;
+        }
+    }
+
+    fn follow(&mut self, alignment: &Alignment, shared: &Shared) -> Result<()> {
+        let Place { task, subtask } = self.place;
+        for &id in &alignment.given_up {
+            shared.send(Event::Superseded { id, task, subtask });
+        }
+        alignment.aligned.iter().try_for_each(|&id| self.snapshot(id, shared))
+    }
+
+    /// Snapshots what this subtask holds and passes the barrier on.
+    fn snapshot(&mut self, id: CheckpointId, shared: &Shared) -> Result<()> {
+        // Pieces of an earlier one come first: layers are stacked in order.
+        while self.exporting.is_some() {
+            self.export_piece(shared)?;
+        }
+        let mut snapshot = SubtaskSnapshot {
+            finished: self.done,
+            ..SubtaskSnapshot::default()
+        };
+        let mut exports = false;
+        match &mut self.body {
+            Body::Source(task) => snapshot.splits = task.snapshot(),
+            Body::Watermarks(task) => snapshot.splits = vec![task.snapshot()],
+            Body::Sink(task) => snapshot.committables = task.prepare(id, self.done)?,
+            Body::Chain(task) => {
+                let watermark = task.watermark();
+                snapshot.watermark = (watermark != WATERMARK_MIN).then_some(watermark);
+                exports = !self.done && task.begin_snapshot(shared.is_full(id))?;
+            }
+        }
+        if !self.done {
+            self.outputs.barrier(id);
+        }
+        if exports {
+            self.exporting = Some((id, snapshot));
+        } else {
+            self.acknowledge(id, snapshot, shared);
+        }
+        Ok(())
+    }
+
+    /// Exports a piece of the snapshot under way, if there is one; whether there was.
+    pub(crate) fn export_piece(&mut self, shared: &Shared) -> Result<bool> {
+        let Some((id, mut snapshot)) = self.exporting.take() else {
+            return Ok(false);
+        };
+        let Body::Chain(task) = &mut self.body else {
+            return Ok(false);
+        };
+        match task.export_some(ENTRIES_PER_EXPORT)? {
+            Some(table) => {
+                snapshot.table = Some(table);
+                self.acknowledge(id, snapshot, shared);
+            }
+            None => self.exporting = Some((id, snapshot)),
+        }
+        Ok(true)
+    }
+
+    fn acknowledge(&self, id: CheckpointId, snapshot: SubtaskSnapshot, shared: &Shared) {
+        let Place { task, subtask } = self.place;
+        let snapshot = Box::new(snapshot);
+        shared.send(Event::Acknowledged {
+            id,
+            task,
+            subtask,
+            snapshot,
+        });
     }
 
     /// Ends the task behind the last results of its last watermark.
@@ -322,6 +461,8 @@ impl Subtask {
                     task.handle_end(&mut self.outputs);
                 }
             }
+            // A job that is stopped at a checkpoint goes on from it: nothing may follow its barrier.
+            Body::Chain(_) if shared.is_stopping() && shared.mode.is_some() => {}
             Body::Chain(task) => {
                 let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                 task.handle_end(context)?;

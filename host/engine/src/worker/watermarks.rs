@@ -1,6 +1,8 @@
 //! The watermark operator: gives rows their event time and makes watermarks from it.
 
 use millrace_core::block::{Block, Element, Millis};
+use millrace_core::checkpoint::SplitSnapshot;
+use millrace_core::connector::Position;
 use millrace_core::graph::{EventTime, WatermarkStrategy};
 use millrace_core::time::{WatermarkGenerator, event_times};
 use millrace_core::{Error, Result};
@@ -27,6 +29,22 @@ impl WatermarksTask {
         WatermarksTask {
             time: strategy.time.clone(),
             generator: WatermarkGenerator::from_strategy(strategy),
+        }
+    }
+
+    /// What a restart needs.
+    pub(crate) fn snapshot(&self) -> SplitSnapshot {
+        SplitSnapshot {
+            id: String::new(),
+            position: Position::START,
+            max_time: self.generator.max_time(),
+        }
+    }
+
+    /// Goes on from a [`snapshot`](Self::snapshot).
+    pub(crate) fn restore(&mut self, snapshot: &SplitSnapshot) {
+        if let Some(max_time) = snapshot.max_time {
+            self.generator.restore(max_time);
         }
     }
 

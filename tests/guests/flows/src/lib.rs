@@ -1,8 +1,10 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `streams` endless ones and slow ones.
+//! subtask, `states` one function with every kind of state, `durable` what must survive, `streams` endless ones and slow
+//! ones.
 
+mod durable;
 mod edges;
 mod states;
 mod streams;
@@ -52,6 +54,15 @@ pub struct Params {
     /// After how long an input is idle; 0: never
     #[parameter(default = "0ms")]
     idle: Duration,
+    /// Number of keys
+    #[parameter(default = "97")]
+    keys: i64,
+    /// Rows a second; 0: as fast as can be
+    #[parameter(default = "0")]
+    rate: i64,
+    /// Row that panics; -1: none
+    #[parameter(default = "-1")]
+    trap: i64,
 }
 
 fn generated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
@@ -69,9 +80,10 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
     if windows::build(flow, &params) || edges::build(flow, &params) || streams::build(flow, &params) {
         return Ok(());
     }
-    if params.kind == "states" {
-        states::build(flow, &params);
-        return Ok(());
+    match params.kind.as_str() {
+        "states" => states::build(flow, &params),
+        "durable" => durable::build(flow, &params),
+        kind => return Err(format!("there is no kind `{kind}`").into()),
     }
-    Err(format!("there is no kind `{}`", params.kind).into())
+    Ok(())
 }

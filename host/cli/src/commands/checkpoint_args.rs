@@ -1,0 +1,102 @@
+//! Options of `jobctl run` that say how a job survives.
+
+use std::time::Duration;
+
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointMode, RestartStrategy};
+use millrace_core::{Error, Result};
+use millrace_engine::{CheckpointOptions, Restore};
+
+/// Checkpoints and restarts.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Checkpoints")]
+pub struct CheckpointArgs {
+    /// Take checkpoints, and keep them here: a folder, or a URL such as s3://bucket/folder
+    #[arg(long, value_name = "URL")]
+    checkpoint_dir: Option<String>,
+
+    /// From one checkpoint to the next
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration, requires = "checkpoint_dir")]
+    checkpoint_interval: Duration,
+
+    /// Shortest time from the end of a checkpoint to the next one
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration, requires = "checkpoint_dir")]
+    checkpoint_min_pause: Duration,
+
+    /// How long a checkpoint may take
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = humantime::parse_duration, requires = "checkpoint_dir")]
+    checkpoint_timeout: Duration,
+
+    /// How many checkpoints may fail one after the other before the job does
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "checkpoint_dir")]
+    tolerable_checkpoint_failures: u32,
+
+    /// How many checkpoints may be under way at once
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "checkpoint_dir")]
+    concurrent_checkpoints: u32,
+
+    /// How many completed checkpoints are kept
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "checkpoint_dir")]
+    retained_checkpoints: u32,
+
+    /// What a checkpoint promises of the rows that come again after a restart
+    #[arg(long, value_enum, default_value_t = Mode::ExactlyOnce, requires = "checkpoint_dir")]
+    checkpoint_mode: Mode,
+
+    /// Go on from a checkpoint: `latest` of this job, or from the beginning if there is none yet
+    #[arg(long, value_name = "CHECKPOINT", value_enum, requires = "checkpoint_dir")]
+    restore: Option<From>,
+
+    /// When a failed job runs again: none, fixed-delay:attempts=3,delay=10s, exponential-delay:max=1m (the
+    /// default) or failure-rate:max-failures=3,interval=5m
+    #[arg(long, value_name = "STRATEGY", requires = "checkpoint_dir")]
+    restart: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Mode {
+    /// Every row counts once
+    ExactlyOnce,
+    /// Barriers hold up no row; rows may count twice after a restart
+    AtLeastOnce,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum From {
+    /// The newest sound checkpoint of the job's newest run
+    Latest,
+}
+
+impl CheckpointArgs {
+    /// `None`: no checkpoints are taken.
+    pub(crate) fn options(&self) -> Result<Option<CheckpointOptions>> {
+        let Some(storage) = &self.checkpoint_dir else {
+            return Ok(None);
+        };
+        let restart = match &self.restart {
+            None => RestartStrategy::default(),
+            Some(text) => text
+                .parse()
+                .map_err(|error: Error| error.context("option `--restart`"))?,
+        };
+        Ok(Some(CheckpointOptions {
+            storage: storage.clone(),
+            config: CheckpointConfig {
+                mode: match self.checkpoint_mode {
+                    Mode::ExactlyOnce => CheckpointMode::ExactlyOnce,
+                    Mode::AtLeastOnce => CheckpointMode::AtLeastOnce,
+                },
+                interval: Some(self.checkpoint_interval),
+                min_pause: self.checkpoint_min_pause,
+                timeout: self.checkpoint_timeout,
+                tolerable_failures: self.tolerable_checkpoint_failures,
+                max_concurrent: self.concurrent_checkpoints,
+                retained: self.retained_checkpoints,
+            },
+            restore: match self.restore {
+                Some(From::Latest) => Restore::Latest,
+                None => Restore::Nothing,
+            },
+            restart,
+        }))
+    }
+}

@@ -1,0 +1,317 @@
+//! Carries out what the checkpoint coordinator decides: commands to slots, files to storage.
+//!
+//! ```text
+//!   slots --Acknowledged--> layers written --handle_ack--> Store --> metadata written --handle_stored-->
+//!   Complete --> slots: sinks commit
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use millrace_core::checkpoint::{
+    Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, SubtaskSnapshot,
+};
+use millrace_core::plan::{Plan, TaskKind};
+use millrace_core::{Error, Result};
+use millrace_state::{CheckpointInfo, Checkpoints, Kind, OperatorSnapshot};
+use millrace_wasm::{LogLevel, LogSink};
+
+use crate::env::Clock;
+use crate::worker::{Command, Shared};
+
+/// Checkpoints of a job so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckpointStatistics {
+    /// Completed ones.
+    pub completed: u64,
+    /// Those that came to nothing.
+    pub failed: u64,
+    /// Id of the last completed one.
+    pub last_id: u64,
+    /// From its trigger until it was durable.
+    pub last_duration: Duration,
+    /// Bytes that a restart from it reads.
+    pub last_bytes: u64,
+    /// Times that the job was restarted.
+    pub restarts: u32,
+}
+
+/// Part of the job that is snapshotted under one identity.
+#[derive(Debug, Clone)]
+pub(crate) struct SnapshotTask {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) parallelism: u32,
+    /// Number of its first subtask among all.
+    first: u32,
+}
+
+/// The tasks of a plan with the identity that they have in checkpoints: that of their first operator.
+pub(crate) fn snapshot_tasks(plan: &Plan, graph: &millrace_core::graph::Graph, ids: &[String]) -> Vec<SnapshotTask> {
+    let mut first = 0;
+    let tasks = plan.tasks.iter().map(|task| {
+        let operator = match &task.kind {
+            TaskKind::Source { operator, .. } | TaskKind::Watermarks { operator, .. } | TaskKind::Sink { operator } => {
+                *operator
+            }
+            TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
+        };
+        let task = SnapshotTask {
+            id: ids[operator.0 as usize].clone(),
+            name: task.name.clone(),
+            parallelism: task.parallelism,
+            first,
+        };
+        first += task.parallelism;
+        task
+    });
+    tasks.collect()
+}
+
+struct Pending {
+    started: Duration,
+    started_ms: i64,
+    /// By task and subtask.
+    snapshots: Vec<Vec<SubtaskSnapshot>>,
+}
+
+/// See the module's documentation.
+pub(crate) struct Checkpointing {
+    pub(crate) coordinator: Coordinator,
+    pub(crate) checkpoints: Checkpoints,
+    tasks: Vec<SnapshotTask>,
+    parameters: BTreeMap<String, String>,
+    max_parallelism: u32,
+    clock: Clock,
+    log: LogSink,
+    pending: BTreeMap<CheckpointId, Pending>,
+    /// Checkpoints that may have been stored though nobody heard of it, and could not be deleted.
+    doubtful: Vec<CheckpointId>,
+    /// The next snapshots have nothing to lie on.
+    full: bool,
+    statistics: CheckpointStatistics,
+}
+
+/// What does not change while a job runs.
+pub(crate) struct CheckpointedJob {
+    pub(crate) tasks: Vec<SnapshotTask>,
+    pub(crate) parameters: Vec<(String, String)>,
+    pub(crate) max_parallelism: u32,
+    pub(crate) clock: Clock,
+    pub(crate) log: LogSink,
+}
+
+impl Checkpointing {
+    /// For a run that begins, or goes on from checkpoint `latest`.
+    pub(crate) fn new(
+        config: CheckpointConfig,
+        checkpoints: Checkpoints,
+        latest: Option<CheckpointId>,
+        job: CheckpointedJob,
+    ) -> Result<Self> {
+        let next = CheckpointId(checkpoints.last_id().map_or(1, |id| id.0 + 1));
+        let mut coordinator = Coordinator::new(config, next)?;
+        if let Some(latest) = latest {
+            coordinator = coordinator.resuming(latest, checkpoints.completed());
+        }
+        Ok(Checkpointing {
+            coordinator,
+            checkpoints,
+            tasks: job.tasks,
+            parameters: job.parameters.into_iter().collect(),
+            max_parallelism: job.max_parallelism,
+            clock: job.clock,
+            log: job.log,
+            pending: BTreeMap::new(),
+            doubtful: Vec::new(),
+            full: true,
+            statistics: CheckpointStatistics::default(),
+        })
+    }
+
+    pub(crate) fn statistics(&self) -> &CheckpointStatistics {
+        &self.statistics
+    }
+
+    fn participants(&self) -> u32 {
+        self.tasks.iter().map(|task| task.parallelism).sum()
+    }
+
+    fn participant(&self, task: usize, subtask: u32) -> Participant {
+        Participant(self.tasks[task].first + subtask)
+    }
+
+    /// The slots run. `stacked`: their next snapshots may lie on the checkpoint that they were restored from.
+    pub(crate) fn handle_running(&mut self, stacked: bool, shared: &Shared) {
+        self.full = !stacked;
+        let actions = self
+            .coordinator
+            .handle_running(self.participants(), self.clock.elapsed());
+        self.act(actions, shared);
+    }
+
+    pub(crate) fn handle_time(&mut self, shared: &Shared) {
+        let actions = self.coordinator.handle_time(self.clock.elapsed());
+        self.act(actions, shared);
+    }
+
+    /// Asks for a checkpoint now.
+    pub(crate) fn trigger(&mut self, kind: CheckpointKind, shared: &Shared) {
+        match self.coordinator.trigger(kind, self.clock.elapsed()) {
+            Ok((_, actions)) => self.act(actions, shared),
+            Err(refused) => (self.log)(LogLevel::Debug, &format!("no checkpoint now: {refused}")),
+        }
+    }
+
+    /// A subtask's part has come.
+    pub(crate) fn handle_snapshot(
+        &mut self,
+        id: CheckpointId,
+        task: usize,
+        subtask: u32,
+        mut snapshot: SubtaskSnapshot,
+        shared: &Shared,
+    ) {
+        let participant = self.participant(task, subtask);
+        if let Some(table) = snapshot.table.take() {
+            // Also for a checkpoint that was given up: later increments lie on this one.
+            let written = self.checkpoints.write_layers(id, &self.tasks[task].id, subtask, &table);
+            if let Err(error) = written {
+                self.full = true;
+                let reason = DeclineReason::Failed(error.to_string());
+                let now = self.clock.elapsed();
+                let actions = self.coordinator.handle_decline(id, participant, reason, now);
+                self.act(actions, shared);
+                return;
+            }
+        }
+        if let Some(pending) = self.pending.get_mut(&id) {
+            pending.snapshots[task][subtask as usize] = snapshot;
+        }
+        let actions = self.coordinator.handle_ack(id, participant, self.clock.elapsed());
+        self.act(actions, shared);
+    }
+
+    pub(crate) fn handle_superseded(&mut self, id: CheckpointId, task: usize, subtask: u32, shared: &Shared) {
+        let (participant, now) = (self.participant(task, subtask), self.clock.elapsed());
+        let reason = DeclineReason::Superseded;
+        let actions = self.coordinator.handle_decline(id, participant, reason, now);
+        self.act(actions, shared);
+    }
+
+    /// The attempt has failed.
+    pub(crate) fn handle_failed(&mut self, shared: &Shared) {
+        let actions = self.coordinator.handle_failed(self.clock.elapsed());
+        self.act(actions, shared);
+        self.pending.clear();
+        self.statistics.restarts += 1;
+    }
+
+    /// Before a restart: a checkpoint that was given up must not turn up later, after its transactions were
+    /// thrown away.
+    pub(crate) fn settle(&mut self) -> Result<()> {
+        while let Some(&id) = self.doubtful.last() {
+            let context = |error: Error| error.context(format!("checkpoint {id} was given up and cannot be deleted"));
+            self.checkpoints.abort(id).map_err(context)?;
+            self.doubtful.pop();
+        }
+        Ok(())
+    }
+
+    fn act(&mut self, actions: Vec<Action>, shared: &Shared) {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
+            match action {
+                Action::Trigger { id, kind } => self.begin(id, kind, shared),
+                Action::Store { id, kind } => actions.extend(self.store(id, kind)),
+                Action::Complete { id, .. } => {
+                    self.statistics.completed += 1;
+                    self.statistics.last_id = id.0;
+                    shared.command(Command::Complete(id));
+                }
+                Action::Abort { id, reason } => {
+                    self.pending.remove(&id);
+                    self.statistics.failed += 1;
+                    (self.log)(LogLevel::Warn, &format!("checkpoint {id} came to nothing: {reason}"));
+                    shared.command(Command::Cancel(id));
+                    self.tidy(id, self.checkpoints.abort(id));
+                }
+                Action::Discard { id } => {
+                    if self.checkpoints.completed().contains(&id) {
+                        self.tidy(id, self.checkpoints.discard(id));
+                    } else if let Err(error) = self.checkpoints.abort(id) {
+                        self.tidy(id, Err(error));
+                        self.doubtful.push(id);
+                    }
+                }
+                Action::FailJob { reason } => {
+                    let message = format!("a checkpoint failed: {reason}");
+                    shared.fail(Error::external("CK0003", message));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, id: CheckpointId, kind: CheckpointKind, shared: &Shared) {
+        let none = |task: &SnapshotTask| vec![SubtaskSnapshot::default(); task.parallelism as usize];
+        self.pending.insert(
+            id,
+            Pending {
+                started: self.clock.elapsed(),
+                started_ms: self.clock.now_millis(),
+                snapshots: self.tasks.iter().map(none).collect(),
+            },
+        );
+        let stop = kind == CheckpointKind::Stop;
+        if stop {
+            // Before the announcement: what ends because of it must not fire windows.
+            shared.stop();
+        }
+        let full = std::mem::take(&mut self.full);
+        shared.command(Command::Announce { id, full, stop });
+    }
+
+    fn store(&mut self, id: CheckpointId, kind: CheckpointKind) -> Vec<Action> {
+        let Some(pending) = self.pending.remove(&id) else {
+            return Vec::new();
+        };
+        let info = CheckpointInfo {
+            kind: match kind {
+                CheckpointKind::Periodic => Kind::Checkpoint,
+                CheckpointKind::Savepoint => Kind::Savepoint,
+                CheckpointKind::Stop | CheckpointKind::Final => Kind::Final,
+            },
+            parameters: self.parameters.clone(),
+            max_parallelism: self.max_parallelism,
+            started_ms: pending.started_ms,
+            completed_ms: self.clock.now_millis(),
+        };
+        let operators = self.tasks.iter().zip(pending.snapshots);
+        let operators = operators.map(|(task, subtasks)| OperatorSnapshot {
+            id: task.id.clone(),
+            name: task.name.clone(),
+            subtasks,
+        });
+        let operators = operators.collect::<Vec<_>>();
+        match self.checkpoints.complete(id, &info, &operators) {
+            Ok(metadata) => {
+                let now = self.clock.elapsed();
+                self.statistics.last_duration = now.saturating_sub(pending.started);
+                self.statistics.last_bytes = metadata.bytes();
+                self.coordinator.handle_stored(id, now)
+            }
+            Err(error) => {
+                let now = self.clock.elapsed();
+                self.coordinator.handle_store_failed(id, error.to_string(), now)
+            }
+        }
+    }
+
+    /// Files that stay behind are collected when the run is opened the next time.
+    fn tidy(&self, id: CheckpointId, result: Result<()>) {
+        if let Err(error) = result {
+            let message = format!("files of checkpoint {id} could not be deleted: {error}");
+            (self.log)(LogLevel::Warn, &message);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What an attempt begins with: from nothing, or from a checkpoint.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
+use millrace_core::connector::{Position, Split};
+use millrace_core::graph::OperatorIndex;
+use millrace_core::plan::TaskKind;
+use millrace_core::{Error, Result};
+use millrace_state::codes::is_damage;
+use millrace_state::{Depth, Metadata, RestoredCheckpoint, Storage, redistribute};
+use millrace_wasm::LogLevel;
+
+use crate::checkpointing::SnapshotTask;
+use crate::worker::{SlotJob, Start};
+
+/// Splits of a source, dealt out to its subtasks in turn.
+pub(crate) type Splits = BTreeMap<OperatorIndex, Vec<SplitSnapshot>>;
+
+/// Asks each source for its splits.
+pub(crate) fn find_splits(job: &SlotJob) -> Result<Splits> {
+    let mut splits = BTreeMap::new();
+    for task in &job.plan.tasks {
+        let TaskKind::Source { operator, .. } = task.kind else {
+            continue;
+        };
+        let found = job.connectors.sources[&operator].splits(task.parallelism);
+        let found = found.map_err(|error| error.context(format!("source `{}`", task.name)))?;
+        let begin = |split: Split| SplitSnapshot {
+            id: split.id,
+            position: split.position,
+            max_time: None,
+        };
+        splits.insert(operator, found.into_iter().map(begin).collect());
+    }
+    Ok(splits)
+}
+
+/// Sees to it that sinks can be written, and that nothing of an earlier run is in the way.
+pub(crate) fn check_sinks(job: &SlotJob) -> Result<()> {
+    for (operator, sink) in &job.connectors.sinks {
+        let name = &job.graph.operators[operator.0 as usize].name;
+        sink.check()
+            .and_then(|()| sink.recover(&[]))
+            .map_err(|error| error.context(format!("sink `{name}`")))?;
+    }
+    Ok(())
+}
+
+/// Has each sink commit what a checkpoint holds and drop everything else.
+pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Result<()> {
+    for (operator, sink) in &job.connectors.sinks {
+        let name = &job.graph.operators[operator.0 as usize].name;
+        let stored = checkpoint.and_then(|metadata| metadata.operator(&job.ids[operator.0 as usize]));
+        let prepared = stored.map(redistribute::committables).unwrap_or_default();
+        sink.recover(&prepared)
+            .map_err(|error| error.context(format!("sink `{name}`")))?;
+    }
+    Ok(())
+}
+
+/// The newest sound checkpoint of the newest run of a job; `None`: it has none.
+///
+/// Only the newest run counts: an older one was replaced by it, though it may not have completed a checkpoint.
+pub(crate) fn find_latest(storage: &Storage, job: &SlotJob) -> Result<Option<RestoredCheckpoint>> {
+    let name = &job.graph.name;
+    let Some(run) = storage.runs(name)?.pop() else {
+        return Ok(None);
+    };
+    let checkpoints = storage.checkpoints(name)?.into_iter().rev();
+    let ids = checkpoints.filter(|(of, _)| *of == run).map(|(_, id)| id);
+    open_newest(storage, job, &run, ids)
+}
+
+/// Opens the first of these checkpoints that is sound, and says which were not.
+pub(crate) fn open_newest(
+    storage: &Storage,
+    job: &SlotJob,
+    run: &str,
+    ids: impl Iterator<Item = CheckpointId>,
+) -> Result<Option<RestoredCheckpoint>> {
+    let mut damaged = None;
+    for id in ids {
+        match storage.open_checkpoint(&job.graph.name, run, id, Depth::Contents) {
+            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Err(error) if is_damage(error.code()) => {
+                (job.options.log)(LogLevel::Warn, &format!("checkpoint {id} is passed over: {error}"));
+                damaged.get_or_insert(error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    // Starting from nothing would lose state that the user believes to be there.
+    damaged.map_or(Ok(None), |error| Err(error.context("no checkpoint is sound")))
+}
+
+/// Whether the job can go on from a checkpoint.
+pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], metadata: &Metadata) -> Result<()> {
+    let (then, now) = (metadata.max_parallelism, job.plan.max_parallelism);
+    if then != now {
+        let message = format!(
+            "checkpoint {} has {then} key groups (max parallelism), the job now has {now}; they cannot change",
+            metadata.checkpoint
+        );
+        return Err(Error::user("CK0012", message));
+    }
+    let lost = metadata.operators.iter().find(|operator| {
+        let holds = |subtask: &millrace_state::format::Subtask| {
+            !subtask.layers.is_empty() || !subtask.splits.is_empty() || !subtask.committables.is_empty()
+        };
+        operator.subtasks.iter().any(holds) && tasks.iter().all(|task| task.id != operator.id)
+    });
+    match lost {
+        None => Ok(()),
+        Some(operator) => Err(Error::user(
+            "CK0011",
+            format!(
+                "checkpoint {} holds state of operator `{}` (id `{}`), which the pipeline does not have",
+                metadata.checkpoint, operator.name, operator.id
+            ),
+        )),
+    }
+}
+
+/// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had.
+pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool {
+    let same = |task: &SnapshotTask| {
+        let stored = metadata.operator(&task.id);
+        stored.is_some_and(|stored| stored.parallelism == task.parallelism)
+    };
+    tasks.iter().all(same)
+}
+
+/// What an attempt begins with.
+pub(crate) fn start(
+    job: &SlotJob,
+    found: &Splits,
+    attempt: u32,
+    checkpoint: Option<Arc<RestoredCheckpoint>>,
+) -> Arc<Start> {
+    let mut splits = found.clone();
+    for (operator, splits) in &mut splits {
+        let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
+        let stored = metadata.and_then(|metadata| metadata.operator(&job.ids[operator.0 as usize]));
+        if let Some(stored) = stored {
+            *splits = dealt(stored);
+        }
+    }
+    Arc::new(Start {
+        attempt,
+        splits,
+        checkpoint,
+    })
+}
+
+/// Splits in an order in which as many subtasks as before get each what they had.
+fn dealt(operator: &millrace_state::format::Operator) -> Vec<SplitSnapshot> {
+    let longest = operator.subtasks.iter().map(|subtask| subtask.splits.len()).max();
+    let turns = 0..longest.unwrap_or(0);
+    let splits = turns.flat_map(|turn| {
+        operator
+            .subtasks
+            .iter()
+            .filter_map(move |subtask| subtask.splits.get(turn))
+    });
+    splits
+        .map(|split| SplitSnapshot {
+            id: split.id.clone(),
+            position: Position(split.position.0.clone()),
+            max_time: split.max_time,
+        })
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! Every kind of state at once, with results that do not depend on how rows of different subtasks interleave:
+//! what a job must put out however often it is killed.
+
+use millrace::prelude::*;
+
+use crate::{Event, Params};
+
+/// One result: of which operator, for which key, for which time or number, and what.
+#[derive(Record, Clone, Debug)]
+struct Fact {
+    operator: String,
+    key: i64,
+    at: i64,
+    value: i64,
+}
+
+fn fact(operator: &str, key: i64, at: i64, value: i64) -> Fact {
+    let operator = operator.to_owned();
+    Fact {
+        operator,
+        key,
+        at,
+        value,
+    }
+}
+
+/// Sums rows per bucket of 500 ms in a map, with a timer at the end of each. The row with the value `trap` panics in
+/// the first two attempts.
+struct Buckets {
+    sums: MapState<i64, i64>,
+    last: ValueState<i64>,
+    trap: i64,
+    attempt: i64,
+}
+
+const BUCKET_MS: i64 = 500;
+
+impl KeyedProcess for Buckets {
+    type In = Event;
+    type Key = i64;
+    type Out = Fact;
+
+    fn open(&mut self, cx: &OpenContext) {
+        self.attempt = i64::from(cx.attempt());
+    }
+
+    fn process(&mut self, event: Event, cx: &mut Context<'_, Self>) {
+        assert!(
+            event.value != self.trap || self.attempt > 1,
+            "row {} in attempt {}",
+            event.value,
+            self.attempt
+        );
+        let end = event.time.div_euclid(BUCKET_MS) * BUCKET_MS + BUCKET_MS;
+        if !self.sums.contains(&end) {
+            cx.set_event_timer(Timestamp::from_millis(end));
+        }
+        self.sums.update(&end, |sum| *sum += event.value % 1000);
+        self.last.set(event.time);
+    }
+
+    fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
+        let end = timer.time.millis();
+        let sum = self.sums.remove(&end).expect("a bucket for each timer");
+        if self.sums.is_empty() {
+            self.last.clear();
+        }
+        cx.push(fact("buckets", timer.key, end, sum));
+    }
+}
+
+pub(crate) fn build(flow: &Flow, params: &Params) {
+    let keys = params.keys;
+    let mut generator = Generator::<Event>::new()
+        .rows(params.rows as u64)
+        .column("key", &format!("mix % {keys}"))
+        .column("value", "index")
+        .column("time", "index / 4");
+    if params.rate > 0 {
+        generator = generator.rate(params.rate as u64);
+    }
+    let events = flow
+        .source("events", generator)
+        .uid("source")
+        .map(|event: Event| Event {
+            time: event.time - event.value * 7919 % 40,
+            ..event
+        })
+        .watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_millis(40) + params.disorder))
+        .uid("events");
+    let counts = events
+        .clone()
+        .key_by(Event::FIELDS.key)
+        .count()
+        .uid("counts")
+        .map(|counted: Counted<i64>| fact("counts", counted.key, counted.count, 0));
+    let tumbling = events
+        .clone()
+        .key_by(Event::FIELDS.key)
+        .window(Tumbling::of(Duration::from_millis(400)))
+        .count()
+        .uid("tumbling")
+        .map(|count: Windowed<i64, i64>| fact("tumbling", count.key, count.start.millis(), count.value));
+    let sliding = events
+        .clone()
+        .key_by(|event: &Event| format!("key {}", event.key))
+        .window(Sliding::of(Duration::from_millis(900), Duration::from_millis(300)))
+        .sum(Event::FIELDS.value)
+        .uid("sliding")
+        .map(|sum: Windowed<String, i64>| {
+            let key = sum.key.trim_start_matches("key ").parse().expect("a number");
+            fact("sliding", key, sum.start.millis(), sum.value)
+        });
+    let sessions = events
+        .clone()
+        .key_by(Event::FIELDS.key)
+        .window(Session::gap(Duration::from_millis(25)))
+        .count()
+        .uid("sessions")
+        .map(|count: Windowed<i64, i64>| fact("sessions", count.key, count.start.millis(), count.value));
+    let trap = params.trap;
+    let buckets = events
+        .key_by(Event::FIELDS.key)
+        .process(move |setup| Buckets {
+            sums: setup.map_state("sums"),
+            last: setup.value_state("last"),
+            trap,
+            attempt: 0,
+        })
+        .uid("buckets");
+    counts
+        .union(tumbling)
+        .union(sliding)
+        .union(sessions)
+        .union(buckets)
+        .sink("facts", Files::to_csv(&params.output));
+}
