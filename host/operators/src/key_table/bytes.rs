@@ -6,7 +6,7 @@
 use millrace_core::function::Slot;
 
 use super::batch::KeyBatch;
-use super::{CHUNK, entry_count};
+use super::{CHUNK, empty_entries, entry_count};
 
 /// Holes below this many bytes are not worth a rewrite of the arena.
 const HOLE_BYTES_MIN: usize = 64 << 10;
@@ -38,7 +38,7 @@ fn home_shift(entries: &[[u32; 2]]) -> u32 {
 impl BytesTable {
     pub(super) fn new(capacity: usize) -> Self {
         BytesTable {
-            entries: vec![[0; 2]; entry_count(capacity)],
+            entries: empty_entries(entry_count(capacity)),
             spans: Vec::with_capacity(capacity),
             arena: Vec::new(),
             hole_bytes: 0,
@@ -134,7 +134,7 @@ impl BytesTable {
     }
 
     fn grow(&mut self) {
-        let entries = vec![[0; 2]; self.entries.len() * 2];
+        let entries = empty_entries(self.entries.len() * 2);
         let (mask, shift) = (entries.len() - 1, home_shift(&entries));
         let old = std::mem::replace(&mut self.entries, entries);
         for entry in old.into_iter().filter(|entry| entry[1] != 0) {

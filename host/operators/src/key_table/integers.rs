@@ -6,7 +6,7 @@
 
 use millrace_core::function::Slot;
 
-use super::{CHUNK, entry_count};
+use super::{CHUNK, empty_entries, entry_count};
 
 #[derive(Debug)]
 pub(super) struct IntegerTable {
@@ -37,7 +37,7 @@ fn home(key: u64, shift: u32) -> usize {
 impl IntegerTable {
     pub(super) fn new(capacity: usize) -> Self {
         IntegerTable {
-            entries: vec![[0; 2]; entry_count(capacity)],
+            entries: empty_entries(entry_count(capacity)),
             keys: Vec::with_capacity(capacity),
             used: 0,
         }
@@ -124,7 +124,7 @@ impl IntegerTable {
     }
 
     fn grow(&mut self) {
-        let entries = vec![[0; 2]; self.entries.len() * 2];
+        let entries = empty_entries(self.entries.len() * 2);
         let (mask, shift) = (entries.len() - 1, home_shift(&entries));
         let old = std::mem::replace(&mut self.entries, entries);
         for entry in old.into_iter().filter(|entry| entry[1] != 0) {

@@ -223,6 +223,19 @@ impl KeyTable {
     }
 }
 
+/// Entries of nothing, in memory that has been written to.
+///
+/// Memory that the kernel hands out zeroed is one shared page as long as it is only read. A table is read before it is
+/// written, so each of its pages would be mapped twice, and the second mapping interrupts all processors that run
+/// threads of this process.
+fn empty_entries<T: Copy + Default>(count: usize) -> Vec<[T; 2]> {
+    let mut entries = Vec::with_capacity(count);
+    // Without this the compiler would ask for zeroed memory after all.
+    std::hint::black_box(&mut entries);
+    entries.resize(count, [T::default(); 2]);
+    entries
+}
+
 /// Number of entries, a power of two, that keeps a table of so many keys at most half full.
 fn entry_count(keys: usize) -> usize {
     (keys * 2).next_power_of_two().max(16)
