@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, ValueEnum};
+use millrace_engine::CheckpointStatistics;
 use serde::Serialize;
 
 /// Runs one workload and prints one line of JSON.
@@ -41,6 +42,9 @@ pub struct Arguments {
     /// Rows per block
     #[arg(long)]
     block_rows: Option<usize>,
+    /// Take a checkpoint every so many ms, in a temporary folder
+    #[arg(long, value_name = "MS", conflicts_with = "native")]
+    checkpoint_ms: Option<u64>,
     /// Run the native loop instead
     #[arg(long)]
     native: bool,
@@ -108,11 +112,14 @@ impl Workload {
 }
 
 /// One run's result.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Totals {
     seconds: f64,
     out_rows: u64,
     out_sum: i128,
+    /// Longest time without output, where the sink measures it.
+    gap_ms_max: Option<f64>,
+    checkpoints: Option<CheckpointStatistics>,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,6 +138,12 @@ struct Line {
     seconds_min: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seconds_max: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap_ms_max: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoints: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checkpoint_bytes: Option<u64>,
 }
 
 fn main() -> Result<()> {
@@ -155,7 +168,7 @@ fn main() -> Result<()> {
         all.push(totals);
     }
     all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
-    let median = all[all.len() / 2];
+    let median = &all[all.len() / 2];
     // Several subtasks feed a key in the order in which the threads happen to run: running sums then differ,
     // as do the moments at which timers fire.
     let ordered = workload != Workload::Timer && (workload != Workload::Keyed || arguments.parallelism == 1);
@@ -177,6 +190,9 @@ fn main() -> Result<()> {
         peak_rss_bytes: peak_rss_bytes()?,
         seconds_min: several.then(|| all[0].seconds),
         seconds_max: several.then(|| all[all.len() - 1].seconds),
+        gap_ms_max: median.gap_ms_max,
+        checkpoints: median.checkpoints.as_ref().map(|taken| taken.completed),
+        checkpoint_bytes: median.checkpoints.as_ref().map(|taken| taken.last_bytes),
     };
     println!("{}", serde_json::to_string(&line)?);
     Ok(())

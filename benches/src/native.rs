@@ -116,6 +116,8 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         seconds: start.elapsed().as_secs_f64(),
         out_rows,
         out_sum,
+        gap_ms_max: None,
+        checkpoints: None,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The workloads through the engine.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use millrace_core::checkpoint::{CheckpointConfig, RestartStrategy};
 use millrace_engine::metrics::TaskMetrics;
-use millrace_engine::{JobOptions, Loaded, Report};
+use millrace_engine::{CheckpointOptions, JobOptions, Loaded, Report, Restore};
 use serde_json::json;
 
 use crate::{Arguments, Totals};
@@ -20,7 +22,21 @@ fn options(arguments: &Arguments) -> JobOptions {
     if let Some(block_rows) = arguments.block_rows {
         options.block_rows = block_rows;
     }
+    options.checkpoints = arguments.checkpoint_ms.map(|interval| CheckpointOptions {
+        storage: storage().display().to_string(),
+        config: CheckpointConfig {
+            interval: Some(Duration::from_millis(interval)),
+            ..CheckpointConfig::default()
+        },
+        restore: Restore::Nothing,
+        restart: RestartStrategy::None,
+    });
     options
+}
+
+/// Where checkpoints go; emptied after each run.
+fn storage() -> PathBuf {
+    std::env::temp_dir().join(format!("millrace-bench-{}", std::process::id()))
 }
 
 fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Report> {
@@ -40,6 +56,9 @@ fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Rep
     let report = job.wait().map_err(|error| anyhow!("{error}"))?;
     if arguments.tasks {
         print_tasks(&report);
+    }
+    if arguments.checkpoint_ms.is_some() {
+        std::fs::remove_dir_all(storage()).context("checkpoints of the benchmark")?;
     }
     Ok(report)
 }
@@ -76,6 +95,8 @@ pub(crate) fn run(arguments: &Arguments, rows: u64, keys: u64) -> Result<Totals>
         seconds: report.elapsed.as_secs_f64(),
         out_rows: value(&report, "rows")?.parse()?,
         out_sum: value(&report, "sum")?.parse()?,
+        gap_ms_max: value(&report, "gap-ms-max").ok().and_then(|value| value.parse().ok()),
+        checkpoints: arguments.checkpoint_ms.map(|_| report.checkpoints),
     })
 }
 

@@ -165,28 +165,28 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
             flow.source("events", pairs(&params))
                 .key_by(Pair::FIELDS.key)
                 .sum(Pair::FIELDS.value)
-                .sink("out", Discard::new().sum("value"));
+                .sink("out", Discard::new().sum("value").gaps());
         }
         "tumbling" => {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)
                 .window(Tumbling::of(Duration::from_secs(10)))
                 .aggregate(Stats)
-                .sink("out", Discard::new().sum("sum"));
+                .sink("out", Discard::new().sum("sum").gaps());
         }
         "sliding" => {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)
                 .window(Sliding::of(Duration::from_secs(60), Duration::from_secs(5)))
                 .aggregate(Stats)
-                .sink("out", Discard::new().sum("sum"));
+                .sink("out", Discard::new().sum("sum").gaps());
         }
         "session" => {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)
                 .window(Session::gap(Duration::from_secs(1)))
                 .aggregate(Stats)
-                .sink("out", Discard::new().sum("sum"));
+                .sink("out", Discard::new().sum("sum").gaps());
         }
         "timer" => {
             events(flow, &params)

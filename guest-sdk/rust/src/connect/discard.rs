@@ -63,6 +63,16 @@ impl Discard {
         self.option("latency", column)
     }
 
+    /// Measures the longest time between two blocks as well, in each subtask.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let sink = Discard::new().gaps();
+    /// ```
+    pub fn gaps(self) -> Self {
+        self.option("gaps", true)
+    }
+
     any_option!("let sink = Discard::new().option(\"sum\", \"cents\");");
 }
 

@@ -1,8 +1,8 @@
 //! The `discard` sink: drops rows and says what they were.
 //!
 //! It counts rows and, when asked, sums a column, adds up a checksum that does not depend on order (so that
-//! runs of different parallelism can be compared) and records the latency of rows that carry a generator's
-//! `now`. Nothing outlives the process, so nothing is committed.
+//! runs of different parallelism can be compared), records the latency of rows that carry a generator's
+//! `now`, and the longest time between two blocks. Nothing outlives the process, so nothing is committed.
 
 mod checksum;
 mod histogram;
@@ -39,6 +39,7 @@ impl Connector for DiscardConnector {
         let sum = options.text("sum");
         let checksum = options.parsed("checksum", "`true` or `false`")?.unwrap_or(false);
         let latency = options.text("latency");
+        let gaps = options.parsed("gaps", "`true` or `false`")?.unwrap_or(false);
         options.finish()?;
         let sum = sum
             .map(|name| column(&schema, "sum", &name, Sum::is_possible, "a numeric"))
@@ -47,7 +48,12 @@ impl Connector for DiscardConnector {
             .map(|name| column(&schema, "latency", &name, |t| *t == DataType::Int64, "an int64"))
             .transpose()?;
         Ok(Some(Arc::new(Discard {
-            measures: Measures { sum, checksum, latency },
+            measures: Measures {
+                sum,
+                checksum,
+                latency,
+                gaps,
+            },
             subtasks: Mutex::default(),
         })))
     }
@@ -75,6 +81,7 @@ struct Measures {
     sum: Option<usize>,
     checksum: bool,
     latency: Option<usize>,
+    gaps: bool,
 }
 
 /// What one subtask has seen, or all of them.
@@ -85,6 +92,8 @@ struct Totals {
     sum: Sum,
     checksum: u64,
     latency: Histogram,
+    last: Option<Elapsed>,
+    longest_gap: Elapsed,
 }
 
 impl Totals {
@@ -94,6 +103,7 @@ impl Totals {
         self.sum.add(&other.sum);
         self.checksum = self.checksum.wrapping_add(other.checksum);
         self.latency.add(&other.latency);
+        self.longest_gap = self.longest_gap.max(other.longest_gap);
     }
 
     fn summary(&self, measures: Measures) -> Vec<(String, String)> {
@@ -103,6 +113,10 @@ impl Totals {
         }
         if measures.checksum {
             summary.push(("checksum".into(), format!("{:016x}", self.checksum)));
+        }
+        if measures.gaps {
+            let millis = self.longest_gap.as_secs_f64() * 1e3;
+            summary.push(("gap-ms-max".into(), format!("{millis:.3}")));
         }
         if measures.latency.is_some() && self.rows > 0 {
             for (name, quantile) in [
@@ -165,6 +179,11 @@ impl SinkWriter for Writer {
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
         totals.rows += rows.num_rows() as u64;
         totals.bytes += rows.get_array_memory_size() as u64;
+        if self.measures.gaps {
+            let gap = now.saturating_sub(totals.last.unwrap_or(now));
+            totals.longest_gap = totals.longest_gap.max(gap);
+            totals.last = Some(now);
+        }
         if let Some(index) = self.measures.sum {
             totals.sum.add_column(rows.column(index));
         }
