@@ -86,7 +86,7 @@ pub struct SplitSnapshot {
 pub struct TableDelta {
     /// All entries: earlier layers are no longer needed.
     pub full: bool,
-    /// At most one row per entry.
+    /// In order: a later row replaces an earlier one of the same entry.
     pub batches: Vec<RecordBatch>,
     /// Entries in the table at the barrier, whether they changed or not.
     pub live_rows: u64,
