@@ -43,6 +43,13 @@ fn assert_same(got: &[String], expected: &[String]) {
     panic!("{rows} rows for {of}; missing: {missing:?}, wrong: {wrong:?}, twice: {twice:?}");
 }
 
+/// Nothing wrong and nothing twice, though not everything yet.
+fn assert_part(got: &[String], expected: &[String]) {
+    let wrong = got.iter().find(|row| expected.binary_search(row).is_err());
+    let twice = got.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
+    assert!(wrong.is_none() && twice.is_none(), "wrong: {wrong:?}, twice: {twice:?}");
+}
+
 /// Everything in one folder: checkpoints and output.
 struct Place(tempfile::TempDir);
 
@@ -133,7 +140,7 @@ fn a_job_that_traps_for_ever_fails_and_leaves_what_its_last_checkpoint_holds() {
     let expected = expected();
     let rows = sorted(&output);
     assert!(!rows.is_empty() && rows.len() < expected.len());
-    assert!(rows.iter().all(|row| expected.binary_search(row).is_ok()));
+    assert_part(&rows, &expected);
     // The same job without the trap goes on from there.
     let report = place.run(place.options(2, EXACTLY, Restore::Latest), &[]);
     assert_same(&sorted(&output), &expected);
@@ -150,7 +157,7 @@ fn a_stopped_job_goes_on_at_another_parallelism() {
         ("rows", ROWS),
         ("rate", RATE),
         // A subtask may read what several read before, each as far as it had come.
-        ("disorder", "4s"),
+        ("disorder", "8s"),
         ("output", as_text(&output)),
     ];
     for parallelism in [2, 3, 1, 4] {
@@ -162,11 +169,9 @@ fn a_stopped_job_goes_on_at_another_parallelism() {
         job.wait_timeout(Duration::from_millis(250));
         job.stop();
         job.wait().expect("a stop is no failure");
-        let rows = sorted(&output);
-        assert!(rows.iter().all(|row| expected.binary_search(row).is_ok()));
-        assert!(rows.windows(2).all(|pair| pair[0] != pair[1]));
+        assert_part(&sorted(&output), &expected);
     }
-    place.run(place.options(2, EXACTLY, Restore::Latest), &[("disorder", "4s")]);
+    place.run(place.options(2, EXACTLY, Restore::Latest), &[("disorder", "8s")]);
     assert_same(&sorted(&output), &expected);
     // There is nothing left to do, and nothing is done twice.
     place.run(place.options(1, EXACTLY, Restore::Latest), &[]);
@@ -217,5 +222,133 @@ fn a_job_that_is_killed_again_and_again_puts_out_everything_once() {
         assert!(output.status.success(), "{stderr}");
         assert_same(&sorted(&place.output()), &expected);
         assert!(kills > 5, "{kills} kills in {:?}", begin.elapsed());
+    }
+}
+
+/// A small disk, if this test may mount one.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(kib: u32) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let size = format!("size={kib}k");
+        let arguments = ["-t", "tmpfs", "-o", &size, "tmpfs", as_text(folder.path())];
+        let mounted = Command::new("mount").args(arguments).stderr(Stdio::null()).status();
+        if mounted.is_ok_and(|status| status.success()) {
+            Some(SmallDisk(folder))
+        } else {
+            eprintln!("skipped: no small disk can be mounted here");
+            None
+        }
+    }
+
+    fn grow(&self) {
+        let arguments = ["-o", "remount,size=256m", as_text(self.0.path())];
+        let status = Command::new("mount").args(arguments).status().expect("mount runs");
+        assert!(status.success());
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // What is left over goes with the machine's temporary files.
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+/// Runs into a full disk, makes room, and goes on.
+fn full_disk(place: &Place, disk: &SmallDisk, code: &str, part: &str, rate: &str) {
+    let output = place.output();
+    let pairs = [
+        ("kind", "durable"),
+        ("rows", ROWS),
+        ("rate", rate),
+        ("output", as_text(&output)),
+    ];
+    let error =
+        jobs::run(Guest::Flows, place.options(2, EXACTLY, Restore::Nothing), &pairs).expect_err("the disk is full");
+    assert_eq!(error.code(), code, "{error}");
+    assert!(error.to_string().contains(part), "{error}");
+    disk.grow();
+    let expected = expected();
+    assert_part(&sorted(&output), &expected);
+    place.run(place.options(2, EXACTLY, Restore::Latest), &[]);
+    assert_same(&sorted(&output), &expected);
+}
+
+#[test]
+fn a_full_disk_under_the_checkpoints_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(160) else { return };
+    let place = Place::new();
+    std::os::unix::fs::symlink(disk.0.path(), place.0.path().join("checkpoints")).expect("a link");
+    full_disk(&place, &disk, "CK0003", "No space left", RATE);
+}
+
+#[test]
+fn a_full_disk_under_the_output_loses_nothing() {
+    let Some(disk) = SmallDisk::mount(400) else { return };
+    let place = Place::new();
+    std::os::unix::fs::symlink(disk.0.path(), place.output()).expect("a link");
+    full_disk(&place, &disk, "IO0105", "No space left", RATE);
+}
+
+/// The newest file with this ending.
+fn newest(folder: &Path, ending: &str) -> std::path::PathBuf {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let entry = entry.expect("an entry");
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if as_text(&path).ends_with(ending) {
+                found.push((entry.metadata().and_then(|data| data.modified()).expect("a time"), path));
+            }
+        }
+    }
+    found.into_iter().max().expect("such a file").1
+}
+
+#[test]
+fn a_damaged_checkpoint_is_named_and_passed_over() {
+    for (ending, code) in [("metadata.json", "CS0101"), (".arrow", "CS0104")] {
+        let place = Place::new();
+        let mut options = place.options(1, EXACTLY, Restore::Nothing);
+        if let Some(checkpoints) = &mut options.checkpoints {
+            checkpoints.config.retained = 3;
+            checkpoints.restart = RestartStrategy::None;
+        }
+        let output = place.output();
+        let pairs = [
+            ("kind", "durable"),
+            ("rows", ROWS),
+            ("rate", RATE),
+            ("trap", "25000"),
+            ("output", as_text(&output)),
+        ];
+        jobs::run(Guest::Flows, options, &pairs).expect_err("it traps");
+        let file = newest(Path::new(&place.storage()), ending);
+        let mut bytes = std::fs::read(&file).expect("the file");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&file, bytes).expect("the file");
+        let messages = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let mut options = place.options(1, EXACTLY, Restore::Latest);
+        let log = messages.clone();
+        options.log = std::sync::Arc::new(move |_, message| log.lock().expect("no panic").push(message.to_owned()));
+        let report = place.run(options, &[]);
+        // What the damaged one had committed is there twice: no sink can take back what was seen.
+        assert!(report.checkpoints.completed > 0);
+        let messages = messages.lock().expect("no panic").join("\n");
+        let name = file.file_name().expect("a name").to_string_lossy().into_owned();
+        assert!(
+            messages.contains("is passed over") && messages.contains(&name),
+            "{messages}"
+        );
+        assert!(messages.contains(code) || messages.contains("damaged"), "{messages}");
+        let mut rows = sorted(&output);
+        rows.dedup();
+        assert_same(&rows, &expected());
     }
 }

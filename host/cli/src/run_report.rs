@@ -3,6 +3,7 @@
 use millrace_engine::{Report, UserMetricKind};
 use serde_json::{Value, json};
 
+use crate::format;
 use crate::output::{Align, Table};
 
 /// Sinks' results and user metrics as text; empty if there are none.
@@ -28,6 +29,21 @@ pub fn text(report: &Report) -> String {
         };
         table.row(vec!["metric".to_owned(), metric.name.clone(), value]);
         rows += 1;
+    }
+    let taken = &report.checkpoints;
+    if taken.completed + taken.failed > 0 || taken.restarts > 0 {
+        let millis = taken.last_duration.as_millis();
+        let last = format!("{} in {millis} ms", format::bytes(taken.last_bytes));
+        let failed = taken.failed.to_string();
+        for (name, value) in [
+            ("completed", taken.completed.to_string()),
+            ("last", last),
+            ("failed", failed),
+            ("restarts", taken.restarts.to_string()),
+        ] {
+            table.row(vec!["checkpoints".to_owned(), name.to_owned(), value]);
+            rows += 1;
+        }
     }
     if rows == 0 { String::new() } else { table.render() }
 }
@@ -76,7 +92,16 @@ pub fn json(report: &Report) -> Value {
         .iter()
         .map(|metric| json!({ "name": metric.name, "operator": metric.operator, "value": metric.value, "count": metric.count }))
         .collect();
+    let taken = &report.checkpoints;
     json!({
+        "checkpoints": {
+            "completed": taken.completed,
+            "failed": taken.failed,
+            "last_id": taken.last_id,
+            "last_seconds": taken.last_duration.as_secs_f64(),
+            "last_bytes": taken.last_bytes,
+            "restarts": taken.restarts,
+        },
         "seconds": report.elapsed.as_secs_f64(),
         "guest_memory_bytes": report.guest_memory_bytes,
         "tasks": tasks,

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use millrace_core::checkpoint::{
-    Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, SubtaskSnapshot,
+    Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, Refused,
+    SubtaskSnapshot,
 };
 use millrace_core::plan::{Plan, TaskKind};
 use millrace_core::{Error, Result};
@@ -159,7 +160,9 @@ impl Checkpointing {
     pub(crate) fn trigger(&mut self, kind: CheckpointKind, shared: &Shared) {
         match self.coordinator.trigger(kind, self.clock.elapsed()) {
             Ok((_, actions)) => self.act(actions, shared),
-            Err(refused) => (self.log)(LogLevel::Debug, &format!("no checkpoint now: {refused}")),
+            // The last one is under way already.
+            Err(Refused::Stopping | Refused::Finishing | Refused::Ended) => {}
+            Err(refused @ Refused::NotRunning) => (self.log)(LogLevel::Warn, &format!("no checkpoint now: {refused}")),
         }
     }
 

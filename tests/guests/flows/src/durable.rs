@@ -86,7 +86,10 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
             time: event.time - event.value * 7919 % 40,
             ..event
         })
-        .watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_millis(40) + params.disorder))
+        .watermarks(Watermarks::bounded(
+            Event::FIELDS.time,
+            Duration::from_millis(40) + params.disorder,
+        ))
         .uid("events");
     let counts = events
         .clone()
