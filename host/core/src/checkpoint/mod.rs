@@ -59,7 +59,7 @@ pub struct SubtaskSnapshot {
     pub watermark: Option<Millis>,
     /// Splits that a source subtask reads.
     pub splits: Vec<SplitSnapshot>,
-    /// Keyed state.
+    /// Keyed state: also of a subtask that has finished, which may have ended with windows still open.
     pub table: Option<TableDelta>,
     /// What a sink subtask pre-committed and does not know to be committed.
     pub committables: Vec<Committable>,

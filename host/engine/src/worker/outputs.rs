@@ -75,17 +75,13 @@ impl Outputs {
             })
     }
 
-    /// Subtasks of the same slot that get elements from here.
-    pub(crate) fn local_targets(&self) -> Vec<usize> {
-        let mut targets: Vec<usize> = self
-            .edges
+    /// Subtasks of the same slot that get elements from here, and their channels.
+    pub(crate) fn local_targets(&self) -> Vec<(usize, usize)> {
+        self.edges
             .iter()
             .flat_map(|edge| &edge.targets)
             .filter_map(local)
-            .collect();
-        targets.sort_unstable();
-        targets.dedup();
-        targets
+            .collect()
     }
 
     /// Takes the elements for the same slot.
@@ -146,9 +142,9 @@ impl Outputs {
     }
 }
 
-fn local(target: &Target) -> Option<usize> {
+fn local(target: &Target) -> Option<(usize, usize)> {
     match target {
-        Target::Local { subtask, .. } => Some(*subtask),
+        Target::Local { subtask, channel } => Some((*subtask, *channel)),
         Target::Remote(_) => None,
     }
 }

@@ -32,7 +32,7 @@ use super::wiring::{SlotWiring, SubtaskWiring};
 use crate::metrics::{Activity, TaskMetrics};
 use crate::prepare::{Connectors, JobOptions};
 
-/// Elements that a subtask may leave waiting for a neighbour in the same slot.
+/// Elements that a subtask may leave waiting in one channel to a neighbour in the same slot.
 const INBOX_ELEMENTS_MAX: usize = 64;
 
 /// Below this, yielding is more punctual than sleeping: a sleeping thread wakes some 60 us late.
@@ -80,7 +80,7 @@ pub(crate) struct Slot {
     sleeper: Sleeper,
     instance: Rc<RefCell<Instance>>,
     subtasks: Vec<Subtask>,
-    targets: Vec<Vec<usize>>,
+    targets: Vec<Vec<(usize, usize)>>,
     local: Vec<LocalElement>,
 }
 
@@ -320,7 +320,7 @@ impl Slot {
         }
         let full = self.targets[index]
             .iter()
-            .any(|&target| self.subtasks[target].inbox_length() > INBOX_ELEMENTS_MAX);
+            .any(|&(target, channel)| self.subtasks[target].waiting(channel) > INBOX_ELEMENTS_MAX);
         let subtask = &mut self.subtasks[index];
         if full || !subtask.outputs.has_room() {
             subtask.set_activity(Activity::Backpressured, &self.shared);

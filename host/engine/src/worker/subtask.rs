@@ -63,7 +63,10 @@ pub(crate) struct Subtask {
     pub(crate) name: String,
     pub(crate) body: Body,
     channels: Vec<Channel>,
+    /// Elements from the same slot.
     inbox: VecDeque<(usize, Element)>,
+    /// How many of them are of each channel.
+    waiting: Vec<usize>,
     merge: WatermarkMerge,
     open_channels: usize,
     next_channel: usize,
@@ -94,6 +97,7 @@ impl Subtask {
         Subtask {
             name,
             body,
+            waiting: vec![0; channels.len()],
             merge: WatermarkMerge::new(channels.len()),
             open_channels: channels.len(),
             next_channel: 0,
@@ -114,6 +118,7 @@ impl Subtask {
     /// An element from the same slot.
     pub(crate) fn deliver(&mut self, channel: usize, element: Element) {
         self.inbox.push_back((channel, element));
+        self.waiting[channel] += 1;
     }
 
     /// Whether there is something to do here.
@@ -131,9 +136,10 @@ impl Subtask {
                 })
     }
 
-    /// Elements from the same slot that wait here.
-    pub(crate) fn inbox_length(&self) -> usize {
-        self.inbox.len()
+    /// Elements of a channel from the same slot that wait here. Each channel has a bound of its own: one that waits
+    /// behind its barrier must not hold up those whose barriers it waits for.
+    pub(crate) fn waiting(&self, channel: usize) -> usize {
+        self.waiting[channel]
     }
 
     /// Whether the last turn found no room in its outputs.
@@ -150,8 +156,9 @@ impl Subtask {
             .inbox
             .iter()
             .position(|(channel, _)| !self.aligner.is_blocked(*channel));
-        if let Some(waiting) = waiting {
-            return self.inbox.remove(waiting);
+        if let Some((channel, element)) = waiting.and_then(|waiting| self.inbox.remove(waiting)) {
+            self.waiting[channel] -= 1;
+            return Some((channel, element));
         }
         for turn in 0..self.channels.len() {
             let index = (self.next_channel + turn) % self.channels.len();
@@ -210,7 +217,8 @@ impl Subtask {
         let Body::Source(source) = &mut self.body else {
             return Ok(());
         };
-        let stopping = shared.is_stopping();
+        // With checkpoints a source ends behind the barrier of the last one, and not before.
+        let stopping = shared.is_stopping() && shared.mode.is_none();
         let step = if stopping {
             SourceStep::Ended
         } else {
@@ -401,7 +409,8 @@ impl Subtask {
             Body::Chain(task) => {
                 let watermark = task.watermark();
                 snapshot.watermark = (watermark != WATERMARK_MIN).then_some(watermark);
-                exports = !self.done && task.begin_snapshot(shared.is_full(id))?;
+                // What has ended may hold state all the same: windows that a stop left open.
+                exports = task.begin_snapshot(shared.is_full(id))?;
             }
         }
         if !self.done {
