@@ -10,11 +10,11 @@ use millrace_tests::guests::{Guest, code_cache, jobctl};
 use millrace_tests::jobs::{self, as_text, parallel, read_csv};
 
 /// Rows that the jobs read; at this rate they take a second and a half.
-const ROWS: &str = "30000";
-const RATE: &str = "20000";
+pub(crate) const ROWS: &str = "30000";
+pub(crate) const RATE: &str = "20000";
 
 /// What the job puts out if nothing happens to it, sorted.
-fn expected() -> Vec<String> {
+pub(crate) fn expected() -> Vec<String> {
     let folder = tempfile::tempdir().expect("temporary folder");
     let pairs = [("kind", "durable"), ("rows", ROWS), ("output", as_text(folder.path()))];
     jobs::succeed(Guest::Flows, parallel(1), &pairs);
@@ -26,13 +26,13 @@ fn expected() -> Vec<String> {
     rows
 }
 
-fn sorted(folder: &Path) -> Vec<String> {
+pub(crate) fn sorted(folder: &Path) -> Vec<String> {
     let mut rows = read_csv(folder);
     rows.sort_unstable();
     rows
 }
 
-fn assert_same(got: &[String], expected: &[String]) {
+pub(crate) fn assert_same(got: &[String], expected: &[String]) {
     if got == expected {
         return;
     }
@@ -51,22 +51,22 @@ fn assert_part(got: &[String], expected: &[String]) {
 }
 
 /// Everything in one folder: checkpoints and output.
-struct Place(tempfile::TempDir);
+pub(crate) struct Place(pub(crate) tempfile::TempDir);
 
 impl Place {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Place(tempfile::tempdir().expect("temporary folder"))
     }
 
-    fn output(&self) -> std::path::PathBuf {
+    pub(crate) fn output(&self) -> std::path::PathBuf {
         self.0.path().join("output")
     }
 
-    fn storage(&self) -> String {
+    pub(crate) fn storage(&self) -> String {
         as_text(&self.0.path().join("checkpoints")).to_owned()
     }
 
-    fn options(&self, parallelism: u32, mode: CheckpointMode, restore: Restore) -> JobOptions {
+    pub(crate) fn options(&self, parallelism: u32, mode: CheckpointMode, restore: Restore) -> JobOptions {
         let config = CheckpointConfig {
             mode,
             interval: Some(Duration::from_millis(30)),
@@ -84,7 +84,7 @@ impl Place {
         }
     }
 
-    fn run(&self, options: JobOptions, more: &[(&str, &str)]) -> Report {
+    pub(crate) fn run(&self, options: JobOptions, more: &[(&str, &str)]) -> Report {
         let output = self.output();
         let mut pairs = vec![("kind", "durable"), ("output", as_text(&output))];
         pairs.extend(more);
@@ -95,7 +95,7 @@ impl Place {
     }
 }
 
-const EXACTLY: CheckpointMode = CheckpointMode::ExactlyOnce;
+pub(crate) const EXACTLY: CheckpointMode = CheckpointMode::ExactlyOnce;
 
 #[test]
 fn checkpoints_change_no_result() {

@@ -7,6 +7,7 @@ mod errors;
 mod errors_cli;
 mod parallelism;
 mod rejects;
+mod savepoint;
 mod sinks;
 mod state;
 mod stop;

@@ -9,7 +9,7 @@ use millrace_core::checkpoint::Restarts;
 use millrace_core::graph::operator_ids;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
-use millrace_state::{Checkpoints, RestoredCheckpoint, Run, Storage};
+use millrace_state::{Checkpoints, Restorable, Run, Storage};
 use millrace_wasm::{LogLevel, UserMetric};
 
 use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
@@ -201,32 +201,48 @@ fn open_durable(
     tasks: &[SnapshotTask],
     clock: Clock,
     options: CheckpointOptions,
-) -> Result<(Durable, Option<RestoredCheckpoint>)> {
+) -> Result<(Durable, Option<Restorable>)> {
     options.config.validate()?;
     let storage = Storage::open(&options.storage)?;
-    let checkpoint = match options.restore {
-        Restore::Nothing => None,
-        Restore::Latest => restore::find_latest(&storage, job)?,
+    // What to begin with, the run to go on with, and whether state may be left behind.
+    let (restored, run, may_lose) = match &options.restore {
+        Restore::Nothing => (None, None, false),
+        Restore::Latest => match restore::find_latest(&storage, job)? {
+            // Whether a savepoint fits was decided when the run began.
+            Some((found, run)) => {
+                let may_lose = found.as_checkpoint().is_none();
+                (Some(found), Some(run), may_lose)
+            }
+            None => (None, None, false),
+        },
+        Restore::Savepoint {
+            url,
+            allow_non_restored_state,
+        } => (Some(restore::open_savepoint(url)?), None, *allow_non_restored_state),
     };
-    let checkpoints = match &checkpoint {
-        Some(checkpoint) => {
-            let metadata = checkpoint.metadata();
-            restore::check(job, tasks, metadata)?;
-            restore::recover_sinks(job, Some(metadata))?;
-            let message = format!(
-                "going on from checkpoint {} of run {}",
-                metadata.checkpoint, metadata.run
-            );
-            (job.options.log)(LogLevel::Info, &message);
-            Checkpoints::open(&storage, &job.graph.name, &metadata.run)?.0
+    match &restored {
+        Some(found) => {
+            restore::check(job, tasks, found, may_lose)?;
+            restore::recover_sinks(job, Some(found.metadata()))?;
+            let (what, of) = (restore::named(found), &found.metadata().run);
+            (job.options.log)(LogLevel::Info, &format!("going on from {what} of run {of}"));
         }
+        None => restore::check_sinks(job)?,
+    }
+    let from = match &restored {
+        Some(Restorable::Savepoint(savepoint)) => Some(savepoint.url().to_owned()),
+        Some(Restorable::Checkpoint(_)) | None => None,
+    };
+    let checkpoints = match run {
+        Some(run) => Checkpoints::open(&storage, &job.graph.name, &run)?.0,
         None => {
-            restore::check_sinks(job)?;
-            let run = Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32());
+            let mut run = Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32());
+            run.from = from.clone();
             Checkpoints::create(&storage, run)?
         }
     };
-    let latest = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata().checkpoint);
+    let latest = restored.as_ref().and_then(Restorable::as_checkpoint);
+    let latest = latest.map(|checkpoint| checkpoint.metadata().checkpoint);
     let durable = CheckpointedJob {
         tasks: tasks.to_vec(),
         parameters: job.parameters.clone(),
@@ -238,8 +254,9 @@ fn open_durable(
         storage,
         checkpointing: Checkpointing::new(options.config, checkpoints, latest, durable)?,
         restarts: Restarts::new(options.restart, job.options.seed),
+        from,
     };
-    Ok((durable, checkpoint))
+    Ok((durable, restored))
 }
 
 fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {

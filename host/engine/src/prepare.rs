@@ -55,8 +55,15 @@ pub struct CheckpointOptions {
 pub enum Restore {
     /// From nothing: a new run.
     Nothing,
-    /// From the latest checkpoint of the latest run; from nothing if that has none.
+    /// From the latest checkpoint of the latest run; from what that began with if it has none.
     Latest,
+    /// From a savepoint: a new run.
+    Savepoint {
+        /// Folder or URL where it is.
+        url: String,
+        /// State of operators that the pipeline does not have is left behind.
+        allow_non_restored_state: bool,
+    },
 }
 
 impl JobOptions {

@@ -8,8 +8,8 @@ use millrace_core::connector::{Position, Split};
 use millrace_core::graph::OperatorIndex;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
-use millrace_state::codes::is_damage;
-use millrace_state::{Depth, Metadata, RestoredCheckpoint, Storage, redistribute};
+use millrace_state::codes::{NOT_FOUND, is_damage};
+use millrace_state::{Depth, Metadata, Restorable, Savepoint, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
 use crate::checkpointing::SnapshotTask;
@@ -60,17 +60,32 @@ pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Res
     Ok(())
 }
 
-/// The newest sound checkpoint of the newest run of a job; `None`: it has none.
+/// The newest sound checkpoint of the newest run of a job, or the savepoint that this run began with; and the run.
+/// `None`: it has neither.
 ///
 /// Only the newest run counts: an older one was replaced by it, though it may not have completed a checkpoint.
-pub(crate) fn find_latest(storage: &Storage, job: &SlotJob) -> Result<Option<RestoredCheckpoint>> {
+pub(crate) fn find_latest(storage: &Storage, job: &SlotJob) -> Result<Option<(Restorable, String)>> {
     let name = &job.graph.name;
     let Some(run) = storage.runs(name)?.pop() else {
         return Ok(None);
     };
     let checkpoints = storage.checkpoints(name)?.into_iter().rev();
     let ids = checkpoints.filter(|(of, _)| *of == run).map(|(_, id)| id);
-    open_newest(storage, job, &run, ids)
+    let found = match open_newest(storage, job, &run, ids)? {
+        Some(checkpoint) => Some(checkpoint),
+        // A run that was killed at once may lack its description.
+        None => match storage.read_run(name, &run).map(|run| run.from) {
+            Ok(from) => from.as_deref().map(open_savepoint).transpose()?,
+            Err(error) if error.code() == NOT_FOUND => None,
+            Err(error) => return Err(error),
+        },
+    };
+    Ok(found.map(|found| (found, run)))
+}
+
+/// Opens a savepoint to begin with.
+pub(crate) fn open_savepoint(url: &str) -> Result<Restorable> {
+    Savepoint::open(url, Depth::Contents).map(Restorable::Savepoint)
 }
 
 /// Opens the first of these checkpoints that is sound, and says which were not.
@@ -79,11 +94,11 @@ pub(crate) fn open_newest(
     job: &SlotJob,
     run: &str,
     ids: impl Iterator<Item = CheckpointId>,
-) -> Result<Option<RestoredCheckpoint>> {
+) -> Result<Option<Restorable>> {
     let mut damaged = None;
     for id in ids {
         match storage.open_checkpoint(&job.graph.name, run, id, Depth::Contents) {
-            Ok(checkpoint) => return Ok(Some(checkpoint)),
+            Ok(checkpoint) => return Ok(Some(Restorable::Checkpoint(checkpoint))),
             Err(error) if is_damage(error.code()) => {
                 (job.options.log)(LogLevel::Warn, &format!("checkpoint {id} is passed over: {error}"));
                 damaged.get_or_insert(error);
@@ -95,29 +110,35 @@ pub(crate) fn open_newest(
     damaged.map_or(Ok(None), |error| Err(error.context("no checkpoint is sound")))
 }
 
-/// Whether the job can go on from a checkpoint.
-pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], metadata: &Metadata) -> Result<()> {
+/// What begins with a checkpoint or savepoint is called in messages.
+pub(crate) fn named(restorable: &Restorable) -> String {
+    match restorable {
+        Restorable::Checkpoint(checkpoint) => format!("checkpoint {}", checkpoint.metadata().checkpoint),
+        Restorable::Savepoint(savepoint) => format!("savepoint `{}`", savepoint.url()),
+    }
+}
+
+/// Whether the job can go on from a checkpoint or savepoint. `may_lose`: it may lack operators that have state there.
+pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorable, may_lose: bool) -> Result<()> {
+    let (metadata, what) = (restorable.metadata(), named(restorable));
     let (then, now) = (metadata.max_parallelism, job.plan.max_parallelism);
     if then != now {
-        let message = format!(
-            "checkpoint {} has {then} key groups (max parallelism), the job now has {now}; they cannot change",
-            metadata.checkpoint
-        );
+        let message =
+            format!("{what} has {then} key groups (max parallelism), the job now has {now}; they cannot change");
         return Err(Error::user("CK0012", message));
     }
     let lost = metadata.operators.iter().find(|operator| {
-        let holds = |subtask: &millrace_state::format::Subtask| {
-            !subtask.layers.is_empty() || !subtask.splits.is_empty() || !subtask.committables.is_empty()
-        };
+        let holds = millrace_state::format::Subtask::holds_state;
         operator.subtasks.iter().any(holds) && tasks.iter().all(|task| task.id != operator.id)
     });
+    let lost = lost.filter(|_| !may_lose);
     match lost {
         None => Ok(()),
         Some(operator) => Err(Error::user(
             "CK0011",
             format!(
-                "checkpoint {} holds state of operator `{}` (id `{}`), which the pipeline does not have",
-                metadata.checkpoint, operator.name, operator.id
+                "{what} holds state of operator `{}` (id `{}`), which the pipeline does not have",
+                operator.name, operator.id
             ),
         )),
     }
@@ -133,12 +154,7 @@ pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool
 }
 
 /// What an attempt begins with.
-pub(crate) fn start(
-    job: &SlotJob,
-    found: &Splits,
-    attempt: u32,
-    checkpoint: Option<Arc<RestoredCheckpoint>>,
-) -> Arc<Start> {
+pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Arc<Start> {
     let mut splits = found.clone();
     for (operator, splits) in &mut splits {
         let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());

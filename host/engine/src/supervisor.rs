@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointKind, Decision, Restarts};
 use millrace_core::{Error, Result};
-use millrace_state::{Metadata, RestoredCheckpoint, Storage};
+use millrace_state::{Restorable, Storage};
 use millrace_wasm::LogLevel;
 
 use crate::checkpointing::{CheckpointStatistics, Checkpointing, SnapshotTask};
@@ -88,6 +88,8 @@ pub(crate) struct Durable {
     pub(crate) storage: Storage,
     pub(crate) checkpointing: Checkpointing,
     pub(crate) restarts: Restarts,
+    /// URL of the savepoint that the run began with: where it begins again as long as it has no checkpoint.
+    pub(crate) from: Option<String>,
 }
 
 /// See the module's documentation.
@@ -100,7 +102,7 @@ pub(crate) struct Supervisor {
     /// `None`: a failure is the end.
     pub(crate) durable: Option<Durable>,
     /// Where the first attempt begins.
-    pub(crate) checkpoint: Option<RestoredCheckpoint>,
+    pub(crate) checkpoint: Option<Restorable>,
 }
 
 impl Supervisor {
@@ -144,13 +146,13 @@ impl Supervisor {
     }
 
     /// The checkpoint that a restart begins with.
-    fn latest(&self) -> Result<Option<RestoredCheckpoint>> {
+    fn latest(&self) -> Result<Option<Restorable>> {
         let Some(durable) = &self.durable else {
             return Ok(None);
         };
         let coordinator = &durable.checkpointing.coordinator;
         let Some(latest) = coordinator.latest() else {
-            return Ok(None);
+            return durable.from.as_deref().map(restore::open_savepoint).transpose();
         };
         let run = &durable.checkpointing.checkpoints.run().run;
         let mut ids = coordinator.retained().filter(|id| *id < latest).collect::<Vec<_>>();
@@ -158,12 +160,12 @@ impl Supervisor {
         restore::open_newest(&durable.storage, &self.job, run, ids.into_iter().rev())
     }
 
-    fn attempt(&mut self, attempt: u32, checkpoint: Option<Arc<RestoredCheckpoint>>) -> Result<Vec<SlotReport>> {
+    fn attempt(&mut self, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Result<Vec<SlotReport>> {
         let (sender, events) = channel();
         let mode = self.durable.as_ref().map(|_| self.job.options.checkpoint_mode());
         let slots = self.job.plan.slots;
         let shared = Arc::new(Shared::new(self.clock, slots, mode, sender.clone()));
-        let stacked = self.stack_on(checkpoint.as_ref().map(|checkpoint| checkpoint.metadata()))?;
+        let stacked = self.stack_on(checkpoint.as_deref())?;
         let start = restore::start(&self.job, &self.splits, attempt, checkpoint);
         let wirings = wire(&self.job.plan, &shared.sleepers);
         self.control.state().events = Some(sender);
@@ -200,12 +202,13 @@ impl Supervisor {
     }
 
     /// Whether snapshots can be increments to what the attempt begins with.
-    fn stack_on(&self, metadata: Option<&Metadata>) -> Result<bool> {
+    fn stack_on(&self, restored: Option<&Restorable>) -> Result<bool> {
         let Some(durable) = &self.durable else {
             return Ok(false);
         };
         let checkpoints = &durable.checkpointing.checkpoints;
-        match metadata {
+        let checkpoint = restored.and_then(Restorable::as_checkpoint);
+        match checkpoint.map(|checkpoint| checkpoint.metadata()) {
             Some(metadata) if restore::is_same_shape(&self.tasks, metadata) => {
                 checkpoints.resume(metadata)?;
                 Ok(true)

@@ -12,15 +12,12 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StructArray, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN, TableDelta};
+use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN, TableDelta, columns};
 use millrace_core::function::Slot;
 use millrace_core::key::{KeyGroup, hash_rows};
 use millrace_core::{Error, Result};
 
 use crate::slot_set::SlotSet;
-
-/// Name of the struct column with the key's fields.
-pub(crate) const KEY_COLUMN: &str = "$key";
 
 /// Layers with more rows than this, and than twice the entries there are, are given up for a full snapshot.
 const LAYER_ROWS_MIN: u64 = 1024;
@@ -38,7 +35,7 @@ impl TableSchema {
             Arc::new(Field::new(GROUP_COLUMN, DataType::UInt32, false)),
             Arc::new(Field::new(DELETED_COLUMN, DataType::Boolean, false)),
             Arc::new(Field::new(
-                KEY_COLUMN,
+                columns::KEY,
                 DataType::Struct(key_schema.fields().clone()),
                 false,
             )),

@@ -28,6 +28,13 @@ pub const DAMAGED: &str = "CS0104";
 /// There is no such run or checkpoint.
 pub const NOT_FOUND: &str = "CS0105";
 
+/// There is no savepoint at the place that was named.
+pub const NO_SAVEPOINT: &str = "CS0201";
+/// A savepoint cannot be written where something else is.
+pub const OCCUPIED: &str = "CS0202";
+/// The state of an operator cannot be written to a savepoint.
+pub const TABLE: &str = "CS0203";
+
 /// Whether a code says that one checkpoint is unusable, while an older one may be sound.
 pub fn is_damage(code: &str) -> bool {
     [METADATA, MISSING, DAMAGED, NOT_FOUND].contains(&code)

@@ -12,6 +12,9 @@
 //! [`accounting`] decides. [`restore`] finds the newest sound checkpoint, [`redistribute`] deals its state out
 //! to any number of subtasks.
 //!
+//! A [`savepoint`] is the same state as Parquet tables in a folder of its own (`SAVEPOINT.md`); a job goes on from
+//! either ([`Restorable`]).
+//!
 //! The crate reads no clock and has no opinion on when to take a checkpoint or how many to keep: that is
 //! `millrace_core::checkpoint` and the engine.
 
@@ -25,6 +28,7 @@ pub mod format;
 mod names;
 pub mod redistribute;
 pub mod restore;
+pub mod savepoint;
 mod storage;
 #[cfg(test)]
 mod testing;
@@ -32,4 +36,5 @@ mod testing;
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
 pub use format::{Kind, Layer, Metadata, Run};
 pub use restore::{Depth, Latest, RestoredCheckpoint, Skipped};
+pub use savepoint::{Restorable, Savepoint};
 pub use storage::Storage;

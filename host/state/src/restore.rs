@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
-use millrace_core::checkpoint::CheckpointId;
+use millrace_core::checkpoint::{CheckpointId, GROUP_COLUMN};
 use millrace_core::{Error, Result};
 
 use crate::format::{Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
@@ -221,7 +221,7 @@ impl RestoredCheckpoint {
                 continue;
             }
             for batch in &rows {
-                let own = layer::of_groups(batch, &share.groups)?;
+                let own = layer::of_groups(batch, GROUP_COLUMN, &share.groups)?;
                 if own.num_rows() > 0 {
                     batches.push(own);
                 }
@@ -274,6 +274,6 @@ impl RestoredCheckpoint {
     }
 }
 
-fn missing(shown: &str) -> Error {
+pub(crate) fn missing(shown: &str) -> Error {
     Error::external(codes::MISSING, format!("`{shown}` is missing"))
 }

@@ -46,6 +46,19 @@ pub struct CheckpointArgs {
     #[arg(long, value_name = "CHECKPOINT", value_enum, requires = "checkpoint_dir")]
     restore: Option<From>,
 
+    /// Begin with a savepoint: a new run of the job, at any parallelism
+    #[arg(
+        long,
+        value_name = "SAVEPOINT",
+        requires = "checkpoint_dir",
+        conflicts_with = "restore"
+    )]
+    from: Option<String>,
+
+    /// Begin though the savepoint holds state of operators that the pipeline does not have, and leave it behind
+    #[arg(long, requires = "from")]
+    allow_non_restored_state: bool,
+
     /// When a failed job runs again: none, fixed-delay:attempts=3,delay=10s, exponential-delay:max=1m (the
     /// default) or failure-rate:max-failures=3,interval=5m
     #[arg(long, value_name = "STRATEGY", requires = "checkpoint_dir")]
@@ -92,9 +105,13 @@ impl CheckpointArgs {
                 max_concurrent: self.concurrent_checkpoints,
                 retained: self.retained_checkpoints,
             },
-            restore: match self.restore {
-                Some(From::Latest) => Restore::Latest,
-                None => Restore::Nothing,
+            restore: match (&self.from, self.restore) {
+                (Some(from), _) => Restore::Savepoint {
+                    url: super::savepoint::absolute(from)?,
+                    allow_non_restored_state: self.allow_non_restored_state,
+                },
+                (None, Some(From::Latest)) => Restore::Latest,
+                (None, None) => Restore::Nothing,
             },
             restart,
         }))

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod inspect;
 pub mod new;
 pub mod run;
+pub mod savepoint;
 
 use clap::{Parser, Subcommand};
 use millrace_core::Result;
@@ -37,6 +38,7 @@ pub enum Command {
     New(new::Args),
     Build(build::Args),
     Run(run::Args),
+    Savepoint(savepoint::Args),
     Inspect(inspect::Args),
     Explain(explain::Args),
     Completions(completions::Args),
@@ -48,6 +50,7 @@ pub fn run(command: Command, printer: &Printer) -> Result<()> {
         Command::New(args) => new::run(&args, printer),
         Command::Build(args) => build::run(&args, printer),
         Command::Run(args) => run::run(&args, printer),
+        Command::Savepoint(args) => savepoint::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
         Command::Explain(args) => explain::run(&args, printer),
         Command::Completions(args) => completions::run(&args, printer),

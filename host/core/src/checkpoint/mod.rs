@@ -52,6 +52,25 @@ pub const GROUP_COLUMN: &str = "$group";
 /// Name of the column, `boolean`, not null, that is true where an entry is there no more.
 pub const DELETED_COLUMN: &str = "$deleted";
 
+/// Names of the columns of a [`TableDelta`] behind [`DELETED_COLUMN`], beside those of states, which have the
+/// states' names. The operators write them, and savepoints tell from them what a table is.
+pub mod columns {
+    /// A struct of the key's fields.
+    pub const KEY: &str = "$key";
+    /// Event-time timers of a key, a list of ms.
+    pub const EVENT_TIMERS: &str = "$event_timers";
+    /// Processing-time timers of a key, a list of ms.
+    pub const PROCESSING_TIMERS: &str = "$processing_timers";
+    /// First ms of a slice of time.
+    pub const SLICE: &str = "$slice";
+    /// Open sessions of a key, a list of structs: the next two, and the accumulator.
+    pub const SESSIONS: &str = "$sessions";
+    /// Time of a session's first row.
+    pub const SESSION_FIRST: &str = "$first";
+    /// Time of a session's last row.
+    pub const SESSION_LAST: &str = "$last";
+}
+
 /// What one subtask holds at a barrier.
 #[derive(Debug, Clone, Default)]
 pub struct SubtaskSnapshot {

@@ -16,7 +16,7 @@ use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
-use millrace_state::RestoredCheckpoint;
+use millrace_state::Restorable;
 use millrace_state::format::{Operator, Subtask as StoredSubtask};
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
@@ -59,7 +59,7 @@ pub(crate) struct Start {
     /// Splits of each source with where to go on, by subtask in turn.
     pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
     /// The checkpoint to go on from.
-    pub(crate) checkpoint: Option<Arc<RestoredCheckpoint>>,
+    pub(crate) checkpoint: Option<Arc<Restorable>>,
 }
 
 /// What a slot leaves behind.
@@ -207,7 +207,7 @@ impl Slot {
     }
 
     /// What the checkpoint says of an operator.
-    fn restored(&self, operator: OperatorIndex) -> Option<(&RestoredCheckpoint, &Operator)> {
+    fn restored(&self, operator: OperatorIndex) -> Option<(&Restorable, &Operator)> {
         let checkpoint = self.start.checkpoint.as_deref()?;
         let operator = checkpoint.metadata().operator(&self.job.ids[operator.0 as usize])?;
         Some((checkpoint, operator))

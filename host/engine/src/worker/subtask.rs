@@ -217,7 +217,8 @@ impl Subtask {
         let Body::Source(source) = &mut self.body else {
             return Ok(());
         };
-        // With checkpoints a source ends behind the barrier of the last one, and not before.
+        // With checkpoints a source ends behind the barrier of the last one ([`Self::stop_source`]): before it, what
+        // follows could come to its end without having handed over its state.
         let stopping = shared.is_stopping() && shared.mode.is_none();
         let step = if stopping {
             SourceStep::Ended

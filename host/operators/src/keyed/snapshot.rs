@@ -13,7 +13,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef};
 use arrow_select::filter::filter;
 use millrace_core::block::Millis;
-use millrace_core::checkpoint::TableDelta;
+use millrace_core::checkpoint::{TableDelta, columns};
 use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, touched};
 use millrace_core::{Error, Result};
 
@@ -21,8 +21,8 @@ use super::KeyedOperator;
 use crate::changes::{Changes, TableSchema, broken};
 
 const TIMER_COLUMNS: [(&str, TimerKind); 2] = [
-    ("$event_timers", TimerKind::EventTime),
-    ("$processing_timers", TimerKind::ProcessingTime),
+    (columns::EVENT_TIMERS, TimerKind::EventTime),
+    (columns::PROCESSING_TIMERS, TimerKind::ProcessingTime),
 ];
 
 /// What an operator that takes snapshots keeps for them.

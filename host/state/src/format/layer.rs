@@ -88,7 +88,7 @@ fn to_file(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes, ArrowEr
     Ok(writer.into_inner()?.into())
 }
 
-fn checksum(content: &[u8]) -> String {
+pub(crate) fn checksum(content: &[u8]) -> String {
     format!("{:032x}", xxh3_128(content))
 }
 
@@ -130,23 +130,26 @@ pub(crate) fn decode(layer: &Layer, content: Bytes, shown: &str) -> Result<Vec<R
     Ok(batches)
 }
 
-/// The rows of a batch whose key groups are in a range.
-pub(crate) fn of_groups(batch: &RecordBatch, range: &Range<u32>) -> Result<RecordBatch> {
-    let groups = groups(batch).map_err(Error::internal)?;
+/// The rows of a batch whose key groups, in its first column of this name, are in a range.
+pub(crate) fn of_groups(batch: &RecordBatch, name: &str, range: &Range<u32>) -> Result<RecordBatch> {
+    let groups = key_groups(batch, name).map_err(Error::internal)?;
     let mask = BooleanArray::from_unary(groups, |group| range.contains(&group));
     filter_record_batch(batch, &mask).map_err(|error| Error::internal(error.to_string()))
 }
 
 fn groups(batch: &RecordBatch) -> Result<&UInt32Array, String> {
+    key_groups(batch, GROUP_COLUMN)
+}
+
+/// The first column, which holds the key groups and has this name.
+pub(crate) fn key_groups<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a UInt32Array, String> {
     let schema = batch.schema_ref();
-    let first = schema.fields().first().filter(|field| field.name() == GROUP_COLUMN);
+    let first = schema.fields().first().filter(|field| field.name() == name);
     match first {
         Some(field) if *field.data_type() == DataType::UInt32 && batch.column(0).null_count() == 0 => {
             Ok(batch.column(0).as_primitive::<UInt32Type>())
         }
-        _ => Err(format!(
-            "the first column is not `{GROUP_COLUMN}`, uint32, without nulls"
-        )),
+        _ => Err(format!("the first column is not `{name}`, uint32, without nulls")),
     }
 }
 
@@ -175,7 +178,10 @@ mod tests {
         verify(&layer, &content, "x").unwrap();
         let decoded = decode(&layer, content, "x").unwrap();
         assert_eq!(decoded, [batch(&[3, 5, 4], &["a", "b", "ü"])]);
-        assert_eq!(of_groups(&decoded[0], &(4..6)).unwrap(), batch(&[5, 4], &["b", "ü"]));
+        assert_eq!(
+            of_groups(&decoded[0], GROUP_COLUMN, &(4..6)).unwrap(),
+            batch(&[5, 4], &["b", "ü"])
+        );
     }
 
     #[test]

@@ -38,6 +38,9 @@ pub struct Run {
     pub pipeline: String,
     /// When the run started, ms since 1970-01-01 UTC.
     pub started_ms: Millis,
+    /// URL of the savepoint that it began with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
 }
 
 impl Run {
@@ -55,6 +58,7 @@ impl Run {
             run: format!("{}-{random:08x}", timestamp(now)),
             pipeline: pipeline.to_owned(),
             started_ms: now,
+            from: None,
         }
     }
 }
@@ -168,6 +172,13 @@ pub struct Subtask {
     pub layers: Vec<Layer>,
 }
 
+impl Subtask {
+    /// Something would be lost without it.
+    pub fn holds_state(&self) -> bool {
+        self.live_rows > 0 || !self.layers.is_empty() || !self.splits.is_empty() || !self.committables.is_empty()
+    }
+}
+
 /// How far a source has read a split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
@@ -251,7 +262,7 @@ pub(crate) fn write_run(run: &Run) -> Bytes {
 
 /// The checkpoint that `content` describes; `shown` names the file.
 pub(crate) fn read_metadata(content: &[u8], shown: &str) -> Result<Metadata> {
-    let metadata: Metadata = open_envelope(CHECKPOINT, content, shown)?;
+    let metadata: Metadata = open_envelope(CHECKPOINT, FORMAT_VERSION, content, shown)?;
     match unsound(&metadata) {
         Some(why) => Err(damaged(shown, &why)),
         None => Ok(metadata),
@@ -260,16 +271,17 @@ pub(crate) fn read_metadata(content: &[u8], shown: &str) -> Result<Metadata> {
 
 /// The run that `content` describes; `shown` names the file.
 pub(crate) fn read_run(content: &[u8], shown: &str) -> Result<Run> {
-    open_envelope(RUN, content, shown)
+    open_envelope(RUN, FORMAT_VERSION, content, shown)
 }
 
-fn envelope(what: &str, value: &impl Serialize) -> Bytes {
+pub(crate) fn envelope(what: &str, value: &impl Serialize) -> Bytes {
     let content = serde_json::to_string(value).expect("plain data with text keys is JSON");
     let checksum = xxh3_128(content.as_bytes());
     format!("{{\"checksum\":\"{checksum:032x}\",\"{what}\":{content}}}\n").into()
 }
 
-fn open_envelope<T: DeserializeOwned>(what: &str, content: &[u8], shown: &str) -> Result<T> {
+/// The content of an envelope of a version up to `newest`.
+pub(crate) fn open_envelope<T: DeserializeOwned>(what: &str, newest: u32, content: &[u8], shown: &str) -> Result<T> {
     let content = opened(what, content).ok_or_else(|| damaged(shown, "its checksum is not that of its content"))?;
     #[derive(Deserialize)]
     struct Version {
@@ -277,8 +289,8 @@ fn open_envelope<T: DeserializeOwned>(what: &str, content: &[u8], shown: &str) -
     }
     let parse = |error: serde_json::Error| damaged(shown, &error.to_string());
     let Version { format_version } = serde_json::from_slice(content).map_err(parse)?;
-    if format_version > FORMAT_VERSION {
-        let versions = format!("format version {format_version}, and this one reads up to {FORMAT_VERSION}");
+    if format_version > newest {
+        let versions = format!("format version {format_version}, and this one reads up to {newest}");
         let message = format!("`{shown}` was written by a newer Millrace: it has {versions}");
         return Err(Error::user(codes::NEWER, message));
     }
@@ -295,7 +307,7 @@ fn opened<'a>(what: &str, file: &'a [u8]) -> Option<&'a [u8]> {
     (checksum == expect.as_bytes()).then_some(content)
 }
 
-fn damaged(shown: &str, why: &str) -> Error {
+pub(crate) fn damaged(shown: &str, why: &str) -> Error {
     Error::external(codes::METADATA, format!("`{shown}` is damaged: {why}"))
 }
 

@@ -79,6 +79,17 @@ impl Storage {
         })))
     }
 
+    /// Opens a storage that has to be there: a missing folder is not made. `None`: it is not there.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub(crate) fn open_present(url: &str) -> Result<Option<Storage>> {
+        match Place::parse(url)? {
+            Place::Folder(path) if !path.is_dir() => Ok(None),
+            _ => Storage::open(url).map(Some),
+        }
+    }
+
     /// The URL that it was opened with.
     pub fn url(&self) -> &str {
         &self.0.url

@@ -17,7 +17,7 @@ use arrow_schema::{DataType, Field, FieldRef, Fields};
 use arrow_select::filter::filter;
 use arrow_select::take::take;
 use millrace_core::block::Millis;
-use millrace_core::checkpoint::TableDelta;
+use millrace_core::checkpoint::{TableDelta, columns};
 use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
@@ -107,8 +107,12 @@ fn item(fields: &Fields) -> FieldRef {
 impl SessionWindows {
     pub(in crate::window) fn track_changes(&mut self, accumulator: &FieldRef, max_parallelism: u32) {
         let time = |name| Arc::new(Field::new(name, DataType::Int64, false));
-        let fields = Fields::from(vec![time("$first"), time("$last"), accumulator.clone()]);
-        let sessions = Field::new("$sessions", DataType::List(item(&fields)), true);
+        let fields = Fields::from(vec![
+            time(columns::SESSION_FIRST),
+            time(columns::SESSION_LAST),
+            accumulator.clone(),
+        ]);
+        let sessions = Field::new(columns::SESSIONS, DataType::List(item(&fields)), true);
         self.tracking = Some(Box::new(Tracking {
             changes: Changes::default(),
             table: TableSchema::new(&self.schema, vec![Arc::new(sessions)], max_parallelism),

@@ -16,7 +16,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 use arrow_select::filter::filter;
 use arrow_select::take::take;
 use millrace_core::block::Millis;
-use millrace_core::checkpoint::TableDelta;
+use millrace_core::checkpoint::{TableDelta, columns};
 use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
@@ -24,9 +24,6 @@ use super::{Grid, Slice, SlicedWindows};
 use crate::changes::{Changes, TableSchema, broken};
 use crate::slot_set::SlotSet;
 use crate::window::Context;
-
-/// Name of the column with the first ms of a slice.
-const SLICE_COLUMN: &str = "$slice";
 
 /// What windows of which snapshots are taken keep for them.
 #[derive(Debug)]
@@ -118,7 +115,7 @@ impl Tracking {
 
 impl SlicedWindows {
     pub(in crate::window) fn track_changes(&mut self, accumulator: &FieldRef, max_parallelism: u32) {
-        let slice = Arc::new(Field::new(SLICE_COLUMN, DataType::Int64, true));
+        let slice = Arc::new(Field::new(columns::SLICE, DataType::Int64, true));
         let more = vec![slice, accumulator.clone()];
         self.tracking = Some(Box::new(Tracking {
             changes: Changes::default(),

@@ -1,0 +1,177 @@
+//! Reading a savepoint: as what a job begins with, and table by table.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use arrow_array::RecordBatch;
+use arrow_select::concat::concat_batches;
+use bytes::Bytes;
+use millrace_core::{Error, Result};
+
+use super::file;
+use super::join::{Unsound, join};
+use super::layout::KEY_GROUP;
+use super::manifest::{MANIFEST_FILE, Manifest, SavedTable, read_manifest};
+use super::split::broken;
+use crate::format::{Layer, Metadata, Operator, layer};
+use crate::redistribute::{TaskRestore, share};
+use crate::restore::missing;
+use crate::{Depth, Storage, codes};
+
+/// A savepoint that is ready to be read.
+#[derive(Debug)]
+pub struct Savepoint {
+    manifest: Manifest,
+    metadata: Metadata,
+    storage: Storage,
+    /// Verified contents of files, if they were read already.
+    contents: BTreeMap<String, Bytes>,
+}
+
+impl Savepoint {
+    /// Opens the savepoint at a URL.
+    ///
+    /// # Errors
+    /// `CS0201` if there is none; `CS0101` and `CS0102` if its manifest cannot be understood; `CS0103` and `CS0104`
+    /// if a file is missing or damaged.
+    pub fn open(url: &str, depth: Depth) -> Result<Savepoint> {
+        let none = || {
+            let message = format!("there is no savepoint at `{url}`: it has no `{MANIFEST_FILE}`");
+            Error::user(codes::NO_SAVEPOINT, message)
+        };
+        let storage = Storage::open_present(url)?.ok_or_else(none)?;
+        let content = storage.read(MANIFEST_FILE)?.ok_or_else(none)?;
+        let manifest = read_manifest(&content, &storage.shown(MANIFEST_FILE))?;
+        let mut savepoint = Savepoint {
+            metadata: manifest.metadata(),
+            manifest,
+            storage,
+            contents: BTreeMap::new(),
+        };
+        savepoint.verify_sizes()?;
+        match depth {
+            Depth::Sizes => {}
+            Depth::Contents => savepoint.load()?,
+        }
+        Ok(savepoint)
+    }
+
+    /// What it is.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What it is, as of a checkpoint. There are no layers.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// The URL that it was opened with.
+    pub fn url(&self) -> &str {
+        self.storage.url()
+    }
+
+    /// What subtask `subtask` of `parallelism` of a keyed operator begins with; `operator` is one of the
+    /// [metadata](Self::metadata).
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    ///
+    /// # Panics
+    /// See [`share`].
+    pub fn restore_task(&self, operator: &Operator, parallelism: u32, subtask: u32) -> Result<TaskRestore> {
+        let share = share(operator, self.manifest.max_parallelism, parallelism, subtask);
+        let saved = self.manifest.operator(&operator.id);
+        let mut restore = TaskRestore {
+            watermark: share.watermark,
+            batches: Vec::new(),
+        };
+        let Some((saved, layout)) = saved.and_then(|saved| Some((saved, saved.layout()?))) else {
+            return Ok(restore);
+        };
+        let mut tables = Vec::with_capacity(saved.tables.len());
+        for table in &saved.tables {
+            let schema = table.schema().ok_or_else(unchecked)?;
+            let rows = self.read_table(table, share.groups.clone())?;
+            tables.push(concat_batches(&schema, &rows).map_err(broken)?);
+        }
+        let batches = join(&layout, &tables).map_err(|unsound| match unsound {
+            Unsound::Content(why) => {
+                let message = format!("savepoint `{}`, operator `{}`: {why}", self.url(), saved.name);
+                Error::external(codes::DAMAGED, message)
+            }
+            Unsound::Error(error) => error,
+        })?;
+        restore.batches = batches.into_iter().filter(|rows| rows.num_rows() > 0).collect();
+        Ok(restore)
+    }
+
+    /// Rows of a table whose key groups are in a range, in the table's order.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    pub fn read_table(&self, table: &SavedTable, groups: Range<u32>) -> Result<Vec<RecordBatch>> {
+        let schema = table.schema().ok_or_else(unchecked)?;
+        let mut found = Vec::new();
+        for part in &table.files {
+            let [first, last] = part.groups;
+            if last < groups.start || groups.end <= first {
+                continue;
+            }
+            let shown = self.storage.shown(&part.file);
+            let content = match self.contents.get(&part.file) {
+                Some(content) => content.clone(),
+                None => self.verified(part, self.storage.read(&part.file)?)?,
+            };
+            let rows = file::decode(part, &schema, content, &shown)?;
+            if groups.start <= first && last < groups.end {
+                found.extend(rows);
+                continue;
+            }
+            for rows in &rows {
+                let own = layer::of_groups(rows, KEY_GROUP, &groups)?;
+                if own.num_rows() > 0 {
+                    found.push(own);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn verify_sizes(&self) -> Result<()> {
+        let mut folders: BTreeMap<&str, BTreeMap<String, u64>> = BTreeMap::new();
+        for part in self.manifest.files() {
+            let (folder, name) = part.file.rsplit_once('/').unwrap_or(("", &part.file));
+            if !folders.contains_key(folder) {
+                folders.insert(folder, self.storage.list(folder)?.files.into_iter().collect());
+            }
+            let shown = self.storage.shown(&part.file);
+            match folders[folder].get(name) {
+                Some(bytes) => layer::verify_size(part, *bytes, &shown)?,
+                None => return Err(missing(&shown)),
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self) -> Result<()> {
+        let paths: Vec<String> = self.manifest.files().map(|part| part.file.clone()).collect();
+        let mut contents = BTreeMap::new();
+        for (read, part) in self.storage.read_all(&paths).into_iter().zip(self.manifest.files()) {
+            contents.insert(part.file.clone(), self.verified(part, read?)?);
+        }
+        self.contents = contents;
+        Ok(())
+    }
+
+    fn verified(&self, part: &Layer, content: Option<Bytes>) -> Result<Bytes> {
+        let shown = self.storage.shown(&part.file);
+        let content = content.ok_or_else(|| missing(&shown))?;
+        layer::verify(part, &content, &shown)?;
+        Ok(content)
+    }
+}
+
+fn unchecked() -> Error {
+    Error::internal("a schema of a manifest was not checked")
+}

@@ -1,0 +1,357 @@
+//! A savepoint holds what the checkpoint holds, whatever the tables are; damage is named.
+
+mod random;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow_array::builder::{Int64Builder, ListBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::*;
+use arrow_buffer::OffsetBuffer;
+use arrow_schema::{Field, FieldRef, Fields};
+use arrow_select::take::take;
+use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, SubtaskSnapshot, TableDelta};
+use millrace_core::connector::{Committable, Position};
+use millrace_core::key::{KeyGroup, KeyGroups, RowEncoder, hash_rows};
+
+use super::layout::{session_fields, session_item, times_field};
+use super::*;
+use crate::redistribute;
+use crate::testing::Random;
+use crate::{CheckpointInfo, Checkpoints, Depth, Kind, OperatorSnapshot, RestoredCheckpoint, Run, Storage, codes};
+
+const MAX_PARALLELISM: u32 = 32;
+
+fn layout(random: &mut Random) -> Layout {
+    let key_fields = 1 + random.below(3);
+    let key: Vec<FieldRef> = (0..key_fields)
+        .map(|at| random::field(random, &format!("k{at}"), 1, true))
+        .collect();
+    let state = |random: &mut Random, name: &str| {
+        let field = Field::new(name, random::data_type(random, 2, false), true);
+        Arc::new(field)
+    };
+    let kind = match random.below(4) {
+        0 => LayoutKind::Windows(state(random, "total")),
+        1 => LayoutKind::Sessions(state(random, "total")),
+        _ => {
+            let count = random.below(4);
+            LayoutKind::Keyed((0..count).map(|at| state(random, &format!("k{at}"))).collect())
+        }
+    };
+    Layout {
+        key: Fields::from(key),
+        kind,
+    }
+}
+
+/// What is behind the key in rows of a layer.
+fn values(random: &mut Random, layout: &Layout, count: usize) -> Vec<ArrayRef> {
+    match &layout.kind {
+        LayoutKind::Keyed(states) => {
+            let mut more: Vec<ArrayRef> = states
+                .iter()
+                .map(|state| random::column(random, state, count))
+                .collect();
+            for _ in 0..2 {
+                let mut lists = ListBuilder::new(Int64Builder::new()).with_field(times_field());
+                for _ in 0..count {
+                    let times: BTreeSet<i64> = (0..random.below(4)).map(|_| random.below(9) as i64 - 4).collect();
+                    lists.values().append_slice(&times.into_iter().collect::<Vec<_>>());
+                    lists.append(true);
+                }
+                more.push(Arc::new(lists.finish()));
+            }
+            more
+        }
+        LayoutKind::Windows(accumulator) => {
+            // Filled in with the identity.
+            let starts = Int64Array::from(vec![0; count]);
+            vec![Arc::new(starts), random::column(random, accumulator, count)]
+        }
+        LayoutKind::Sessions(accumulator) => {
+            let lengths: Vec<usize> = (0..count).map(|_| random.below(4) as usize).collect();
+            let firsts: Vec<i64> = lengths.iter().flat_map(|length| 0..*length as i64).collect();
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(Int64Array::from_iter_values(firsts.iter().map(|first| first * 100))),
+                Arc::new(Int64Array::from_iter_values(firsts.iter().map(|first| first * 100 + 7))),
+                random::column(random, accumulator, firsts.len()),
+            ];
+            let items = StructArray::new(session_fields(accumulator), columns, None);
+            let offsets = OffsetBuffer::from_lengths(lengths);
+            vec![Arc::new(ListArray::new(
+                session_item(accumulator),
+                offsets,
+                Arc::new(items),
+                None,
+            ))]
+        }
+    }
+}
+
+/// Keys that are all different, with the key group of each.
+fn key_pool(random: &mut Random, layout: &Layout) -> (Vec<ArrayRef>, Vec<u32>) {
+    let keys: Vec<ArrayRef> = layout
+        .key
+        .iter()
+        .map(|field| random::column(random, field, 60))
+        .collect();
+    let mut seen = BTreeSet::new();
+    let encoder = RowEncoder::new(&keys).unwrap();
+    let fresh = (0..60u32).filter(|row| {
+        let mut encoded = Vec::new();
+        encoder.append_tagged(*row as usize, &mut encoded);
+        seen.insert(encoded)
+    });
+    let rows = UInt32Array::from_iter_values(fresh);
+    let keys: Vec<ArrayRef> = keys.iter().map(|column| take(column, &rows, None).unwrap()).collect();
+    let mut hashes = Vec::new();
+    hash_rows(&keys, &mut hashes).unwrap();
+    let groups = hashes.iter().map(|hash| KeyGroup::of_hash(*hash, MAX_PARALLELISM).0);
+    (keys, groups.collect())
+}
+
+fn rows(
+    layout: &Layout,
+    pool: &(Vec<ArrayRef>, Vec<u32>),
+    picked: &[u32],
+    deleted: bool,
+    more: Vec<ArrayRef>,
+) -> RecordBatch {
+    let picked_rows = UInt32Array::from(picked.to_vec());
+    let keys = pool.0.iter().map(|column| take(column, &picked_rows, None).unwrap());
+    let groups = UInt32Array::from_iter_values(picked.iter().map(|row| pool.1[*row as usize]));
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(groups),
+        Arc::new(BooleanArray::from(vec![deleted; picked.len()])),
+        Arc::new(StructArray::new(layout.key.clone(), keys.collect(), None)),
+    ];
+    columns.extend(more);
+    RecordBatch::try_new(layout.rows_schema(), columns).unwrap()
+}
+
+/// A layer of the subtask that owns these keys.
+fn delta(
+    random: &mut Random,
+    layout: &Layout,
+    pool: &(Vec<ArrayRef>, Vec<u32>),
+    own: &[u32],
+    full: bool,
+) -> TableDelta {
+    let mut batches = Vec::new();
+    let is_window = matches!(layout.kind, LayoutKind::Windows(_));
+    if !full && !is_window {
+        let gone: Vec<u32> = own.iter().copied().filter(|_| random.below(4) == 0).collect();
+        let schema = layout.rows_schema();
+        let nulls = schema.fields()[3..]
+            .iter()
+            .map(|field| new_null_array(field.data_type(), gone.len()));
+        batches.push(rows(layout, pool, &gone, true, nulls.collect()));
+    }
+    for slice in 0..if is_window { 3 } else { 1 } {
+        let some: Vec<u32> = own.iter().copied().filter(|_| random.below(2) == 0).collect();
+        let mut more = values(random, layout, some.len());
+        if is_window {
+            more[0] = Arc::new(Int64Array::from(vec![slice * 1_000 - 1_000; some.len()]));
+        }
+        batches.push(rows(layout, pool, &some, false, more));
+    }
+    TableDelta {
+        full,
+        batches,
+        live_rows: own.len() as u64,
+    }
+}
+
+/// A checkpoint of an operator with this layout, in several layers.
+fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> RestoredCheckpoint {
+    let checkpoints = Checkpoints::create(storage, Run::new("job", "00ff", 1_000, 1)).unwrap();
+    let parallelism = 1 + random.below(5) as u32;
+    let owners = KeyGroups::new(parallelism, MAX_PARALLELISM);
+    let pool = key_pool(random, layout);
+    let layers = 1 + random.below(4);
+    for id in 1..=layers {
+        let subtask = |subtask| {
+            let range = owners.groups_of(subtask);
+            let own = (0..pool.1.len() as u32).filter(|row| range.contains(&pool.1[*row as usize]));
+            SubtaskSnapshot {
+                watermark: (random.below(5) > 0).then(|| random.below(1_000) as i64),
+                table: Some(delta(random, layout, &pool, &own.collect::<Vec<_>>(), id == 1)),
+                splits: vec![SplitSnapshot {
+                    id: format!("split {subtask}"),
+                    position: Position(vec![subtask as u8, 255]),
+                    max_time: Some(7),
+                }],
+                committables: vec![Committable(vec![1, 2])],
+                finished: subtask == 1,
+            }
+        };
+        let operator = OperatorSnapshot {
+            id: "op/1".to_owned(),
+            name: "Operator".to_owned(),
+            subtasks: (0..parallelism).map(subtask).collect(),
+        };
+        let info = CheckpointInfo {
+            kind: Kind::Checkpoint,
+            parameters: [("a".to_owned(), "b".to_owned())].into(),
+            max_parallelism: MAX_PARALLELISM,
+            started_ms: 5,
+            completed_ms: 6,
+        };
+        checkpoints.store(CheckpointId(id), &info, vec![operator]).unwrap();
+    }
+    storage.open_latest("job", Depth::Contents).unwrap().found.unwrap()
+}
+
+/// Entries by identity, each as a batch of one row; those that hold nothing are left out.
+fn entries(layout: &Layout, batches: &[RecordBatch]) -> BTreeMap<Vec<u8>, RecordBatch> {
+    let mut entries = BTreeMap::new();
+    for batch in batches {
+        assert_eq!(batch.schema(), layout.rows_schema());
+        let keys = batch.column(2).as_struct().columns();
+        let encoder = RowEncoder::new(keys).unwrap();
+        for row in 0..batch.num_rows() {
+            let mut identity = Vec::new();
+            encoder.append_tagged(row, &mut identity);
+            if let LayoutKind::Windows(_) = layout.kind {
+                let start = batch.column(3).as_primitive::<Int64Type>().value(row);
+                identity.extend(start.to_be_bytes());
+            }
+            let one = batch.slice(row, 1);
+            let holds = match &layout.kind {
+                LayoutKind::Keyed(states) => {
+                    let timers = |at: usize| !one.column(3 + states.len() + at).as_list::<i32>().value(0).is_empty();
+                    (0..states.len()).any(|state| one.column(3 + state).is_valid(0))
+                        || (one.column(1).as_boolean().value(0) || timers(0) || timers(1))
+                }
+                LayoutKind::Windows(_) => true,
+                LayoutKind::Sessions(_) => {
+                    one.column(1).as_boolean().value(0) || !one.column(3).as_list::<i32>().value(0).is_empty()
+                }
+            };
+            if one.column(1).as_boolean().value(0) || !holds {
+                entries.remove(&identity);
+            } else {
+                entries.insert(identity, one);
+            }
+        }
+    }
+    entries
+}
+
+fn written(seed: u64) -> (Layout, RestoredCheckpoint, String) {
+    let random = &mut Random::new(seed);
+    let layout = layout(random);
+    let storage = Storage::open(&format!("memory://savepoint-from-{seed}")).unwrap();
+    let checkpoint = checkpoint(random, &layout, &storage);
+    let url = format!("memory://savepoint-to-{seed}");
+    let manifest = write(&checkpoint, &url).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    assert_eq!(manifest.job, "job");
+    (layout, checkpoint, url)
+}
+
+#[test]
+fn a_savepoint_restores_as_its_checkpoint_does() {
+    for seed in 0..300 {
+        let (layout, checkpoint, url) = written(seed);
+        let savepoint = Savepoint::open(&url, Depth::Contents).unwrap();
+        let (then, now) = (checkpoint.metadata(), savepoint.metadata());
+        let (before, after) = (&then.operators[0], &now.operators[0]);
+        assert_eq!(redistribute::splits(before), redistribute::splits(after));
+        assert_eq!(redistribute::committables(before), redistribute::committables(after));
+        assert_eq!((&then.parameters, &then.pipeline), (&now.parameters, &now.pipeline));
+        assert_eq!(
+            savepoint.manifest().operators[0].layout().unwrap(),
+            layout,
+            "seed {seed}"
+        );
+        for parallelism in [1, before.parallelism, 7, MAX_PARALLELISM] {
+            for subtask in 0..parallelism {
+                let expected = checkpoint.restore_task(before, parallelism, subtask).unwrap();
+                let got = savepoint.restore_task(after, parallelism, subtask).unwrap();
+                assert_eq!(got.watermark, expected.watermark);
+                let expected = entries(&layout, &expected.batches);
+                assert_eq!(entries(&layout, &got.batches), expected, "seed {seed}");
+                assert_eq!(
+                    got.batches.iter().map(RecordBatch::num_rows).sum::<usize>(),
+                    expected.len()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn tables_are_in_order_and_say_the_truth_about_themselves() {
+    for seed in 0..40 {
+        let (layout, _, url) = written(1_000 + seed);
+        let savepoint = Savepoint::open(&url, Depth::Sizes).unwrap();
+        for table in &savepoint.manifest().operators[0].tables {
+            let batches = savepoint.read_table(table, 0..MAX_PARALLELISM).unwrap();
+            assert_eq!(
+                batches.iter().map(|rows| rows.num_rows() as u64).sum::<u64>(),
+                table.rows
+            );
+            let mut last = (0, 0);
+            for rows in &batches {
+                let mut hashes = Vec::new();
+                hash_rows(&rows.columns()[1..=layout.key.len()], &mut hashes).unwrap();
+                let groups = rows.column(0).as_primitive::<UInt32Type>();
+                for (group, hash) in groups.values().iter().zip(hashes) {
+                    assert_eq!(KeyGroup::of_hash(hash, MAX_PARALLELISM).0, *group);
+                    assert!((*group, hash) >= last, "seed {seed}");
+                    last = (*group, hash);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_savepoint_may_be_moved_and_its_damage_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let random = &mut Random::new(7);
+    let count = Field::new("count", arrow_schema::DataType::Int64, true);
+    let layout = Layout {
+        key: Fields::from(vec![Field::new("id", arrow_schema::DataType::Int64, false)]),
+        kind: LayoutKind::Keyed(vec![Arc::new(count)]),
+    };
+    let storage = Storage::open(&place("checkpoints")).unwrap();
+    let checkpoint = checkpoint(random, &layout, &storage);
+    write(&checkpoint, &place("a")).unwrap();
+    let error = write(&checkpoint, &place("a")).unwrap_err();
+    assert_eq!(error.code(), codes::OCCUPIED);
+    std::fs::rename(place("a"), place("b")).unwrap();
+    let savepoint = Savepoint::open(&place("b"), Depth::Contents).unwrap();
+    let file = &savepoint.manifest().operators[0].tables[0].files[0].file;
+    assert_eq!(file, "tables/op%2F1/state-count/0000.parquet");
+
+    let error = Savepoint::open(&place("a"), Depth::Contents).unwrap_err();
+    assert_eq!(error.code(), codes::NO_SAVEPOINT);
+    assert!(!folder.path().join("a").exists());
+    let path = folder.path().join("b").join(file);
+    let check = |content: Option<&[u8]>, code: &str| {
+        match content {
+            Some(content) => std::fs::write(&path, content).unwrap(),
+            None => std::fs::remove_file(&path).unwrap(),
+        }
+        let error = Savepoint::open(&place("b"), Depth::Contents).unwrap_err();
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains("0000.parquet"), "{error}");
+    };
+    let mut content = std::fs::read(&path).unwrap();
+    check(Some(&content[1..]), codes::MISSING);
+    content[40] ^= 1;
+    check(Some(&content), codes::DAMAGED);
+    check(None, codes::MISSING);
+    let manifest = folder.path().join("b/manifest.json");
+    let mut content = std::fs::read(&manifest).unwrap();
+    content[100] ^= 1;
+    std::fs::write(&manifest, content).unwrap();
+    let error = Savepoint::open(&place("b"), Depth::Contents).unwrap_err();
+    assert_eq!(error.code(), codes::METADATA);
+    assert!(error.to_string().contains("manifest.json"), "{error}");
+}

@@ -1,0 +1,171 @@
+//! Writing a savepoint from a checkpoint.
+
+use millrace_core::key::ENCODING_VERSION;
+use millrace_core::{Error, Result};
+
+use super::file::{Encoded, TableWriter};
+use super::layout::{Layout, LayoutKind, TableSpec};
+use super::manifest::{
+    MANIFEST_FILE, Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind, write_manifest,
+};
+use super::schema::Column;
+use super::split::{lay_over, split};
+use crate::format::{Layer, Operator, Subtask};
+use crate::{RestoredCheckpoint, Storage, codes, names};
+
+/// Writes the state of a checkpoint as a savepoint to a URL at which there is nothing yet.
+///
+/// The manifest is written last: what lacks one is no savepoint. One subtask's state at a time is in memory.
+///
+/// # Errors
+/// `CS0202` if something is there; `CS0203` if an operator's state cannot be written as tables; if the checkpoint
+/// is damaged or the storage refuses.
+pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
+    let storage = Storage::open(url)?;
+    let present = storage.list("")?;
+    if !present.files.is_empty() || !present.folders.is_empty() {
+        let message = format!("`{url}` is not empty, and a savepoint has a folder of its own");
+        return Err(Error::user(codes::OCCUPIED, message));
+    }
+    let metadata = checkpoint.metadata();
+    let mut operators = Vec::with_capacity(metadata.operators.len());
+    for operator in &metadata.operators {
+        let writer = OperatorWriter::new(&storage, operator);
+        let context = |error: Error| error.context(format!("operator `{}`", operator.name));
+        operators.push(writer.write(checkpoint).map_err(context)?);
+    }
+    let manifest = Manifest {
+        format_version: SAVEPOINT_VERSION,
+        job: metadata.job.clone(),
+        run: metadata.run.clone(),
+        checkpoint: metadata.checkpoint,
+        pipeline: metadata.pipeline.clone(),
+        parameters: metadata.parameters.clone(),
+        taken_ms: metadata.completed_ms,
+        max_parallelism: metadata.max_parallelism,
+        key_encoding: ENCODING_VERSION,
+        operators,
+    };
+    storage.write(MANIFEST_FILE, write_manifest(&manifest))?;
+    Ok(manifest)
+}
+
+struct OperatorWriter<'a> {
+    storage: &'a Storage,
+    operator: &'a Operator,
+    /// Known with the first rows.
+    layout: Option<Layout>,
+    tables: Vec<Table>,
+}
+
+struct Table {
+    spec: TableSpec,
+    writer: TableWriter,
+    files: Vec<Layer>,
+}
+
+impl<'a> OperatorWriter<'a> {
+    fn new(storage: &'a Storage, operator: &'a Operator) -> Self {
+        OperatorWriter {
+            storage,
+            operator,
+            layout: None,
+            tables: Vec::new(),
+        }
+    }
+
+    /// Subtasks own ascending ranges of key groups: their rows one after the other are in order.
+    fn write(mut self, checkpoint: &RestoredCheckpoint) -> Result<SavedOperator> {
+        let mut subtasks = Vec::with_capacity(self.operator.subtasks.len());
+        for subtask in &self.operator.subtasks {
+            let entries = self.write_subtask(checkpoint, subtask)?;
+            subtasks.push(SavedSubtask {
+                watermark: subtask.watermark,
+                finished: subtask.finished,
+                splits: subtask.splits.clone(),
+                committables: subtask.committables.clone(),
+                entries,
+            });
+        }
+        let mut tables = Vec::with_capacity(self.tables.len());
+        for mut table in self.tables {
+            let last = table.writer.finish()?;
+            store(self.storage, &mut table.files, last)?;
+            tables.push(SavedTable {
+                name: table.spec.name,
+                state: table.spec.value.map(|value| Column::of(&value)).transpose()?,
+                columns: Column::all(table.spec.schema.fields())?,
+                rows: table.files.iter().map(|file| file.rows).sum(),
+                files: table.files,
+            });
+        }
+        let kind = match self.layout.as_ref().map(|layout| &layout.kind) {
+            None => StateKind::None,
+            Some(LayoutKind::Keyed(_)) => StateKind::Keyed,
+            Some(LayoutKind::Windows(_)) => StateKind::Windows,
+            Some(LayoutKind::Sessions(_)) => StateKind::Sessions,
+        };
+        let key = self.layout.map(|layout| Column::all(&layout.key)).transpose()?;
+        Ok(SavedOperator {
+            id: self.operator.id.clone(),
+            name: self.operator.name.clone(),
+            parallelism: self.operator.parallelism,
+            kind,
+            key: key.unwrap_or_default(),
+            tables,
+            subtasks,
+        })
+    }
+
+    /// Returns the number of entries.
+    fn write_subtask(&mut self, checkpoint: &RestoredCheckpoint, subtask: &Subtask) -> Result<u64> {
+        let mut layers = Vec::new();
+        for layer in &subtask.layers {
+            layers.extend(checkpoint.read_layer(layer)?);
+        }
+        let Some(first) = layers.first() else { return Ok(0) };
+        let schema = first.schema();
+        let layout = Layout::of_rows(&schema).ok_or_else(|| {
+            let message = format!("its state has columns that savepoints do not know: {schema:?}");
+            Error::user(codes::TABLE, message)
+        })?;
+        let known = match &self.layout {
+            Some(known) => known.clone(),
+            None => self.begin(layout.clone()),
+        };
+        if known != layout || layers.iter().any(|rows| rows.schema() != schema) {
+            let message = "its state has different columns in different layers";
+            return Err(Error::user(codes::TABLE, message));
+        }
+        let mut entries = 0;
+        for rows in lay_over(&layout, &layers)? {
+            entries += rows.num_rows() as u64;
+            for (number, table) in self.tables.iter_mut().enumerate() {
+                let part = split(&layout, number, &table.spec, &rows)?;
+                let full = table.writer.push(&part)?;
+                store(self.storage, &mut table.files, full)?;
+            }
+        }
+        Ok(entries)
+    }
+
+    fn begin(&mut self, layout: Layout) -> Layout {
+        let folder = format!("tables/{}", names::encode(&self.operator.id));
+        let table = |spec: TableSpec| Table {
+            writer: TableWriter::new(format!("{folder}/{}", names::encode(&spec.name)), spec.schema.clone()),
+            spec,
+            files: Vec::new(),
+        };
+        self.tables = layout.tables().into_iter().map(table).collect();
+        self.layout = Some(layout.clone());
+        layout
+    }
+}
+
+fn store(storage: &Storage, files: &mut Vec<Layer>, encoded: Option<Encoded>) -> Result<()> {
+    if let Some(Encoded { file, content }) = encoded {
+        storage.write(&file.file, content)?;
+        files.push(file);
+    }
+    Ok(())
+}
