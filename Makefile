@@ -5,7 +5,7 @@
 #   make bench ARGS=…  one benchmark: make -s bench ARGS="keyed --parallelism 1 --rows 20000000 --keys 100000"
 #   make simulate SEEDS=0..100000   checkpoints under random failures, in virtual time
 #   make jobctl        build target/release/jobctl
-#   make setup         install the missing commands for native builds; setup-guest: for pipelines; setup-s3: for tests
+#   make setup         install the missing commands for native builds; setup-guest: for pipelines; setup-s3, setup-duckdb: for tests
 
 SHELL := /bin/sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -23,7 +23,7 @@ SEEDS ?= 0..100000
 # cargo uses all cores by itself.
 .NOTPARALLEL:
 
-.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-s3
+.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-s3 setup-duckdb
 
 help:
 	@sed --quiet 's/^#   //p' Makefile
@@ -34,7 +34,7 @@ jobctl: setup
 demo: setup-guest jobctl
 	scripts/demo
 
-test: setup-lint setup-guest setup-s3 lint
+test: setup-lint setup-guest setup-s3 setup-duckdb lint
 	cargo test --release --locked --workspace
 	cargo build --release --locked --package jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
@@ -75,3 +75,6 @@ setup-guest: setup
 
 setup-s3: setup
 	@scripts/setup-s3
+
+setup-duckdb: setup
+	@scripts/setup-duckdb

@@ -10,6 +10,7 @@ mod rejects;
 mod savepoint;
 mod sinks;
 mod state;
+mod state_commands;
 mod stop;
 mod time;
 mod windows;

@@ -12,7 +12,7 @@ use crate::durable::{EXACTLY, Place, ROWS, assert_same, expected, sorted};
 const SLOWLY: &str = "10000";
 
 /// Runs the job until it has read some more rows.
-fn run_for_a_while(place: &Place, options: JobOptions) {
+pub(crate) fn run_for_a_while(place: &Place, options: JobOptions) {
     let output = place.output();
     let pairs = [
         ("kind", "durable"),
@@ -28,12 +28,12 @@ fn run_for_a_while(place: &Place, options: JobOptions) {
     job.wait().expect("a stop is no failure");
 }
 
-fn from_nothing(place: &Place, parallelism: u32) -> JobOptions {
+pub(crate) fn from_nothing(place: &Place, parallelism: u32) -> JobOptions {
     place.options(parallelism, EXACTLY, Restore::Nothing)
 }
 
 /// Makes a savepoint of the job's newest checkpoint.
-fn save(place: &Place, name: &str) -> String {
+pub(crate) fn save(place: &Place, name: &str) -> String {
     let savepoint = as_text(&place.0.path().join(name)).to_owned();
     let arguments = [
         "savepoint",
@@ -77,7 +77,7 @@ fn a_job_goes_on_from_a_savepoint_at_another_parallelism() {
 
 /// Again and again from one savepoint to the next.
 #[test]
-fn savepoints_follow_each_other() {
+pub(crate) fn savepoints_follow_each_other() {
     let expected = expected();
     let place = Place::new();
     run_for_a_while(&place, from_nothing(&place, 2));

@@ -35,6 +35,11 @@ pub const OCCUPIED: &str = "CS0202";
 /// The state of an operator cannot be written to a savepoint.
 pub const TABLE: &str = "CS0203";
 
+/// A savepoint has no operator or state of this name.
+pub const NO_STATE: &str = "CS0204";
+/// A text is no key of the operator.
+pub const KEY: &str = "CS0205";
+
 /// Whether a code says that one checkpoint is unusable, while an older one may be sound.
 pub fn is_damage(code: &str) -> bool {
     [METADATA, MISSING, DAMAGED, NOT_FOUND].contains(&code)

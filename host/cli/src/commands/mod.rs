@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod new;
 pub mod run;
 pub mod savepoint;
+pub mod state;
 
 use clap::{Parser, Subcommand};
 use millrace_core::Result;
@@ -39,6 +40,7 @@ pub enum Command {
     Build(build::Args),
     Run(run::Args),
     Savepoint(savepoint::Args),
+    State(state::Args),
     Inspect(inspect::Args),
     Explain(explain::Args),
     Completions(completions::Args),
@@ -51,6 +53,7 @@ pub fn run(command: Command, printer: &Printer) -> Result<()> {
         Command::Build(args) => build::run(&args, printer),
         Command::Run(args) => run::run(&args, printer),
         Command::Savepoint(args) => savepoint::run(&args, printer),
+        Command::State(args) => state::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
         Command::Explain(args) => explain::run(&args, printer),
         Command::Completions(args) => completions::run(&args, printer),

@@ -122,6 +122,19 @@ fn unwritable(folder: &str, error: &ParquetError) -> Error {
     )
 }
 
+/// Rows as one Parquet file, such as those of a table of several.
+///
+/// # Errors
+/// `CS0203` if they cannot be written as Parquet.
+pub fn to_parquet(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes> {
+    let failed = |error: ParquetError| unwritable("the table", &error);
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties())).map_err(failed)?;
+    for batch in batches {
+        writer.write(batch).map_err(failed)?;
+    }
+    Ok(writer.into_inner().map_err(failed)?.into())
+}
+
 /// The rows of a file whose checksum was found right.
 pub(crate) fn decode(file: &Layer, schema: &SchemaRef, content: Bytes, shown: &str) -> Result<Vec<RecordBatch>> {
     let unsound = |why: &str| Error::external(codes::DAMAGED, format!("`{shown}` is not a sound table: {why}"));

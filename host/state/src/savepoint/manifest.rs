@@ -136,15 +136,17 @@ impl SavedOperator {
         Some(Layout { key, kind })
     }
 
-    /// Its table of this name.
+    /// Its table for a state of this name, or of this name.
     pub fn table(&self, name: &str) -> Option<&SavedTable> {
-        self.tables.iter().find(|table| table.name == name)
+        let of_state = |table: &&SavedTable| table.state.as_ref().is_some_and(|state| state.name == name);
+        let found = self.tables.iter().find(of_state);
+        found.or_else(|| self.tables.iter().find(|table| table.name == name))
     }
 }
 
 impl SavedTable {
-    /// Schema of its files.
-    pub(crate) fn schema(&self) -> Option<SchemaRef> {
+    /// Schema of its files; of the table of a savepoint that was opened it is there.
+    pub fn schema(&self) -> Option<SchemaRef> {
         Some(SchemaRef::new(Schema::new(Column::fields(&self.columns)?)))
     }
 

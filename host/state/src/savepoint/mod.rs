@@ -20,11 +20,14 @@ mod schema;
 mod split;
 #[cfg(test)]
 mod tests;
+mod values;
 mod write;
 
+pub use file::to_parquet;
 pub use layout::{KEY_GROUP, Layout, LayoutKind, TIMER_KINDS};
 pub use manifest::{Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind};
 pub use read::Savepoint;
 pub use restorable::Restorable;
 pub use schema::Column;
+pub use values::rows_as_json;
 pub use write::write;

@@ -1,0 +1,319 @@
+//! `jobctl state`.
+
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+use millrace_core::{Error, Result};
+use millrace_state::codes;
+use millrace_state::savepoint::{self, Column, SavedOperator, SavedTable, StateKind};
+use millrace_state::{Depth, Savepoint};
+use serde_json::{Map, Value, json};
+
+use crate::files;
+use crate::output::{Align, Format, Printer, Table};
+
+/// Read the state in a savepoint: list it, look a key up, export a table
+///
+/// Nothing runs, and the pipeline is not needed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List operators and their states with rows, bytes and schemas
+    Ls {
+        /// The savepoint: a folder or URL
+        savepoint: String,
+    },
+    /// Print what an operator holds for a key
+    Get {
+        /// The savepoint: a folder or URL
+        savepoint: String,
+        /// Id or name of the operator
+        operator: String,
+        /// The key: a text for each of its fields
+        #[arg(required = true, allow_negative_numbers = true)]
+        key: Vec<String>,
+    },
+    /// Print a state of all keys, or write it to a file
+    Export {
+        /// The savepoint: a folder or URL
+        savepoint: String,
+        /// Id or name of the operator
+        operator: String,
+        /// Name of the state, or `timers`
+        state: String,
+        /// Form of the rows
+        #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+        format: Form,
+        /// File to write instead of standard output
+        #[arg(long, value_name = "FILE")]
+        to: Option<PathBuf>,
+    },
+}
+
+/// Form of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum Form {
+    /// For people; with --output json a JSON document
+    #[default]
+    Table,
+    /// A JSON object on each line
+    Ndjson,
+    /// Comma-separated, nested values as JSON
+    Csv,
+    /// One Parquet file
+    Parquet,
+}
+
+/// Carries out the command.
+pub fn run(args: &Args, printer: &Printer) -> Result<()> {
+    match &args.command {
+        Command::Ls { savepoint } => list(&Savepoint::open(savepoint, Depth::Sizes)?, printer),
+        Command::Get {
+            savepoint,
+            operator,
+            key,
+        } => get(&Savepoint::open(savepoint, Depth::Sizes)?, operator, key, printer),
+        Command::Export {
+            savepoint,
+            operator,
+            state,
+            format,
+            to,
+        } => {
+            let savepoint = Savepoint::open(savepoint, Depth::Sizes)?;
+            let exported = export(&savepoint, operator, state, *format, printer)?;
+            match to {
+                Some(file) => files::write(file, &exported),
+                None => printer.raw(&exported),
+            }
+        }
+    }
+}
+
+fn kind_name(kind: StateKind) -> &'static str {
+    match kind {
+        StateKind::None => "none",
+        StateKind::Keyed => "keyed",
+        StateKind::Windows => "windows",
+        StateKind::Sessions => "sessions",
+    }
+}
+
+/// What a table is called: its state, or its own name.
+fn shown_name(table: &SavedTable) -> &str {
+    table.state.as_ref().map_or(&table.name, |state| &state.name)
+}
+
+fn list(savepoint: &Savepoint, printer: &Printer) -> Result<()> {
+    let manifest = savepoint.manifest();
+    let table = |table: &SavedTable| {
+        json!({
+            "name": shown_name(table),
+            "table": table.name,
+            "rows": table.rows,
+            "bytes": table.bytes(),
+            "schema": table.state,
+            "columns": table.columns,
+        })
+    };
+    let operator = |operator: &SavedOperator| {
+        json!({
+            "id": operator.id,
+            "name": operator.name,
+            "kind": kind_name(operator.kind),
+            "parallelism": operator.parallelism,
+            "key": operator.key,
+            "splits": operator.subtasks.iter().map(|subtask| subtask.splits.len()).sum::<usize>(),
+            "states": operator.tables.iter().map(table).collect::<Vec<_>>(),
+        })
+    };
+    let value = json!({
+        "job": manifest.job,
+        "run": manifest.run,
+        "checkpoint": manifest.checkpoint,
+        "pipeline": manifest.pipeline,
+        "parameters": manifest.parameters,
+        "taken_ms": manifest.taken_ms,
+        "max_parallelism": manifest.max_parallelism,
+        "operators": manifest.operators.iter().map(operator).collect::<Vec<_>>(),
+    });
+    printer.data(&value, |_| {
+        let mut lines = Table::new(&[
+            ("operator", Align::Left),
+            ("id", Align::Left),
+            ("state", Align::Left),
+            ("rows", Align::Right),
+            ("bytes", Align::Right),
+            ("key", Align::Left),
+            ("value", Align::Left),
+        ]);
+        for operator in &manifest.operators {
+            for table in &operator.tables {
+                lines.row(vec![
+                    operator.name.clone(),
+                    operator.id.clone(),
+                    shown_name(table).to_owned(),
+                    table.rows.to_string(),
+                    table.bytes().to_string(),
+                    Column::shown_all(&operator.key),
+                    table.state.as_ref().map(Column::shown).unwrap_or_default(),
+                ]);
+            }
+        }
+        lines.render()
+    })
+}
+
+fn find_operator<'a>(savepoint: &'a Savepoint, name: &str) -> Result<&'a SavedOperator> {
+    let manifest = savepoint.manifest();
+    if let Some(operator) = manifest.operator(name) {
+        return Ok(operator);
+    }
+    let named: Vec<&SavedOperator> = manifest
+        .operators
+        .iter()
+        .filter(|operator| operator.name == name)
+        .collect();
+    let url = savepoint.url();
+    match named.as_slice() {
+        [operator] => Ok(operator),
+        [] => {
+            let message = format!("savepoint `{url}` has no operator `{name}`");
+            Err(Error::user(codes::NO_STATE, message))
+        }
+        several => {
+            let ids: Vec<&str> = several.iter().map(|operator| operator.id.as_str()).collect();
+            let message = format!(
+                "savepoint `{url}` has operators `{name}` with the ids {}",
+                ids.join(", ")
+            );
+            Err(Error::user(codes::NO_STATE, message))
+        }
+    }
+}
+
+/// Columns of a table that come before its value.
+fn key_columns(operator: &SavedOperator) -> usize {
+    1 + operator.key.len()
+}
+
+fn get(savepoint: &Savepoint, operator: &str, key: &[String], printer: &Printer) -> Result<()> {
+    let operator = find_operator(savepoint, operator)?;
+    let mut states = Map::new();
+    let mut lines = Table::new(&[("state", Align::Left), ("value", Align::Left)]);
+    for (table, rows) in savepoint.find(operator, key)? {
+        let name = shown_name(table);
+        for row in savepoint::rows_as_json(&rows)? {
+            let columns = table.columns.iter().skip(key_columns(operator));
+            let mut values: Vec<(String, Value)> = columns
+                .map(|column| (column.name.clone(), row[&column.name].clone()))
+                .collect();
+            // A state is a value; timers and windows are rows.
+            let value = match values.len() {
+                1 => values.remove(0).1,
+                _ => Value::Object(values.into_iter().collect()),
+            };
+            lines.row(vec![name.to_owned(), value.to_string()]);
+            if operator.kind == StateKind::Keyed && table.state.is_some() {
+                states.insert(name.to_owned(), value);
+            } else if let Value::Array(all) = states.entry(name.to_owned()).or_insert_with(|| json!([])) {
+                all.push(value);
+            }
+        }
+    }
+    if states.is_empty() {
+        printer.note("nothing is held for this key");
+    }
+    printer.data(&Value::Object(states), |_| lines.render())
+}
+
+fn export(savepoint: &Savepoint, operator: &str, state: &str, form: Form, printer: &Printer) -> Result<Vec<u8>> {
+    let operator = find_operator(savepoint, operator)?;
+    let table = operator.table(state).ok_or_else(|| {
+        let message = format!("operator `{}` has no state `{state}`", operator.name);
+        Error::user(codes::NO_STATE, message)
+    })?;
+    let batches = savepoint.read_table(table, 0..savepoint.manifest().max_parallelism)?;
+    if form == Form::Parquet {
+        let schema = table.schema().expect("the schemas of an opened savepoint were checked");
+        return Ok(savepoint::to_parquet(&schema, &batches)?.to_vec());
+    }
+    let mut rows = Vec::new();
+    for batch in &batches {
+        rows.extend(savepoint::rows_as_json(batch)?);
+    }
+    Ok(match (form, printer.format()) {
+        (Form::Ndjson, _) => lines_of(rows.iter().map(|row| json!(row).to_string())),
+        (Form::Table, Format::Json) => lines_of([json!(rows).to_string()]),
+        (Form::Csv, _) => {
+            let header = table.columns.iter().map(|column| csv(&column.name));
+            let header = header.collect::<Vec<_>>().join(",");
+            let lines = rows.iter().map(|row| {
+                let cells = table.columns.iter().map(|column| csv(&cell(&row[&column.name])));
+                cells.collect::<Vec<_>>().join(",")
+            });
+            lines_of([header].into_iter().chain(lines))
+        }
+        (Form::Table | Form::Parquet, _) => {
+            let header: Vec<(&str, Align)> = table
+                .columns
+                .iter()
+                .map(|column| (column.name.as_str(), Align::Left))
+                .collect();
+            let mut lines = Table::new(&header);
+            for row in &rows {
+                lines.row(table.columns.iter().map(|column| cell(&row[&column.name])).collect());
+            }
+            lines.render().into_bytes()
+        }
+    })
+}
+
+fn lines_of(lines: impl IntoIterator<Item = String>) -> Vec<u8> {
+    let mut text = String::new();
+    for line in lines {
+        text += &line;
+        text.push('\n');
+    }
+    text.into_bytes()
+}
+
+/// A value as text: nothing for null, nested ones as JSON.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A field of a CSV file, in quotes if it needs them.
+fn csv(text: &str) -> String {
+    if text.contains(['"', ',', '\n', '\r']) {
+        return format!("\"{}\"", text.replace('"', "\"\""));
+    }
+    text.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_csv_are_quoted_where_they_must_be() {
+        for (value, expect) in [
+            (json!(null), ""),
+            (json!("plain"), "plain"),
+            (json!("a,b"), "\"a,b\""),
+            (json!({"a": "b"}), "\"{\"\"a\"\":\"\"b\"\"}\""),
+            (json!(1.5), "1.5"),
+        ] {
+            assert_eq!(csv(&cell(&value)), expect);
+        }
+    }
+}
