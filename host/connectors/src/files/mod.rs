@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use millrace_core::Result;
-use millrace_core::connector::{Connector, Options, Sink, Source};
+use millrace_core::connector::{Connector, Options, Sink, SinkContext, Source};
 
 /// Connector kind `files`.
 pub(crate) struct FilesConnector;
@@ -32,7 +32,7 @@ impl Connector for FilesConnector {
         Ok(Some(Arc::new(source::FilesSource::new(options, schema)?)))
     }
 
-    fn sink(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
+    fn sink(&self, options: Options, schema: SchemaRef, _: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
         Ok(Some(Arc::new(sink::FilesSink::new(options, schema)?)))
     }
 }
