@@ -6,6 +6,7 @@ mod durable;
 mod errors;
 mod errors_cli;
 mod parallelism;
+mod postgres;
 mod rejects;
 mod sinks;
 mod state;

@@ -7,4 +7,5 @@
 
 pub mod guests;
 pub mod jobs;
+pub mod postgres;
 pub mod random;

@@ -26,6 +26,7 @@ const OWNERS: &[(&str, &str)] = &[
     ("wasmparser", "cli"),
     ("wit-component", "cli"),
     ("parquet", "connectors"),
+    ("postgres", "connectors"),
     ("object_store", "state"),
     ("tokio", "state"),
 ];

@@ -60,6 +60,7 @@ fn scripts() -> Vec<crate::tree::File> {
         "check-examples",
         "setup-guest",
         "setup-native",
+        "setup-postgres",
         "setup-s3",
         "fetch",
         "report",
