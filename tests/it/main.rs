@@ -5,6 +5,7 @@ mod contract;
 mod durable;
 mod errors;
 mod errors_cli;
+mod object_store;
 mod parallelism;
 mod postgres;
 mod rejects;

@@ -9,3 +9,4 @@ pub mod guests;
 pub mod jobs;
 pub mod postgres;
 pub mod random;
+pub mod s3;
