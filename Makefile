@@ -5,7 +5,8 @@
 #   make bench ARGS=…  one benchmark: make -s bench ARGS="keyed --parallelism 1 --rows 20000000 --keys 100000"
 #   make simulate SEEDS=0..100000   checkpoints under random failures, in virtual time
 #   make jobctl        build target/release/jobctl
-#   make setup         install the missing commands for native builds; setup-guest: for pipelines; setup-s3, setup-duckdb: for tests
+#   make setup         install the missing commands for native builds; setup-guest: for pipelines; setup-s3,
+#                      setup-postgres and setup-duckdb: for tests
 
 SHELL := /bin/sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -23,7 +24,7 @@ SEEDS ?= 0..100000
 # cargo uses all cores by itself.
 .NOTPARALLEL:
 
-.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-s3 setup-duckdb
+.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-postgres setup-s3 setup-duckdb
 
 help:
 	@sed --quiet 's/^#   //p' Makefile
@@ -31,10 +32,12 @@ help:
 jobctl: setup
 	cargo build --release --locked --package jobctl
 
-demo: setup-guest jobctl
+# Without connectors and stores that it does not use, it is built sooner.
+demo: setup-guest
+	cargo build --release --locked --package jobctl --no-default-features
 	scripts/demo
 
-test: setup-lint setup-guest setup-s3 setup-duckdb lint
+test: setup-lint setup-guest setup-postgres setup-s3 setup-duckdb lint
 	cargo test --release --locked --workspace
 	cargo build --release --locked --package jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
@@ -72,6 +75,9 @@ setup-lint: setup
 
 setup-guest: setup
 	@scripts/setup-guest
+
+setup-postgres: setup
+	@scripts/setup-postgres
 
 setup-s3: setup
 	@scripts/setup-s3

@@ -8,6 +8,8 @@ use millrace_core::checkpoint::{CheckpointConfig, CheckpointMode, RestartStrateg
 use millrace_engine::{CheckpointOptions, JobOptions, Report, Restore};
 use millrace_tests::guests::{Guest, code_cache, jobctl};
 use millrace_tests::jobs::{self, as_text, parallel, read_csv};
+use millrace_tests::postgres::Server;
+use millrace_tests::s3;
 
 /// Rows that the jobs read; at this rate they take a second and a half.
 pub(crate) const ROWS: &str = "30000";
@@ -201,49 +203,63 @@ fn a_stopped_job_goes_on_at_another_parallelism() {
 }
 
 /// A job in a process of its own.
-fn spawn(place: &Place, parallelism: u32, rate: &str) -> Child {
+fn spawn(place: &Place, parallelism: u32, rate: &str, more: &[(&str, &str)], environment: &[(&str, String)]) -> Child {
     let output = place.output();
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
     command.arg(format!("--checkpoint-dir={}", place.storage()));
     command.arg(format!("--parallelism={parallelism}"));
-    for (name, value) in [
+    let pairs = [
         ("kind", "durable"),
         ("rows", ROWS),
         ("rate", rate),
         ("output", as_text(&output)),
-    ] {
+    ];
+    let given = |name: &str| more.iter().any(|(other, _)| *other == name);
+    for (name, value) in pairs.iter().filter(|(name, _)| !given(name)).chain(more) {
         command.arg(format!("--param={name}={value}"));
     }
     command.arg(Guest::Flows.path());
     command.env("MILLRACE_CACHE", code_cache().join("cli"));
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().expect("jobctl starts")
+}
+
+/// Kills the job a dozen times and lets it end then.
+fn kill_again_and_again(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
+    kill_after(60, place, parallelism, more, &[]);
+}
+
+/// The same with lives of at least so many milliseconds, and more of an environment.
+fn kill_after(least: u64, place: &Place, parallelism: u32, more: &[(&str, &str)], environment: &[(&str, String)]) {
+    let mut kills = 0;
+    let begin = Instant::now();
+    // Each life is long enough for the first checkpoint, most of the time.
+    for life in 0..12_u64 {
+        let mut child = spawn(place, parallelism, RATE, more, environment);
+        let pause = least + (life * 37 + u64::from(parallelism) * 53) % 140;
+        std::thread::sleep(Duration::from_millis(pause));
+        if child.try_wait().expect("a child").is_none() {
+            child.kill().expect("a child of ours");
+            kills += 1;
+        }
+        child.wait().expect("a child");
+    }
+    let child = spawn(place, parallelism, "0", more, environment);
+    let output = child.wait_with_output().expect("a child");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(kills > 5, "{kills} kills in {:?}", begin.elapsed());
 }
 
 #[test]
 fn a_job_that_is_killed_again_and_again_puts_out_everything_once() {
     let expected = expected();
-    for (round, parallelism) in [1, 2, 3].into_iter().enumerate() {
+    for parallelism in [1, 2, 3] {
         let place = Place::new();
-        let mut kills = 0;
-        let begin = Instant::now();
-        // Each life is long enough for the first checkpoint, most of the time.
-        for life in 0..12_u64 {
-            let mut child = spawn(&place, parallelism, RATE);
-            let pause = 60 + (life * 37 + round as u64 * 53) % 140;
-            std::thread::sleep(Duration::from_millis(pause));
-            if child.try_wait().expect("a child").is_none() {
-                child.kill().expect("a child of ours");
-                kills += 1;
-            }
-            child.wait().expect("a child");
-        }
-        let output = spawn(&place, parallelism, "0").wait_with_output().expect("a child");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{stderr}");
+        kill_again_and_again(&place, parallelism, &[]);
         assert_same(&sorted(&place.output()), &expected);
-        assert!(kills > 5, "{kills} kills in {:?}", begin.elapsed());
     }
 }
 
@@ -373,4 +389,37 @@ fn a_damaged_checkpoint_is_named_and_passed_over() {
         rows.dedup();
         assert_same(&rows, &expected());
     }
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_fills_a_table_once() {
+    let expected = expected();
+    let server = Server::shared();
+    for (name, parallelism, key) in [("once_1", 1, ""), ("once_3", 3, ""), ("upsert", 2, "operator,key,at")] {
+        let database = server.database(name);
+        let url = database.url();
+        kill_again_and_again(&Place::new(), parallelism, &[("postgres", &url), ("upsert", key)]);
+        let mut rows = database.query("SELECT operator, key, at, value FROM facts");
+        rows.sort_unstable();
+        assert_same(&rows, &expected);
+        assert_eq!(
+            database.query("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"),
+            [""; 0]
+        );
+    }
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_fills_a_bucket_once() {
+    let Some(server) = s3::Server::start() else {
+        eprintln!("skipped: there is no moto; run scripts/setup-s3");
+        return;
+    };
+    let expected = expected();
+    let more = [("output", "s3://bucket/out")];
+    kill_after(200, &Place::new(), 2, &more, &server.environment());
+    let mut rows = server.read_csv("out/");
+    rows.sort_unstable();
+    assert_same(&rows, &expected);
+    assert!(server.objects("out/").len() > 10, "{:?}", server.objects("out/"));
 }

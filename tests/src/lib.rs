@@ -7,4 +7,6 @@
 
 pub mod guests;
 pub mod jobs;
+pub mod postgres;
 pub mod random;
+pub mod s3;

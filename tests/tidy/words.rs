@@ -61,6 +61,7 @@ fn scripts() -> Vec<crate::tree::File> {
         "setup-guest",
         "setup-native",
         "setup-duckdb",
+        "setup-postgres",
         "setup-s3",
         "fetch",
         "report",

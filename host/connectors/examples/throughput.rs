@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use millrace_connectors::connector;
 use millrace_core::Result;
-use millrace_core::connector::{Options, Poll, Sink, SubtaskContext, Waker};
+use millrace_core::connector::{Options, Poll, Sink, SinkContext, SubtaskContext, Waker};
 
 const BLOCK_ROWS: usize = 4096;
 
@@ -102,7 +102,7 @@ fn main() -> Result<()> {
         None,
     )?;
     for sink_options in [&[("sum", "c")][..], &[("checksum", "true")]] {
-        let sink = connector("discard")?.sink(options(sink_options)?, integers.clone())?;
+        let sink = connector("discard")?.sink(options(sink_options)?, integers.clone(), &identity())?;
         run(
             &format!("the same into discard {sink_options:?}"),
             "generator",
@@ -128,7 +128,7 @@ fn main() -> Result<()> {
     for format in ["csv", "ndjson", "parquet"] {
         let to = [("path", path), ("format", format), ("overwrite", "true")];
         let sink = connector("files")?
-            .sink(options(&to)?, mixed.clone())?
+            .sink(options(&to)?, mixed.clone(), &identity())?
             .expect("files has a sink");
         sink.check()?;
         run(
@@ -158,4 +158,12 @@ fn main() -> Result<()> {
         let _ = std::fs::remove_dir_all(&folder);
     }
     Ok(())
+}
+
+/// One sink of one job.
+fn identity() -> SinkContext {
+    SinkContext {
+        job: "throughput".into(),
+        operator: "sink".into(),
+    }
 }

@@ -1,6 +1,6 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
-//! One folder per connector: `files`, `generator`, `stdin` and `stdout`, `discard`. `format`
+//! One folder per connector: `files`, `generator`, `stdin` and `stdout`, `discard`, `postgres`. `format`
 //! turns bytes into rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
 //! are listed in `docs/`. To add a connector, implement `Connector` in its folder and name it in
@@ -15,6 +15,8 @@ mod files;
 mod format;
 mod generator;
 mod position;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod stdio;
 #[cfg(test)]
 mod testing;
@@ -33,6 +35,8 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(discard::DiscardConnector),
         Arc::new(files::FilesConnector),
         Arc::new(generator::GeneratorConnector),
+        #[cfg(feature = "postgres")]
+        Arc::new(postgres::PostgresConnector),
         Arc::new(stdio::StdinConnector),
         Arc::new(stdio::StdoutConnector),
     ]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use millrace_core::connector::{Options, SubtaskContext, Waker};
+use millrace_core::connector::{Options, SinkContext, SubtaskContext, Waker};
 
 /// Options from literal pairs.
 pub(crate) fn options(pairs: &[(&str, &str)]) -> Options {
@@ -20,5 +20,13 @@ pub(crate) fn context(subtask: u32, parallelism: u32) -> SubtaskContext {
         subtask,
         parallelism,
         waker: Waker(Arc::new(|| ())),
+    }
+}
+
+/// One sink of one job.
+pub(crate) fn identity() -> SinkContext {
+    SinkContext {
+        job: "test".into(),
+        operator: "sink".into(),
     }
 }

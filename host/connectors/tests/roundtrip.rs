@@ -16,7 +16,7 @@ use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use millrace_connectors::connector;
-use millrace_core::connector::{Options, Poll, SubtaskContext, Waker};
+use millrace_core::connector::{Options, Poll, SinkContext, SubtaskContext, Waker};
 
 struct Random(u64);
 
@@ -280,7 +280,7 @@ fn texts(batch: &RecordBatch, out: &mut Vec<String>) {
 fn write(schema: &SchemaRef, pairs: &[(&str, &str)], format: &str, random: &mut Random) -> Vec<Vec<String>> {
     let sink = connector("files")
         .unwrap()
-        .sink(options(pairs), schema.clone())
+        .sink(options(pairs), schema.clone(), &identity())
         .unwrap()
         .unwrap();
     sink.check().unwrap();
@@ -381,5 +381,13 @@ fn every_format_and_compression_reads_back() {
                 check(format, compression, seed);
             }
         }
+    }
+}
+
+/// One sink of one job.
+fn identity() -> SinkContext {
+    SinkContext {
+        job: "roundtrip".into(),
+        operator: "sink".into(),
     }
 }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointMode, RestartStrategy};
-use millrace_core::connector::{Options, Sink, Source};
-use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter};
+use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
+use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter, operator_ids};
 use millrace_core::key::check_key_schema;
 use millrace_core::plan::{self, Plan, TaskKind};
 use millrace_core::{Error, Result};
@@ -169,6 +169,7 @@ impl Connectors {
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
         };
+        let ids = operator_ids(graph);
         for (index, operator) in (0u32..).map(OperatorIndex).zip(&graph.operators) {
             match &operator.kind {
                 OperatorKind::Source { connector, schema, .. } => {
@@ -178,7 +179,13 @@ impl Connectors {
                 }
                 OperatorKind::Sink { connector } => {
                     let schema = sink_schema(graph, plan, index);
-                    let sink = schema.and_then(|schema| sink(connector, schema));
+                    let sink = schema.and_then(|schema| {
+                        let context = SinkContext {
+                            job: graph.name.clone(),
+                            operator: ids[index.0 as usize].clone(),
+                        };
+                        sink(connector, schema, &context)
+                    });
                     let sink = sink.map_err(|error| error.context(format!("sink `{}`", operator.name)))?;
                     connectors.sinks.insert(index, sink);
                 }
@@ -200,9 +207,9 @@ fn source(config: &ConnectorConfig, schema: SchemaRef) -> Result<Arc<dyn Source>
     })
 }
 
-fn sink(config: &ConnectorConfig, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
+fn sink(config: &ConnectorConfig, schema: SchemaRef, context: &SinkContext) -> Result<Arc<dyn Sink>> {
     let connector = millrace_connectors::connector(&config.kind)?;
-    let sink = connector.sink(Options::new(config.options.clone())?, schema)?;
+    let sink = connector.sink(Options::new(config.options.clone())?, schema, context)?;
     sink.ok_or_else(|| {
         Error::user(
             "CN0102",
@@ -280,6 +287,12 @@ impl Prepared {
     /// Parameters with defaults filled in.
     pub fn parameters(&self) -> &[(String, String)] {
         &self.parameters
+    }
+
+    /// What each sink guarantees.
+    pub fn deliveries(&self) -> impl Iterator<Item = (OperatorIndex, Delivery)> {
+        let sinks = self.connectors.sinks.iter();
+        sinks.map(|(operator, sink)| (*operator, sink.delivery()))
     }
 
     /// Opens everything and starts the slots.

@@ -13,6 +13,11 @@ use crate::value::Record;
 /// columns is skipped, and what it lacks must be an `Option`. Sinks take a folder, in which each subtask
 /// writes parts; a part appears under its name when it is complete.
 ///
+/// The folder of a sink may be one in an object store: `s3://bucket/out`, `gs://bucket/out`, `az://container/out`,
+/// with credentials from the environment. There a part is an upload that is completed when the checkpoint has been.
+/// Give the bucket a lifecycle rule that aborts incomplete uploads after some days: those of a process that was
+/// killed stay until then.
+///
 /// ```
 /// use millrace::prelude::*;
 ///

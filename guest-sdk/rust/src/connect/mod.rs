@@ -1,7 +1,8 @@
 //! Connectors: where rows come from and where they go.
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
-//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write; [`Generator`] makes rows up, and
+//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`]
+//! writes to a table; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Connector`] names any other.
 
 mod custom;
@@ -9,6 +10,7 @@ mod discard;
 mod files;
 mod generator;
 mod options;
+mod postgres;
 mod standard;
 
 use crate::bindings::dataflow as wit;
@@ -18,6 +20,7 @@ pub use custom::{Connector, CustomSink, CustomSource};
 pub use discard::Discard;
 pub use files::{Compression, Files, FilesSink, FilesSource};
 pub use generator::Generator;
+pub use postgres::{Postgres, PostgresSink};
 pub use standard::{Stdin, StdinSource, Stdout, StdoutSink};
 
 /// Gives rows: the argument of [`Flow::source`](crate::Flow::source).

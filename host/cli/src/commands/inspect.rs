@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use millrace_core::graph::{Graph, Head, Parameter, ParameterType};
+use millrace_core::connector::Delivery;
+use millrace_core::graph::{Graph, Head, OperatorKind, Parameter, ParameterType};
 use millrace_core::{Error, Result};
-use millrace_engine::{JobOptions, Loaded};
+use millrace_engine::{JobOptions, Loaded, Prepared};
 use serde_json::{Value, json};
 
 use crate::graph_view::{self, View};
@@ -76,11 +77,11 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
         return printer.raw(drawing.as_bytes());
     }
     match printer.format() {
-        Format::Json => printer.data(&as_json(&hash, bytes.len(), &declared, &imports, graph), |_| {
+        Format::Json => printer.data(&as_json(&hash, bytes.len(), &declared, &imports, &prepared), |_| {
             String::new()
         }),
         Format::Table => {
-            let text = as_text(&hash, bytes.len(), &declared, &imports, graph, &view);
+            let text = as_text(&hash, bytes.len(), &declared, &imports, &prepared, &view);
             printer.raw(text.as_bytes())
         }
     }
@@ -106,17 +107,32 @@ fn with_placeholders(declared: &[Parameter], given: &[(String, String)]) -> (Vec
     (all, invented)
 }
 
-fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String], graph: &Graph) -> Value {
+fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String], prepared: &Prepared) -> Value {
+    let graph = prepared.graph();
+    let sinks = prepared.deliveries().map(|(operator, delivery)| {
+        let name = &graph.operators[operator.0 as usize].name;
+        json!({ "name": name, "delivery": delivery_name(delivery) })
+    });
+    let sinks = sinks.collect::<Vec<_>>();
     json!({
         "sha256": hash,
         "bytes": bytes,
         "parameters": declared,
         "imports": imports,
+        "sinks": sinks,
         "graph": graph_view::json::render(graph),
     })
 }
 
-fn as_text(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String], graph: &Graph, view: &View) -> String {
+fn as_text(
+    hash: &str,
+    bytes: usize,
+    declared: &[Parameter],
+    imports: &[String],
+    prepared: &Prepared,
+    view: &View,
+) -> String {
+    let graph = prepared.graph();
     let mut text = format!(
         "pipeline  {}\nsize      {}\nsha256    {hash}\n",
         graph.name,
@@ -131,6 +147,7 @@ fn as_text(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String],
     section(&mut text, "graph", graph_view::text::render(view));
     section(&mut text, "streams", streams(graph));
     section(&mut text, "state", states(graph));
+    section(&mut text, "sinks", sinks(prepared));
     let imports = if imports.is_empty() {
         "none\n".to_owned()
     } else {
@@ -172,7 +189,7 @@ fn streams(graph: &Graph) -> String {
         ("columns", Align::Left),
     ]);
     for operator in &graph.operators {
-        if let millrace_core::graph::OperatorKind::Source { schema, .. } = &operator.kind {
+        if let OperatorKind::Source { schema, .. } = &operator.kind {
             table.row(vec![
                 operator.name.clone(),
                 "main".to_owned(),
@@ -186,6 +203,38 @@ fn streams(graph: &Graph) -> String {
         table.row(vec![operator, output, graph_view::schema_text(&port.schema)]);
     }
     table.render()
+}
+
+fn sinks(prepared: &Prepared) -> String {
+    let mut table = Table::new(&[
+        ("operator", Align::Left),
+        ("connector", Align::Left),
+        ("delivery", Align::Left),
+        ("with checkpoints, after a restart", Align::Left),
+    ]);
+    for (operator, delivery) in prepared.deliveries() {
+        let operator = &prepared.graph().operators[operator.0 as usize];
+        let kind = match &operator.kind {
+            OperatorKind::Sink { connector } => connector.kind.clone(),
+            OperatorKind::Source { .. } | OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => String::new(),
+        };
+        let meaning = match delivery {
+            Delivery::ExactlyOnce => "each row is there once",
+            Delivery::Idempotent => "rows may be written again, over themselves",
+            Delivery::AtLeastOnce => "rows may be repeated: this sink cannot take them back",
+        };
+        let row = [operator.name.as_str(), kind.as_str(), delivery_name(delivery), meaning];
+        table.row(row.map(str::to_owned).to_vec());
+    }
+    table.render()
+}
+
+fn delivery_name(delivery: Delivery) -> &'static str {
+    match delivery {
+        Delivery::ExactlyOnce => "exactly-once",
+        Delivery::Idempotent => "idempotent",
+        Delivery::AtLeastOnce => "at-least-once",
+    }
 }
 
 fn states(graph: &Graph) -> String {

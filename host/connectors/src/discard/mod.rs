@@ -16,7 +16,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::{DataType, SchemaRef};
 use millrace_core::connector::{
-    Committable, Connector, Delivery, Elapsed, Options, Sink, SinkWriter, Source, SubtaskContext,
+    Committable, Connector, Delivery, Elapsed, Options, Sink, SinkContext, SinkWriter, Source, SubtaskContext,
 };
 use millrace_core::{Error, Result};
 
@@ -35,7 +35,7 @@ impl Connector for DiscardConnector {
         Ok(None)
     }
 
-    fn sink(&self, mut options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
+    fn sink(&self, mut options: Options, schema: SchemaRef, _: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
         let sum = options.text("sum");
         let checksum = options.parsed("checksum", "`true` or `false`")?.unwrap_or(false);
         let latency = options.text("latency");
@@ -232,7 +232,7 @@ mod tests {
     use arrow_schema::{Field, Schema};
 
     use super::*;
-    use crate::testing::{context, options};
+    use crate::testing::{context, identity, options};
 
     fn schema() -> SchemaRef {
         let made = Field::new("made", DataType::Int64, true);
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn all_subtasks_are_summed_up() {
         let wanted = options(&[("sum", "price"), ("checksum", "true"), ("latency", "made")]);
-        let sink = DiscardConnector.sink(wanted, schema()).unwrap().unwrap();
+        let sink = DiscardConnector.sink(wanted, schema(), &identity()).unwrap().unwrap();
         let mut writers = [0, 1].map(|subtask| sink.open(&context(subtask, 2)).unwrap());
         writers[0]
             .write(
@@ -277,7 +277,7 @@ mod tests {
             ),
         ] {
             let error = DiscardConnector
-                .sink(options(&[(option, name)]), schema())
+                .sink(options(&[(option, name)]), schema(), &identity())
                 .err()
                 .unwrap();
             assert_eq!(error.code(), "CN0107");

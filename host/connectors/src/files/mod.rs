@@ -2,12 +2,17 @@
 //!
 //! Source: [`listing`] finds the files, [`splits`] cuts them for the parallelism, [`records`] reads the text
 //! formats and [`columns`] reads Parquet. Sink: [`sink`] holds the two-phase protocol, [`part`] one file
-//! being written. All file access of the connector is here.
+//! being written, [`objects`] the same protocol on an object store. All file access of the connector is here.
 
 mod columns;
 mod compression;
 mod convert;
 mod listing;
+#[cfg(feature = "cloud")]
+mod objects;
+#[cfg(not(feature = "cloud"))]
+#[path = "objects_missing.rs"]
+mod objects;
 mod part;
 mod records;
 mod sink;
@@ -18,7 +23,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use millrace_core::Result;
-use millrace_core::connector::{Connector, Options, Sink, Source};
+use millrace_core::connector::{Connector, Options, Sink, SinkContext, Source};
 
 /// Connector kind `files`.
 pub(crate) struct FilesConnector;
@@ -32,7 +37,12 @@ impl Connector for FilesConnector {
         Ok(Some(Arc::new(source::FilesSource::new(options, schema)?)))
     }
 
-    fn sink(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
-        Ok(Some(Arc::new(sink::FilesSink::new(options, schema)?)))
+    fn sink(&self, options: Options, schema: SchemaRef, _: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
+        let settings = sink::Settings::take(options, &schema)?;
+        Ok(Some(if objects::is_url(&settings.path) {
+            objects::sink(settings, schema)?
+        } else {
+            Arc::new(sink::FilesSink::new(settings, schema))
+        }))
     }
 }

@@ -29,10 +29,21 @@ const IN_PROGRESS: &str = ".inprogress";
 
 /// What is done about parts of an earlier run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Existing {
+pub(super) enum Existing {
     Refuse,
     Append,
     Overwrite,
+}
+
+/// What the pipeline asks for, wherever the parts go.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) path: String,
+    pub(super) format: Format,
+    pub(super) compression: Compression,
+    pub(super) roll_bytes: u64,
+    pub(super) roll_rows: u64,
+    pub(super) existing: Existing,
 }
 
 /// See the module's documentation.
@@ -73,10 +84,10 @@ impl Layout {
     }
 }
 
-impl FilesSink {
+impl Settings {
     /// From the options in the pipeline.
-    pub(crate) fn new(mut options: Options, schema: SchemaRef) -> Result<Self> {
-        let folder = options.required("path")?.into();
+    pub(super) fn take(mut options: Options, schema: &SchemaRef) -> Result<Self> {
+        let path = options.required("path")?;
         let format = Format::take(&mut options, None, true)?;
         let compression = Compression::take(&mut options)?;
         let roll_bytes = options
@@ -86,7 +97,7 @@ impl FilesSink {
         let overwrite = options.parsed("overwrite", "`true` or `false`")?.unwrap_or(false);
         let append = options.parsed("append", "`true` or `false`")?.unwrap_or(false);
         options.finish()?;
-        format.check_schema(&schema)?;
+        format.check_schema(schema)?;
         if roll_bytes == 0 || roll_rows == 0 {
             return Err(Error::user(
                 "CN0110",
@@ -104,18 +115,55 @@ impl FilesSink {
                 ));
             }
         };
-        let layout = Layout {
-            folder,
+        Ok(Settings {
+            path,
             format,
             compression,
             roll_bytes,
             roll_rows,
-        };
-        Ok(FilesSink {
-            layout: Arc::new(layout),
-            schema,
             existing,
         })
+    }
+
+    /// Name of a part.
+    pub(super) fn part_name(&self, subtask: u32, number: u64) -> String {
+        name_of_part(&self.format, self.compression, subtask, number)
+    }
+}
+
+fn name_of_part(format: &Format, compression: Compression, subtask: u32, number: u64) -> String {
+    let suffix = if *format == Format::Parquet {
+        ""
+    } else {
+        compression.suffix()
+    };
+    format!("part-{subtask}-{number}.{}{suffix}", format.extension())
+}
+
+/// The refusal to mix old parts and new.
+pub(super) fn already_there(place: &str, parts: usize) -> Error {
+    let message = format!(
+        "folder `{place}` already has {parts} part files of an earlier run: empty it, choose another, or set option \
+         `overwrite` or `append` to `true`"
+    );
+    Error::user("CN0115", message)
+}
+
+impl FilesSink {
+    /// Into a local folder.
+    pub(super) fn new(settings: Settings, schema: SchemaRef) -> Self {
+        let layout = Layout {
+            folder: settings.path.into(),
+            format: settings.format,
+            compression: settings.compression,
+            roll_bytes: settings.roll_bytes,
+            roll_rows: settings.roll_rows,
+        };
+        FilesSink {
+            layout: Arc::new(layout),
+            schema,
+            existing: settings.existing,
+        }
     }
 }
 
@@ -134,14 +182,7 @@ impl Sink for FilesSink {
         let parts: Vec<(String, Name)> = parts(folder)?;
         let visible = parts.iter().filter(|(_, name)| !name.in_progress).count();
         match self.existing {
-            Existing::Refuse if visible > 0 => Err(Error::user(
-                "CN0115",
-                format!(
-                    "folder `{}` already has {visible} part files of an earlier run: empty it, choose another, or set \
-                     option `overwrite` or `append` to `true`",
-                    folder.display()
-                ),
-            )),
+            Existing::Refuse if visible > 0 => Err(already_there(&folder.display().to_string(), visible)),
             Existing::Refuse | Existing::Append => Ok(()),
             Existing::Overwrite => parts.iter().try_for_each(|(file, _)| {
                 let path = folder.join(file);
@@ -191,14 +232,14 @@ fn no_folder(folder: &Path, error: &std::io::Error) -> Error {
 }
 
 /// What the name of a part says.
-struct Name {
-    subtask: u32,
-    number: u64,
+pub(super) struct Name {
+    pub(super) subtask: u32,
+    pub(super) number: u64,
     in_progress: bool,
 }
 
 /// `part-<subtask>-<number>.<extension>`, or the hidden form of it.
-fn parse_name(file: &str) -> Option<Name> {
+pub(super) fn parse_name(file: &str) -> Option<Name> {
     let hidden = file.strip_prefix('.').and_then(|name| name.strip_suffix(IN_PROGRESS));
     let (stem, _) = hidden.unwrap_or(file).strip_prefix("part-")?.split_once('.')?;
     let (subtask, number) = stem.split_once('-')?;
@@ -254,17 +295,7 @@ impl Writer {
                 let Layout {
                     format, compression, ..
                 } = self.layout.as_ref();
-                let suffix = if *format == Format::Parquet {
-                    ""
-                } else {
-                    compression.suffix()
-                };
-                let name = format!(
-                    "part-{}-{}.{}{suffix}",
-                    self.subtask,
-                    self.next_number,
-                    format.extension()
-                );
+                let name = name_of_part(format, *compression, self.subtask, self.next_number);
                 self.next_number += 1;
                 let part = Part::create(self.layout.hidden(&name), format, *compression, &self.schema)?;
                 self.part.insert((name, part))

@@ -15,7 +15,8 @@ use std::time::Duration;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::SchemaRef;
 use millrace_core::connector::{
-    Boundedness, Connector, Elapsed, Options, Poll, Position, Rows, Sink, Source, Split, SplitReader, SubtaskContext,
+    Boundedness, Connector, Elapsed, Options, Poll, Position, Rows, Sink, SinkContext, Source, Split, SplitReader,
+    SubtaskContext,
 };
 use millrace_core::{Error, Result};
 
@@ -38,7 +39,7 @@ impl Connector for GeneratorConnector {
         Ok(Some(Arc::new(Generator::new(options, schema)?)))
     }
 
-    fn sink(&self, _options: Options, _schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
+    fn sink(&self, _: Options, _: SchemaRef, _: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
         Ok(None)
     }
 }

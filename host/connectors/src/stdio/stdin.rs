@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::SchemaRef;
 use millrace_core::connector::{
-    Boundedness, Connector, Elapsed, Options, Poll, Position, Rows, Sink, Source, Split, SplitReader, SubtaskContext,
-    Waker,
+    Boundedness, Connector, Elapsed, Options, Poll, Position, Rows, Sink, SinkContext, Source, Split, SplitReader,
+    SubtaskContext, Waker,
 };
 use millrace_core::{Error, Result};
 
@@ -37,7 +37,7 @@ impl Connector for StdinConnector {
         Ok(Some(Arc::new(Stdin::new(options, schema, Box::new(std::io::stdin()))?)))
     }
 
-    fn sink(&self, _options: Options, _schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
+    fn sink(&self, _: Options, _: SchemaRef, _: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
         Ok(None)
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use millrace_core::connector::{
-    Committable, Connector, Delivery, Elapsed, Options, Sink, SinkWriter, Source, SubtaskContext,
+    Committable, Connector, Delivery, Elapsed, Options, Sink, SinkContext, SinkWriter, Source, SubtaskContext,
 };
 use millrace_core::{Error, Result};
 
@@ -32,7 +32,7 @@ impl Connector for StdoutConnector {
         Ok(None)
     }
 
-    fn sink(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>> {
+    fn sink(&self, options: Options, schema: SchemaRef, _: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
         Ok(Some(Arc::new(Stdout::new(
             options,
             &schema,

@@ -129,10 +129,22 @@ pub struct Committable(pub Vec<u8>);
 /// What delivery guarantee a sink can give.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Two-phase commit or idempotent writes.
+    /// Two-phase commit: every row is there once.
     ExactlyOnce,
+    /// Rows may be written again after a restart, over themselves: once it has caught up, the result is as if
+    /// each had been written once.
+    Idempotent,
     /// Rows may be repeated after a restart.
     AtLeastOnce,
+}
+
+/// Which sink of which job: the same whenever the job is started again, another for any other sink or job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SinkContext {
+    /// Name of the job.
+    pub job: String,
+    /// Identity of the operator in checkpoints.
+    pub operator: String,
 }
 
 /// A configured sink.
@@ -202,6 +214,6 @@ pub trait Connector: Send + Sync {
     /// A source, or an error that names the wrong option; `None` if the connector has no source.
     fn source(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>>;
 
-    /// A sink of rows in `schema`; `None` if the connector has no sink.
-    fn sink(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Sink>>>;
+    /// A sink of rows in `schema`; `None` if the connector has no sink. Touches nothing outside.
+    fn sink(&self, options: Options, schema: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>>;
 }

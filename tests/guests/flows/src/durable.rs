@@ -131,10 +131,23 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
             attempt: 0,
         })
         .uid("buckets");
-    counts
-        .union(tumbling)
-        .union(sliding)
-        .union(sessions)
-        .union(buckets)
-        .sink("facts", Files::to_csv(&params.output));
+    let facts = counts.union(tumbling).union(sliding).union(sessions).union(buckets);
+    if params.postgres.is_empty() {
+        facts.sink("facts", Files::to_csv(&params.output));
+    } else {
+        let table = Postgres::to(&params.postgres, "facts").create(true);
+        let upserted = params
+            .upsert
+            .split(',')
+            .filter(|column| !column.is_empty())
+            .collect::<Vec<_>>();
+        facts.sink(
+            "facts",
+            if upserted.is_empty() {
+                table
+            } else {
+                table.upsert(upserted)
+            },
+        );
+    }
 }

@@ -33,6 +33,12 @@ pub struct Params {
     /// Folder to write to
     #[parameter(default = "")]
     output: String,
+    /// URL of a PostgreSQL server to write to instead
+    #[parameter(default = "")]
+    postgres: String,
+    /// Columns of the key, if rows are to replace others there
+    #[parameter(default = "")]
+    upsert: String,
     /// Rows of generated sources
     #[parameter(default = "1000")]
     rows: i64,

@@ -23,7 +23,7 @@ fn rows(range: std::ops::Range<i64>) -> RecordBatch {
 fn sink(folder: &Path, more: &[(&str, &str)]) -> Result<FilesSink> {
     let mut pairs = vec![("path", folder.to_str().unwrap()), ("format", "csv")];
     pairs.extend(more);
-    FilesSink::new(options(&pairs), schema())
+    Settings::take(options(&pairs), &schema()).map(|settings| FilesSink::new(settings, schema()))
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -128,7 +128,7 @@ fn parts_roll_by_bytes() {
                 ("compression", compression),
                 ("roll.bytes", "100000"),
             ];
-            let sink = FilesSink::new(options(&pairs), schema()).unwrap();
+            let sink = FilesSink::new(Settings::take(options(&pairs), &schema()).unwrap(), schema());
             let mut writer = sink.open(&context(0, 1)).unwrap();
             for block in 0..200 {
                 writer.write(&rows(block * 1000..(block + 1) * 1000), NOW).unwrap();

@@ -1,0 +1,254 @@
+//! The `files` sink on an object store: `s3://bucket/folder`, `gs://`, `az://`.
+//!
+//! ```text
+//! write       a local temporary file without a name, growing
+//! pre_commit  uploaded in pieces; what completes the upload goes into the checkpoint
+//! commit      completed: the object is there
+//! ```
+//!
+//! Uploads that were begun and never completed take room, and stores do not list them to clients such as this one.
+//! A writer drops its own that no checkpoint holds. Those of a checkpoint that came to nothing and of a process that
+//! was killed stay, until the store drops them by a rule of the bucket (on S3 and Google "abort incomplete multipart
+//! uploads"; Azure does it after a week). A rule must wait longer than a job may be down.
+
+mod store;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use millrace_core::connector::{Committable, Delivery, Elapsed, Sink, SinkWriter, SubtaskContext};
+use millrace_core::{Error, Result};
+use serde_json::{Value, json};
+
+use self::store::{Store, Upload};
+use super::part::Part;
+use super::sink::{Existing, Settings, already_there, parse_name};
+
+/// What schemes of URLs stand for.
+const SCHEMES: &[&str] = &["s3://", "s3a://", "gs://", "az://"];
+
+/// Whether a path is the URL of an object store.
+pub(super) fn is_url(path: &str) -> bool {
+    SCHEMES.iter().any(|scheme| path.starts_with(scheme))
+}
+
+/// The sink for a URL.
+pub(super) fn sink(settings: Settings, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
+    Ok(Arc::new(ObjectsSink { settings, schema }))
+}
+
+/// See the module's documentation.
+struct ObjectsSink {
+    settings: Settings,
+    schema: SchemaRef,
+}
+
+impl ObjectsSink {
+    fn store(&self) -> Result<Store> {
+        Store::open(&self.settings.path)
+    }
+}
+
+/// Objects that are parts, whatever their extension.
+fn parts(store: &Store) -> Result<Vec<String>> {
+    let mut names = store.list()?;
+    names.retain(|name| parse_name(name).is_some());
+    Ok(names)
+}
+
+impl Sink for ObjectsSink {
+    fn delivery(&self) -> Delivery {
+        Delivery::ExactlyOnce
+    }
+
+    fn check(&self) -> Result<()> {
+        let store = self.store()?;
+        let parts = parts(&store)?;
+        match self.settings.existing {
+            Existing::Refuse if !parts.is_empty() => Err(already_there(store.url(), parts.len())),
+            Existing::Refuse | Existing::Append => Ok(()),
+            Existing::Overwrite => parts.iter().try_for_each(|name| store.delete(name)),
+        }
+    }
+
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+        let store = self.store()?;
+        for committable in prepared {
+            store.complete(&decode(committable)?)?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
+        let store = self.store()?;
+        let parts = parts(&store)?;
+        let own = parts.iter().filter_map(|name| parse_name(name));
+        let own = own.filter(|name| name.subtask == context.subtask);
+        Ok(Box::new(Writer {
+            next_number: own.map(|name| name.number + 1).max().unwrap_or(0),
+            store,
+            settings: self.settings.clone(),
+            schema: self.schema.clone(),
+            subtask: context.subtask,
+            part: None,
+            uploads: Vec::new(),
+            bytes: 0,
+            committed_files: 0,
+            poisoned: false,
+        }))
+    }
+}
+
+fn encode(upload: &Upload) -> Committable {
+    let value = json!({ "name": upload.name, "id": upload.id, "pieces": upload.pieces, "bytes": upload.bytes });
+    Committable(value.to_string().into_bytes())
+}
+
+fn decode(committable: &Committable) -> Result<Upload> {
+    let decoded = || {
+        let value: Value = serde_json::from_slice(&committable.0).ok()?;
+        let pieces = value["pieces"].as_array()?.iter();
+        Some(Upload {
+            name: value["name"]
+                .as_str()
+                .filter(|name| parse_name(name).is_some())?
+                .to_owned(),
+            id: value["id"].as_str()?.to_owned(),
+            pieces: pieces
+                .map(|piece| Some(piece.as_str()?.to_owned()))
+                .collect::<Option<_>>()?,
+            bytes: value["bytes"].as_u64()?,
+        })
+    };
+    decoded().ok_or_else(|| Error::internal("a committable of a files sink is not an upload"))
+}
+
+/// A part that grows in a file that has no name any more: nothing of it outlives the process.
+struct Growing {
+    name: String,
+    part: Part,
+    content: File,
+}
+
+struct Writer {
+    store: Store,
+    settings: Settings,
+    schema: SchemaRef,
+    subtask: u32,
+    next_number: u64,
+    part: Option<Growing>,
+    /// Uploaded and not yet pre-committed.
+    uploads: Vec<Upload>,
+    bytes: u64,
+    committed_files: u64,
+    /// A write failed: nothing more may be committed.
+    poisoned: bool,
+}
+
+impl Writer {
+    fn part(&mut self) -> Result<&mut Part> {
+        let growing = match self.part.take() {
+            Some(growing) => growing,
+            None => {
+                let name = self.settings.part_name(self.subtask, self.next_number);
+                self.next_number += 1;
+                self.grow(name)?
+            }
+        };
+        Ok(&mut self.part.insert(growing).part)
+    }
+
+    fn grow(&self, name: String) -> Result<Growing> {
+        let fail = |error: std::io::Error| {
+            let shown = self.store.shown(&name);
+            Error::external(
+                "IO0105",
+                format!("a temporary file for `{shown}` cannot be made: {error}"),
+            )
+        };
+        let folder = tempfile::tempdir().map_err(fail)?;
+        let Settings {
+            format, compression, ..
+        } = &self.settings;
+        let part = Part::create(folder.path().join(&name), format, *compression, &self.schema)?;
+        let content = File::open(part.path()).map_err(fail)?;
+        folder.close().map_err(fail)?;
+        Ok(Growing { name, part, content })
+    }
+
+    fn finish_part(&mut self) -> Result<()> {
+        if let Some(Growing { name, part, content }) = self.part.take() {
+            self.bytes += part.finish()?;
+            self.uploads.push(self.store.upload(&name, content)?);
+        }
+        Ok(())
+    }
+
+    fn write_parts(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (roll_rows, roll_bytes) = (self.settings.roll_rows, self.settings.roll_bytes);
+        let mut start = 0;
+        while start < rows.num_rows() {
+            let part = self.part()?;
+            let room = usize::try_from(roll_rows - part.rows()).unwrap_or(usize::MAX);
+            let count = room.min(rows.num_rows() - start);
+            part.write(&rows.slice(start, count))?;
+            start += count;
+            if part.rows() >= roll_rows || part.bytes() >= roll_bytes {
+                self.finish_part()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a step that writes, unless one has failed before.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        if self.poisoned {
+            let message = format!(
+                "`{}` cannot be written: an earlier write to it failed",
+                self.store.url()
+            );
+            return Err(Error::external("IO0130", message));
+        }
+        let result = step(self);
+        self.poisoned = result.is_err();
+        result
+    }
+}
+
+impl SinkWriter for Writer {
+    fn write(&mut self, rows: &RecordBatch, _now: Elapsed) -> Result<()> {
+        self.guarded(|writer| writer.write_parts(rows))
+    }
+
+    fn pre_commit(&mut self) -> Result<Vec<Committable>> {
+        self.guarded(Self::finish_part)?;
+        Ok(std::mem::take(&mut self.uploads).iter().map(encode).collect())
+    }
+
+    fn commit(&mut self, committables: &[Committable]) -> Result<()> {
+        for committable in committables {
+            self.committed_files += u64::from(self.store.complete(&decode(committable)?)?);
+        }
+        Ok(())
+    }
+
+    fn abort(&mut self, prepared: &[Committable]) -> Result<()> {
+        self.part = None;
+        for upload in std::mem::take(&mut self.uploads) {
+            self.store.abort(&upload)?;
+        }
+        prepared
+            .iter()
+            .try_for_each(|committable| self.store.abort(&decode(committable)?))
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.bytes + self.part.as_ref().map_or(0, |growing| growing.part.bytes())
+    }
+
+    fn summary(&self) -> Vec<(String, String)> {
+        vec![("files".into(), self.committed_files.to_string())]
+    }
+}

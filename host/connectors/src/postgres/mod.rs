@@ -1,0 +1,41 @@
+//! The `postgres` connector: rows into a table of a PostgreSQL server (12 or newer).
+//!
+//! [`settings`] are its options, [`server`] the connection and what its errors mean, [`table`] what the table must
+//! look like. Rows travel as binary `COPY` ([`encode`]). There are two modes:
+//!
+//! - `exactly-once` ([`two_phase`]): each subtask writes the rows of a checkpoint in one transaction, which is
+//!   prepared when the checkpoint is taken and committed when it has completed ([`transactions`]);
+//! - `upsert` ([`upsert`]): rows replace those with the same key, so that writing them again changes nothing.
+
+mod encode;
+mod numeric;
+mod server;
+mod settings;
+mod sink;
+mod table;
+mod transactions;
+mod two_phase;
+mod upsert;
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use millrace_core::Result;
+use millrace_core::connector::{Connector, Options, Sink, SinkContext, Source};
+
+/// Connector kind `postgres`.
+pub(crate) struct PostgresConnector;
+
+impl Connector for PostgresConnector {
+    fn kind(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn source(&self, _: Options, _: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
+        Ok(None)
+    }
+
+    fn sink(&self, options: Options, schema: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
+        Ok(Some(Arc::new(sink::PostgresSink::new(options, schema, context)?)))
+    }
+}
