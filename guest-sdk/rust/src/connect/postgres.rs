@@ -8,7 +8,7 @@ use crate::bindings::dataflow as wit;
 ///
 /// Columns go by name and must be of types that hold every value: `i64` goes into `bigint` or `numeric`, but not
 /// into `integer`. Lists, maps and structs go into `jsonb` or `json`, text into `text`, `varchar` and `json`,
-/// [`Timestamp`](crate::Timestamp) into `timestamptz`. Before the job starts, the table is looked up and compared.
+/// [`Timestamp`](crate::values::Timestamp) into `timestamptz`. Before the job starts, the table is looked up and compared.
 ///
 /// Each row is there exactly once, if the job takes checkpoints: a subtask writes the rows of a checkpoint in one
 /// transaction, which is prepared (`PREPARE TRANSACTION`) with the checkpoint and committed when it has completed.
