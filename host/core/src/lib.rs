@@ -17,6 +17,8 @@ pub mod function;
 pub mod graph;
 pub mod key;
 pub mod plan;
+#[cfg(test)]
+mod testing;
 pub mod time;
 
 pub use error::{Error, Fault, Result};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
-use millrace_core::connector::{Position, Split};
+use millrace_core::connector::Split;
 use millrace_core::graph::OperatorIndex;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
@@ -160,7 +160,7 @@ pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Opt
         let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
         let stored = metadata.and_then(|metadata| metadata.operator(&job.ids[operator.0 as usize]));
         if let Some(stored) = stored {
-            *splits = dealt(stored);
+            *splits = redistribute::splits(stored);
         }
     }
     Arc::new(Start {
@@ -168,23 +168,4 @@ pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Opt
         splits,
         checkpoint,
     })
-}
-
-/// Splits in an order in which as many subtasks as before get each what they had.
-fn dealt(operator: &millrace_state::format::Operator) -> Vec<SplitSnapshot> {
-    let longest = operator.subtasks.iter().map(|subtask| subtask.splits.len()).max();
-    let turns = 0..longest.unwrap_or(0);
-    let splits = turns.flat_map(|turn| {
-        operator
-            .subtasks
-            .iter()
-            .filter_map(move |subtask| subtask.splits.get(turn))
-    });
-    splits
-        .map(|split| SplitSnapshot {
-            id: split.id.clone(),
-            position: Position(split.position.0.clone()),
-            max_time: split.max_time,
-        })
-        .collect()
 }

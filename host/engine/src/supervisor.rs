@@ -121,16 +121,14 @@ impl Supervisor {
             durable.checkpointing.settle()?;
             if durable.checkpointing.coordinator.has_ended() {
                 // All that was left to do was to commit.
-                let latest = self.latest()?;
-                restore::recover_sinks(&self.job, latest.as_ref().map(|latest| latest.metadata()))?;
+                self.recover()?;
                 return Ok(Vec::new());
             }
             let decision = durable.restarts.handle_failure(self.clock.elapsed());
             let after = match decision {
                 Decision::Restart { after } if !self.control.is_stopping() => after,
                 Decision::Restart { .. } | Decision::Fail { .. } => {
-                    let latest = self.latest()?;
-                    restore::recover_sinks(&self.job, latest.as_ref().map(|latest| latest.metadata()))?;
+                    self.recover()?;
                     return Err(error);
                 }
             };
@@ -138,11 +136,16 @@ impl Supervisor {
             let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
             (self.job.options.log)(LogLevel::Warn, &message);
             self.control.wait_restart(after);
-            let latest = self.latest()?;
-            restore::recover_sinks(&self.job, latest.as_ref().map(|latest| latest.metadata()))?;
-            checkpoint = latest.map(Arc::new);
+            checkpoint = self.recover()?.map(Arc::new);
             attempt += 1;
         }
+    }
+
+    /// After a failed attempt: has sinks go back to the checkpoint that a restart begins with, and returns that.
+    fn recover(&self) -> Result<Option<Restorable>> {
+        let latest = self.latest()?;
+        restore::recover_sinks(&self.job, latest.as_ref().map(Restorable::metadata))?;
+        Ok(latest)
     }
 
     /// The checkpoint that a restart begins with.

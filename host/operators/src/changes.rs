@@ -129,6 +129,12 @@ fn describe(schema: &Schema) -> Vec<String> {
     schema.fields().iter().map(field).collect()
 }
 
+/// What an operator keeps for its snapshots; it is there once it tracks its changes.
+pub(crate) fn tracked<T>(tracking: &mut Option<Box<T>>) -> Result<&mut T> {
+    let tracking = tracking.as_deref_mut();
+    tracking.ok_or_else(|| Error::internal("this operator does not track its changes"))
+}
+
 pub(crate) fn broken(error: arrow_schema::ArrowError) -> Error {
     Error::internal(format!("rows of a snapshot could not be made: {error}"))
 }

@@ -19,6 +19,7 @@ pub mod timers;
 pub mod window;
 
 #[cfg(test)]
+#[path = "../../core/src/testing.rs"]
 mod testing;
 
 pub use key_table::{KeyBatch, KeyTable};

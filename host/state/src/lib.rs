@@ -31,6 +31,7 @@ pub mod restore;
 pub mod savepoint;
 mod storage;
 #[cfg(test)]
+#[path = "../../core/src/testing.rs"]
 mod testing;
 
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};

@@ -14,7 +14,7 @@ use std::ops::Range;
 use arrow_array::RecordBatch;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::SplitSnapshot;
-use millrace_core::connector::{Committable, Position};
+use millrace_core::connector::Committable;
 use millrace_core::key::KeyGroups;
 
 use crate::format::{Layer, Operator};
@@ -80,16 +80,16 @@ pub fn share(operator: &Operator, max_parallelism: u32, parallelism: u32, subtas
     }
 }
 
-/// All splits that the subtasks of a source read, in their order.
+/// All splits that the subtasks of a source read, in an order in which dealing them out in turn to as many subtasks
+/// as before gives each what it had.
 pub fn splits(operator: &Operator) -> Vec<SplitSnapshot> {
-    let splits = operator.subtasks.iter().flat_map(|subtask| &subtask.splits);
-    splits
-        .map(|split| SplitSnapshot {
-            id: split.id.clone(),
-            position: Position(split.position.0.clone()),
-            max_time: split.max_time,
-        })
-        .collect()
+    let longest = operator.subtasks.iter().map(|subtask| subtask.splits.len()).max();
+    let turns = 0..longest.unwrap_or(0);
+    let in_turn = turns.flat_map(|turn| {
+        let subtasks = operator.subtasks.iter();
+        subtasks.filter_map(move |subtask| subtask.splits.get(turn))
+    });
+    in_turn.cloned().map(Into::into).collect()
 }
 
 /// All that the subtasks of a sink had pre-committed, in their order.

@@ -14,6 +14,7 @@ mod objects;
 #[path = "objects_missing.rs"]
 mod objects;
 mod part;
+mod part_writer;
 mod records;
 mod sink;
 mod source;

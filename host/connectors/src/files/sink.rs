@@ -22,6 +22,7 @@ use millrace_core::{Error, Result};
 
 use super::compression::Compression;
 use super::part::{Part, unwritable};
+use super::part_writer::PartWriter;
 use crate::format::Format;
 
 const ROLL_BYTES_DEFAULT: u64 = 128 << 20;
@@ -50,16 +51,12 @@ pub(super) struct Settings {
 pub(crate) struct FilesSink {
     layout: Arc<Layout>,
     schema: SchemaRef,
-    existing: Existing,
 }
 
 /// Where parts go and what they look like.
 struct Layout {
     folder: PathBuf,
-    format: Format,
-    compression: Compression,
-    roll_bytes: u64,
-    roll_rows: u64,
+    settings: Settings,
 }
 
 impl Layout {
@@ -127,17 +124,13 @@ impl Settings {
 
     /// Name of a part.
     pub(super) fn part_name(&self, subtask: u32, number: u64) -> String {
-        name_of_part(&self.format, self.compression, subtask, number)
+        let suffix = if self.format == Format::Parquet {
+            ""
+        } else {
+            self.compression.suffix()
+        };
+        format!("part-{subtask}-{number}.{}{suffix}", self.format.extension())
     }
-}
-
-fn name_of_part(format: &Format, compression: Compression, subtask: u32, number: u64) -> String {
-    let suffix = if *format == Format::Parquet {
-        ""
-    } else {
-        compression.suffix()
-    };
-    format!("part-{subtask}-{number}.{}{suffix}", format.extension())
 }
 
 /// The refusal to mix old parts and new.
@@ -153,16 +146,12 @@ impl FilesSink {
     /// Into a local folder.
     pub(super) fn new(settings: Settings, schema: SchemaRef) -> Self {
         let layout = Layout {
-            folder: settings.path.into(),
-            format: settings.format,
-            compression: settings.compression,
-            roll_bytes: settings.roll_bytes,
-            roll_rows: settings.roll_rows,
+            folder: PathBuf::from(&settings.path),
+            settings,
         };
         FilesSink {
             layout: Arc::new(layout),
             schema,
-            existing: settings.existing,
         }
     }
 }
@@ -181,7 +170,7 @@ impl Sink for FilesSink {
             .map_err(|error| no_folder(folder, &error))?;
         let parts: Vec<(String, Name)> = parts(folder)?;
         let visible = parts.iter().filter(|(_, name)| !name.in_progress).count();
-        match self.existing {
+        match self.layout.settings.existing {
             Existing::Refuse if visible > 0 => Err(already_there(&folder.display().to_string(), visible)),
             Existing::Refuse | Existing::Append => Ok(()),
             Existing::Overwrite => parts.iter().try_for_each(|(file, _)| {
@@ -283,21 +272,23 @@ struct Writer {
     completed: Vec<String>,
     finished_bytes: u64,
     committed_files: u64,
-    /// A write failed: what is in the files is not known, and nothing more may be committed.
     poisoned: bool,
 }
 
-impl Writer {
+impl PartWriter for Writer {
+    fn settings(&self) -> &Settings {
+        &self.layout.settings
+    }
+
     fn part(&mut self) -> Result<&mut Part> {
         let (_, part) = match self.part.take() {
             Some(open) => self.part.insert(open),
             None => {
-                let Layout {
-                    format, compression, ..
-                } = self.layout.as_ref();
-                let name = name_of_part(format, *compression, self.subtask, self.next_number);
+                let settings = &self.layout.settings;
+                let name = settings.part_name(self.subtask, self.next_number);
                 self.next_number += 1;
-                let part = Part::create(self.layout.hidden(&name), format, *compression, &self.schema)?;
+                let hidden = self.layout.hidden(&name);
+                let part = Part::create(hidden, &settings.format, settings.compression, &self.schema)?;
                 self.part.insert((name, part))
             }
         };
@@ -313,32 +304,12 @@ impl Writer {
         Ok(())
     }
 
-    fn write_parts(&mut self, rows: &RecordBatch) -> Result<()> {
-        let mut start = 0;
-        while start < rows.num_rows() {
-            let Layout {
-                roll_rows, roll_bytes, ..
-            } = *self.layout;
-            let part = self.part()?;
-            let room = usize::try_from(roll_rows - part.rows()).unwrap_or(usize::MAX);
-            let count = room.min(rows.num_rows() - start);
-            part.write(&rows.slice(start, count))?;
-            start += count;
-            if part.rows() >= roll_rows || part.bytes() >= roll_bytes {
-                self.finish_part()?;
-            }
-        }
-        Ok(())
+    fn poisoned(&mut self) -> &mut bool {
+        &mut self.poisoned
     }
 
-    /// Runs a step that writes, unless one has failed before.
-    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        if self.poisoned {
-            return Err(unwritable(&self.layout.folder, &"an earlier write to it failed"));
-        }
-        let result = step(self);
-        self.poisoned = result.is_err();
-        result
+    fn refusal(&self) -> Error {
+        unwritable(&self.layout.folder, &"an earlier write to it failed")
     }
 }
 

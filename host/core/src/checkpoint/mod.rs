@@ -21,8 +21,6 @@ mod aligner;
 mod config;
 mod coordinator;
 mod restart;
-#[cfg(test)]
-mod testing;
 
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};

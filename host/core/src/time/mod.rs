@@ -4,10 +4,12 @@
 //! Everything is a value; clocks are passed in. Timers and windows are operators and live in
 //! `millrace-operators`.
 
+mod calendar;
 mod event_time;
 mod merge;
 mod watermark;
 
+pub use calendar::civil;
 pub use event_time::event_times;
 pub use merge::{Progress, WatermarkMerge};
 pub use watermark::WatermarkGenerator;

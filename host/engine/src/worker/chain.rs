@@ -194,17 +194,16 @@ impl ChainTask {
 
     /// Keeps track of what changes, for snapshots.
     pub(crate) fn track_changes(&mut self, chain: &Chain, max_parallelism: u32) {
+        let field = |state: &StateDecl| {
+            let field = state.schema.field(0).clone().with_name(&state.name);
+            Arc::new(field.with_nullable(true))
+        };
         match (&mut self.head, &chain.head) {
             (HeadOperator::Keyed(operator), Head::Keyed { states, .. }) => {
-                let field = |state: &StateDecl| {
-                    let field = state.schema.field(0).clone().with_name(&state.name);
-                    Arc::new(field.with_nullable(true))
-                };
                 operator.track_changes(&states.iter().map(field).collect::<Vec<_>>(), max_parallelism);
             }
             (HeadOperator::Window { operator, .. }, Head::Window { accumulator, .. }) => {
-                let field = accumulator.schema.field(0).clone().with_name(&accumulator.name);
-                operator.track_changes(&Arc::new(field.with_nullable(true)), max_parallelism);
+                operator.track_changes(&field(accumulator), max_parallelism);
             }
             _ => {}
         }

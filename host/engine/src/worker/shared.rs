@@ -211,7 +211,8 @@ impl Shared {
     /// Whether the snapshots of a checkpoint that was announced are to be full. Its barrier may reach a slot
     /// before the announcement.
     pub(crate) fn is_full(&self, wanted: CheckpointId) -> bool {
-        lock(&self.commands).iter().any(|command| match command {
+        // It was announced of late.
+        lock(&self.commands).iter().rev().any(|command| match command {
             Command::Announce { id, full, .. } => *id == wanted && *full,
             Command::Complete(_) | Command::Cancel(_) => false,
         })

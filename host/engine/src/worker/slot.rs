@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::checkpoint::SplitSnapshot;
-use millrace_core::connector::{Position, SubtaskContext, Waker};
+use millrace_core::connector::{SubtaskContext, Waker};
 use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
-use millrace_state::format::{Operator, Subtask as StoredSubtask};
+use millrace_state::format::Operator;
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
 use super::chain::ChainTask;
@@ -169,9 +169,9 @@ impl Slot {
                 let mut watermarks = WatermarksTask::new(strategy);
                 if let Some((_, operator)) = self.restored(*operator)
                     && operator.parallelism == task.parallelism
-                    && let Some(snapshot) = splits_of(&operator.subtasks[self.index as usize]).first()
+                    && let Some(split) = operator.subtasks[self.index as usize].splits.first()
                 {
-                    watermarks.restore(snapshot);
+                    watermarks.restore(&split.clone().into());
                 }
                 Body::Watermarks(watermarks)
             }
@@ -377,13 +377,4 @@ impl Slot {
             .iter()
             .any(|subtask| subtask.was_blocked() && subtask.outputs.has_room())
     }
-}
-
-fn splits_of(subtask: &StoredSubtask) -> Vec<SplitSnapshot> {
-    let snapshot = |split: &millrace_state::format::Split| SplitSnapshot {
-        id: split.id.clone(),
-        position: Position(split.position.0.clone()),
-        max_time: split.max_time,
-    };
-    subtask.splits.iter().map(snapshot).collect()
 }

@@ -12,13 +12,13 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef};
 use arrow_select::filter::filter;
+use millrace_core::Result;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{TableDelta, columns};
 use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, touched};
-use millrace_core::{Error, Result};
 
 use super::KeyedOperator;
-use crate::changes::{Changes, TableSchema, broken};
+use crate::changes::{Changes, TableSchema, broken, tracked};
 
 const TIMER_COLUMNS: [(&str, TimerKind); 2] = [
     (columns::EVENT_TIMERS, TimerKind::EventTime),
@@ -57,10 +57,8 @@ impl KeyedOperator {
     /// with its rows; call [`export_some`](Self::export_some) until nothing is left.
     pub fn begin_snapshot(&mut self, full: bool) -> Result<()> {
         let (keys, live_rows) = (&self.keys, self.keys.len() as u64);
-        match &mut self.tracking {
-            Some(tracking) => tracking.changes.begin(full, || keys.live_slots(), live_rows),
-            None => Err(Error::internal("this operator does not track its changes")),
-        }
+        let changes = &mut tracked(&mut self.tracking)?.changes;
+        changes.begin(full, || keys.live_slots(), live_rows)
     }
 
     /// Exports up to `limit` keys; false: the snapshot is complete.
@@ -157,22 +155,8 @@ impl KeyedOperator {
     ///
     /// Rows of other keys than this operator's must have been filtered out.
     pub fn restore(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
-        let Some(mut tracking) = self.tracking.take() else {
-            return Err(Error::internal("this operator does not track its changes"));
-        };
-        let restored = self.restore_rows(&mut tracking, batch, function);
-        self.tracking = Some(tracking);
-        restored
-    }
-
-    fn restore_rows(
-        &mut self,
-        tracking: &mut Tracking,
-        batch: &RecordBatch,
-        function: &mut dyn KeyedFunction,
-    ) -> Result<()> {
-        let rows = tracking.table.read(batch)?;
-        self.restore_deletions(tracking, &rows.deleted, &rows.keys, function)?;
+        let rows = tracked(&mut self.tracking)?.table.read(batch)?;
+        self.restore_deletions(&rows.deleted, &rows.keys, function)?;
         let live = not(&rows.deleted);
         let select = |column: &ArrayRef| filter(column, &live).map_err(broken);
         let keys = rows.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
@@ -211,13 +195,13 @@ impl KeyedOperator {
                 }
             }
         }
-        tracking.changes.restored(&self.slots, batch.num_rows());
+        let changes = &mut tracked(&mut self.tracking)?.changes;
+        changes.restored(&self.slots, batch.num_rows());
         Ok(())
     }
 
     fn restore_deletions(
         &mut self,
-        tracking: &mut Tracking,
         deleted: &BooleanArray,
         keys: &[ArrayRef],
         function: &mut dyn KeyedFunction,
@@ -233,9 +217,10 @@ impl KeyedOperator {
         if slots.is_empty() {
             return Ok(());
         }
+        let changes = &mut tracked(&mut self.tracking)?.changes;
         for &slot in &slots {
             self.timers.clear(slot);
-            tracking.changes.restored_deletion(slot);
+            changes.restored_deletion(slot);
         }
         self.present.cover(self.keys.slot_bound());
         self.present

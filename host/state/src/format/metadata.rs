@@ -15,6 +15,7 @@ use bytes::Bytes;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
 use millrace_core::connector::{Committable, Position};
+use millrace_core::time::civil;
 use millrace_core::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -67,19 +68,7 @@ impl Run {
 fn timestamp(time: Millis) -> String {
     let time = time.clamp(-62_167_219_200_000, 253_402_300_799_999);
     let (days, millis) = (time.div_euclid(86_400_000), time.rem_euclid(86_400_000));
-    // Days since 0000-03-01 in eras of 400 years; months counted from March, so that leap days come last.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (year, month, day) = civil(days);
     let (seconds, millis) = (millis / 1_000, millis % 1_000);
     let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{millis:03}Z")

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail as the test does")]
 
-#[path = "../../src/testing.rs"]
+#[path = "../../../core/src/testing.rs"]
 mod testing;
 
 mod crash;

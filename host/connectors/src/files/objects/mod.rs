@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 
 use self::store::{Store, Upload};
 use super::part::Part;
+use super::part_writer::PartWriter;
 use super::sink::{Existing, Settings, already_there, parse_name};
 
 /// What schemes of URLs stand for.
@@ -143,23 +144,10 @@ struct Writer {
     uploads: Vec<Upload>,
     bytes: u64,
     committed_files: u64,
-    /// A write failed: nothing more may be committed.
     poisoned: bool,
 }
 
 impl Writer {
-    fn part(&mut self) -> Result<&mut Part> {
-        let growing = match self.part.take() {
-            Some(growing) => growing,
-            None => {
-                let name = self.settings.part_name(self.subtask, self.next_number);
-                self.next_number += 1;
-                self.grow(name)?
-            }
-        };
-        Ok(&mut self.part.insert(growing).part)
-    }
-
     fn grow(&self, name: String) -> Result<Growing> {
         let fail = |error: std::io::Error| {
             let shown = self.store.shown(&name);
@@ -177,6 +165,24 @@ impl Writer {
         folder.close().map_err(fail)?;
         Ok(Growing { name, part, content })
     }
+}
+
+impl PartWriter for Writer {
+    fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    fn part(&mut self) -> Result<&mut Part> {
+        let growing = match self.part.take() {
+            Some(growing) => growing,
+            None => {
+                let name = self.settings.part_name(self.subtask, self.next_number);
+                self.next_number += 1;
+                self.grow(name)?
+            }
+        };
+        Ok(&mut self.part.insert(growing).part)
+    }
 
     fn finish_part(&mut self) -> Result<()> {
         if let Some(Growing { name, part, content }) = self.part.take() {
@@ -186,34 +192,16 @@ impl Writer {
         Ok(())
     }
 
-    fn write_parts(&mut self, rows: &RecordBatch) -> Result<()> {
-        let (roll_rows, roll_bytes) = (self.settings.roll_rows, self.settings.roll_bytes);
-        let mut start = 0;
-        while start < rows.num_rows() {
-            let part = self.part()?;
-            let room = usize::try_from(roll_rows - part.rows()).unwrap_or(usize::MAX);
-            let count = room.min(rows.num_rows() - start);
-            part.write(&rows.slice(start, count))?;
-            start += count;
-            if part.rows() >= roll_rows || part.bytes() >= roll_bytes {
-                self.finish_part()?;
-            }
-        }
-        Ok(())
+    fn poisoned(&mut self) -> &mut bool {
+        &mut self.poisoned
     }
 
-    /// Runs a step that writes, unless one has failed before.
-    fn guarded(&mut self, step: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        if self.poisoned {
-            let message = format!(
-                "`{}` cannot be written: an earlier write to it failed",
-                self.store.url()
-            );
-            return Err(Error::external("IO0130", message));
-        }
-        let result = step(self);
-        self.poisoned = result.is_err();
-        result
+    fn refusal(&self) -> Error {
+        let url = self.store.url();
+        Error::external(
+            "IO0130",
+            format!("`{url}` cannot be written: an earlier write to it failed"),
+        )
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::checkpoint::testing::Random;
+use crate::testing::Random;
 use CheckpointMode::{AtLeastOnce, ExactlyOnce};
 
 enum Event {

@@ -16,14 +16,14 @@ use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, FieldRef, Fields};
 use arrow_select::filter::filter;
 use arrow_select::take::take;
+use millrace_core::Result;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{TableDelta, columns};
 use millrace_core::function::{Slot, WindowFunction};
-use millrace_core::{Error, Result};
 
 use super::SessionWindows;
 use super::store::{self, NONE, SessionStore};
-use crate::changes::{Changes, TableSchema, broken};
+use crate::changes::{Changes, TableSchema, broken, tracked};
 use crate::key_table::KeyTable;
 use crate::window::Context;
 
@@ -123,10 +123,8 @@ impl SessionWindows {
 
     pub(in crate::window) fn begin_snapshot(&mut self, full: bool) -> Result<()> {
         let (keys, live_rows) = (&self.keys, self.keys.len() as u64);
-        match &mut self.tracking {
-            Some(tracking) => tracking.changes.begin(full, || keys.live_slots(), live_rows),
-            None => Err(Error::internal("these windows do not track their changes")),
-        }
+        let changes = &mut tracked(&mut self.tracking)?.changes;
+        changes.begin(full, || keys.live_slots(), live_rows)
     }
 
     pub(in crate::window) fn export_some(&mut self, limit: usize, function: &mut dyn WindowFunction) -> Result<bool> {
@@ -150,22 +148,7 @@ impl SessionWindows {
         batch: &RecordBatch,
         function: &mut dyn WindowFunction,
     ) -> Result<()> {
-        let Some(mut tracking) = self.tracking.take() else {
-            return Err(Error::internal("these windows do not track their changes"));
-        };
-        let restored = self.restore_rows(&mut tracking, context, batch, function);
-        self.tracking = Some(tracking);
-        restored
-    }
-
-    fn restore_rows(
-        &mut self,
-        tracking: &mut Tracking,
-        context: &mut Context,
-        batch: &RecordBatch,
-        function: &mut dyn WindowFunction,
-    ) -> Result<()> {
-        let rows = tracking.table.read(batch)?;
+        let rows = tracked(&mut self.tracking)?.table.read(batch)?;
         let lists = rows.more[0].as_list::<i32>();
         let sessions = lists.values().as_struct();
         let firsts = sessions.column(0).as_primitive::<Int64Type>().values();
@@ -185,7 +168,7 @@ impl SessionWindows {
         self.store.reserve_keys(self.keys.slot_bound());
         let keys = std::mem::take(&mut self.slots);
         self.drop_sessions(context, &keys, function)?;
-        tracking.changes.restored(&keys, batch.num_rows());
+        tracked(&mut self.tracking)?.changes.restored(&keys, batch.num_rows());
         open.retain(|sessions| !sessions.is_empty());
         let (mut slots, mut order) = (Vec::new(), Vec::new());
         for (&key, sessions) in keys.iter().zip(open) {

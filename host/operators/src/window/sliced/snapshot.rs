@@ -21,7 +21,7 @@ use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
 use super::{Grid, Slice, SlicedWindows};
-use crate::changes::{Changes, TableSchema, broken};
+use crate::changes::{Changes, TableSchema, broken, tracked};
 use crate::slot_set::SlotSet;
 use crate::window::Context;
 
@@ -126,9 +126,7 @@ impl SlicedWindows {
     }
 
     pub(in crate::window) fn begin_snapshot(&mut self, full: bool) -> Result<()> {
-        let Some(tracking) = &mut self.tracking else {
-            return Err(Error::internal("these windows do not track their changes"));
-        };
+        let tracking = tracked(&mut self.tracking)?;
         if self.firing.is_some() {
             return Err(Error::internal("a snapshot begins in the middle of a firing"));
         }
@@ -180,22 +178,7 @@ impl SlicedWindows {
         batch: &RecordBatch,
         function: &mut dyn WindowFunction,
     ) -> Result<()> {
-        let Some(mut tracking) = self.tracking.take() else {
-            return Err(Error::internal("these windows do not track their changes"));
-        };
-        let restored = self.restore_rows(&mut tracking, context, batch, function);
-        self.tracking = Some(tracking);
-        restored
-    }
-
-    fn restore_rows(
-        &mut self,
-        tracking: &mut Tracking,
-        context: &mut Context,
-        batch: &RecordBatch,
-        function: &mut dyn WindowFunction,
-    ) -> Result<()> {
-        let rows = tracking.table.read(batch)?;
+        let rows = tracked(&mut self.tracking)?.table.read(batch)?;
         let starts = rows.more[0].as_primitive::<Int64Type>();
         let live_from = self.live_from(context);
         let alive = |start: Option<Millis>| {
@@ -209,7 +192,7 @@ impl SlicedWindows {
         let select = |column: &ArrayRef| filter(column, &alive).map_err(broken);
         let keys = rows.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
         let more = rows.more.iter().map(select).collect::<Result<Vec<_>>>()?;
-        tracking.changes.restored(&[], batch.num_rows());
+        tracked(&mut self.tracking)?.changes.restored(&[], batch.num_rows());
         let starts = more[0].as_primitive::<Int64Type>().values().clone();
         if starts.is_empty() {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Random events, whose answers must obey the rules whatever comes.
 
 use super::*;
-use crate::checkpoint::testing::Random;
+use crate::testing::Random;
 
 /// Keeps a record of all actions and asserts what must hold between them.
 #[derive(Default)]

@@ -1,6 +1,7 @@
-//! What the tests of checkpoints share: a small seeded generator.
+//! What the tests of the host's crates share, each including this file: a small seeded generator.
 
 /// SplitMix64: the same seed gives the same numbers everywhere.
+#[derive(Clone)]
 pub(crate) struct Random(u64);
 
 impl Random {
