@@ -39,6 +39,7 @@ fn table(rows: u64, full: bool) -> TableDelta {
     };
     TableDelta {
         full,
+        cold: None,
         batches: keys.chunks(BATCH_ROWS).map(batch).collect(),
         live_rows: ROWS,
     }

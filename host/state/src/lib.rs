@@ -33,6 +33,7 @@ mod storage;
 #[cfg(test)]
 #[path = "../../core/src/testing.rs"]
 mod testing;
+pub mod tier;
 
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
 pub use format::{Kind, Layer, Metadata, Run};

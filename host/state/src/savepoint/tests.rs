@@ -160,6 +160,7 @@ fn delta(
     }
     TableDelta {
         full,
+        cold: None,
         batches,
         live_rows: own.len() as u64,
     }

@@ -43,6 +43,7 @@ impl Table {
         };
         TableDelta {
             full,
+            cold: None,
             batches: rows.chunks(7).map(batch).collect(),
             live_rows: self.entries.len() as u64,
         }
