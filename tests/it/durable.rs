@@ -17,8 +17,14 @@ pub(crate) const RATE: &str = "20000";
 
 /// What the job puts out if nothing happens to it, sorted.
 pub(crate) fn expected() -> Vec<String> {
+    expected_with(&[])
+}
+
+/// The same with more parameters.
+pub(crate) fn expected_with(more: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let pairs = [("kind", "durable"), ("rows", ROWS), ("output", as_text(folder.path()))];
+    let mut pairs = vec![("kind", "durable"), ("rows", ROWS), ("output", as_text(folder.path()))];
+    pairs.extend(more);
     jobs::succeed(Guest::Flows, parallel(1), &pairs);
     let rows = sorted(folder.path());
     for operator in ["counts", "tumbling", "sliding", "sessions", "buckets"] {
@@ -203,12 +209,19 @@ fn a_stopped_job_goes_on_at_another_parallelism() {
 }
 
 /// A job in a process of its own.
-fn spawn(place: &Place, parallelism: u32, rate: &str, more: &[(&str, &str)], environment: &[(&str, String)]) -> Child {
+fn spawn(
+    place: &Place,
+    parallelism: u32,
+    rate: &str,
+    arguments: &[String],
+    more: &[(&str, &str)],
+    environment: &[(&str, String)],
+) -> Child {
     let output = place.output();
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
     command.arg(format!("--checkpoint-dir={}", place.storage()));
-    command.arg(format!("--parallelism={parallelism}"));
+    command.arg(format!("--parallelism={parallelism}")).args(arguments);
     let pairs = [
         ("kind", "durable"),
         ("rows", ROWS),
@@ -228,16 +241,23 @@ fn spawn(place: &Place, parallelism: u32, rate: &str, more: &[(&str, &str)], env
 
 /// Kills the job a dozen times and lets it end then.
 fn kill_again_and_again(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
-    kill_after(60, place, parallelism, more, &[]);
+    kill_after(60, place, parallelism, &[], more, &[]);
 }
 
-/// The same with lives of at least so many milliseconds, and more of an environment.
-fn kill_after(least: u64, place: &Place, parallelism: u32, more: &[(&str, &str)], environment: &[(&str, String)]) {
+/// The same with lives of at least so many milliseconds, and more arguments and variables.
+pub(crate) fn kill_after(
+    least: u64,
+    place: &Place,
+    parallelism: u32,
+    arguments: &[String],
+    more: &[(&str, &str)],
+    environment: &[(&str, String)],
+) {
     let mut kills = 0;
     let begin = Instant::now();
     // Each life is long enough for the first checkpoint, most of the time.
     for life in 0..12_u64 {
-        let mut child = spawn(place, parallelism, RATE, more, environment);
+        let mut child = spawn(place, parallelism, RATE, arguments, more, environment);
         let pause = least + (life * 37 + u64::from(parallelism) * 53) % 140;
         std::thread::sleep(Duration::from_millis(pause));
         if child.try_wait().expect("a child").is_none() {
@@ -246,7 +266,7 @@ fn kill_after(least: u64, place: &Place, parallelism: u32, more: &[(&str, &str)]
         }
         child.wait().expect("a child");
     }
-    let child = spawn(place, parallelism, "0", more, environment);
+    let child = spawn(place, parallelism, "0", arguments, more, environment);
     let output = child.wait_with_output().expect("a child");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
@@ -417,7 +437,7 @@ fn a_job_that_is_killed_again_and_again_fills_a_bucket_once() {
     };
     let expected = expected();
     let more = [("output", "s3://bucket/out")];
-    kill_after(200, &Place::new(), 2, &more, &server.environment());
+    kill_after(200, &Place::new(), 2, &[], &more, &server.environment());
     let mut rows = server.read_csv("out/");
     rows.sort_unstable();
     assert_same(&rows, &expected);

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod backend;
 mod checkpointing;
 pub mod env;
 mod job;
@@ -18,6 +19,7 @@ mod restore;
 mod supervisor;
 mod worker;
 
+pub use backend::StateBackend;
 pub use checkpointing::CheckpointStatistics;
 pub use job::{Job, Report, SinkSummary};
 pub use parameters::resolve as resolve_parameters;

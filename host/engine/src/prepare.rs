@@ -15,6 +15,7 @@ use millrace_core::plan::{self, Plan, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_wasm::{Limits, LogSink, Pipeline, Runtime};
 
+use crate::backend::StateBackend;
 use crate::job::Job;
 use crate::parameters;
 
@@ -33,6 +34,8 @@ pub struct JobOptions {
     pub log: LogSink,
     /// Feeds random numbers.
     pub seed: u64,
+    /// Where keyed state is.
+    pub backend: StateBackend,
     /// Checkpoints, if they are taken; without any a failure ends the job.
     pub checkpoints: Option<CheckpointOptions>,
 }
@@ -86,6 +89,7 @@ impl Default for JobOptions {
             cache: None,
             log: Arc::new(|_, _| ()),
             seed: 0,
+            backend: StateBackend::default(),
             checkpoints: None,
         }
     }

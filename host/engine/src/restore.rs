@@ -12,6 +12,7 @@ use millrace_state::codes::{NOT_FOUND, is_damage};
 use millrace_state::{Depth, Metadata, Restorable, Savepoint, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
+use crate::backend::Backend;
 use crate::checkpointing::SnapshotTask;
 use crate::worker::{SlotJob, Start};
 
@@ -154,7 +155,12 @@ pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool
 }
 
 /// What an attempt begins with.
-pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Arc<Start> {
+pub(crate) fn start(
+    job: &SlotJob,
+    found: &Splits,
+    attempt: u32,
+    checkpoint: Option<Arc<Restorable>>,
+) -> Result<Arc<Start>> {
     let mut splits = found.clone();
     for (operator, splits) in &mut splits {
         let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
@@ -163,9 +169,11 @@ pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Opt
             *splits = redistribute::splits(stored);
         }
     }
-    Arc::new(Start {
+    let (options, limit) = (&job.options, job.options.limits.memory_bytes);
+    Ok(Arc::new(Start {
         attempt,
         splits,
+        backend: Backend::open(&options.backend, limit, job.plan.slots)?,
         checkpoint,
-    })
+    }))
 }

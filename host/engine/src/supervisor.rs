@@ -169,7 +169,7 @@ impl Supervisor {
         let slots = self.job.plan.slots;
         let shared = Arc::new(Shared::new(self.clock, slots, mode, sender.clone()));
         let stacked = self.stack_on(checkpoint.as_deref())?;
-        let start = restore::start(&self.job, &self.splits, attempt, checkpoint);
+        let start = restore::start(&self.job, &self.splits, attempt, checkpoint)?;
         let wirings = wire(&self.job.plan, &shared.sleepers);
         self.control.state().events = Some(sender);
         let mut threads = Vec::new();

@@ -173,6 +173,11 @@ impl KeyedOperator {
         self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.memory_bytes() + tiering
     }
 
+    /// [`memory_bytes`](Self::memory_bytes) as it will be once the table of keys has grown, if it is about to.
+    pub fn memory_bytes_soon(&self) -> usize {
+        self.memory_bytes() + self.keys.growth_bytes_soon()
+    }
+
     fn fire_kind(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<bool> {
         let all = upto;
         let upto = self.fetch_due(kind, upto, function)?;

@@ -178,6 +178,11 @@ impl GuestChain {
         std::mem::take(&mut self.output)
     }
 
+    /// Linear memory of the instance, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.instance.borrow().memory_bytes()
+    }
+
     /// Runs a block through a stateless chain.
     pub fn process(&mut self, input: u32, rows: &Block) -> Result<()> {
         self.encode(rows);

@@ -9,6 +9,7 @@ pub mod new;
 pub mod run;
 pub mod savepoint;
 pub mod state;
+pub mod state_args;
 
 use clap::{Parser, Subcommand};
 use millrace_core::Result;

@@ -29,6 +29,7 @@ use super::source::{SourceTask, rows_per_poll};
 use super::subtask::{Body, Place, Subtask};
 use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
+use crate::backend::Backend;
 use crate::metrics::{Activity, TaskMetrics};
 use crate::prepare::{Connectors, JobOptions};
 
@@ -58,6 +59,8 @@ pub(crate) struct Start {
     pub(crate) attempt: u32,
     /// Splits of each source with where to go on, by subtask in turn.
     pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
+    /// Where keyed state is.
+    pub(crate) backend: Backend,
     /// The checkpoint to go on from.
     pub(crate) checkpoint: Option<Arc<Restorable>>,
 }
@@ -198,6 +201,8 @@ impl Slot {
                 if self.shared.mode.is_some() {
                     chain.track_changes(declared, job.plan.max_parallelism);
                 }
+                let name = format!("chain-{}-subtask-{}", declared.operators[0].0, context.subtask);
+                chain.open_backend(&self.start.backend, &name, declared, job.plan.max_parallelism)?;
                 if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
                     chain.restore(&checkpoint.restore_task(operator, context.parallelism, context.subtask)?)?;
                 }

@@ -6,7 +6,7 @@
 use millrace_core::function::Slot;
 
 use super::batch::KeyBatch;
-use super::{CHUNK, empty_entries, entry_count};
+use super::{CHUNK, empty_entries, entry_count, is_about_to_grow};
 
 /// Holes below this many bytes are not worth a rewrite of the arena.
 const HOLE_BYTES_MIN: usize = 64 << 10;
@@ -210,6 +210,13 @@ impl BytesTable {
 
     pub(super) fn slot_bound(&self) -> Slot {
         self.spans.len() as Slot
+    }
+
+    pub(super) fn growth_bytes_soon(&self) -> usize {
+        match is_about_to_grow(self.used, self.entries.len()) {
+            true => self.entries.len() * size_of::<[u32; 2]>(),
+            false => 0,
+        }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -6,7 +6,7 @@
 
 use millrace_core::function::Slot;
 
-use super::{CHUNK, empty_entries, entry_count};
+use super::{CHUNK, empty_entries, entry_count, is_about_to_grow};
 
 #[derive(Debug)]
 pub(super) struct IntegerTable {
@@ -188,6 +188,13 @@ impl IntegerTable {
 
     pub(super) fn slot_bound(&self) -> Slot {
         self.keys.len() as Slot
+    }
+
+    pub(super) fn growth_bytes_soon(&self) -> usize {
+        match is_about_to_grow(self.used, self.entries.len()) {
+            true => self.entries.len() * size_of::<[u64; 2]>(),
+            false => 0,
+        }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {

@@ -213,6 +213,14 @@ impl KeyTable {
         }
     }
 
+    /// Bytes that the table will take more when it doubles, if that is about to be.
+    pub(crate) fn growth_bytes_soon(&self) -> usize {
+        match &self.keys {
+            Keys::Integers(table) => table.growth_bytes_soon(),
+            Keys::Bytes(table) => table.growth_bytes_soon(),
+        }
+    }
+
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
         let keys = match &self.keys {
@@ -221,6 +229,11 @@ impl KeyTable {
         };
         keys + self.free.capacity() * size_of::<Slot>()
     }
+}
+
+/// Whether a table with so many keys in use and so many entries will soon double.
+fn is_about_to_grow(used: usize, entries: usize) -> bool {
+    used * 2 > entries - entries / 8
 }
 
 /// Entries of nothing, in memory that has been written to.

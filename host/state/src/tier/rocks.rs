@@ -133,7 +133,11 @@ impl RocksDb {
         blocks.set_cache_index_and_filter_blocks(true);
         blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
         blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
-        blocks.set_index_type(BlockBasedIndexType::BinarySearch);
+        // In one piece an index or filter of a large file would drive out all else.
+        blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+        blocks.set_partition_filters(true);
+        blocks.set_metadata_block_size(BLOCK_BYTES);
+        blocks.set_pin_top_level_index_and_filter(true);
         blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
         blocks.set_data_block_hash_ratio(0.75);
         blocks.set_format_version(6);
