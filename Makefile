@@ -39,7 +39,7 @@ demo: setup-guest
 
 test: setup-lint setup-guest setup-postgres setup-s3 setup-duckdb lint
 	cargo test --release --locked --workspace
-	cargo build --release --locked --package jobctl
+	cargo build --release --locked --workspace --bin jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
 	scripts/check-examples
 
