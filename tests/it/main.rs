@@ -8,6 +8,7 @@ mod errors_cli;
 mod object_store;
 mod parallelism;
 mod postgres;
+mod redis;
 mod rejects;
 mod savepoint;
 mod sinks;

@@ -9,4 +9,5 @@ pub mod guests;
 pub mod jobs;
 pub mod postgres;
 pub mod random;
+pub mod redis;
 pub mod s3;

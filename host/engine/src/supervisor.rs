@@ -108,10 +108,10 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs to the end: of all input, of a stop, or of all attempts.
     pub(crate) fn run(mut self) -> Result<Vec<SlotReport>> {
-        let mut checkpoint = self.checkpoint.take().map(Arc::new);
+        let mut begin = Ok(self.checkpoint.take());
         let mut attempt = 0;
         loop {
-            let error = match self.attempt(attempt, checkpoint.take()) {
+            let mut error = match begin.and_then(|checkpoint| self.attempt(attempt, checkpoint.map(Arc::new))) {
                 Ok(reports) => return Ok(reports),
                 Err(error) => error,
             };
@@ -119,12 +119,15 @@ impl Supervisor {
                 return Err(error);
             };
             durable.checkpointing.settle()?;
-            if durable.checkpointing.coordinator.has_ended() {
-                // All that was left to do was to commit.
-                self.recover()?;
-                return Ok(Vec::new());
-            }
+            let has_ended = durable.checkpointing.coordinator.has_ended();
             let decision = durable.restarts.handle_failure(self.clock.elapsed());
+            if has_ended {
+                // All that was left to do was to commit.
+                match self.recover() {
+                    Ok(_) => return Ok(Vec::new()),
+                    Err(failed) => error = failed,
+                }
+            }
             let after = match decision {
                 Decision::Restart { after } if !self.control.is_stopping() => after,
                 Decision::Restart { .. } | Decision::Fail { .. } => {
@@ -136,7 +139,8 @@ impl Supervisor {
             let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
             (self.job.options.log)(LogLevel::Warn, &message);
             self.control.wait_restart(after);
-            checkpoint = self.recover()?.map(Arc::new);
+            // A sink that cannot be reached may be back by the next time.
+            begin = if has_ended { Err(error) } else { self.recover() };
             attempt += 1;
         }
     }
