@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod guests;
 pub mod jobs;
 pub mod postgres;
