@@ -497,3 +497,74 @@ fn a_job_whose_redis_is_killed_again_and_again_fills_it_once() {
     assert_same(&read_redis(&server, "list"), &expected);
     assert!(report.checkpoints.restarts > 0, "{:?}", report.checkpoints);
 }
+
+/// The causes in a dead-letter file, sorted, with the operator that refused the row.
+fn causes(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).expect("the dead-letter file");
+    let cause = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        format!("{} {}", line["source"], line["cause"])
+    };
+    let mut causes: Vec<String> = text.lines().map(cause).collect();
+    causes.sort_unstable();
+    causes
+}
+
+/// What a run without failures refuses.
+fn expected_causes() -> Vec<String> {
+    let place = Place::new();
+    let (output, letters) = (place.output(), place.0.path().join("letters.jsonl"));
+    let (output, path) = (as_text(&output), as_text(&letters));
+    let pairs = [
+        ("kind", "durable"),
+        ("rows", ROWS),
+        ("output", output),
+        ("letters", path),
+    ];
+    jobs::succeed(Guest::Flows, parallel(1), &pairs);
+    let causes = causes(&letters);
+    assert_eq!(causes.len(), 600);
+    causes
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_writes_each_dead_letter_once() {
+    let (expected, refused) = (expected(), expected_causes());
+    for parallelism in [1, 2, 3] {
+        let place = Place::new();
+        let letters = place.0.path().join("deep/letters.jsonl");
+        kill_again_and_again(&place, parallelism, &[("letters", as_text(&letters))]);
+        assert_same(&sorted(&place.output()), &expected);
+        assert_same(&causes(&letters), &refused);
+        assert_eq!(jobs::all_files(&place.0.path().join("deep")), ["letters.jsonl"]);
+    }
+}
+
+#[test]
+fn dead_letters_follow_the_checkpoints_of_a_job_that_traps_and_is_stopped() {
+    let refused = expected_causes();
+    let place = Place::new();
+    let letters = place.0.path().join("letters.jsonl");
+    let more = [("letters", as_text(&letters)), ("disorder", "8s")];
+    let output = place.output();
+    let mut pairs = vec![
+        ("kind", "durable"),
+        ("rows", ROWS),
+        ("rate", RATE),
+        ("output", as_text(&output)),
+    ];
+    pairs.extend(more);
+    for parallelism in [2, 3] {
+        let options = place.options(parallelism, EXACTLY, Restore::Latest);
+        let job = jobs::start(Guest::Flows, options, &pairs);
+        job.wait_timeout(Duration::from_millis(250));
+        job.stop();
+        job.wait().expect("a stop is no failure");
+        assert_part(&causes(&letters), &refused);
+    }
+    // This one traps in its first two attempts.
+    let options = place.options(1, EXACTLY, Restore::Latest);
+    let report = place.run(options, &[&more[..], &[("trap", "29000")]].concat());
+    assert_eq!(report.checkpoints.restarts, 2);
+    assert_same(&causes(&letters), &refused);
+}

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use millrace_core::connector::Connector;
 use millrace_core::{Error, Result};
 
-pub use dead_letter::DeadLetter;
+pub use dead_letter::{DeadLetter, Stage, is_dead_letters};
 pub use stdio::STDOUT_CLOSED;
 
 /// All connectors, in name order.

@@ -19,7 +19,7 @@ use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{CheckpointOptions, Prepared, Restore};
 use crate::restore;
 use crate::supervisor::{Control, Durable, Supervisor};
-use crate::worker::{Rejects, SlotJob, SlotReport};
+use crate::worker::{RejectPolicies, SlotJob, SlotReport};
 
 /// A running job.
 pub struct Job {
@@ -69,7 +69,7 @@ impl Job {
         } = prepared;
         let job = Arc::new(SlotJob {
             ids: operator_ids(&graph),
-            rejects: Rejects::open(&graph)?,
+            rejects: Arc::new(RejectPolicies::open(&graph)?),
             pipeline,
             options,
             parameters,

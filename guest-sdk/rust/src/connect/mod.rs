@@ -83,7 +83,8 @@ pub enum Reject {
     Fail,
     /// The row is dropped and counted.
     Skip,
-    /// The row is counted and appended, with the cause, to this file as a line of JSON.
+    /// The row is counted and appended, with the cause, to this file as a line of JSON; once, and with its checkpoint,
+    /// if the job takes checkpoints.
     DeadLetter(String),
 }
 
