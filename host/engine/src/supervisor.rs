@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointKind, Decision, Restarts};
-use millrace_core::{Error, Result};
+use millrace_core::{Error, Fault, Result};
+use millrace_state::codes::is_damage;
 use millrace_state::{Restorable, Storage};
 use millrace_wasm::LogLevel;
 
@@ -125,7 +126,8 @@ impl Supervisor {
                 // All that was left to do was to commit.
                 match self.recover() {
                     Ok(_) => return Ok(Vec::new()),
-                    Err(failed) => error = failed,
+                    Err(failed) if may_pass(&failed) => error = failed,
+                    Err(failed) => return Err(failed),
                 }
             }
             let after = match decision {
@@ -139,8 +141,11 @@ impl Supervisor {
             let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
             (self.job.options.log)(LogLevel::Warn, &message);
             self.control.wait_restart(after);
-            // A sink that cannot be reached may be back by the next time.
-            begin = if has_ended { Err(error) } else { self.recover() };
+            let recovered = if has_ended { Err(error) } else { self.recover() };
+            begin = match recovered {
+                Err(failed) if !may_pass(&failed) => return Err(failed),
+                recovered => recovered,
+            };
             attempt += 1;
         }
     }
@@ -309,6 +314,11 @@ impl Supervisor {
             Some(_) => {}
         }
     }
+}
+
+/// Whether trying again later may help: a server that cannot be reached may be back, a damaged file stays so.
+fn may_pass(error: &Error) -> bool {
+    error.fault() == Fault::External && !is_damage(error.code())
 }
 
 fn spawn(

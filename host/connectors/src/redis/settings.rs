@@ -14,6 +14,9 @@ const BATCH_ROWS_DEFAULT: usize = 1_000;
 /// Bytes of rows of one subtask that may wait for checkpoints: they are in memory, and in the checkpoint's description.
 const LOG_BYTES_DEFAULT: usize = 64 << 20;
 
+/// Some three hundred years.
+const EXPIRE_SECONDS_MAX: u64 = 10_000_000_000;
+
 /// What a row becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Structure {
@@ -149,6 +152,12 @@ impl Settings {
         if let Some((option, _)) = zero.iter().find(|(_, is_zero)| *is_zero) {
             return Err(refused(format!("option `{option}` must be above 0")));
         }
+        // Redis would notice only in the middle of a transaction, which it does not undo.
+        if self.expire_seconds.is_some_and(|seconds| seconds > EXPIRE_SECONDS_MAX) {
+            return Err(refused(format!(
+                "option `expire.seconds` must be at most {EXPIRE_SECONDS_MAX}"
+            )));
+        }
         if schema.fields().is_empty() {
             return Err(refused("rows without columns cannot be written".to_owned()));
         }
@@ -239,6 +248,7 @@ mod tests {
         check(&[("structure", "list"), ("expire.seconds", "5")], "string, hash");
         check(&[("structure", "list"), ("length.max", "5")], "stream");
         check(&[("structure", "stream"), ("length.max", "0")], "above 0");
+        check(&[("structure", "hash"), ("expire.seconds", "10000000001")], "at most");
         check(&[("structure", "string"), ("batch.rows", "0")], "above 0");
         check(&[("structure", "sorted-set")], "needs option `score`");
         check(&[("structure", "sorted-set"), ("score", "note")], "`note`");
