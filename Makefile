@@ -6,7 +6,7 @@
 #   make simulate SEEDS=0..100000   checkpoints under random failures, in virtual time
 #   make jobctl        build target/release/jobctl
 #   make setup         install the missing commands for native builds; setup-rocksdb: for all of jobctl; setup-guest:
-#                      for pipelines; setup-s3, setup-postgres and setup-duckdb: for tests
+#                      for pipelines; setup-s3, setup-postgres, setup-redis and setup-duckdb: for tests
 
 SHELL := /bin/sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -24,7 +24,7 @@ SEEDS ?= 0..100000
 # cargo uses all cores by itself.
 .NOTPARALLEL:
 
-.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-postgres setup-rocksdb setup-s3 setup-duckdb
+.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-postgres setup-redis setup-rocksdb setup-s3 setup-duckdb
 
 help:
 	@sed --quiet 's/^#   //p' Makefile
@@ -37,7 +37,7 @@ demo: setup-guest
 	cargo build --release --locked --package jobctl --no-default-features
 	scripts/demo
 
-test: setup-lint setup-guest setup-postgres setup-s3 setup-duckdb lint
+test: setup-lint setup-guest setup-postgres setup-redis setup-s3 setup-duckdb lint
 	cargo test --release --locked --workspace
 	cargo build --release --locked --workspace --bin jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
@@ -81,6 +81,9 @@ setup-rocksdb: setup
 
 setup-postgres: setup
 	@scripts/setup-postgres
+
+setup-redis: setup
+	@scripts/setup-redis
 
 setup-s3: setup
 	@scripts/setup-s3

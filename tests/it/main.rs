@@ -9,6 +9,8 @@ mod errors_cli;
 mod object_store;
 mod parallelism;
 mod postgres;
+mod postgres_access;
+mod redis;
 mod rejects;
 mod savepoint;
 mod sinks;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::Restarts;
+use millrace_core::connector::without_passwords;
 use millrace_core::graph::operator_ids;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
@@ -18,7 +19,7 @@ use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{CheckpointOptions, Prepared, Restore};
 use crate::restore;
 use crate::supervisor::{Control, Durable, Supervisor};
-use crate::worker::{Rejects, SlotJob, SlotReport};
+use crate::worker::{RejectPolicies, SlotJob, SlotReport};
 
 /// A running job.
 pub struct Job {
@@ -68,7 +69,7 @@ impl Job {
         } = prepared;
         let job = Arc::new(SlotJob {
             ids: operator_ids(&graph),
-            rejects: Rejects::open(&graph)?,
+            rejects: Arc::new(RejectPolicies::open(&graph)?),
             pipeline,
             options,
             parameters,
@@ -245,7 +246,7 @@ fn open_durable(
     let latest = latest.map(|checkpoint| checkpoint.metadata().checkpoint);
     let durable = CheckpointedJob {
         tasks: tasks.to_vec(),
-        parameters: job.parameters.clone(),
+        parameters: shown_parameters(&job.parameters),
         max_parallelism: job.plan.max_parallelism,
         clock,
         log: job.options.log.clone(),
@@ -257,6 +258,12 @@ fn open_durable(
         from,
     };
     Ok((durable, restored))
+}
+
+/// Parameters as checkpoints hold them, where people read them: nobody goes on from these.
+fn shown_parameters(parameters: &[(String, String)]) -> Vec<(String, String)> {
+    let shown = |(name, value): &(String, String)| (name.clone(), without_passwords(value));
+    parameters.iter().map(shown).collect()
 }
 
 fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use millrace_connectors::is_dead_letters;
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
 use millrace_core::connector::Split;
 use millrace_core::graph::OperatorIndex;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
 use millrace_state::codes::{NOT_FOUND, is_damage};
+use millrace_state::format::Subtask;
 use millrace_state::{Depth, Metadata, Restorable, Savepoint, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
@@ -46,10 +48,10 @@ pub(crate) fn check_sinks(job: &SlotJob) -> Result<()> {
             .and_then(|()| sink.recover(&[]))
             .map_err(|error| error.context(format!("sink `{name}`")))?;
     }
-    Ok(())
+    job.rejects.recover(&[])
 }
 
-/// Has each sink commit what a checkpoint holds and drop everything else.
+/// Has each sink commit what a checkpoint holds and drop everything else, and so with dead letters.
 pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Result<()> {
     for (operator, sink) in &job.connectors.sinks {
         let name = &job.graph.operators[operator.0 as usize].name;
@@ -58,7 +60,10 @@ pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Res
         sink.recover(&prepared)
             .map_err(|error| error.context(format!("sink `{name}`")))?;
     }
-    Ok(())
+    let operators = checkpoint.into_iter().flat_map(|metadata| &metadata.operators);
+    let prepared = operators.flat_map(redistribute::committables);
+    let letters = prepared.filter(|committable| is_dead_letters(&committable.0));
+    job.rejects.recover(&letters.collect::<Vec<_>>())
 }
 
 /// The newest sound checkpoint of the newest run of a job, or the savepoint that this run began with; and the run.
@@ -129,8 +134,7 @@ pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorab
         return Err(Error::user("CK0012", message));
     }
     let lost = metadata.operators.iter().find(|operator| {
-        let holds = millrace_state::format::Subtask::holds_state;
-        operator.subtasks.iter().any(holds) && tasks.iter().all(|task| task.id != operator.id)
+        operator.subtasks.iter().any(needs_operator) && tasks.iter().all(|task| task.id != operator.id)
     });
     let lost = lost.filter(|_| !may_lose);
     match lost {
@@ -143,6 +147,13 @@ pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorab
             ),
         )),
     }
+}
+
+/// Whether something is lost without the operator. Dead letters find their file without it.
+fn needs_operator(subtask: &Subtask) -> bool {
+    let mut rest = subtask.clone();
+    rest.committables.retain(|blob| !is_dead_letters(&blob.0));
+    rest.holds_state()
 }
 
 /// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had.

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointKind, Decision, Restarts};
-use millrace_core::{Error, Result};
+use millrace_core::{Error, Fault, Result};
+use millrace_state::codes::is_damage;
 use millrace_state::{Restorable, Storage};
 use millrace_wasm::LogLevel;
 
@@ -108,10 +109,10 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs to the end: of all input, of a stop, or of all attempts.
     pub(crate) fn run(mut self) -> Result<Vec<SlotReport>> {
-        let mut checkpoint = self.checkpoint.take().map(Arc::new);
+        let mut begin = Ok(self.checkpoint.take());
         let mut attempt = 0;
         loop {
-            let error = match self.attempt(attempt, checkpoint.take()) {
+            let mut error = match begin.and_then(|checkpoint| self.attempt(attempt, checkpoint.map(Arc::new))) {
                 Ok(reports) => return Ok(reports),
                 Err(error) => error,
             };
@@ -119,12 +120,16 @@ impl Supervisor {
                 return Err(error);
             };
             durable.checkpointing.settle()?;
-            if durable.checkpointing.coordinator.has_ended() {
-                // All that was left to do was to commit.
-                self.recover()?;
-                return Ok(Vec::new());
-            }
+            let has_ended = durable.checkpointing.coordinator.has_ended();
             let decision = durable.restarts.handle_failure(self.clock.elapsed());
+            if has_ended {
+                // All that was left to do was to commit.
+                match self.recover() {
+                    Ok(_) => return Ok(Vec::new()),
+                    Err(failed) if may_pass(&failed) => error = failed,
+                    Err(failed) => return Err(failed),
+                }
+            }
             let after = match decision {
                 Decision::Restart { after } if !self.control.is_stopping() => after,
                 Decision::Restart { .. } | Decision::Fail { .. } => {
@@ -136,7 +141,11 @@ impl Supervisor {
             let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
             (self.job.options.log)(LogLevel::Warn, &message);
             self.control.wait_restart(after);
-            checkpoint = self.recover()?.map(Arc::new);
+            let recovered = if has_ended { Err(error) } else { self.recover() };
+            begin = match recovered {
+                Err(failed) if !may_pass(&failed) => return Err(failed),
+                recovered => recovered,
+            };
             attempt += 1;
         }
     }
@@ -305,6 +314,11 @@ impl Supervisor {
             Some(_) => {}
         }
     }
+}
+
+/// Whether trying again later may help: a server that cannot be reached may be back, a damaged file stays so.
+fn may_pass(error: &Error) -> bool {
+    error.fault() == Fault::External && !is_damage(error.code())
 }
 
 fn spawn(

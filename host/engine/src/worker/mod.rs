@@ -14,7 +14,7 @@ mod subtask;
 mod watermarks;
 mod wiring;
 
-pub(crate) use rejects::Rejects;
+pub(crate) use rejects::RejectPolicies;
 pub(crate) use shared::{Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, wire};

@@ -21,8 +21,8 @@ use millrace_state::format::Operator;
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
 use super::chain::ChainTask;
-use super::outputs::{LocalElement, Outputs};
-use super::rejects::Rejects;
+use super::outputs::LocalElement;
+use super::rejects::{Letters, RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceTask, rows_per_poll};
@@ -49,7 +49,7 @@ pub(crate) struct SlotJob {
     pub(crate) connectors: Connectors,
     /// Identity of each operator in checkpoints.
     pub(crate) ids: Vec<String>,
-    pub(crate) rejects: Rejects,
+    pub(crate) rejects: Arc<RejectPolicies>,
     pub(crate) metrics: Vec<TaskMetrics>,
 }
 
@@ -82,6 +82,7 @@ pub(crate) struct Slot {
     commands: usize,
     sleeper: Sleeper,
     instance: Rc<RefCell<Instance>>,
+    rejects: Rc<Rejects>,
     subtasks: Vec<Subtask>,
     targets: Vec<Vec<(usize, usize)>>,
     local: Vec<LocalElement>,
@@ -106,6 +107,7 @@ impl Slot {
         }
         instance.reseed(job.options.seed.wrapping_add(1 + u64::from(index)));
         let instance = Rc::new(RefCell::new(instance));
+        let rejects = Rc::new(Rejects::new(job.rejects.clone(), shared.mode.is_some()));
         let mut slot = Slot {
             index,
             job,
@@ -114,6 +116,7 @@ impl Slot {
             commands: 0,
             sleeper,
             instance,
+            rejects,
             subtasks: Vec::new(),
             targets: Vec::new(),
             local: Vec::new(),
@@ -147,8 +150,8 @@ impl Slot {
             place,
             self.shared.mode.unwrap_or_default(),
             body,
-            wiring.channels,
-            Outputs::new(wiring.edges),
+            Letters::new(self.rejects.clone(), &self.job.graph, &task.kind),
+            wiring,
             metrics,
         ))
     }
@@ -229,11 +232,12 @@ impl Slot {
             }
         };
         for subtask in &mut self.subtasks {
-            if let Body::Sink(sink) = &mut subtask.body {
-                let finished = sink.finish(outcome);
-                if outcome == Outcome::Commit {
-                    finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
-                }
+            let finished = match &mut subtask.body {
+                Body::Sink(sink) => sink.finish(outcome),
+                Body::Source(_) | Body::Watermarks(_) | Body::Chain(_) => subtask.letters.finish(outcome),
+            };
+            if outcome == Outcome::Commit {
+                finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
             }
         }
         let instance = self.instance.borrow();
@@ -301,7 +305,7 @@ impl Slot {
                 Ok(())
             }
             (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
-            (Command::Complete(_), _) => Ok(()),
+            (Command::Complete(id), _) => subtask.letters.commit(id),
             (Command::Cancel(id), _) => {
                 subtask.handle_cancelled(id);
                 Ok(())
@@ -332,7 +336,7 @@ impl Slot {
             return Ok((exported, None));
         }
         subtask.set_activity(Activity::Busy, &self.shared);
-        let visit = subtask.visit(&self.shared, &self.job.rejects);
+        let visit = subtask.visit(&self.shared, &self.rejects);
         let visit = visit.map_err(|error| error.context(format!("task `{}`, subtask {}", subtask.name, self.index)))?;
         subtask.set_activity(Activity::Idle, &self.shared);
         self.deliver_local(index);

@@ -11,12 +11,12 @@ use millrace_core::time::{Progress, WatermarkMerge};
 
 use super::chain::{ChainContext, ChainTask};
 use super::outputs::Outputs;
-use super::rejects::Rejects;
+use super::rejects::{Letters, Rejects};
 use super::shared::{Event, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceStep, SourceTask};
 use super::watermarks::WatermarksTask;
-use super::wiring::{Channel, Origin};
+use super::wiring::{Channel, Origin, SubtaskWiring};
 use crate::metrics::{Activity, Meter, SubtaskMetrics};
 
 /// Elements taken in one visit before the slot looks at the others again.
@@ -62,6 +62,7 @@ const ENTRIES_PER_EXPORT: usize = 4096;
 pub(crate) struct Subtask {
     pub(crate) name: String,
     pub(crate) body: Body,
+    pub(crate) letters: Letters,
     channels: Vec<Channel>,
     /// Elements from the same slot.
     inbox: VecDeque<(usize, Element)>,
@@ -89,14 +90,16 @@ impl Subtask {
         place: Place,
         mode: CheckpointMode,
         body: Body,
-        channels: Vec<Channel>,
-        outputs: Outputs,
+        letters: Letters,
+        wiring: SubtaskWiring,
         metrics: Arc<SubtaskMetrics>,
     ) -> Self {
+        let SubtaskWiring { channels, edges, .. } = wiring;
         let aligner = Aligner::new(mode, channels.len());
         Subtask {
             name,
             body,
+            letters,
             waiting: vec![0; channels.len()],
             merge: WatermarkMerge::new(channels.len()),
             open_channels: channels.len(),
@@ -108,7 +111,7 @@ impl Subtask {
             place,
             channels,
             inbox: VecDeque::new(),
-            outputs,
+            outputs: Outputs::new(edges),
             metrics,
             meter: Meter::start(Duration::ZERO),
             done: false,
@@ -400,6 +403,7 @@ impl Subtask {
         }
         let mut snapshot = SubtaskSnapshot {
             finished: self.done,
+            committables: self.letters.prepare(id)?,
             ..SubtaskSnapshot::default()
         };
         let mut exports = false;

@@ -39,6 +39,15 @@ pub struct Params {
     /// Columns of the key, if rows are to replace others there
     #[parameter(default = "")]
     upsert: String,
+    /// URL of a Redis server to write to instead
+    #[parameter(default = "")]
+    redis: String,
+    /// What rows become there
+    #[parameter(default = "list")]
+    structure: String,
+    /// Dead-letter file for some of the rows
+    #[parameter(default = "")]
+    letters: String,
     /// Rows of generated sources
     #[parameter(default = "1000")]
     rows: i64,
