@@ -223,6 +223,6 @@ mod tests {
         check(65_500, 150_000, Some(140_625));
         check(66_500, 16_000, Some(15_000));
         check(1 << 20, 15_000, Some(14_063));
-        check(2 << 20, 1_000, Some(RESIDENT_MIN));
+        check(2 << 20, 60, Some(RESIDENT_MIN));
     }
 }
