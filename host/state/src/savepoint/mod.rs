@@ -11,6 +11,7 @@
 
 mod file;
 mod join;
+mod keyed;
 mod layout;
 mod manifest;
 mod order;
@@ -24,6 +25,7 @@ mod values;
 mod write;
 
 pub use file::to_parquet;
+pub use keyed::{SavedSchema, SavedSlices};
 pub use layout::{KEY_GROUP, Layout, LayoutKind, TIMER_KINDS};
 pub use manifest::{Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind};
 pub use read::Savepoint;
@@ -31,3 +33,6 @@ pub use restorable::Restorable;
 pub use schema::Column;
 pub use values::rows_as_json;
 pub use write::write;
+
+pub(crate) use layout::{ROW_COLUMNS, session_fields, session_item};
+pub(crate) use split::{broken, lay_over};

@@ -1,6 +1,6 @@
 //! Reading a savepoint: as what a job begins with, and table by table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
@@ -136,6 +136,20 @@ impl Savepoint {
             }
         }
         Ok(found)
+    }
+
+    /// Deletes it: the manifest first, without which the rest is none.
+    pub(crate) fn delete(&self) -> Result<()> {
+        self.storage.delete(MANIFEST_FILE)?;
+        let mut folders = BTreeSet::from([""]);
+        for part in self.manifest.files() {
+            self.storage.delete(&part.file)?;
+            let ends = part.file.match_indices('/').map(|(end, _)| end);
+            folders.extend(ends.map(|end| &part.file[..end]));
+        }
+        // Inner ones first: they are greater.
+        let mut folders = folders.into_iter().rev();
+        folders.try_for_each(|folder| self.storage.delete_folder(folder))
     }
 
     fn verify_sizes(&self) -> Result<()> {

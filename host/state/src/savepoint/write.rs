@@ -1,9 +1,11 @@
 //! Writing a savepoint from a checkpoint.
 
+use arrow_schema::FieldRef;
 use millrace_core::key::ENCODING_VERSION;
 use millrace_core::{Error, Result};
 
 use super::file::{Encoded, TableWriter};
+use super::keyed::SavedSchema;
 use super::layout::{Layout, LayoutKind, TableSpec};
 use super::manifest::{
     MANIFEST_FILE, Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind, write_manifest,
@@ -87,13 +89,14 @@ impl<'a> OperatorWriter<'a> {
                 entries,
             });
         }
+        let known = self.operator.keyed.as_ref();
         let mut tables = Vec::with_capacity(self.tables.len());
         for mut table in self.tables {
             let last = table.writer.finish()?;
             store(self.storage, &mut table.files, last)?;
             tables.push(SavedTable {
                 name: table.spec.name,
-                state: table.spec.value.map(|value| Column::of(&value)).transpose()?,
+                state: table.spec.value.map(|value| described(known, &value)).transpose()?,
                 columns: Column::all(table.spec.schema.fields())?,
                 rows: table.files.iter().map(|file| file.rows).sum(),
                 files: table.files,
@@ -105,13 +108,16 @@ impl<'a> OperatorWriter<'a> {
             Some(LayoutKind::Windows(_)) => StateKind::Windows,
             Some(LayoutKind::Sessions(_)) => StateKind::Sessions,
         };
-        let key = self.layout.map(|layout| Column::all(&layout.key)).transpose()?;
+        let fields = self.layout.iter().flat_map(|layout| layout.key.iter());
+        let key = fields.map(|field| described(known, field)).collect::<Result<_>>()?;
         Ok(SavedOperator {
             id: self.operator.id.clone(),
             name: self.operator.name.clone(),
             parallelism: self.operator.parallelism,
             kind,
-            key: key.unwrap_or_default(),
+            connector: self.operator.connector.clone(),
+            slices: known.and_then(|known| known.slices),
+            key,
             tables,
             subtasks,
         })
@@ -159,6 +165,18 @@ impl<'a> OperatorWriter<'a> {
         self.tables = layout.tables().into_iter().map(table).collect();
         self.layout = Some(layout.clone());
         layout
+    }
+}
+
+/// A field as the checkpoint describes it, which knows more of it than rows do.
+fn described(known: Option<&SavedSchema>, field: &FieldRef) -> Result<Column> {
+    let columns = known
+        .into_iter()
+        .flat_map(|known| known.key.iter().chain(&known.states));
+    let same = |column: &&Column| column.field().as_ref() == Some(field);
+    match columns.into_iter().find(same) {
+        Some(column) => Ok(column.clone()),
+        None => Column::of(field),
     }
 }
 
