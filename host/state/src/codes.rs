@@ -40,6 +40,9 @@ pub const NO_STATE: &str = "CS0204";
 /// A text is no key of the operator.
 pub const KEY: &str = "CS0205";
 
+/// A table does not fit the state that it is to be.
+pub const UNFIT: &str = "CS0206";
+
 /// Whether a code says that one checkpoint is unusable, while an older one may be sound.
 pub fn is_damage(code: &str) -> bool {
     [METADATA, MISSING, DAMAGED, NOT_FOUND].contains(&code)

@@ -10,6 +10,7 @@ pub mod new;
 pub mod run;
 pub mod savepoint;
 pub mod state;
+pub mod state_import;
 
 use clap::{Parser, Subcommand};
 use millrace_core::Result;

@@ -5,10 +5,13 @@
 //!   subtask <--rows of a layer-- join <--its key groups-- tables
 //! ```
 //!
-//! [`write()`] makes one from any checkpoint, [`Savepoint`] reads it, at any parallelism. The format is described in
+//! [`write()`] makes one from any checkpoint, [`Savepoint`] reads it, at any parallelism, and a [`Writer`] makes one from tables or
+//! another savepoint. The format is described in
 //! `SAVEPOINT.md`. Nothing in a savepoint names its place or another file outside of it, so that it may be copied
 //! anywhere; it belongs to the user, and nothing here deletes one.
 
+mod adapt;
+mod edit;
 mod file;
 mod join;
 mod keyed;
@@ -24,7 +27,8 @@ mod tests;
 mod values;
 mod write;
 
-pub use file::to_parquet;
+pub use edit::Writer;
+pub use file::{from_parquet, to_parquet};
 pub use keyed::{SavedSchema, SavedSlices};
 pub use layout::{KEY_GROUP, Layout, LayoutKind, TIMER_KINDS};
 pub use manifest::{Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind};

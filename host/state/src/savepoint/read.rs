@@ -119,11 +119,7 @@ impl Savepoint {
                 continue;
             }
             let shown = self.storage.shown(&part.file);
-            let content = match self.contents.get(&part.file) {
-                Some(content) => content.clone(),
-                None => self.verified(part, self.storage.read(&part.file)?)?,
-            };
-            let rows = file::decode(part, &schema, content, &shown)?;
+            let rows = file::decode(part, &schema, self.read_file(part)?, &shown)?;
             if groups.start <= first && last < groups.end {
                 found.extend(rows);
                 continue;
@@ -136,6 +132,14 @@ impl Savepoint {
             }
         }
         Ok(found)
+    }
+
+    /// The verified content of one of its files.
+    pub(crate) fn read_file(&self, part: &Layer) -> Result<Bytes> {
+        match self.contents.get(&part.file) {
+            Some(content) => Ok(content.clone()),
+            None => self.verified(part, self.storage.read(&part.file)?),
+        }
     }
 
     /// Deletes it: the manifest first, without which the rest is none.

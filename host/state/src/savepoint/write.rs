@@ -24,11 +24,7 @@ use crate::{RestoredCheckpoint, Storage, codes, names};
 /// is damaged or the storage refuses.
 pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
     let storage = Storage::open(url)?;
-    let present = storage.list("")?;
-    if !present.files.is_empty() || !present.folders.is_empty() {
-        let message = format!("`{url}` is not empty, and a savepoint has a folder of its own");
-        return Err(Error::user(codes::OCCUPIED, message));
-    }
+    refuse_occupied(&storage, url)?;
     let metadata = checkpoint.metadata();
     let mut operators = Vec::with_capacity(metadata.operators.len());
     for operator in &metadata.operators {
@@ -50,6 +46,15 @@ pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
     };
     storage.write(MANIFEST_FILE, write_manifest(&manifest))?;
     Ok(manifest)
+}
+
+pub(super) fn refuse_occupied(storage: &Storage, url: &str) -> Result<()> {
+    let present = storage.list("")?;
+    if present.files.is_empty() && present.folders.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{url}` is not empty, and a savepoint has a folder of its own");
+    Err(Error::user(codes::OCCUPIED, message))
 }
 
 struct OperatorWriter<'a> {
@@ -157,8 +162,15 @@ impl<'a> OperatorWriter<'a> {
 
     fn begin(&mut self, layout: Layout) -> Layout {
         let folder = format!("tables/{}", names::encode(&self.operator.id));
+        let entries = self.operator.subtasks.iter().map(|subtask| subtask.live_rows).sum();
+        let keys = layout.key.len();
         let table = |spec: TableSpec| Table {
-            writer: TableWriter::new(format!("{folder}/{}", names::encode(&spec.name)), spec.schema.clone()),
+            writer: TableWriter::new(
+                format!("{folder}/{}", names::encode(&spec.name)),
+                spec.schema.clone(),
+                keys,
+                entries,
+            ),
             spec,
             files: Vec::new(),
         };
@@ -180,7 +192,7 @@ fn described(known: Option<&SavedSchema>, field: &FieldRef) -> Result<Column> {
     }
 }
 
-fn store(storage: &Storage, files: &mut Vec<Layer>, encoded: Option<Encoded>) -> Result<()> {
+pub(super) fn store(storage: &Storage, files: &mut Vec<Layer>, encoded: Option<Encoded>) -> Result<()> {
     if let Some(Encoded { file, content }) = encoded {
         storage.write(&file.file, content)?;
         files.push(file);
