@@ -8,10 +8,11 @@ use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
 use millrace_core::connector::Split;
 use millrace_core::graph::OperatorIndex;
 use millrace_core::plan::TaskKind;
+use millrace_core::upgrade::{self, DeclaredOperator, Upgrade};
 use millrace_core::{Error, Result};
 use millrace_state::codes::{NOT_FOUND, is_damage};
-use millrace_state::format::Subtask;
-use millrace_state::{Depth, Metadata, Restorable, Savepoint, Storage, redistribute};
+use millrace_state::convert::Converter;
+use millrace_state::{Depth, Metadata, Restorable, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
 use crate::backend::Backend;
@@ -66,32 +67,48 @@ pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Res
     job.rejects.recover(&letters.collect::<Vec<_>>())
 }
 
-/// The newest sound checkpoint of the newest run of a job, or the savepoint that this run began with; and the run.
-/// `None`: it has neither.
+/// What a run goes on from.
+pub(crate) struct Latest {
+    pub(crate) restorable: Restorable,
+    /// Which run it is.
+    pub(crate) run: String,
+    /// The run has no checkpoint yet: it is what the run began with.
+    pub(crate) is_beginning: bool,
+}
+
+/// The newest sound checkpoint of the newest run of a job, or what this run began with. `None`: it has neither.
 ///
 /// Only the newest run counts: an older one was replaced by it, though it may not have completed a checkpoint.
-pub(crate) fn find_latest(storage: &Storage, job: &SlotJob) -> Result<Option<(Restorable, String)>> {
+pub(crate) fn find_latest(storage: &Storage, job: &SlotJob) -> Result<Option<Latest>> {
     let name = &job.graph.name;
     let Some(run) = storage.runs(name)?.pop() else {
         return Ok(None);
     };
     let checkpoints = storage.checkpoints(name)?.into_iter().rev();
     let ids = checkpoints.filter(|(of, _)| *of == run).map(|(_, id)| id);
-    let found = match open_newest(storage, job, &run, ids)? {
-        Some(checkpoint) => Some(checkpoint),
-        // A run that was killed at once may lack its description.
-        None => match storage.read_run(name, &run).map(|run| run.from) {
-            Ok(from) => from.as_deref().map(open_savepoint).transpose()?,
-            Err(error) if error.code() == NOT_FOUND => None,
-            Err(error) => return Err(error),
-        },
+    if let Some(restorable) = open_newest(storage, job, &run, ids)? {
+        return Ok(Some(Latest {
+            restorable,
+            run,
+            is_beginning: false,
+        }));
+    }
+    // A run that was killed at once may lack its description.
+    let from = match storage.read_run(name, &run).map(|run| run.from) {
+        Ok(from) => from.as_deref().map(open).transpose()?,
+        Err(error) if error.code() == NOT_FOUND => None,
+        Err(error) => return Err(error),
     };
-    Ok(found.map(|found| (found, run)))
+    Ok(from.map(|restorable| Latest {
+        restorable,
+        run,
+        is_beginning: true,
+    }))
 }
 
-/// Opens a savepoint to begin with.
-pub(crate) fn open_savepoint(url: &str) -> Result<Restorable> {
-    Savepoint::open(url, Depth::Contents).map(Restorable::Savepoint)
+/// Opens a savepoint or checkpoint to begin with.
+pub(crate) fn open(url: &str) -> Result<Restorable> {
+    Restorable::open(url, Depth::Contents)
 }
 
 /// Opens the first of these checkpoints that is sound, and says which were not.
@@ -124,43 +141,65 @@ pub(crate) fn named(restorable: &Restorable) -> String {
     }
 }
 
-/// Whether the job can go on from a checkpoint or savepoint. `may_lose`: it may lack operators that have state there.
-pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorable, may_lose: bool) -> Result<()> {
-    let (metadata, what) = (restorable.metadata(), named(restorable));
-    let (then, now) = (metadata.max_parallelism, job.plan.max_parallelism);
-    if then != now {
-        let message =
-            format!("{what} has {then} key groups (max parallelism), the job now has {now}; they cannot change");
-        return Err(Error::user("CK0012", message));
-    }
-    let lost = metadata.operators.iter().find(|operator| {
-        operator.subtasks.iter().any(needs_operator) && tasks.iter().all(|task| task.id != operator.id)
+/// What becomes of what a checkpoint or savepoint holds.
+pub(crate) fn decide(tasks: &[SnapshotTask], max_parallelism: u32, restorable: &Restorable) -> Result<Upgrade> {
+    let declared = tasks.iter().map(|task| DeclaredOperator {
+        id: task.id.clone(),
+        name: task.name.clone(),
+        parallelism: task.parallelism,
+        keyed: task.keyed.clone(),
+        connector: task.connector.clone(),
     });
-    let lost = lost.filter(|_| !may_lose);
-    match lost {
-        None => Ok(()),
-        Some(operator) => Err(Error::user(
-            "CK0011",
-            format!(
-                "{what} holds state of operator `{}` (id `{}`), which the pipeline does not have",
-                operator.name, operator.id
-            ),
-        )),
+    let groups = (restorable.metadata().max_parallelism, max_parallelism);
+    Ok(upgrade::decide(
+        // Dead letters find their file without the operator.
+        &restorable.stored(|committable| !is_dead_letters(committable))?,
+        &declared.collect::<Vec<_>>(),
+        groups,
+    ))
+}
+
+/// Why a job cannot go on from there, if so. `may_lose`: state that it does not declare may be left behind.
+pub(crate) fn refusal(upgrade: &Upgrade, restorable: &Restorable, may_lose: bool) -> Option<Error> {
+    let refusal = upgrade.refusal(&named(restorable), may_lose);
+    refusal.or_else(|| check_values(upgrade, restorable).err())
+}
+
+/// Whether all values can be converted, where only they can say.
+fn check_values(upgrade: &Upgrade, restorable: &Restorable) -> Result<()> {
+    for operator in &upgrade.operators {
+        let stored = restorable.metadata().operator(&operator.id);
+        let (Some(plan), Some(stored)) = (&operator.plan, stored) else {
+            continue;
+        };
+        if !plan.looks_at_values() {
+            continue;
+        }
+        let converter = Converter::new(plan);
+        for subtask in 0..stored.parallelism {
+            let rows = restorable.restore_task(stored, stored.parallelism, subtask)?;
+            converter.check(rows).map_err(|error| {
+                let context = error.context(format!("operator `{}` (id `{}`)", operator.name, operator.id));
+                context.context(format!("{} does not fit the pipeline", named(restorable)))
+            })?;
+        }
     }
+    Ok(())
 }
 
-/// Whether something is lost without the operator. Dead letters find their file without it.
-fn needs_operator(subtask: &Subtask) -> bool {
-    let mut rest = subtask.clone();
-    rest.committables.retain(|blob| !is_dead_letters(&blob.0));
-    rest.holds_state()
-}
-
-/// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had.
+/// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had, and their
+/// rows are of the same schema.
 pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool {
     let same = |task: &SnapshotTask| {
-        let stored = metadata.operator(&task.id);
-        stored.is_some_and(|stored| stored.parallelism == task.parallelism)
+        metadata.operator(&task.id).is_some_and(|stored| {
+            let keyed = stored.keyed.as_ref().and_then(|saved| saved.schema());
+            let same = match (&keyed, &task.keyed) {
+                (Some(then), Some(now)) => then.is_same(now),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            same && stored.parallelism == task.parallelism
+        })
     };
     tasks.iter().all(same)
 }
@@ -168,6 +207,7 @@ pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool
 /// What an attempt begins with.
 pub(crate) fn start(
     job: &SlotJob,
+    tasks: &[SnapshotTask],
     found: &Splits,
     attempt: u32,
     checkpoint: Option<Arc<Restorable>>,
@@ -181,10 +221,19 @@ pub(crate) fn start(
         }
     }
     let (options, limit) = (&job.options, job.options.limits.memory_bytes);
+    let mut converters = BTreeMap::new();
+    if let Some(checkpoint) = &checkpoint {
+        for operator in decide(tasks, job.plan.max_parallelism, checkpoint)?.operators {
+            if let Some(plan) = operator.plan.filter(|plan| !plan.is_same()) {
+                converters.insert(operator.id, Converter::new(&plan));
+            }
+        }
+    }
     Ok(Arc::new(Start {
         attempt,
         splits,
         backend: Backend::open(&options.backend, limit, job.plan.slots)?,
         checkpoint,
+        converters,
     }))
 }

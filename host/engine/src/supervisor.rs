@@ -89,7 +89,7 @@ pub(crate) struct Durable {
     pub(crate) storage: Storage,
     pub(crate) checkpointing: Checkpointing,
     pub(crate) restarts: Restarts,
-    /// URL of the savepoint that the run began with: where it begins again as long as it has no checkpoint.
+    /// Where the run began, and begins again as long as it has no checkpoint.
     pub(crate) from: Option<String>,
 }
 
@@ -164,7 +164,7 @@ impl Supervisor {
         };
         let coordinator = &durable.checkpointing.coordinator;
         let Some(latest) = coordinator.latest() else {
-            return durable.from.as_deref().map(restore::open_savepoint).transpose();
+            return durable.from.as_deref().map(restore::open).transpose();
         };
         let run = &durable.checkpointing.checkpoints.run().run;
         let mut ids = coordinator.retained().filter(|id| *id < latest).collect::<Vec<_>>();
@@ -178,7 +178,7 @@ impl Supervisor {
         let slots = self.job.plan.slots;
         let shared = Arc::new(Shared::new(self.clock, slots, mode, sender.clone()));
         let stacked = self.stack_on(checkpoint.as_deref())?;
-        let start = restore::start(&self.job, &self.splits, attempt, checkpoint)?;
+        let start = restore::start(&self.job, &self.tasks, &self.splits, attempt, checkpoint)?;
         let wirings = wire(&self.job.plan, &shared.sleepers);
         self.control.state().events = Some(sender);
         let mut threads = Vec::new();
@@ -221,7 +221,9 @@ impl Supervisor {
         let checkpoints = &durable.checkpointing.checkpoints;
         let checkpoint = restored.and_then(Restorable::as_checkpoint);
         match checkpoint.map(|checkpoint| checkpoint.metadata()) {
-            Some(metadata) if restore::is_same_shape(&self.tasks, metadata) => {
+            Some(metadata)
+                if metadata.run == checkpoints.run().run && restore::is_same_shape(&self.tasks, metadata) =>
+            {
                 checkpoints.resume(metadata)?;
                 Ok(true)
             }

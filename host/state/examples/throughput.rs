@@ -77,6 +77,7 @@ fn main() -> millrace_core::Result<()> {
             id: "count".to_owned(),
             name: "count".to_owned(),
             subtasks: vec![subtask],
+            ..OperatorSnapshot::default()
         }];
         let start = Instant::now();
         let metadata = checkpoints.store(CheckpointId(id), &info, operators)?;

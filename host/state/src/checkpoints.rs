@@ -10,11 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use arrow_array::RecordBatch;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{CheckpointId, SubtaskSnapshot, TableDelta};
+use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 
 use crate::accounting::{Accounting, Owner, Refusal};
 use crate::format::{FORMAT_VERSION, Kind, Layer, Metadata, Operator, Run, Subtask, layer, write_metadata, write_run};
 use crate::names::{self, RunPaths};
+use crate::savepoint::SavedSchema;
 use crate::{Skipped, Storage, codes};
 
 /// Rows read from a lower tier are written as a layer of their own when they take this much memory.
@@ -36,12 +38,16 @@ pub struct CheckpointInfo {
 }
 
 /// What all subtasks of an operator handed over.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct OperatorSnapshot {
     /// Its uid, or what stands for it.
     pub id: String,
     /// Name for people.
     pub name: String,
+    /// Kind of its connector, if it is a source or sink.
+    pub connector: Option<String>,
+    /// What it keeps by key.
+    pub keyed: Option<KeyedSchema>,
     /// By subtask.
     pub subtasks: Vec<SubtaskSnapshot>,
 }
@@ -434,6 +440,8 @@ impl Checkpoints {
                 id: operator.id.clone(),
                 name: operator.name.clone(),
                 parallelism: u32::try_from(subtasks.len()).expect("subtasks are numbered with 32 bits"),
+                connector: operator.connector.clone(),
+                keyed: operator.keyed.as_ref().map(SavedSchema::of).transpose()?,
                 subtasks,
             });
         }

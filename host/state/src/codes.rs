@@ -40,6 +40,9 @@ pub const NO_STATE: &str = "CS0204";
 /// A text is no key of the operator.
 pub const KEY: &str = "CS0205";
 
+/// A table does not fit the state that it is to be.
+pub const UNFIT: &str = "CS0206";
+
 /// A state backend cannot read or write what it holds.
 pub const BACKEND: &str = "CS0301";
 

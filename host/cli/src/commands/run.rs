@@ -128,6 +128,7 @@ fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Resul
         seed: args.seed,
         backend,
         checkpoints: args.checkpoints.options()?,
+        from: args.checkpoints.from()?,
     })
 }
 

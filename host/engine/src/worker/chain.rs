@@ -16,6 +16,7 @@ use millrace_core::graph::{Chain, Head, StateDecl};
 use millrace_core::{Error, Result};
 use millrace_operators::keyed::KeyedOperator;
 use millrace_operators::window::WindowOperator;
+use millrace_state::convert::Converter;
 use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
@@ -84,6 +85,7 @@ impl ChainTask {
                 key_schema,
                 states,
                 always_writes,
+                ..
             } => HeadOperator::Keyed {
                 operator: KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?,
                 tier: None,
@@ -231,8 +233,26 @@ impl ChainTask {
         }
     }
 
-    /// Goes on from what a checkpoint holds. Before the first row.
-    pub(crate) fn restore(&mut self, restore: &TaskRestore) -> Result<()> {
+    /// Keeps track of changes no more: no snapshots will be taken.
+    pub(crate) fn forget_changes(&mut self) {
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed { operator, .. } => operator.forget_changes(),
+            HeadOperator::Window { operator, .. } => operator.forget_changes(),
+        }
+    }
+
+    /// Goes on from what a checkpoint holds, converted where its schema is another. Before the first row.
+    pub(crate) fn restore(&mut self, stored: TaskRestore, converter: Option<&Converter>) -> Result<()> {
+        let restore = match converter {
+            None => stored,
+            Some(converter) => {
+                let guest = &mut self.guest;
+                converter.convert(stored, &mut |state, migration, old| {
+                    guest.migrate_state(state, migration, old)
+                })?
+            }
+        };
         let watermark = restore.watermark.unwrap_or(WATERMARK_MIN);
         self.watermark = watermark;
         match &mut self.head {

@@ -17,6 +17,7 @@ use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
+use millrace_state::convert::Converter;
 use millrace_state::format::Operator;
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
@@ -63,6 +64,8 @@ pub(crate) struct Start {
     pub(crate) backend: Backend,
     /// The checkpoint to go on from.
     pub(crate) checkpoint: Option<Arc<Restorable>>,
+    /// By identity of the operator: how its state is converted, where it is not the same any more.
+    pub(crate) converters: BTreeMap<String, Converter>,
 }
 
 /// What a slot leaves behind.
@@ -207,7 +210,15 @@ impl Slot {
                 let name = format!("chain-{}-subtask-{}", declared.operators[0].0, context.subtask);
                 chain.open_backend(&self.start.backend, &name, declared, job.plan.max_parallelism)?;
                 if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
-                    chain.restore(&checkpoint.restore_task(operator, context.parallelism, context.subtask)?)?;
+                    let stored = checkpoint.restore_task(operator, context.parallelism, context.subtask)?;
+                    if self.shared.mode.is_none() {
+                        // What is restored is told by the same table as what changes.
+                        chain.track_changes(declared, job.plan.max_parallelism);
+                    }
+                    chain.restore(stored, self.start.converters.get(&operator.id))?;
+                    if self.shared.mode.is_none() {
+                        chain.forget_changes();
+                    }
                 }
                 Body::Chain(Box::new(chain))
             }

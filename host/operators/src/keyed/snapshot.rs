@@ -57,6 +57,11 @@ impl KeyedOperator {
         }));
     }
 
+    /// Keeps track of changes no more: no snapshots will be taken.
+    pub fn forget_changes(&mut self) {
+        self.tracking = None;
+    }
+
     /// Begins a snapshot: of everything if it is to be `full` or there is no earlier one. The operator goes on
     /// with its rows; call [`export_some`](Self::export_some) until nothing is left.
     pub fn begin_snapshot(&mut self, full: bool) -> Result<()> {

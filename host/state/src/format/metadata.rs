@@ -21,6 +21,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::savepoint::SavedSchema;
 use crate::{codes, names};
 
 /// The version of the format that this crate writes, and the newest that it reads.
@@ -39,9 +40,12 @@ pub struct Run {
     pub pipeline: String,
     /// When the run started, ms since 1970-01-01 UTC.
     pub started_ms: Millis,
-    /// URL of the savepoint that it began with.
+    /// URL of the savepoint or checkpoint of another run that it began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The run deletes what it began with when it needs it no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
 }
 
 impl Run {
@@ -60,6 +64,7 @@ impl Run {
             pipeline: pipeline.to_owned(),
             started_ms: now,
             from: None,
+            claimed: false,
         }
     }
 }
@@ -140,6 +145,12 @@ pub struct Operator {
     pub name: String,
     /// Number of its subtasks.
     pub parallelism: u32,
+    /// Kind of its connector, if it is a source or sink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
+    /// What it keeps by key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<SavedSchema>,
     /// Its subtasks by number.
     pub subtasks: Vec<Subtask>,
 }
@@ -159,13 +170,6 @@ pub struct Subtask {
     pub live_rows: u64,
     /// Its table: layers to be laid over each other, the oldest first.
     pub layers: Vec<Layer>,
-}
-
-impl Subtask {
-    /// Something would be lost without it.
-    pub fn holds_state(&self) -> bool {
-        self.live_rows > 0 || !self.layers.is_empty() || !self.splits.is_empty() || !self.committables.is_empty()
-    }
 }
 
 /// How far a source has read a split.
@@ -345,6 +349,8 @@ mod tests {
                 id: "count".to_owned(),
                 name: "count".to_owned(),
                 parallelism: 1,
+                connector: Some("files".to_owned()),
+                keyed: None,
                 subtasks: vec![Subtask {
                     watermark: Some(i64::MAX),
                     splits: vec![Split {

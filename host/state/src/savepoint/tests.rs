@@ -193,6 +193,7 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
             id: "op/1".to_owned(),
             name: "Operator".to_owned(),
             subtasks: (0..parallelism).map(subtask).collect(),
+            ..OperatorSnapshot::default()
         };
         let info = CheckpointInfo {
             kind: Kind::Checkpoint,

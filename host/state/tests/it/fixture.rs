@@ -45,6 +45,7 @@ fn write() {
             finished: true,
             ..SubtaskSnapshot::default()
         }],
+        ..OperatorSnapshot::default()
     });
     checkpoints.store(CheckpointId(2), &info(), operators).unwrap();
     checkpoints.discard(CheckpointId(1)).unwrap();

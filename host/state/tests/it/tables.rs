@@ -109,5 +109,6 @@ pub(crate) fn counts(tables: impl IntoIterator<Item = TableDelta>) -> Vec<Operat
         id: "count".to_owned(),
         name: "Count by key".to_owned(),
         subtasks: subtasks.collect(),
+        ..OperatorSnapshot::default()
     }]
 }

@@ -1,11 +1,12 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `durable` what must survive, `streams` endless ones and slow
-//! ones.
+//! subtask, `states` one function with every kind of state, `durable` what must survive, `evolving` what changes,
+//! `streams` endless ones and slow ones.
 
 mod durable;
 mod edges;
+mod evolving;
 mod states;
 mod streams;
 mod windows;
@@ -48,6 +49,9 @@ pub struct Params {
     /// Dead-letter file for some of the rows
     #[parameter(default = "")]
     letters: String,
+    /// Version of a pipeline that has several
+    #[parameter(default = "1")]
+    version: String,
     /// Rows of generated sources
     #[parameter(default = "1000")]
     rows: i64,
@@ -98,6 +102,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
     match params.kind.as_str() {
         "states" => states::build(flow, &params),
         "durable" => durable::build(flow, &params),
+        "evolving" => evolving::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
     Ok(())

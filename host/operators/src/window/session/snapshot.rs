@@ -121,6 +121,10 @@ impl SessionWindows {
         }));
     }
 
+    pub(in crate::window) fn forget_changes(&mut self) {
+        self.tracking = None;
+    }
+
     pub(in crate::window) fn begin_snapshot(&mut self, full: bool) -> Result<()> {
         let (keys, live_rows) = (&self.keys, self.keys.len() as u64);
         let changes = &mut tracked(&mut self.tracking)?.changes;
