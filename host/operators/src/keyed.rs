@@ -5,6 +5,7 @@
 //! given back. Every state on it was reported cleared or never written, so the guest holds nothing under
 //! that number and it can be given to another key without `drop_state`.
 
+mod careful;
 mod snapshot;
 
 use arrow_array::ArrayRef;
@@ -110,7 +111,11 @@ impl KeyedOperator {
         }
         self.export_before_touching(function)?;
         let effects = function.process(input, &self.slots, block)?;
-        self.apply(&effects, false)
+        self.apply(&effects, false)?;
+        if effects.quarantined.is_empty() {
+            return Ok(());
+        }
+        self.forget_quarantined(&effects)
     }
 
     /// The watermark advanced: event-time timers up to it are due.

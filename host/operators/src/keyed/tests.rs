@@ -306,6 +306,7 @@ impl KeyedFunction for Periodic {
                 set: true,
             }],
             touched: Vec::new(),
+            ..Effects::default()
         })
     }
 
@@ -325,6 +326,7 @@ impl KeyedFunction for Periodic {
         Ok(Effects {
             timers,
             touched: Vec::new(),
+            ..Effects::default()
         })
     }
 }
