@@ -8,6 +8,7 @@ mod errors_cli;
 mod object_store;
 mod parallelism;
 mod postgres;
+mod quarantine;
 mod rejects;
 mod savepoint;
 mod sinks;

@@ -16,6 +16,7 @@ use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing,
 use crate::env::{Clock, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{CheckpointOptions, Prepared, Restore};
+use crate::quarantine::Traps;
 use crate::restore;
 use crate::supervisor::{Control, Durable, Supervisor};
 use crate::worker::{Rejects, SlotJob, SlotReport};
@@ -57,6 +58,7 @@ pub struct Report {
 impl Job {
     /// Checks the outside world, finds where to begin, and lets the job run.
     pub(crate) fn start(prepared: Prepared) -> Result<Self> {
+        let traps = Traps::new(&prepared.options)?;
         let metrics = task_metrics(&prepared);
         let Prepared {
             pipeline,
@@ -68,7 +70,7 @@ impl Job {
         } = prepared;
         let job = Arc::new(SlotJob {
             ids: operator_ids(&graph),
-            rejects: Rejects::open(&graph)?,
+            rejects: Rejects::open(&graph, &options.on_trap)?,
             pipeline,
             options,
             parameters,
@@ -87,7 +89,8 @@ impl Job {
                 (None, None)
             }
             Some(options) => {
-                let (durable, checkpoint) = open_durable(&job, &tasks, clock, options)?;
+                let (mut durable, checkpoint) = open_durable(&job, &tasks, clock, options)?;
+                durable.traps = traps;
                 (Some(durable), checkpoint)
             }
         };
@@ -100,6 +103,7 @@ impl Job {
             splits,
             durable,
             checkpoint,
+            trap: None,
         };
         let run = {
             let control = control.clone();
@@ -254,6 +258,7 @@ fn open_durable(
         storage,
         checkpointing: Checkpointing::new(options.config, checkpoints, latest, durable)?,
         restarts: Restarts::new(options.restart, job.options.seed),
+        traps: None,
         from,
     };
     Ok((durable, restored))

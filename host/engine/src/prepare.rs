@@ -35,6 +35,30 @@ pub struct JobOptions {
     pub seed: u64,
     /// Checkpoints, if they are taken; without any a failure ends the job.
     pub checkpoints: Option<CheckpointOptions>,
+    /// What follows when user code traps.
+    pub on_trap: OnTrap,
+}
+
+/// What follows when user code traps, runs too long or takes too much in one call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OnTrap {
+    /// The job fails, and its restart strategy decides.
+    #[default]
+    Fail,
+    /// The job goes on from its last checkpoint without the row, timer or window that does it, which goes to the dead
+    /// letter. Only with checkpoints.
+    Quarantine {
+        /// Dead-letter file for operators whose reject policy names none.
+        dead_letter: Option<String>,
+        /// How many rows, timers and windows may go there before the job fails for good.
+        rows_max: u64,
+    },
+}
+
+impl OnTrap {
+    /// [`rows_max`](OnTrap::Quarantine::rows_max) unless something else is said: a function that fails on more is wrong,
+    /// and not its rows.
+    pub const ROWS_MAX_DEFAULT: u64 = 100;
 }
 
 /// How a job is to survive.
@@ -87,6 +111,7 @@ impl Default for JobOptions {
             log: Arc::new(|_, _| ()),
             seed: 0,
             checkpoints: None,
+            on_trap: OnTrap::Fail,
         }
     }
 }

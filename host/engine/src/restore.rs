@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
+use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, Trap};
 use millrace_core::connector::Split;
 use millrace_core::graph::OperatorIndex;
 use millrace_core::plan::TaskKind;
@@ -154,7 +154,13 @@ pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool
 }
 
 /// What an attempt begins with.
-pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Arc<Start> {
+pub(crate) fn start(
+    job: &SlotJob,
+    found: &Splits,
+    attempt: u32,
+    checkpoint: Option<Arc<Restorable>>,
+    careful: BTreeMap<u32, Trap>,
+) -> Arc<Start> {
     let mut splits = found.clone();
     for (operator, splits) in &mut splits {
         let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
@@ -167,5 +173,6 @@ pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Opt
         attempt,
         splits,
         checkpoint,
+        careful,
     })
 }

@@ -121,6 +121,7 @@ fn options(args: &Args, log: SyncSender<String>) -> Result<JobOptions> {
         }),
         seed: args.seed,
         checkpoints: args.checkpoints.options()?,
+        on_trap: args.checkpoints.on_trap()?,
     })
 }
 

@@ -74,6 +74,8 @@ pub(crate) struct Subtask {
     aligner: Aligner,
     /// The snapshot of which pieces are still to be exported.
     exporting: Option<(CheckpointId, SubtaskSnapshot)>,
+    /// The last checkpoint whose barrier was passed on.
+    last_barrier: Option<CheckpointId>,
     /// Checkpoints announced in the middle of a firing.
     announced: Vec<CheckpointId>,
     pub(crate) place: Place,
@@ -104,6 +106,7 @@ impl Subtask {
             firing: None,
             aligner,
             exporting: None,
+            last_barrier: None,
             announced: Vec::new(),
             place,
             channels,
@@ -202,6 +205,7 @@ impl Subtask {
             }
             self.visit_clock(shared, &mut visit)?;
         }
+        self.tell_careful(shared);
         if visit.worked {
             self.metrics
                 .rows_out
@@ -398,6 +402,8 @@ impl Subtask {
         while self.exporting.is_some() {
             self.export_piece(shared)?;
         }
+        self.tell_careful(shared);
+        self.last_barrier = Some(id);
         let mut snapshot = SubtaskSnapshot {
             finished: self.done,
             ..SubtaskSnapshot::default()
@@ -423,6 +429,14 @@ impl Subtask {
             self.acknowledge(id, snapshot, shared);
         }
         Ok(())
+    }
+
+    /// Tells the supervisor what happened in careful mode, and behind which barrier.
+    fn tell_careful(&mut self, shared: &Shared) {
+        let Body::Chain(task) = &mut self.body else { return };
+        for event in task.take_careful_events(self.last_barrier) {
+            shared.send(Event::Careful(event));
+        }
     }
 
     /// Exports a piece of the snapshot under way, if there is one; whether there was.

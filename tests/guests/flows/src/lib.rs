@@ -1,11 +1,12 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `durable` what must survive, `streams` endless ones and slow
-//! ones.
+//! subtask, `states` one function with every kind of state, `durable` what must survive, `poison` functions that
+//! trap, `streams` endless ones and slow ones.
 
 mod durable;
 mod edges;
+mod poison;
 mod states;
 mod streams;
 mod windows;
@@ -69,6 +70,12 @@ pub struct Params {
     /// Row that panics; -1: none
     #[parameter(default = "-1")]
     trap: i64,
+    /// What traps, as place:row
+    #[parameter(default = "")]
+    bad: String,
+    /// 1: without that
+    #[parameter(default = "0")]
+    spared: i64,
 }
 
 fn generated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
@@ -89,6 +96,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
     match params.kind.as_str() {
         "states" => states::build(flow, &params),
         "durable" => durable::build(flow, &params),
+        "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
     Ok(())
