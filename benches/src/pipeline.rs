@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{Arguments, Totals};
 
-fn options(arguments: &Arguments) -> JobOptions {
+pub(crate) fn options(arguments: &Arguments) -> JobOptions {
     let mut options = JobOptions {
         parallelism: arguments.parallelism,
         cache: std::env::home_dir().map(|home| home.join(".cache/millrace/code")),
@@ -35,7 +35,7 @@ fn options(arguments: &Arguments) -> JobOptions {
 }
 
 /// Where checkpoints go; emptied after each run.
-fn storage() -> PathBuf {
+pub(crate) fn storage() -> PathBuf {
     std::env::temp_dir().join(format!("millrace-bench-{}", std::process::id()))
 }
 
@@ -80,7 +80,7 @@ fn print_tasks(report: &Report) {
     }
 }
 
-fn value(report: &Report, name: &str) -> Result<String> {
+pub(crate) fn value(report: &Report, name: &str) -> Result<String> {
     let values = report.sinks.iter().flat_map(|sink| &sink.values);
     let found = values.into_iter().find(|(known, _)| known == name);
     found
