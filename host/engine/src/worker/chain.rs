@@ -29,6 +29,9 @@ use crate::metrics::SubtaskMetrics;
 /// How long a call into the guest should take at most.
 const CALL_TARGET: Duration = Duration::from_millis(1);
 
+/// Cost of a row in careful mode before the first was measured, ns: after a restart the first rows should be through soon.
+const CAREFUL_ROW_NS: u64 = 10_000;
+
 #[expect(clippy::large_enum_variant, reason = "one per subtask, in a box")]
 enum HeadOperator {
     Stateless,
@@ -98,11 +101,14 @@ impl ChainTask {
             guest,
             chain: index,
             rows: 0,
+            row_ns: match &careful {
+                Some(careful) if careful.calls.is_by_entry() => CAREFUL_ROW_NS,
+                _ => 0,
+            },
             careful: careful.map(Box::new),
             head,
             watermark: WATERMARK_MIN,
             late: Vec::new(),
-            row_ns: 0,
         })
     }
 
