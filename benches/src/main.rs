@@ -8,6 +8,7 @@ mod boundary;
 mod known;
 mod native;
 mod pipeline;
+mod restart;
 
 use std::path::PathBuf;
 
@@ -89,6 +90,8 @@ pub enum Workload {
     Latency,
     /// Time from a cached pipeline to its first row
     Startup,
+    /// From a trap to the next row, with a checkpoint to go on from
+    Restart,
     /// Cost of writing, checking and reading blocks at the boundary, and of an instance
     Boundary,
 }
@@ -115,6 +118,7 @@ impl Workload {
             Workload::Keyed | Workload::Tumbling => 20_000_000,
             Workload::Sliding | Workload::Session => 5_000_000,
             Workload::Timer => 10_000_000,
+            Workload::Restart => 8_000_000,
             Workload::Latency => 500_000,
             Workload::Startup | Workload::Boundary => 1,
         }
@@ -123,7 +127,7 @@ impl Workload {
     fn keys(self) -> u64 {
         match self {
             Workload::Tumbling | Workload::Sliding => 10_000,
-            Workload::Timer => 1_000_000,
+            Workload::Timer | Workload::Restart => 1_000_000,
             _ => 100_000,
         }
     }
@@ -170,6 +174,7 @@ fn main() -> Result<()> {
     match workload {
         Workload::Latency => return pipeline::latency(&arguments),
         Workload::Startup => return pipeline::startup(&arguments),
+        Workload::Restart => return restart::run(&arguments),
         Workload::Boundary => return boundary::run(&arguments),
         _ => {}
     }

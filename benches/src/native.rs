@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::{Totals, Workload};
 
 /// The 64-bit finalizer of splitmix64 with the sign bit cleared.
-fn mix(mut x: u64) -> u64 {
+pub(crate) fn mix(mut x: u64) -> u64 {
     x ^= x >> 30;
     x = x.wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x ^= x >> 27;
@@ -110,7 +110,7 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         Workload::Sliding => sliced(rows, keys, per_ms, 60_000, 5_000),
         Workload::Session => session(rows, keys, per_ms, 1_000),
         Workload::Timer => timer(rows, keys, per_ms),
-        Workload::Latency | Workload::Startup | Workload::Boundary => (0, 0),
+        Workload::Latency | Workload::Startup | Workload::Restart | Workload::Boundary => (0, 0),
     };
     Totals {
         seconds: start.elapsed().as_secs_f64(),

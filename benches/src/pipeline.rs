@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{Arguments, BackendName, Totals};
 
-fn options(arguments: &Arguments) -> JobOptions {
+pub(crate) fn options(arguments: &Arguments) -> JobOptions {
     let mut options = JobOptions {
         parallelism: arguments.parallelism,
         cache: std::env::home_dir().map(|home| home.join(".cache/millrace/code")),
@@ -43,7 +43,7 @@ fn options(arguments: &Arguments) -> JobOptions {
 }
 
 /// Where checkpoints or state go; emptied after each run.
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("millrace-bench-{}-{name}", std::process::id()))
 }
 
@@ -95,7 +95,7 @@ fn print_tasks(report: &Report) {
     }
 }
 
-fn value(report: &Report, name: &str) -> Result<String> {
+pub(crate) fn value(report: &Report, name: &str) -> Result<String> {
     let values = report.sinks.iter().flat_map(|sink| &sink.values);
     let found = values.into_iter().find(|(known, _)| known == name);
     found

@@ -10,6 +10,7 @@ mod object_store;
 mod parallelism;
 mod postgres;
 mod postgres_access;
+mod quarantine;
 mod redis;
 mod rejects;
 mod savepoint;

@@ -52,6 +52,78 @@ struct Params {
     /// Exponent of Zipf's law by which keys are drawn; empty: evenly
     #[parameter(default = "")]
     zipf: String,
+    /// Row that traps; -1: none
+    #[parameter(default = "-1")]
+    trap: i64,
+    /// In how many attempts it does
+    #[parameter(default = "0")]
+    traps: i64,
+}
+
+#[derive(Record, Clone)]
+struct Numbered {
+    key: i64,
+    index: i64,
+}
+
+/// A key's rows so far, at a row.
+#[derive(Record, Clone)]
+struct Counted {
+    index: i64,
+    count: i64,
+}
+
+/// Counts the rows of each key, and traps on one.
+struct Trapping {
+    count: ValueState<i64>,
+    trap: i64,
+    traps: i64,
+    attempt: i64,
+}
+
+impl KeyedProcess for Trapping {
+    type In = Numbered;
+    type Key = i64;
+    type Out = Counted;
+
+    fn open(&mut self, cx: &OpenContext) {
+        self.attempt = i64::from(cx.attempt());
+    }
+
+    fn process(&mut self, row: Numbered, cx: &mut Context<'_, Self>) {
+        if row.index == self.trap && self.attempt < self.traps {
+            // The time of this line is when the trap is.
+            warn!("trap");
+            panic!("row {} traps", row.index);
+        }
+        let count = self.count.get().unwrap_or(0) + 1;
+        self.count.set(count);
+        cx.push(Counted {
+            index: row.index,
+            count,
+        });
+    }
+}
+
+/// Rows behind the trap are summed: what they sum up to says whether state came back.
+fn restart(flow: &Flow, params: &Params) {
+    let rows = Generator::<Numbered>::new()
+        .rows(params.rows as u64)
+        .column("key", &format!("mix % {}", params.keys))
+        .column("index", "index");
+    let (trap, traps) = (params.trap, params.traps);
+    let counted = flow
+        .source("events", rows)
+        .key_by(Numbered::FIELDS.key)
+        .process(move |setup| Trapping {
+            count: setup.value_state("count"),
+            trap,
+            traps,
+            attempt: 0,
+        })
+        .filter(|_: &Counted| true);
+    let tail = counted.filter(move |counted: &Counted| counted.index > trap);
+    tail.sink("out", Discard::new().sum("count"));
 }
 
 /// The accumulator of all window workloads.
@@ -221,6 +293,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .max_by(Sent::FIELDS.due_ns)
                 .sink("out", Discard::new().option("latency", "due_ns"));
         }
+        "restart" => restart(flow, &params),
         other => return Err(format!("there is no workload `{other}`").into()),
     }
     Ok(())

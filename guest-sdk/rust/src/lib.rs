@@ -108,6 +108,10 @@
 //! error. [`on_reject`](Stream::on_reject) says what then happens: the job fails (the default), the row is
 //! skipped and counted, or it is written to a file with its cause. A refused row leaves nothing behind.
 //!
+//! A panic is another matter: it stops the sandbox, and the job goes on from its last checkpoint, where the row comes again.
+//! Who runs the job can have it go on without such rows, timers and windows (`jobctl run --on-trap quarantine`). That
+//! is a net for mistakes, and slow: refuse what you know to be possible.
+//!
 //! ```
 //! # use millrace::prelude::*;
 //! # #[derive(Record)]

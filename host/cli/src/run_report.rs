@@ -45,6 +45,11 @@ pub fn text(report: &Report) -> String {
             rows += 1;
         }
     }
+    if taken.quarantined > 0 {
+        let value = taken.quarantined.to_string();
+        table.row(vec!["quarantine".to_owned(), "rows".to_owned(), value]);
+        rows += 1;
+    }
     if rows == 0 { String::new() } else { table.render() }
 }
 
@@ -64,6 +69,8 @@ pub fn json(report: &Report) -> Value {
                 "late": task.total(|metrics| &metrics.late),
                 "dropped": task.total(|metrics| &metrics.dropped),
                 "rejected": task.total(|metrics| &metrics.rejected),
+                "quarantined": task.total(|metrics| &metrics.quarantined),
+                "shadow_bytes_max": task.total(|metrics| &metrics.shadow_bytes_max),
                 "state_slots": task.total(|metrics| &metrics.state_slots),
                 "state_resident": task.total(|metrics| &metrics.state_resident),
                 "busy_ns": task.total(|metrics| &metrics.busy_ns),
@@ -102,6 +109,7 @@ pub fn json(report: &Report) -> Value {
             "last_seconds": taken.last_duration.as_secs_f64(),
             "last_bytes": taken.last_bytes,
             "restarts": taken.restarts,
+            "quarantined": taken.quarantined,
         },
         "seconds": report.elapsed.as_secs_f64(),
         "guest_memory_bytes": report.guest_memory_bytes,

@@ -36,6 +36,7 @@ use millrace_core::connector::Connector;
 use millrace_core::{Error, Result};
 
 pub use dead_letter::{DeadLetter, Stage, is_dead_letters};
+pub use format::json_row;
 pub use stdio::STDOUT_CLOSED;
 
 /// All connectors, in name order.

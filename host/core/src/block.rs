@@ -39,6 +39,20 @@ impl Block {
         }
     }
 
+    /// Some rows of it, without copying any.
+    ///
+    /// # Panics
+    /// If it does not have them.
+    #[must_use]
+    pub fn slice(&self, start: usize, count: usize) -> Self {
+        let keys = self.keys.as_ref();
+        Block {
+            rows: self.rows.slice(start, count),
+            times: self.times.as_ref().map(|times| times.slice(start, count)),
+            keys: keys.map(|keys| keys.iter().map(|key| key.slice(start, count)).collect()),
+        }
+    }
+
     /// Number of rows.
     pub fn row_count(&self) -> usize {
         self.rows.num_rows()

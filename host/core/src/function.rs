@@ -52,6 +52,17 @@ pub struct Effects {
     pub timers: Vec<TimerOperation>,
     /// `touched[state * entries + entry]`, see [`touched`]; empty: nothing was touched.
     pub touched: Vec<u8>,
+    /// Entries that were set aside and had no effect at all, in order; only in careful mode.
+    pub quarantined: Vec<u32>,
+}
+
+/// Why a call failed that an entry of the call may be to blame for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallFault {
+    /// Index of the operator in the graph, where it is known.
+    pub operator: Option<u32>,
+    /// What happened, with its stable code, for people.
+    pub cause: String,
 }
 
 /// The values that user code keeps by slot. The states of a keyed chain are numbered as declared; a windowed
@@ -65,6 +76,19 @@ pub trait StateFunction {
 
     /// Forgets all states of these slots.
     fn drop_state(&mut self, slots: &[Slot]) -> Result<()>;
+}
+
+/// A function whose calls can be tried: what a failed one did is undone.
+pub trait TriedFunction: StateFunction {
+    /// Outputs so far stay, whatever becomes of the calls that follow.
+    fn mark(&mut self);
+
+    /// Drops what calls have put out since [`mark`](Self::mark).
+    fn undo(&mut self);
+
+    /// Why the last failed call failed, if an entry of it may be to blame: user code trapped, ran too long, or took more
+    /// than one entry should. Other failures come back however the entries are cut.
+    fn take_fault(&mut self) -> Option<CallFault>;
 }
 
 /// The functions of a keyed chain.

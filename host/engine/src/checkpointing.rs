@@ -37,6 +37,8 @@ pub struct CheckpointStatistics {
     pub last_bytes: u64,
     /// Times that the job was restarted.
     pub restarts: u32,
+    /// Rows, timers and windows that were set aside because user code traps on them, each counted once.
+    pub quarantined: u64,
 }
 
 /// Part of the job that is snapshotted under one identity.

@@ -17,6 +17,7 @@ use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing,
 use crate::env::{Clock, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{CheckpointOptions, Prepared, Restore};
+use crate::quarantine::Traps;
 use crate::restore;
 use crate::supervisor::{Control, Durable, Supervisor};
 use crate::worker::{RejectPolicies, SlotJob, SlotReport};
@@ -58,6 +59,7 @@ pub struct Report {
 impl Job {
     /// Checks the outside world, finds where to begin, and lets the job run.
     pub(crate) fn start(prepared: Prepared) -> Result<Self> {
+        let traps = Traps::new(&prepared.options)?;
         let metrics = task_metrics(&prepared);
         let Prepared {
             pipeline,
@@ -69,7 +71,7 @@ impl Job {
         } = prepared;
         let job = Arc::new(SlotJob {
             ids: operator_ids(&graph),
-            rejects: Arc::new(RejectPolicies::open(&graph)?),
+            rejects: Arc::new(RejectPolicies::open(&graph, &options.on_trap)?),
             pipeline,
             options,
             parameters,
@@ -82,7 +84,10 @@ impl Job {
         let splits = restore::find_splits(&job)?;
         let clock = Clock::start();
         let tasks = snapshot_tasks(&job.plan, &job.graph, &job.ids);
-        let (durable, checkpoint) = begin(&job, &tasks, clock)?;
+        let (mut durable, checkpoint) = begin(&job, &tasks, clock)?;
+        if let Some(durable) = &mut durable {
+            durable.traps = traps;
+        }
         let control = Arc::new(Control::default());
         let supervisor = Supervisor {
             job: job.clone(),
@@ -92,6 +97,7 @@ impl Job {
             splits,
             durable,
             checkpoint,
+            trap: None,
         };
         let run = {
             let control = control.clone();
@@ -258,6 +264,7 @@ fn open_durable(
         storage,
         checkpointing: Checkpointing::new(options.config.clone(), checkpoints, latest, durable)?,
         restarts: Restarts::new(options.restart.clone(), job.options.seed),
+        traps: None,
         from,
     })
 }

@@ -15,6 +15,7 @@ mod job;
 pub mod metrics;
 mod parameters;
 mod prepare;
+mod quarantine;
 mod restore;
 mod supervisor;
 mod worker;
@@ -23,7 +24,7 @@ pub use backend::StateBackend;
 pub use checkpointing::CheckpointStatistics;
 pub use job::{Job, Report, SinkSummary};
 pub use parameters::resolve as resolve_parameters;
-pub use prepare::{Beginning, Check, CheckpointOptions, JobOptions, Loaded, Prepared, Restore};
+pub use prepare::{Beginning, Check, CheckpointOptions, JobOptions, Loaded, OnTrap, Prepared, Restore};
 
 pub use millrace_connectors::STDOUT_CLOSED;
 pub use millrace_wasm::{Limits, LogLevel, LogSink, Runtime, UserMetric, UserMetricKind};

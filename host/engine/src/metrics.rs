@@ -59,6 +59,10 @@ pub struct SubtaskMetrics {
     pub dropped: Counter,
     /// Rows rejected by functions or formats.
     pub rejected: Counter,
+    /// Rows, timers and windows set aside in careful mode.
+    pub quarantined: Counter,
+    /// Most bytes that the host's copy of the state took in careful mode.
+    pub shadow_bytes_max: Counter,
     /// Live state slots.
     pub state_slots: Counter,
     /// Those of them that are in the guest, the others being in the lower tier of the state backend.
@@ -85,6 +89,8 @@ impl SubtaskMetrics {
             late: Counter::default(),
             dropped: Counter::default(),
             rejected: Counter::default(),
+            quarantined: Counter::default(),
+            shadow_bytes_max: Counter::default(),
             state_slots: Counter::default(),
             state_resident: Counter::default(),
             busy_ns: Counter::default(),

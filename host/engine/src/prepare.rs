@@ -44,6 +44,8 @@ pub struct JobOptions {
     pub checkpoints: Option<CheckpointOptions>,
     /// What a new run begins with, if not with nothing.
     pub from: Option<Beginning>,
+    /// What follows when user code traps.
+    pub on_trap: OnTrap,
 }
 
 /// A savepoint, or a checkpoint of another run, that a run begins with.
@@ -55,6 +57,28 @@ pub struct Beginning {
     pub allow_non_restored_state: bool,
     /// The run owns it, and deletes it when it has as many checkpoints as it is to retain.
     pub claim: bool,
+}
+
+/// What follows when user code traps, runs too long or takes too much in one call.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OnTrap {
+    /// The job fails, and its restart strategy decides.
+    #[default]
+    Fail,
+    /// The job goes on from its last checkpoint without the row, timer or window that does it, which goes to the dead
+    /// letter. Only with checkpoints.
+    Quarantine {
+        /// Dead-letter file for operators whose reject policy names none.
+        dead_letter: Option<String>,
+        /// How many rows, timers and windows may go there before the job fails for good.
+        rows_max: u64,
+    },
+}
+
+impl OnTrap {
+    /// [`rows_max`](OnTrap::Quarantine::rows_max) unless something else is said: a function that fails on more is wrong,
+    /// and not its rows.
+    pub const ROWS_MAX_DEFAULT: u64 = 100;
 }
 
 /// How a job is to survive.
@@ -102,6 +126,7 @@ impl Default for JobOptions {
             backend: StateBackend::default(),
             checkpoints: None,
             from: None,
+            on_trap: OnTrap::Fail,
         }
     }
 }

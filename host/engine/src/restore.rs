@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_connectors::is_dead_letters;
-use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
+use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, Trap};
 use millrace_core::connector::Split;
 use millrace_core::graph::OperatorIndex;
 use millrace_core::plan::TaskKind;
@@ -211,6 +211,7 @@ pub(crate) fn start(
     found: &Splits,
     attempt: u32,
     checkpoint: Option<Arc<Restorable>>,
+    careful: BTreeMap<u32, Trap>,
 ) -> Result<Arc<Start>> {
     let mut splits = found.clone();
     for (operator, splits) in &mut splits {
@@ -235,5 +236,6 @@ pub(crate) fn start(
         backend: Backend::open(&options.backend, limit, job.plan.slots)?,
         checkpoint,
         converters,
+        careful,
     }))
 }

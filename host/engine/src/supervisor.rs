@@ -6,16 +6,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use millrace_core::checkpoint::{CheckpointKind, Decision, Restarts};
+use millrace_core::checkpoint::{CheckpointId, CheckpointKind, Decision, Restarts, Trap};
 use millrace_core::{Error, Fault, Result};
 use millrace_state::codes::is_damage;
 use millrace_state::{Restorable, Storage};
-use millrace_wasm::LogLevel;
+use millrace_wasm::{LogLevel, LogSink};
 
 use crate::checkpointing::{CheckpointStatistics, Checkpointing, SnapshotTask};
 use crate::env::Clock;
+use crate::quarantine::Traps;
 use crate::restore::{self, Splits};
-use crate::worker::{Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire};
+use crate::worker::{CarefulEvent, Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire};
 
 /// Stack of a slot's thread: the wasm stack, the host's calls under it, and room for deep schemas.
 const SLOT_STACK_BYTES: usize = 8 << 20;
@@ -89,8 +90,43 @@ pub(crate) struct Durable {
     pub(crate) storage: Storage,
     pub(crate) checkpointing: Checkpointing,
     pub(crate) restarts: Restarts,
+    /// `None`: traps are failures like any other.
+    pub(crate) traps: Option<Traps>,
     /// Where the run began, and begins again as long as it has no checkpoint.
     pub(crate) from: Option<String>,
+}
+
+impl Durable {
+    /// What there is to say about checkpoints, and what follows from it for careful mode.
+    fn statistics(&mut self, shared: &Shared) -> CheckpointStatistics {
+        let mut statistics = self.checkpointing.statistics().clone();
+        if let Some(traps) = &mut self.traps {
+            traps.handle_completed(statistics.completed, CheckpointId(statistics.last_id), shared);
+            statistics.quarantined = traps.rows();
+        }
+        statistics
+    }
+
+    /// An attempt has failed: when the job is to run again, if it is.
+    fn restart_after(&mut self, trap: Option<Trap>, error: &Error, now: Duration, log: &LogSink) -> Option<Duration> {
+        if let Some(traps) = &mut self.traps {
+            if traps.handle_failed(trap, error) {
+                return Some(Duration::ZERO);
+            }
+            if traps.is_over() {
+                return None;
+            }
+        }
+        match self.restarts.handle_failure(now) {
+            Decision::Restart { after } => {
+                let seconds = after.as_secs_f64();
+                let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
+                log(LogLevel::Warn, &message);
+                Some(after)
+            }
+            Decision::Fail { .. } => None,
+        }
+    }
 }
 
 /// See the module's documentation.
@@ -104,6 +140,8 @@ pub(crate) struct Supervisor {
     pub(crate) durable: Option<Durable>,
     /// Where the first attempt begins.
     pub(crate) checkpoint: Option<Restorable>,
+    /// The trap that has ended the last attempt.
+    pub(crate) trap: Option<Trap>,
 }
 
 impl Supervisor {
@@ -121,7 +159,10 @@ impl Supervisor {
             };
             durable.checkpointing.settle()?;
             let has_ended = durable.checkpointing.coordinator.has_ended();
-            let decision = durable.restarts.handle_failure(self.clock.elapsed());
+            let after = match self.control.is_stopping() {
+                true => None,
+                false => durable.restart_after(self.trap.take(), &error, self.clock.elapsed(), &self.job.options.log),
+            };
             if has_ended {
                 // All that was left to do was to commit.
                 match self.recover() {
@@ -130,16 +171,10 @@ impl Supervisor {
                     Err(failed) => return Err(failed),
                 }
             }
-            let after = match decision {
-                Decision::Restart { after } if !self.control.is_stopping() => after,
-                Decision::Restart { .. } | Decision::Fail { .. } => {
-                    self.recover()?;
-                    return Err(error);
-                }
+            let Some(after) = after else {
+                self.recover()?;
+                return Err(error);
             };
-            let seconds = after.as_secs_f64();
-            let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
-            (self.job.options.log)(LogLevel::Warn, &message);
             self.control.wait_restart(after);
             let recovered = if has_ended { Err(error) } else { self.recover() };
             begin = match recovered {
@@ -178,7 +213,9 @@ impl Supervisor {
         let slots = self.job.plan.slots;
         let shared = Arc::new(Shared::new(self.clock, slots, mode, sender.clone()));
         let stacked = self.stack_on(checkpoint.as_deref())?;
-        let start = restore::start(&self.job, &self.tasks, &self.splits, attempt, checkpoint)?;
+        let traps = self.durable.as_ref().and_then(|durable| durable.traps.as_ref());
+        let careful = traps.map(Traps::careful).unwrap_or_default();
+        let start = restore::start(&self.job, &self.tasks, &self.splits, attempt, checkpoint, careful)?;
         let wirings = wire(&self.job.plan, &shared.sleepers);
         self.control.state().events = Some(sender);
         let mut threads = Vec::new();
@@ -207,6 +244,7 @@ impl Supervisor {
                 Err(_) => shared.fail(Error::internal("a slot's thread panicked")),
             }
         }
+        self.trap = shared.trap();
         match shared.error() {
             Some(error) => Err(error),
             None => Ok(reports),
@@ -285,14 +323,22 @@ impl Supervisor {
                 (Some(Event::Superseded { id, task, subtask }), Some(checkpointing)) => {
                     checkpointing.handle_superseded(id, task, subtask, shared);
                 }
+                (Some(Event::Careful(event)), Some(_)) => self.follow_careful(event, shared),
                 (None, Some(checkpointing)) => checkpointing.handle_time(shared),
-                (Some(Event::Acknowledged { .. } | Event::Superseded { .. }) | None, None) => {}
+                (Some(Event::Acknowledged { .. } | Event::Superseded { .. } | Event::Careful(_)) | None, None) => {}
             }
-            let Some(durable) = &self.durable else { continue };
-            self.control.state().statistics = durable.checkpointing.statistics().clone();
+            let Some(durable) = &mut self.durable else { continue };
+            self.control.state().statistics = durable.statistics(shared);
             if finished == slots && durable.checkpointing.coordinator.has_ended() {
                 return Outcome::Commit;
             }
+        }
+    }
+
+    fn follow_careful(&mut self, event: CarefulEvent, shared: &Shared) {
+        let durable = self.durable.as_mut();
+        if let Some(traps) = durable.and_then(|durable| durable.traps.as_mut()) {
+            traps.handle_event(event, shared);
         }
     }
 

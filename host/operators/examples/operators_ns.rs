@@ -138,8 +138,8 @@ struct Timers {
 impl KeyedFunction for Timers {
     fn process(&mut self, _: u32, slots: &[Slot], _: &Block) -> Result<Effects> {
         let mut effects = Effects {
-            timers: Vec::new(),
             touched: vec![touched::WRITTEN; slots.len()],
+            ..Effects::default()
         };
         for (entry, &slot) in slots.iter().enumerate() {
             if slot as usize >= self.counts.len() {
@@ -162,8 +162,8 @@ impl KeyedFunction for Timers {
         self.fired += slots.len() as u64;
         slots.iter().for_each(|&slot| self.counts[slot as usize] = 0);
         Ok(Effects {
-            timers: Vec::new(),
             touched: vec![touched::CLEARED; slots.len()],
+            ..Effects::default()
         })
     }
 }

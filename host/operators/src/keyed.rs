@@ -5,6 +5,7 @@
 //! given back. Every state on it was reported cleared or never written, so the guest holds nothing under
 //! that number and it can be given to another key without `drop_state`.
 
+mod careful;
 mod snapshot;
 mod tier;
 
@@ -118,6 +119,9 @@ impl KeyedOperator {
         self.export_before_touching(function)?;
         let effects = function.process(input, &self.slots, block)?;
         self.apply(&effects, false)?;
+        if !effects.quarantined.is_empty() {
+            self.forget_quarantined(&effects)?;
+        }
         self.send_excess_below(function)
     }
 

@@ -4,11 +4,13 @@
 //! `millrace_core::function`) out. Nothing here knows wasm, threads, files or clocks.
 //!
 //! [`KeyTable`] maps keys to slots, [`TimerService`] keeps timers of slots, and [`KeyedOperator`] joins them to
-//! a keyed function. [`WindowOperator`] does the same for windows and their accumulators.
+//! a keyed function. [`WindowOperator`] does the same for windows and their accumulators. `careful` keeps traps of the
+//! guest away from both.
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod careful;
 mod changes;
 mod entry_codec;
 pub mod key_table;

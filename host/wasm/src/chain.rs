@@ -10,7 +10,9 @@ use std::rc::Rc;
 use arrow_array::ArrayRef;
 use arrow_schema::{FieldRef, Fields, SchemaRef};
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
-use millrace_core::function::{Effects, KeyedFunction, Slot, StateFunction, TimerKind, TimerOperation, WindowFunction};
+use millrace_core::function::{
+    CallFault, Effects, KeyedFunction, Slot, StateFunction, TimerKind, TimerOperation, WindowFunction,
+};
 use millrace_core::graph::{Chain, Graph, Head, StateDecl};
 use millrace_core::{Error, Result};
 
@@ -19,6 +21,7 @@ use crate::codec::{self, Wire};
 use crate::examine;
 use crate::instance::{CallFailure, Instance, OpenConfig};
 use crate::runtime::Pipeline;
+use crate::tried::Mark;
 
 /// A row that a function refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +138,9 @@ pub struct GuestChain {
     config: OpenConfig,
     moment: operators::Moment,
     scratch: Wire,
-    output: CallOutput,
+    pub(crate) output: CallOutput,
+    pub(crate) mark: Mark,
+    pub(crate) fault: Option<CallFault>,
 }
 
 impl GuestChain {
@@ -169,6 +174,8 @@ impl GuestChain {
                 ends: Vec::new(),
             },
             output: CallOutput::default(),
+            mark: Mark::default(),
+            fault: None,
         })
     }
 
@@ -215,7 +222,10 @@ impl GuestChain {
     pub fn close(&mut self) -> Result<()> {
         let (chain, moment) = (self.info.index, self.moment);
         let result = self.call(|guest, store| guest.call_close(store, chain, moment));
-        self.finish(result, None, 0).map(drop)
+        let closed = self.finish(result, None, 0).map(drop);
+        // No entry is to blame for that.
+        self.fault = None;
+        closed
     }
 
     /// The encoded block, to be put back after the call so that its memory is reused.
@@ -301,7 +311,11 @@ impl GuestChain {
         if !touched.is_empty() && touched.len() != self.info.states.len() * entries {
             return Err(self.malformed(&format!("{} state flags for {entries} entries", touched.len())));
         }
-        Ok(Effects { timers, touched })
+        Ok(Effects {
+            timers,
+            touched,
+            quarantined: Vec::new(),
+        })
     }
 
     fn absorb_block(&mut self, port: u32, wire: Wire) -> Result<()> {
@@ -392,7 +406,7 @@ impl GuestChain {
             .context(self.info.operator_name(None))
     }
 
-    /// Names operator and row of a failed call; where the guest could not say, a fresh instance finds out.
+    /// Names operator and row of a failed call over rows or accumulators; where the guest could not say, a fresh instance finds out.
     fn error(&mut self, failure: CallFailure, rows: Option<&Block>) -> Error {
         let failure = match rows {
             Some(rows) if failure.trapped && failure.entry.is_none() => examine::find_row(
@@ -406,6 +420,7 @@ impl GuestChain {
             ),
             _ => failure,
         };
+        self.note_fault(&failure);
         let place = match (failure.entry, rows) {
             (Some(entry), Some(rows)) if (entry as usize) < rows.row_count() => {
                 format!(", row {{{}}}", examine::render_row(rows, entry as usize))
@@ -416,8 +431,15 @@ impl GuestChain {
         failure.into_error().context(format!("{name}{place}"))
     }
 
+    /// The same for a call that no entry is to blame for.
+    fn state_error(&self, failure: CallFailure) -> Error {
+        let name = self.info.operator_name(failure.operator);
+        failure.into_error().context(name)
+    }
+
     /// The same for a call whose entries are keys: of timers or windows. `moment` says which of the key's.
-    fn keyed_error(&self, failure: CallFailure, keys: &[ArrayRef], moment: impl Fn(usize) -> String) -> Error {
+    fn keyed_error(&mut self, failure: CallFailure, keys: &[ArrayRef], moment: impl Fn(usize) -> String) -> Error {
+        self.note_fault(&failure);
         let name = self.info.operator_name(failure.operator);
         let entry = failure.entry.map(|entry| entry as usize);
         let place = match entry.filter(|&entry| keys.iter().all(|key| entry < key.len())) {
@@ -437,7 +459,7 @@ impl StateFunction for GuestChain {
         let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
             guest.call_export_state(store, chain, state, slots)
         });
-        let wire = result.map_err(|failure| self.error(failure, None))?;
+        let wire = result.map_err(|failure| self.state_error(failure))?;
         self.state_values(state, wire, slots.len())
     }
 
@@ -450,13 +472,13 @@ impl StateFunction for GuestChain {
         let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
             guest.call_import_state(store, chain, state, slots, wire)
         });
-        result.map_err(|failure| self.error(failure, None))
+        result.map_err(|failure| self.state_error(failure))
     }
 
     fn drop_state(&mut self, slots: &[Slot]) -> Result<()> {
         let chain = self.info.index;
         let result = self.call(|guest, store| guest.call_drop_state(store, chain, slots));
-        result.map_err(|failure| self.error(failure, None))
+        result.map_err(|failure| self.state_error(failure))
     }
 }
 

@@ -25,13 +25,13 @@ const ROW_TEXT_MAX: usize = 300;
 /// Rows run again one by one; a block has some thousand.
 const ROWS_MAX: usize = 65_536;
 
-/// The row as `column: value` pairs.
-pub(crate) fn render_row(rows: &Block, row: usize) -> String {
+/// The row as `column: value` pairs, for people.
+pub fn render_row(rows: &Block, row: usize) -> String {
     render_values(rows.rows.schema_ref().fields(), rows.rows.columns(), row)
 }
 
 /// Event or processing time for people: RFC 3339, or ms where no calendar reaches.
-pub(crate) fn render_time(millis: Millis) -> String {
+pub fn render_time(millis: Millis) -> String {
     let column = TimestampMillisecondArray::from(vec![millis]).with_timezone("+00:00");
     match ArrayFormatter::try_new(&column, &FormatOptions::default()) {
         Ok(formatter) => match formatter.value(0).try_to_string() {
@@ -114,10 +114,7 @@ fn try_rows(
         ends: Vec::new(),
     };
     for row in 0..rows.row_count().min(ROWS_MAX) {
-        let mut one = rows.clone();
-        one.rows = rows.rows.slice(row, 1);
-        one.times = rows.times.as_ref().map(|times| times.slice(row, 1));
-        codec::encode(&one, config.time_in, &mut wire);
+        codec::encode(&rows.slice(row, 1), config.time_in, &mut wire);
         let result = instance.call(moment.now, |guest, store| {
             let answer = match info.head {
                 HeadKind::Stateless => guest.call_process(store, info.index, 0, moment, &wire),

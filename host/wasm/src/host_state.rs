@@ -66,6 +66,8 @@ pub(crate) struct HostState {
     pub(crate) log: LogSink,
     pub(crate) log_lines: u32,
     pub(crate) unsupported: Option<&'static str>,
+    /// Memory in use when the call began, bytes.
+    pub(crate) memory_before: usize,
 }
 
 impl HostState {
@@ -88,6 +90,7 @@ impl HostState {
             log,
             log_lines: 0,
             unsupported: None,
+            memory_before: 0,
         }
     }
 
@@ -96,6 +99,7 @@ impl HostState {
         self.now = now;
         self.panic = None;
         self.limiter.denied = None;
+        self.memory_before = self.limiter.memory_bytes;
         self.staged_bytes = 0;
         if self.log_lines > LOG_LINES_PER_CALL_MAX {
             let dropped = self.log_lines - LOG_LINES_PER_CALL_MAX;

@@ -44,6 +44,8 @@ pub(crate) struct CallFailure {
     pub(crate) message: String,
     /// The instance can no longer be called.
     pub(crate) trapped: bool,
+    /// An entry of the call may be to blame; otherwise the failure would be the same with other entries.
+    pub(crate) by_entry: bool,
 }
 
 impl CallFailure {
@@ -125,6 +127,14 @@ impl Instance {
         self.store.data_mut().random = seed;
     }
 
+    /// Takes up what an instance leaves behind that this one replaces: its metrics and the sequence of its random
+    /// numbers. The chains that had been open are opened in the same order.
+    pub fn take_over(&mut self, gone: &Instance) {
+        let (state, before) = (self.store.data_mut(), gone.store.data());
+        state.random = before.random;
+        state.metrics.clone_from(&before.metrics);
+    }
+
     /// Opens a chain.
     pub(crate) fn open(&mut self, chain: u32, config: OpenConfig) -> Result<(), CallFailure> {
         let config = operators::OpenConfig {
@@ -182,6 +192,7 @@ impl Instance {
             code: "PL0008",
             message: error.message,
             trapped: false,
+            by_entry: true,
         })
     }
 }

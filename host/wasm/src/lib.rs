@@ -19,8 +19,10 @@ mod instance;
 mod limits;
 mod runtime;
 mod trap;
+mod tried;
 
 pub use chain::{CallOutput, GuestChain, Rejection};
+pub use examine::{render_row, render_time};
 pub use host_state::{LogLevel, LogSink, UserMetric, UserMetricKind};
 pub use instance::{Instance, OpenConfig};
 pub use limits::Limits;

@@ -22,6 +22,7 @@ pub(crate) fn failure(error: &wasmtime::Error, state: &mut HostState) -> CallFai
         operator = panic.operator.or(operator);
         entry = panic.entry.or(entry);
     }
+    let by_entry = by_entry(state);
     let (code, message) = reason(error, state, panic.map(|panic| panic.message));
     CallFailure {
         operator,
@@ -29,6 +30,17 @@ pub(crate) fn failure(error: &wasmtime::Error, state: &mut HostState) -> CallFai
         code,
         message,
         trapped: true,
+        by_entry,
+    }
+}
+
+/// Whether an entry of the call may be to blame. A call that runs out of memory is to blame only if most of the memory
+/// is its own doing: where state fills the instance, any entry will be the one that is too many.
+fn by_entry(state: &HostState) -> bool {
+    match &state.limiter.denied {
+        Some(Denied::OverLimit { .. }) => state.memory_before < state.limiter.memory_bytes_max / 2,
+        Some(Denied::BySystem { .. }) => false,
+        None => state.unsupported.is_none(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointMode, RestartStrategy};
 use millrace_core::{Error, Result};
-use millrace_engine::{Beginning, CheckpointOptions, Restore};
+use millrace_engine::{Beginning, CheckpointOptions, OnTrap, Restore};
 
 /// Checkpoints and restarts.
 #[derive(Debug, clap::Args)]
@@ -67,6 +67,26 @@ pub struct CheckpointArgs {
     /// default) or failure-rate:max-failures=3,interval=5m
     #[arg(long, value_name = "STRATEGY", requires = "checkpoint_dir")]
     restart: Option<String>,
+
+    /// What follows when user code traps, takes longer than --call-timeout, or too much memory for one row
+    #[arg(long, value_enum, default_value_t = Trap::Fail, requires = "checkpoint_dir")]
+    on_trap: Trap,
+
+    /// With --on-trap quarantine: file for rows that trap, of operators that have no dead letter for rejected rows
+    #[arg(long, value_name = "FILE", requires = "checkpoint_dir")]
+    dead_letter: Option<String>,
+
+    /// With --on-trap quarantine: how many rows, timers and windows may be set aside before the job fails
+    #[arg(long, value_name = "N", default_value_t = OnTrap::ROWS_MAX_DEFAULT, requires = "checkpoint_dir")]
+    quarantine_max: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Trap {
+    /// The job fails, and its restart strategy decides
+    Fail,
+    /// The job goes on from its last checkpoint without the row, which goes to the dead letter
+    Quarantine,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -92,6 +112,21 @@ impl CheckpointArgs {
             allow_non_restored_state: self.allow_non_restored_state,
             claim: self.claim,
         }))
+    }
+
+    /// What follows a trap.
+    pub(crate) fn on_trap(&self) -> Result<OnTrap> {
+        match self.on_trap {
+            Trap::Quarantine => Ok(OnTrap::Quarantine {
+                dead_letter: self.dead_letter.clone(),
+                rows_max: self.quarantine_max,
+            }),
+            Trap::Fail if self.dead_letter.is_some() => {
+                let message = "--dead-letter is for rows that trap, and takes --on-trap quarantine";
+                Err(Error::user("QU0004", message))
+            }
+            Trap::Fail => Ok(OnTrap::Fail),
+        }
     }
 
     /// `None`: no checkpoints are taken.

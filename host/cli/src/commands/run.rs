@@ -129,6 +129,7 @@ fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Resul
         backend,
         checkpoints: args.checkpoints.options()?,
         from: args.checkpoints.from()?,
+        on_trap: args.checkpoints.on_trap()?,
     })
 }
 

@@ -16,6 +16,7 @@ mod parser;
 mod text;
 pub(crate) mod zones;
 
+use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
 use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
@@ -49,6 +50,17 @@ pub(crate) struct CsvOptions {
     pub(crate) quote: u8,
     /// Text that means null.
     pub(crate) null: String,
+}
+
+/// One row as a JSON object, as the format `ndjson` writes it.
+///
+/// # Errors
+/// If it has a column that the format does not know.
+pub fn json_row(row: &RecordBatch) -> Result<String> {
+    let mut text = Vec::new();
+    Encoder::new(Format::Ndjson).encode(row, &mut text)?;
+    let text = String::from_utf8(text).map_err(|_| Error::internal("JSON is not UTF-8"))?;
+    Ok(text.trim_end().to_owned())
 }
 
 impl Format {

@@ -12,14 +12,16 @@
 //! is the key, never a slot number, so that layers can be redistributed by key group over any number of
 //! subtasks.
 //!
-//! Three state machines decide, without a clock or I/O: the [`Aligner`] of each subtask (where in its inputs a checkpoint
+//! State machines decide, without a clock or I/O: the [`Aligner`] of each subtask (where in its inputs a checkpoint
 //! is), the job's [`Coordinator`] (when one begins, is complete, is discarded), and [`Restarts`] (whether a failed job
-//! runs again). `tests/sim` runs them together under random failures.
+//! runs again). `tests/sim` runs them together under random failures. [`Quarantine`] decides what becomes of rows that
+//! trap again and again.
 
 mod action;
 mod aligner;
 mod config;
 mod coordinator;
+mod quarantine;
 mod restart;
 
 use std::sync::Arc;
@@ -34,6 +36,7 @@ pub use action::{AbortReason, Action, CheckpointKind, DeclineReason, Participant
 pub use aligner::{Aligner, Alignment, CheckpointMode};
 pub use config::CheckpointConfig;
 pub use coordinator::{Coordinator, FINAL_RETRY};
+pub use quarantine::{Quarantine, Trap, TrapDecision};
 pub use restart::{Decision, RestartStrategy, Restarts};
 
 /// Names a checkpoint of a job; later ones are greater, across restarts too.

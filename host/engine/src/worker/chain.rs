@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::ArrayRef;
 use arrow_schema::FieldRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
-use millrace_core::checkpoint::TableDelta;
+use millrace_core::checkpoint::{CheckpointId, TableDelta, Trap};
 use millrace_core::connector::Rejected;
+use millrace_core::function::TriedFunction;
 use millrace_core::graph::{Chain, Head, StateDecl};
 use millrace_core::{Error, Result};
 use millrace_operators::keyed::KeyedOperator;
@@ -20,15 +20,20 @@ use millrace_state::convert::Converter;
 use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
+use super::careful::{CarefulChain, join_blocks};
 use super::outputs::Outputs;
 use super::rejects::Rejects;
-use super::wiring::KeySource;
+use super::shared::CarefulEvent;
+use super::wiring::{KeySource, key_columns};
 use crate::backend::{Backend, Tier};
 use crate::env::Clock;
 use crate::metrics::SubtaskMetrics;
 
 /// How long a call into the guest should take at most.
 const CALL_TARGET: Duration = Duration::from_millis(1);
+
+/// Cost of a row in careful mode before the first was measured, ns: after a restart the first rows should be through soon.
+const CAREFUL_ROW_NS: u64 = 10_000;
 
 #[expect(clippy::large_enum_variant, reason = "one per subtask, in a box")]
 enum HeadOperator {
@@ -46,6 +51,12 @@ enum HeadOperator {
 /// One subtask of a chain.
 pub(crate) struct ChainTask {
     guest: GuestChain,
+    /// Its index in the graph.
+    chain: u32,
+    /// Rows taken in this attempt.
+    rows: u64,
+    /// In careful mode.
+    careful: Option<Box<CarefulChain>>,
     head: HeadOperator,
     watermark: Millis,
     late: Vec<Block>,
@@ -78,7 +89,8 @@ impl<'a> ChainContext<'a> {
 }
 
 impl ChainTask {
-    pub(crate) fn new(guest: GuestChain, chain: &Chain) -> Result<Self> {
+    /// `careful`: the chain is to run in careful mode.
+    pub(crate) fn new(guest: GuestChain, index: u32, chain: &Chain, careful: Option<CarefulChain>) -> Result<Self> {
         let head = match &chain.head {
             Head::Stateless => HeadOperator::Stateless,
             Head::Keyed {
@@ -97,10 +109,16 @@ impl ChainTask {
         };
         Ok(ChainTask {
             guest,
+            chain: index,
+            rows: 0,
+            row_ns: match &careful {
+                Some(careful) if careful.calls.is_by_entry() => CAREFUL_ROW_NS,
+                _ => 0,
+            },
+            careful: careful.map(Box::new),
             head,
             watermark: WATERMARK_MIN,
             late: Vec::new(),
-            row_ns: 0,
         })
     }
 
@@ -119,7 +137,7 @@ impl ChainTask {
         let mut start = 0;
         while start < rows {
             let count = self.rows_per_call().min(rows - start);
-            self.handle_piece(input, keys, &slice(block, start, count), context)?;
+            self.handle_piece(input, keys, &block.slice(start, count), context)?;
             start += count;
         }
         Ok(())
@@ -141,30 +159,41 @@ impl ChainTask {
         context: &mut ChainContext<'_>,
     ) -> Result<()> {
         let before = context.clock.elapsed();
+        self.rows += block.row_count() as u64;
         self.guest.set_moment(self.watermark, context.clock.now_millis());
-        match &mut self.head {
-            HeadOperator::Stateless => self.guest.process(input, block)?,
-            HeadOperator::Keyed { operator, tier } => {
-                operator.handle_block(input, &key_columns(keys, block)?, block, &mut self.guest)?;
+        let (guest, late) = (&mut self.guest, &mut self.late);
+        match (&mut self.head, &mut self.careful) {
+            (HeadOperator::Stateless, Some(careful)) if careful.calls.is_by_entry() => {
+                let mut calls = careful.calls.calls(guest);
+                calls.each_row(block, |guest, row| guest.process(input, row))?;
+            }
+            (HeadOperator::Stateless, _) => guest.process(input, block)?,
+            (HeadOperator::Keyed { operator, tier }, careful) => {
+                let keys = key_columns(keys, block)?;
+                match careful {
+                    None => operator.handle_block(input, &keys, block, guest)?,
+                    Some(careful) => operator.handle_block(input, &keys, block, &mut careful.calls.calls(guest))?,
+                }
                 if let Some(tier) = tier {
-                    tier.keep_within_budget(operator, self.guest.memory_bytes())?;
+                    tier.keep_within_budget(operator, guest.memory_bytes())?;
                 }
             }
-            HeadOperator::Window { operator, .. } => {
+            (HeadOperator::Window { operator, .. }, careful) => {
                 let times = block.times.as_ref();
                 let times = times.ok_or_else(|| Error::internal("rows reached a window without event time"))?;
-                operator.handle_block(
-                    &key_columns(keys, block)?,
-                    times,
-                    block,
-                    &mut self.guest,
-                    &mut self.late,
-                )?;
+                let keys = key_columns(keys, block)?;
+                match careful {
+                    None => operator.handle_block(&keys, times, block, guest, late)?,
+                    Some(careful) => {
+                        let calls = &mut careful.calls.calls(guest);
+                        operator.handle_block_carefully(&keys, times, block, calls, late)?;
+                    }
+                }
             }
         }
         let spent = context.clock.elapsed().saturating_sub(before).as_nanos() as u64 / block.row_count().max(1) as u64;
         self.row_ns = (self.row_ns * 7 + spent) / 8;
-        self.flush(context)
+        self.flush(keys, context)
     }
 
     /// The watermark advanced: call [`fire`](Self::fire) until nothing is due.
@@ -188,12 +217,15 @@ impl ChainTask {
     /// Fires some of what is due; false: nothing is due any more.
     pub(crate) fn fire(&mut self, context: &mut ChainContext<'_>) -> Result<bool> {
         self.guest.set_moment(self.watermark, context.clock.now_millis());
-        let fired = match &mut self.head {
-            HeadOperator::Stateless => false,
-            HeadOperator::Keyed { operator, .. } => operator.fire(&mut self.guest)?,
-            HeadOperator::Window { operator, .. } => operator.fire(&mut self.guest)?,
+        let guest = &mut self.guest;
+        let fired = match (&mut self.head, &mut self.careful) {
+            (HeadOperator::Stateless, _) => false,
+            (HeadOperator::Keyed { operator, .. }, None) => operator.fire(guest)?,
+            (HeadOperator::Keyed { operator, .. }, Some(careful)) => operator.fire(&mut careful.calls.calls(guest))?,
+            (HeadOperator::Window { operator, .. }, None) => operator.fire(guest)?,
+            (HeadOperator::Window { operator, .. }, Some(careful)) => operator.fire(&mut careful.calls.calls(guest))?,
         };
-        self.flush(context)?;
+        self.flush(&KeySource::None, context)?;
         Ok(fired)
     }
 
@@ -262,18 +294,50 @@ impl ChainTask {
                 if let Some(tier) = tier.as_ref().filter(|_| !restore.batches.is_empty()) {
                     tier.prepare_restore(operator)?;
                 }
-                for batch in &restore.batches {
-                    operator.restore(batch, &mut self.guest)?;
-                }
             }
-            HeadOperator::Window { operator, .. } => {
-                operator.restore_watermark(watermark);
-                for batch in &restore.batches {
-                    operator.restore(batch, &mut self.guest)?;
-                }
-            }
+            HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
         }
-        Ok(())
+        let guest = &mut self.guest;
+        restore
+            .batches
+            .iter()
+            .try_for_each(|batch| match (&mut self.head, &mut self.careful) {
+                (HeadOperator::Stateless, _) => Ok(()),
+                (HeadOperator::Keyed { operator, .. }, None) => operator.restore(batch, guest),
+                (HeadOperator::Keyed { operator, .. }, Some(careful)) => {
+                    operator.restore(batch, &mut careful.calls.calls(guest))
+                }
+                (HeadOperator::Window { operator, .. }, None) => operator.restore(batch, guest),
+                (HeadOperator::Window { operator, .. }, Some(careful)) => {
+                    operator.restore(batch, &mut careful.calls.calls(guest))
+                }
+            })
+    }
+
+    /// Whether the error of the last call was a trap that one of the call's entries may be to blame for.
+    pub(crate) fn take_trap(&mut self, subtask: u32) -> Option<Trap> {
+        let (chain, rows) = (self.chain, self.rows);
+        let trap = Trap { chain, subtask, rows };
+        self.guest.take_fault().map(|_| trap)
+    }
+
+    /// What happened in careful mode since the last time, behind the barrier of this checkpoint.
+    pub(crate) fn take_careful_events(&mut self, after: Option<CheckpointId>) -> Vec<CarefulEvent> {
+        let (chain, rows) = (self.chain, self.rows);
+        let careful = self.careful.as_mut();
+        careful
+            .map(|careful| careful.take_events(chain, rows, after))
+            .unwrap_or_default()
+    }
+
+    /// Whether careful mode can end now.
+    pub(crate) fn can_end_careful(&self) -> bool {
+        self.careful.as_ref().is_none_or(|careful| careful.calls.can_end())
+    }
+
+    /// Ends careful mode: the instance is sound, the copy of its state is no longer needed.
+    pub(crate) fn end_careful(&mut self) {
+        self.careful = None;
     }
 
     pub(crate) fn watermark(&self) -> Millis {
@@ -309,13 +373,17 @@ impl ChainTask {
     pub(crate) fn handle_end(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
         self.guest.set_moment(self.watermark, context.clock.now_millis());
         self.guest.close()?;
-        self.flush(context)
+        self.flush(&KeySource::None, context)
     }
 
     /// Sends on what the calls put out, in order.
-    fn flush(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
+    fn flush(&mut self, keys: &KeySource, context: &mut ChainContext<'_>) -> Result<()> {
         self.count_state(context.metrics);
-        let output = self.guest.take_output();
+        let mut output = self.guest.take_output();
+        if let Some(careful) = &mut self.careful {
+            careful.bury(keys, context.rejects, context.metrics)?;
+            output.blocks = join_blocks(output.blocks)?;
+        }
         for (counter, emitted) in context.metrics.emitted.iter().zip(&output.emitted) {
             counter.add(*emitted);
         }
@@ -365,29 +433,4 @@ impl ChainTask {
 fn state_field(state: &StateDecl) -> FieldRef {
     let field = state.schema.field(0).clone().with_name(&state.name);
     Arc::new(field.with_nullable(true))
-}
-
-fn slice(block: &Block, start: usize, count: usize) -> Block {
-    Block {
-        rows: block.rows.slice(start, count),
-        times: block.times.as_ref().map(|times| times.slice(start, count)),
-        keys: block
-            .keys
-            .as_ref()
-            .map(|keys| keys.iter().map(|key| key.slice(start, count)).collect()),
-    }
-}
-
-fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRef>> {
-    match keys {
-        KeySource::Fields(fields) => Ok(fields.iter().map(|&field| block.rows.column(field).clone()).collect()),
-        KeySource::Computed => {
-            let keys = block
-                .keys
-                .as_ref()
-                .ok_or_else(|| Error::internal("rows came without their computed key"))?;
-            Ok(keys.to_vec())
-        }
-        KeySource::None => Err(Error::internal("the planner let an unkeyed edge into a keyed chain")),
-    }
 }

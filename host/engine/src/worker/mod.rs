@@ -1,9 +1,12 @@
 //! A worker's slots: threads that each run one subtask of every task.
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy with its inputs,
-//! `outputs` where its rows go; `source`, `watermarks`, `chain` and `sink` are the kinds of task.
+//! `outputs` where its rows go; `source`, `watermarks`, `chain` and `sink` are the kinds of task; `careful` is what a slot
+//! does after a trap.
 
+mod careful;
 mod chain;
+mod instance;
 mod outputs;
 mod rejects;
 mod shared;
@@ -15,6 +18,6 @@ mod watermarks;
 mod wiring;
 
 pub(crate) use rejects::RejectPolicies;
-pub(crate) use shared::{Command, Event, Outcome, Shared};
+pub(crate) use shared::{CarefulEvent, Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, wire};

@@ -1,4 +1,4 @@
-//! What happens to rows that a format or a function refused.
+//! What happens to rows that a format or a function refused, and to those that a function trapped on.
 //!
 //! [`RejectPolicies`] are the job's. Each slot has [`Rejects`] of its own, which keep its dead letters until their
 //! checkpoint is complete, and each subtask its [`Letters`]: what it has pre-committed of them.
@@ -16,49 +16,83 @@ use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
 
 use super::shared::Outcome;
+use crate::prepare::OnTrap;
 
 /// Policies of all operators of a job, with the open dead-letter files. Shared by all slots.
 pub(crate) struct RejectPolicies {
     job: String,
+    names: Vec<String>,
     policies: Vec<Policy>,
+    /// For what functions trapped on, where their own policy has no dead letter; and whether it goes there at all.
+    quarantine: Quarantine,
+}
+
+enum Quarantine {
+    Off,
+    On(Option<DeadLetter>),
 }
 
 enum Policy {
-    Fail { name: String },
+    Fail,
     Skip,
-    DeadLetter { name: String, file: DeadLetter },
+    DeadLetter(DeadLetter),
 }
 
 impl RejectPolicies {
     /// Opens the dead-letter files; one file may serve several operators.
-    pub(crate) fn open(graph: &Graph) -> Result<Self> {
+    pub(crate) fn open(graph: &Graph, on_trap: &OnTrap) -> Result<Self> {
         let mut policies = Vec::new();
         for operator in &graph.operators {
-            let name = operator.name.clone();
+            let name = &operator.name;
             let on_reject = match &operator.kind {
                 OperatorKind::Source { on_reject, .. } | OperatorKind::Function { on_reject, .. } => on_reject,
                 OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => &RejectPolicy::Fail,
             };
             policies.push(match on_reject {
-                RejectPolicy::Fail => Policy::Fail { name },
+                RejectPolicy::Fail => Policy::Fail,
                 RejectPolicy::Skip => Policy::Skip,
                 RejectPolicy::DeadLetter(path) => {
                     let file = DeadLetter::open(path);
-                    let file = file.map_err(|error| error.context(format!("operator `{name}`")))?;
-                    Policy::DeadLetter { name, file }
+                    Policy::DeadLetter(file.map_err(|error| error.context(format!("operator `{name}`")))?)
                 }
             });
         }
+        let quarantine = match on_trap {
+            OnTrap::Fail => Quarantine::Off,
+            OnTrap::Quarantine { dead_letter, .. } => {
+                let file = dead_letter.as_deref().map(DeadLetter::open).transpose()?;
+                check_destinations(graph, file.is_some())?;
+                Quarantine::On(file)
+            }
+        };
+        let names = graph.operators.iter().map(|operator| operator.name.clone());
         Ok(RejectPolicies {
             job: graph.name.clone(),
+            names: names.collect(),
             policies,
+            quarantine,
         })
     }
 
+    fn of(&self, operator: u32) -> Result<(&Policy, &str)> {
+        let index = operator as usize;
+        match (self.policies.get(index), self.names.get(index)) {
+            (Some(policy), Some(name)) => Ok((policy, name)),
+            _ => Err(Error::pipeline(
+                "PL0007",
+                format!("a row was rejected by operator {operator}, which is not there"),
+            )),
+        }
+    }
+
     fn files(&self) -> impl Iterator<Item = &DeadLetter> {
-        self.policies.iter().filter_map(|policy| match policy {
-            Policy::Fail { .. } | Policy::Skip => None,
-            Policy::DeadLetter { file, .. } => Some(file),
+        let own = self.policies.iter().filter_map(|policy| match policy {
+            Policy::Fail | Policy::Skip => None,
+            Policy::DeadLetter(file) => Some(file),
+        });
+        own.chain(match &self.quarantine {
+            Quarantine::On(file) => file.as_ref(),
+            Quarantine::Off => None,
         })
     }
 
@@ -71,6 +105,24 @@ impl RejectPolicies {
     pub(crate) fn recover(&self, prepared: &[Committable]) -> Result<()> {
         DeadLetter::commit(prepared)?;
         self.files().try_for_each(|file| file.sweep(&self.job, prepared))
+    }
+}
+
+/// Whether it is known of each function where its rows go.
+fn check_destinations(graph: &Graph, has_default: bool) -> Result<()> {
+    let homeless = graph.operators.iter().find(|operator| match &operator.kind {
+        OperatorKind::Function { on_reject, .. } => !matches!(on_reject, RejectPolicy::DeadLetter(_)),
+        OperatorKind::Source { .. } | OperatorKind::Watermarks(_) | OperatorKind::Sink { .. } => false,
+    });
+    match homeless.filter(|_| !has_default) {
+        None => Ok(()),
+        Some(operator) => Err(Error::user(
+            "QU0002",
+            format!(
+                "operator `{}` has no dead letter for what it traps on: name one for the job (--dead-letter FILE)",
+                operator.name
+            ),
+        )),
     }
 }
 
@@ -91,22 +143,34 @@ impl Rejects {
 
     /// Applies the policy of an operator to one row.
     pub(crate) fn handle(&self, operator: u32, rejected: &Rejected) -> Result<()> {
-        let Some(policy) = self.policies.policies.get(operator as usize) else {
-            return Err(Error::pipeline(
-                "PL0007",
-                format!("a row was rejected by operator {operator}, which is not there"),
-            ));
-        };
-        match (policy, &self.stages) {
-            (Policy::Fail { name }, _) => Err(failure(name, rejected)),
+        match self.policies.of(operator)? {
+            (Policy::Fail, name) => Err(failure(name, rejected)),
             (Policy::Skip, _) => Ok(()),
-            (Policy::DeadLetter { name, file }, None) => file.append(name, rejected),
-            (Policy::DeadLetter { name, file }, Some(stages)) => {
-                let mut stages = stages.borrow_mut();
-                let stage = stages.entry(operator).or_insert_with(|| file.stage(&self.policies.job));
-                stage.append(name, rejected)
+            (Policy::DeadLetter(file), name) => self.bury(operator, name, file, rejected),
+        }
+    }
+
+    /// Puts what a function trapped on into the dead letter.
+    pub(crate) fn quarantine(&self, operator: u32, rejected: &Rejected) -> Result<()> {
+        let (policy, name) = self.policies.of(operator)?;
+        match (policy, &self.policies.quarantine) {
+            (Policy::DeadLetter(file), Quarantine::On(_)) | (_, Quarantine::On(Some(file))) => {
+                self.bury(operator, name, file, rejected)
+            }
+            (_, Quarantine::On(None) | Quarantine::Off) => {
+                Err(Error::internal(format!("operator `{name}` has no dead letter")))
             }
         }
+    }
+
+    /// An operator has one dead letter: its own, or that of the job.
+    fn bury(&self, operator: u32, name: &str, file: &DeadLetter, rejected: &Rejected) -> Result<()> {
+        let Some(stages) = &self.stages else {
+            return file.append(name, rejected);
+        };
+        let mut stages = stages.borrow_mut();
+        let stage = stages.entry(operator).or_insert_with(|| file.stage(&self.policies.job));
+        stage.append(name, rejected)
     }
 }
 

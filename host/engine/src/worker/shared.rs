@@ -6,7 +6,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use millrace_core::Error;
-use millrace_core::checkpoint::{CheckpointId, CheckpointMode, SubtaskSnapshot};
+use millrace_core::checkpoint::{CheckpointId, CheckpointMode, SubtaskSnapshot, Trap};
 use millrace_net::queue::Sleeper;
 
 use crate::env::Clock;
@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Complete(CheckpointId),
     /// It came to nothing.
     Cancel(CheckpointId),
+    /// Careful mode ends.
+    EndCareful,
 }
 
 /// What the supervisor is told.
@@ -61,8 +63,23 @@ pub(crate) enum Event {
     Finished,
     /// A slot has failed; the error is in [`Shared`].
     Failed,
+    /// Something happened in a careful subtask.
+    Careful(CarefulEvent),
     /// The user wants the job to stop.
     Stop,
+}
+
+/// What careful subtasks tell. `after`: the last checkpoint whose barrier the subtask had met in this attempt.
+#[derive(Debug)]
+pub(crate) enum CarefulEvent {
+    /// A row, timer or window was set aside.
+    Quarantined {
+        after: Option<CheckpointId>,
+        /// What was wrong with it.
+        cause: String,
+    },
+    /// It has taken as many rows as it had when it trapped.
+    Passed { chain: u32, after: Option<CheckpointId> },
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +87,8 @@ struct Progress {
     ready: u32,
     outcome: Option<Outcome>,
     error: Option<Error>,
+    /// The trap that the first error is.
+    trap: Option<Trap>,
 }
 
 /// Shared by all slots of an attempt and the supervisor.
@@ -134,7 +153,17 @@ impl Shared {
 
     /// Records an error; the first one is the attempt's. Every slot gives up.
     pub(crate) fn fail(&self, error: Error) {
-        lock(&self.progress).error.get_or_insert(error);
+        self.fail_by(error, None);
+    }
+
+    /// The same, for an error that may be a trap.
+    pub(crate) fn fail_by(&self, error: Error, trap: Option<Trap>) {
+        let mut progress = lock(&self.progress);
+        if progress.error.is_none() {
+            progress.error = Some(error);
+            progress.trap = trap;
+        }
+        drop(progress);
         self.failed.store(true, Ordering::SeqCst);
         self.changed.notify_all();
         self.wake_all();
@@ -143,6 +172,11 @@ impl Shared {
 
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The trap that has failed the attempt.
+    pub(crate) fn trap(&self) -> Option<Trap> {
+        lock(&self.progress).trap
     }
 
     pub(crate) fn error(&self) -> Option<Error> {
@@ -214,7 +248,7 @@ impl Shared {
         // It was announced of late.
         lock(&self.commands).iter().rev().any(|command| match command {
             Command::Announce { id, full, .. } => *id == wanted && *full,
-            Command::Complete(_) | Command::Cancel(_) => false,
+            Command::Complete(_) | Command::Cancel(_) | Command::EndCareful => false,
         })
     }
 }

@@ -10,18 +10,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_core::checkpoint::SplitSnapshot;
+use millrace_core::Result;
+use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::{SubtaskContext, Waker};
 use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, Task, TaskKind};
-use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
 use millrace_state::convert::Converter;
 use millrace_state::format::Operator;
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
+use super::careful::CarefulSlot;
 use super::chain::ChainTask;
+use super::instance::instantiate;
 use super::outputs::LocalElement;
 use super::rejects::{Letters, RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
@@ -66,6 +68,8 @@ pub(crate) struct Start {
     pub(crate) checkpoint: Option<Arc<Restorable>>,
     /// By identity of the operator: how its state is converted, where it is not the same any more.
     pub(crate) converters: BTreeMap<String, Converter>,
+    /// Chains that take one row, timer or window a call, for they have trapped.
+    pub(crate) careful: BTreeMap<u32, Trap>,
 }
 
 /// What a slot leaves behind.
@@ -86,6 +90,9 @@ pub(crate) struct Slot {
     sleeper: Sleeper,
     instance: Rc<RefCell<Instance>>,
     rejects: Rc<Rejects>,
+    /// In careful mode; and whether that is to end.
+    careful: Option<Rc<CarefulSlot>>,
+    careful_over: bool,
     subtasks: Vec<Subtask>,
     targets: Vec<Vec<(usize, usize)>>,
     local: Vec<LocalElement>,
@@ -102,14 +109,11 @@ impl Slot {
     ) -> Result<Self> {
         let sleeper = shared.sleepers[index as usize].clone();
         sleeper.adopt_current_thread();
-        let mut instance = job.pipeline.instantiate(job.options.seed, job.options.log.clone())?;
-        if instance.build(&job.parameters)? != job.graph {
-            let message =
-                "the pipeline built another graph than at submission; `build` must depend on its parameters alone";
-            return Err(Error::user("GR0011", message));
-        }
-        instance.reseed(job.options.seed.wrapping_add(1 + u64::from(index)));
-        let instance = Rc::new(RefCell::new(instance));
+        let instance = Rc::new(RefCell::new(instantiate(&job, index)?));
+        let careful = (!start.careful.is_empty()).then(|| {
+            let careful = CarefulSlot::new(job.clone(), index, instance.clone());
+            Rc::new(careful)
+        });
         let rejects = Rc::new(Rejects::new(job.rejects.clone(), shared.mode.is_some()));
         let mut slot = Slot {
             index,
@@ -120,6 +124,8 @@ impl Slot {
             sleeper,
             instance,
             rejects,
+            careful,
+            careful_over: false,
             subtasks: Vec::new(),
             targets: Vec::new(),
             local: Vec::new(),
@@ -203,7 +209,9 @@ impl Slot {
                 let instance = self.instance.clone();
                 let guest = GuestChain::open(job.pipeline.clone(), parameters, instance, &job.graph, chain.0, config)?;
                 let declared = &job.graph.chains[chain.0 as usize];
-                let mut chain = ChainTask::new(guest, declared)?;
+                let careful = self.careful.as_ref();
+                let careful = careful.map(|slot| slot.add(chain.0, config, self.start.careful.get(&chain.0)));
+                let mut chain = ChainTask::new(guest, chain.0, declared, careful)?;
                 if self.shared.mode.is_some() {
                     chain.track_changes(declared, job.plan.max_parallelism);
                 }
@@ -238,7 +246,8 @@ impl Slot {
             Ok(Some(outcome)) => outcome,
             Ok(None) => self.shared.wait_outcome(),
             Err(error) => {
-                self.shared.fail(error);
+                let trap = self.trap();
+                self.shared.fail_by(error, trap);
                 self.shared.wait_outcome()
             }
         };
@@ -263,6 +272,7 @@ impl Slot {
         let mut finished = false;
         while !self.shared.has_failed() {
             let mut worked = self.handle_commands()?;
+            self.end_careful();
             let mut wait: Option<Duration> = None;
             for index in 0..self.subtasks.len() {
                 let visit = self.visit(index)?;
@@ -287,6 +297,33 @@ impl Slot {
         Ok(None)
     }
 
+    /// The trap that an error was, if it was one.
+    fn trap(&mut self) -> Option<Trap> {
+        let slot = self.index;
+        self.subtasks.iter_mut().find_map(|subtask| match &mut subtask.body {
+            Body::Chain(task) => task.take_trap(slot),
+            Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => None,
+        })
+    }
+
+    /// Leaves careful mode, if it is over: all chains at once, for each needs the copies of all.
+    fn end_careful(&mut self) {
+        if !self.careful_over {
+            return;
+        }
+        let mut tasks = Vec::new();
+        for subtask in &mut self.subtasks {
+            if let Body::Chain(task) = &mut subtask.body {
+                tasks.push(task);
+            }
+        }
+        if tasks.iter().all(|task| task.can_end_careful()) {
+            tasks.into_iter().for_each(|task| task.end_careful());
+            self.careful = None;
+            self.careful_over = false;
+        }
+    }
+
     /// Carries out what the supervisor has said since the last time.
     fn handle_commands(&mut self) -> Result<bool> {
         if self.shared.command_count() == self.commands {
@@ -295,6 +332,7 @@ impl Slot {
         let commands = self.shared.commands_from(self.commands);
         self.commands += commands.len();
         for command in commands {
+            self.careful_over |= self.careful.is_some() && command == Command::EndCareful;
             for index in 0..self.subtasks.len() {
                 let subtask = &mut self.subtasks[index];
                 let place = subtask.place.subtask;
@@ -317,6 +355,7 @@ impl Slot {
             }
             (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
             (Command::Complete(id), _) => subtask.letters.commit(id),
+            (Command::EndCareful, _) => Ok(()),
             (Command::Cancel(id), _) => {
                 subtask.handle_cancelled(id);
                 Ok(())

@@ -75,6 +75,8 @@ pub(crate) struct Subtask {
     aligner: Aligner,
     /// The snapshot of which pieces are still to be exported.
     exporting: Option<(CheckpointId, SubtaskSnapshot)>,
+    /// The last checkpoint whose barrier was passed on.
+    last_barrier: Option<CheckpointId>,
     /// Checkpoints announced in the middle of a firing.
     announced: Vec<CheckpointId>,
     pub(crate) place: Place,
@@ -107,6 +109,7 @@ impl Subtask {
             firing: None,
             aligner,
             exporting: None,
+            last_barrier: None,
             announced: Vec::new(),
             place,
             channels,
@@ -205,6 +208,7 @@ impl Subtask {
             }
             self.visit_clock(shared, &mut visit)?;
         }
+        self.tell_careful(shared);
         if visit.worked {
             self.metrics
                 .rows_out
@@ -401,6 +405,8 @@ impl Subtask {
         while self.exporting.is_some() {
             self.export_piece(shared)?;
         }
+        self.tell_careful(shared);
+        self.last_barrier = Some(id);
         let mut snapshot = SubtaskSnapshot {
             finished: self.done,
             committables: self.letters.prepare(id)?,
@@ -427,6 +433,14 @@ impl Subtask {
             self.acknowledge(id, snapshot, shared);
         }
         Ok(())
+    }
+
+    /// Tells the supervisor what happened in careful mode, and behind which barrier.
+    fn tell_careful(&mut self, shared: &Shared) {
+        let Body::Chain(task) = &mut self.body else { return };
+        for event in task.take_careful_events(self.last_barrier) {
+            shared.send(Event::Careful(event));
+        }
     }
 
     /// Exports a piece of the snapshot under way, if there is one; whether there was.

@@ -3,9 +3,12 @@
 //! Slot i runs subtask i of every task whose parallelism exceeds i. A channel between two subtasks of one
 //! slot is direct; between two slots it is a bounded queue.
 
+use arrow_array::ArrayRef;
+use millrace_core::block::Block;
 use millrace_core::graph::Partition;
 use millrace_core::key::KeyGroups;
 use millrace_core::plan::{Exchange, Plan};
+use millrace_core::{Error, Result};
 use millrace_net::queue::{self, Receiver, Sleeper};
 
 use super::outputs::{EdgeOutput, Route, Target};
@@ -130,4 +133,19 @@ fn wire_sender(plan: &Plan, exchange: &Exchange, sender: usize, sleepers: &[Slee
         groups,
     };
     slots[sender].subtasks[position].edges.push(edge);
+}
+
+/// The key columns of a block.
+pub(crate) fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRef>> {
+    match keys {
+        KeySource::Fields(fields) => Ok(fields.iter().map(|&field| block.rows.column(field).clone()).collect()),
+        KeySource::Computed => {
+            let keys = block
+                .keys
+                .as_ref()
+                .ok_or_else(|| Error::internal("rows came without their computed key"))?;
+            Ok(keys.to_vec())
+        }
+        KeySource::None => Err(Error::internal("the planner let an unkeyed edge into a keyed chain")),
+    }
 }

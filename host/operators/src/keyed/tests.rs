@@ -312,6 +312,7 @@ impl KeyedFunction for Periodic {
                 set: true,
             }],
             touched: Vec::new(),
+            ..Effects::default()
         })
     }
 
@@ -331,6 +332,7 @@ impl KeyedFunction for Periodic {
         Ok(Effects {
             timers,
             touched: Vec::new(),
+            ..Effects::default()
         })
     }
 }

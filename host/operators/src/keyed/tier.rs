@@ -119,7 +119,7 @@ impl KeyedOperator {
         self.keys.len()
     }
 
-    /// Fetches entries whose slots have just been given.
+    /// Fetches entries whose slots have just been given. Those that are not below stay in `fresh`.
     pub(super) fn fetch_fresh(&mut self, function: &mut dyn KeyedFunction) -> Result<()> {
         let Some(mut tiering) = self.tiering.take() else {
             return Ok(());
@@ -133,6 +133,9 @@ impl KeyedOperator {
             if let Some(tracking) = &mut self.tracking {
                 tracking.changes.came_back(&slots);
             }
+            // Both are in the order in which keys first occurred.
+            let mut found = slots.iter().peekable();
+            self.fresh.retain(|slot| found.next_if_eq(&slot).is_none());
         }
         self.tiering = Some(tiering);
         Ok(())

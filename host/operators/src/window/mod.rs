@@ -16,6 +16,7 @@
 //! and keys they touch again, once per block. A row whose windows are all past that is late: it goes to
 //! the late port, or is dropped and counted.
 
+mod careful;
 mod emission;
 mod late;
 mod session;

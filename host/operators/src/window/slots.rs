@@ -18,6 +18,11 @@ impl SlotAllocator {
         })
     }
 
+    /// The slot that [`allocate`](Self::allocate) would give.
+    pub(super) fn next(&self) -> Slot {
+        self.free.last().copied().unwrap_or(self.next)
+    }
+
     /// Takes back slots under which the guest holds nothing. The first of them comes out first again.
     pub(super) fn release(&mut self, slots: &[Slot]) {
         self.free.extend(slots.iter().rev());

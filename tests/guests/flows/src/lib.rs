@@ -2,11 +2,12 @@
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `evolving` what changes,
-//! `streams` endless ones and slow ones.
+//! `poison` functions that trap, `streams` endless ones and slow ones.
 
 mod durable;
 mod edges;
 mod evolving;
+mod poison;
 mod states;
 mod streams;
 mod windows;
@@ -82,6 +83,12 @@ pub struct Params {
     /// Row that panics; -1: none
     #[parameter(default = "-1")]
     trap: i64,
+    /// What traps, as place:row
+    #[parameter(default = "")]
+    bad: String,
+    /// 1: without that
+    #[parameter(default = "0")]
+    spared: i64,
 }
 
 fn generated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
@@ -103,6 +110,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "states" => states::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
+        "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
     Ok(())

@@ -8,6 +8,7 @@
 //! A session waits for its end in a bucket by time. It is registered when it opens and not again when rows
 //! move its end: when its bucket is due and it has not ended, it moves on to the bucket of its present end.
 
+mod careful;
 mod snapshot;
 mod store;
 

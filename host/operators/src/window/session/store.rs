@@ -157,15 +157,21 @@ impl SessionStore {
     /// Adds a row to a session that it joins, and merges that with the one before if they touch now.
     #[inline]
     pub(super) fn extend(&mut self, id: SessionId, time: Millis, gap: Millis, merges: &mut Merges) {
+        let older = self.joined_by(id, time, gap);
         let session = self.session_mut(id);
         session.last = session.last.max(time);
-        if time < session.first {
-            session.first = time;
-            let older = session.older;
-            if older != NONE && self.session(older).last.saturating_add(gap) >= time {
-                self.merge(id, older, merges);
-            }
+        session.first = session.first.min(time);
+        if let Some(older) = older {
+            self.merge(id, older, merges);
         }
+    }
+
+    /// The older neighbour of a session that a row of the session will make one with it.
+    #[inline]
+    pub(super) fn joined_by(&self, id: SessionId, time: Millis, gap: Millis) -> Option<SessionId> {
+        let &Session { first, older, .. } = self.session(id);
+        let touches = time < first && older != NONE && self.session(older).last.saturating_add(gap) >= time;
+        touches.then_some(older)
     }
 
     /// Makes one session of two neighbours; the newer stays. The accumulator of the older stays, and gets

@@ -5,6 +5,7 @@
 //! temporary accumulators that are dropped with their emission. A slice lives until the last window it is
 //! in takes no more rows.
 
+mod careful;
 mod grid;
 mod snapshot;
 
