@@ -29,9 +29,8 @@ struct Span {
     hash: u32,
 }
 
-/// Low half of the hash, and slot + 1 or 0.
-#[derive(Debug, Clone, Copy, Default)]
-struct HashEntry(u32, u32);
+/// Low half of the hash, and slot + 1 or 0. An array, for the system has memory of zeros for arrays of integers.
+type HashEntry = [u32; 2];
 
 impl Entry for HashEntry {
     type Hash = u32;
@@ -43,12 +42,12 @@ impl Entry for HashEntry {
 
     #[inline(always)]
     fn hash(&self) -> u32 {
-        self.0
+        self[0]
     }
 
     #[inline(always)]
     fn is_free(&self) -> bool {
-        self.1 == 0
+        self[1] == 0
     }
 }
 
@@ -80,7 +79,7 @@ impl BytesTable {
         match self.entries.settled() {
             Some((entries, bits)) => {
                 for (candidate, row) in candidates.iter_mut().zip(rows.clone()) {
-                    let HashEntry(hash, slot) = entries[HashEntry::home(hashes[row], bits)];
+                    let [hash, slot] = entries[HashEntry::home(hashes[row], bits)];
                     *candidate = if hash == hashes[row] { slot } else { 0 };
                 }
             }
@@ -111,8 +110,8 @@ impl BytesTable {
     }
 
     pub(super) fn find(&self, key: &[u8], hash: u32) -> Option<Slot> {
-        let is_meant = |entry: &HashEntry| entry.0 == hash && self.key(entry.1 - 1) == key;
-        Some(self.entries.find(hash, is_meant)?.1 - 1)
+        let is_meant = |entry: &HashEntry| entry[0] == hash && self.key(entry[1] - 1) == key;
+        Some(self.entries.find(hash, is_meant)?[1] - 1)
     }
 
     fn find_or_insert_one(&mut self, key: &[u8], hash: u32, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
@@ -136,7 +135,7 @@ impl BytesTable {
             }
         };
         fresh.push(slot);
-        self.entries.insert(HashEntry(hash, slot + 1));
+        self.entries.insert([hash, slot + 1]);
         slot
     }
 
@@ -144,7 +143,7 @@ impl BytesTable {
         let span = &mut self.spans[slot as usize];
         self.hole_bytes += span.length as usize;
         span.length = 0;
-        self.entries.remove(span.hash, |entry| entry.1 == slot + 1);
+        self.entries.remove(span.hash, |entry| entry[1] == slot + 1);
         if self.hole_bytes >= HOLE_BYTES_MIN && self.hole_bytes * 2 > self.arena.len() {
             self.rewrite_arena();
         }

@@ -138,7 +138,7 @@ impl<E: Entry> Entries<E> {
         while self.moving.is_some() {
             self.move_some(MOVED_PER_CHUNK);
         }
-        // Not written to beforehand: moving does that, page by page.
+        // Zeros from the system, not written to beforehand: moving does that, page by page.
         let entries = vec![E::default(); self.entries.len() * 2];
         let old = std::mem::replace(&mut self.entries, entries);
         let start = old.iter().position(E::is_free);

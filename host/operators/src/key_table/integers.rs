@@ -15,9 +15,8 @@ pub(super) struct IntegerTable {
     keys: Vec<i64>,
 }
 
-/// Key, and slot + 1 or 0.
-#[derive(Debug, Clone, Copy, Default)]
-struct KeyEntry(u64, u64);
+/// Key, and slot + 1 or 0. An array, for the system has memory of zeros for arrays of integers.
+type KeyEntry = [u64; 2];
 
 #[inline(always)]
 fn hash(key: u64) -> u64 {
@@ -35,12 +34,12 @@ impl Entry for KeyEntry {
 
     #[inline(always)]
     fn hash(&self) -> u64 {
-        hash(self.0)
+        hash(self[0])
     }
 
     #[inline(always)]
     fn is_free(&self) -> bool {
-        self.1 == 0
+        self[1] == 0
     }
 }
 
@@ -75,12 +74,12 @@ impl IntegerTable {
         for (at, &key) in homes.iter_mut().zip(keys) {
             let home = KeyEntry::home(hash(key as u64), bits);
             *at = home as u32;
-            touched |= entries[home].1;
+            touched |= entries[home][1];
         }
         std::hint::black_box(touched);
         // No load and no branch of this loop depends on another turn.
         slots.extend(keys.iter().zip(&homes).enumerate().map(|(i, (&key, &home))| {
-            let KeyEntry(found, slot) = entries[home as usize];
+            let [found, slot] = entries[home as usize];
             misses[miss_count % CHUNK] = i as u8;
             miss_count += usize::from((found != key as u64) | (slot == 0));
             (slot as u32).wrapping_sub(1)
@@ -111,8 +110,8 @@ impl IntegerTable {
 
     pub(super) fn find(&self, key: i64) -> Option<Slot> {
         let key = key as u64;
-        let found = self.entries.find(hash(key), |entry| entry.0 == key)?;
-        Some(found.1 as Slot - 1)
+        let found = self.entries.find(hash(key), |entry| entry[0] == key)?;
+        Some(found[1] as Slot - 1)
     }
 
     fn find_or_insert_one(&mut self, key: i64, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
@@ -130,7 +129,7 @@ impl IntegerTable {
             }
         };
         fresh.push(slot);
-        self.entries.insert(KeyEntry(key as u64, u64::from(slot) + 1));
+        self.entries.insert([key as u64, u64::from(slot) + 1]);
         slot
     }
 
@@ -142,7 +141,7 @@ impl IntegerTable {
 
     pub(super) fn remove(&mut self, slot: Slot) {
         let hash = hash(self.keys[slot as usize] as u64);
-        self.entries.remove(hash, |entry| entry.1 == u64::from(slot) + 1);
+        self.entries.remove(hash, |entry| entry[1] == u64::from(slot) + 1);
     }
 
     pub(super) fn clear(&mut self) {
