@@ -52,6 +52,9 @@ pub struct Arguments {
     /// Memory of each slot for guest, tables of keys and RocksDB (rocksdb)
     #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
     cache_bytes: usize,
+    /// Memory of each instance, MiB; above it entries go to the host's memory
+    #[arg(long, value_name = "MIB", default_value_t = 4096, conflicts_with = "native")]
+    memory_limit: usize,
     /// Draw keys by Zipf's law with this exponent instead of evenly (keyed, rocksdb)
     #[arg(long, value_name = "EXPONENT", conflicts_with = "native")]
     zipf: Option<f64>,

@@ -23,6 +23,7 @@ pub(crate) fn options(arguments: &Arguments) -> JobOptions {
     if let Some(block_rows) = arguments.block_rows {
         options.block_rows = block_rows;
     }
+    options.limits.memory_bytes = arguments.memory_limit << 20;
     options.backend = match arguments.backend {
         BackendName::Memory => StateBackend::Memory,
         BackendName::Rocksdb => StateBackend::RocksDb {

@@ -146,8 +146,8 @@ impl RocksDb {
         options.set_write_buffer_size((self.options.memory_bytes / 4).clamp(4 << 20, 64 << 20));
         options.set_max_write_buffer_number(3);
         options.set_level_compaction_dynamic_level_bytes(true);
+        // A block that was read anew would be decompressed for one small entry.
         options.set_compression_type(DBCompressionType::None);
-        options.set_bottommost_compression_type(DBCompressionType::Lz4);
         options
     }
 }
