@@ -136,6 +136,9 @@ impl KeyedOperator {
             // Both are in the order in which keys first occurred.
             let mut found = slots.iter().peekable();
             self.fresh.retain(|slot| found.next_if_eq(&slot).is_none());
+            if tiering.is_done() {
+                return Ok(());
+            }
         }
         self.tiering = Some(tiering);
         Ok(())
@@ -264,6 +267,11 @@ impl Tiering {
             self.newer.insert_all(&slots, keys.slot_bound());
         }
         Ok(Some((slots, columns)))
+    }
+
+    /// Whether all that was restored has come up, and nothing goes below.
+    fn is_done(&self) -> bool {
+        self.resident_max == usize::MAX && !self.tier.keeps_what_was_got() && self.tier.is_empty()
     }
 
     /// Takes index entries up to a time out; whether those were all.
