@@ -26,6 +26,7 @@ fn options(arguments: &Arguments) -> JobOptions {
         storage: storage().display().to_string(),
         config: CheckpointConfig {
             interval: Some(Duration::from_millis(interval)),
+            aligned_timeout: arguments.aligned_timeout_ms.map(Duration::from_millis),
             ..CheckpointConfig::default()
         },
         restore: Restore::Nothing,

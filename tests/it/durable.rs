@@ -52,12 +52,17 @@ fn assert_part(got: &[String], expected: &[String]) {
     assert!(wrong.is_none() && twice.is_none(), "wrong: {wrong:?}, twice: {twice:?}");
 }
 
-/// Everything in one folder: checkpoints and output.
-pub(crate) struct Place(pub(crate) tempfile::TempDir);
+/// Everything in one folder: checkpoints and output. With arguments for `jobctl run`.
+pub(crate) struct Place(pub(crate) tempfile::TempDir, pub(crate) Vec<&'static str>);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Place(tempfile::tempdir().expect("temporary folder"))
+        Self::with_arguments(&[])
+    }
+
+    /// Jobs in processes of their own get these arguments too.
+    pub(crate) fn with_arguments(arguments: &[&'static str]) -> Self {
+        Place(tempfile::tempdir().expect("temporary folder"), arguments.to_vec())
     }
 
     pub(crate) fn output(&self) -> std::path::PathBuf {
@@ -203,10 +208,17 @@ fn a_stopped_job_goes_on_at_another_parallelism() {
 }
 
 /// A job in a process of its own.
-fn spawn(place: &Place, parallelism: u32, rate: &str, more: &[(&str, &str)], environment: &[(&str, String)]) -> Child {
+pub(crate) fn spawn(
+    place: &Place,
+    parallelism: u32,
+    rate: &str,
+    more: &[(&str, &str)],
+    environment: &[(&str, String)],
+) -> Child {
     let output = place.output();
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
+    command.args(&place.1);
     command.arg(format!("--checkpoint-dir={}", place.storage()));
     command.arg(format!("--parallelism={parallelism}"));
     let pairs = [
@@ -227,7 +239,7 @@ fn spawn(place: &Place, parallelism: u32, rate: &str, more: &[(&str, &str)], env
 }
 
 /// Kills the job a dozen times and lets it end then.
-fn kill_again_and_again(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
+pub(crate) fn kill_again_and_again(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
     kill_after(60, place, parallelism, more, &[]);
 }
 

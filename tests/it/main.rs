@@ -15,6 +15,7 @@ mod state;
 mod state_commands;
 mod stop;
 mod time;
+mod unaligned;
 mod windows;
 
 /// Every file of this folder is a module of this binary: a forgotten one would pass for ever.

@@ -55,6 +55,8 @@ pub(crate) struct Subtask {
     pub(crate) outputs: Vec<Output>,
     pub(crate) aligner: Aligner,
     pub(crate) merge: WatermarkMerge,
+    /// Checkpoints that overtook rows which are still being copied.
+    pub(crate) recording: Vec<(CheckpointId, Part)>,
     /// Open inputs.
     pub(crate) open: usize,
     /// Of a source: its splits and how many rows of each were read.
@@ -136,6 +138,17 @@ impl Attempt {
         self.subtasks.iter().take_while(|subtask| subtask.task != task).count()
     }
 
+    /// Goes on with the channels of a checkpoint that was taken of the same subtasks.
+    pub(crate) fn restore_channels(&mut self, parts: &[Part]) {
+        for (subtask, part) in self.subtasks.iter_mut().zip(parts) {
+            for (input, (watermark, elements)) in part.channels.iter().enumerate() {
+                subtask.merge.restore([(input, *watermark, false)]);
+                let queue = &mut self.channels[subtask.inputs[input]].queue;
+                queue.extend(elements.iter().map(|element| (0, element.clone())));
+            }
+        }
+    }
+
     /// Hands splits and windows of a checkpoint out over the subtasks that there are now.
     pub(crate) fn restore(&mut self, job: &Job, parts: &[Part]) {
         let mut read: BTreeMap<(usize, usize), usize> = BTreeMap::new();
@@ -177,6 +190,7 @@ impl Subtask {
             outputs: Vec::new(),
             aligner: Aligner::new(CheckpointMode::ExactlyOnce, 0),
             merge: WatermarkMerge::new(0),
+            recording: Vec::new(),
             open: 0,
             splits: Vec::new(),
             split_merge: WatermarkMerge::new(0),
@@ -208,13 +222,26 @@ impl Subtask {
     }
 
     /// What is handed over at a barrier.
-    pub(crate) fn part(&self) -> Part {
+    pub(crate) fn part(&self, keeps_channels: bool) -> Part {
+        let inputs = if keeps_channels { self.inputs.len() } else { 0 };
         Part {
+            channels: (0..inputs)
+                .map(|input| (self.merge.input(input).0, Vec::new()))
+                .collect(),
             task: self.task,
             splits: self.splits.clone(),
             windows: self.windows.clone(),
             watermark: self.watermark,
             committables: self.prepared.iter().map(|(_, transaction)| *transaction).collect(),
+        }
+    }
+
+    /// Keeps what was under way at a checkpoint.
+    pub(crate) fn copy(&mut self, id: CheckpointId, input: usize, element: &Element) {
+        let part = self.recording.iter_mut().find(|(of, _)| *of == id);
+        match (part, element) {
+            (Some((_, part)), Element::Rows(_) | Element::Watermark(_)) => part.channels[input].1.push(element.clone()),
+            (None, _) | (_, Element::Barrier(_) | Element::End) => {}
         }
     }
 

@@ -2,7 +2,8 @@
 //! failures, in virtual time. One seed is one run, byte for byte.
 //!
 //! Jobs are small, but have all that matters: unions, keyed, forward, rebalance and broadcast edges, windows, bounded
-//! sources of several splits, several sinks with the two-phase protocol, channels that are short and slow, savepoints,
+//! sources of several splits, several sinks with the two-phase protocol, channels that are short and slow, checkpoints
+//! that are aligned, unaligned, or unaligned after a while, savepoints,
 //! stops that are resumed, other parallelisms after restarts. What must hold ([`world`]): what is committed equals
 //! what a run without failures gives (at least once: covers it), whatever was prepared is committed or gone, the job
 //! ends once failures stop, and no restart goes behind what was committed.
@@ -106,6 +107,9 @@ fn random_jobs_survive_random_failures() {
         "complete: final",
         "failed for good",
         "job failed by checkpoints",
+        "overtaken",
+        "rows in flight",
+        "drained",
         "rescaled",
         "store failed and was not there",
     ] {
@@ -138,6 +142,7 @@ fn the_simulator_can_fail() {
         Sabotage::CommitTooMuch,
         Sabotage::ForgetDiscards,
         Sabotage::SkipARow,
+        Sabotage::ForgetInFlight,
     ] {
         let fails = |seed: &u64| {
             let run = || world::run(*seed, sabotage, &mut Trace::new(false));

@@ -35,6 +35,12 @@ pub(crate) struct Process {
     deadline: Option<u64>,
     /// The last checkpoint is committed everywhere: the process may go.
     leaving: bool,
+    /// Parallelism of each task in the last attempt.
+    shape: Vec<u32>,
+    /// Rows under way are let through by the subtasks of a checkpoint, before others take over.
+    pub(crate) drains: bool,
+    /// They are through, and a checkpoint is complete behind them.
+    drained: bool,
 }
 
 impl Process {
@@ -60,6 +66,9 @@ impl Process {
             savepoints: BTreeSet::new(),
             deadline: None,
             leaving: false,
+            shape: Vec::new(),
+            drains: false,
+            drained: false,
         }
     }
 
@@ -86,6 +95,8 @@ impl World<'_> {
             note!(self, "{action:?}");
             match action {
                 Action::Trigger { id, kind } => self.tell_subtasks(&Message::Announced(id, kind)),
+                Action::Unalign { id } if !self.process.drains => self.tell_subtasks(&Message::Unaligned(id)),
+                Action::Unalign { .. } => {}
                 Action::Store { id, kind } => self.store(id, kind),
                 Action::Complete { id, kind } => self.complete(id, kind),
                 Action::Abort { id, reason } => {
@@ -141,6 +152,7 @@ impl World<'_> {
         let parts = self.process.parts.remove(&id).expect("all have acknowledged");
         let stored = Stored {
             kind,
+            shape: self.process.shape.clone(),
             parts: parts.into_values().collect(),
         };
         let slow = self.maybe_trouble(6);
@@ -174,6 +186,7 @@ impl World<'_> {
         if kind.commits() {
             let is_last = self.process.coordinator.has_ended();
             self.tell_subtasks(&Message::Complete(id, is_last));
+            self.process.drained = self.process.drains && !is_last;
         }
     }
 
@@ -221,6 +234,9 @@ impl World<'_> {
             Event::Message(..) | Event::Finished(_) | Event::Committed(_) | Event::RestoreStep(_) => {}
             Event::Restart => self.begin_restore(),
             Event::Request(kind) => self.request(kind),
+        }
+        if self.process.drained && self.fault.is_none() {
+            self.end_draining();
         }
         if self.process.leaving && self.process.is_quiet() && self.fault.is_none() {
             self.leave();
@@ -284,11 +300,23 @@ impl World<'_> {
         }
     }
 
+    /// What was under way is through: other subtasks take over.
+    fn end_draining(&mut self) {
+        note!(self, "drained");
+        self.met.count("drained");
+        self.attempts += 1;
+        self.process.attempt = None;
+        self.process.drained = false;
+        self.coordinate(|coordinator, now| coordinator.handle_failed(now));
+        self.at(self.now + 1, Event::Restart);
+    }
+
     /// A subtask has failed, and with it the attempt.
     pub(crate) fn fail_attempt(&mut self) {
         self.attempts += 1;
         self.process.attempt = None;
         self.process.leaving = false;
+        self.process.drained = false;
         self.coordinate(|coordinator, now| coordinator.handle_failed(now));
         self.fault = None;
         match self.process.restarts.handle_failure(self.now()) {
@@ -326,13 +354,24 @@ impl World<'_> {
             self.met.count("rescaled");
         }
         self.attempts += 1;
-        let mut job = self.job.clone();
+        let in_flight = from.as_ref().filter(|from| from.has_in_flight());
+        let drained = in_flight.filter(|from| from.shape != self.job.shape());
+        self.process.drains = drained.is_some() && self.sabotage != Sabotage::ForgetInFlight;
+        let mut job = match drained.filter(|_| self.process.drains) {
+            Some(from) => self.job.clone().shaped(&from.shape),
+            None => self.job.clone(),
+        };
         if self.sabotage == Sabotage::NoBlocking {
             job.config.mode = CheckpointMode::AtLeastOnce;
         }
         let mut state = Attempt::new(&job);
         let parts: &[Part] = from.as_ref().map_or(&[], |from| &from.parts);
         state.restore(&job, parts);
+        self.process.shape = job.shape();
+        let same_shape = from.as_ref().is_some_and(|from| from.shape == job.shape());
+        if same_shape && self.sabotage != Sabotage::ForgetInFlight {
+            state.restore_channels(parts);
+        }
         for subtask in &mut state.subtasks {
             subtask.slowness = 1 + self.random.below(4);
             if self.sabotage == Sabotage::SkipARow && from.is_some() {
@@ -403,6 +442,14 @@ impl World<'_> {
         }
         running.running = true;
         self.coordinate(|coordinator, now| coordinator.handle_running(participants, now));
-        note!(self, "attempt {} runs", self.attempts);
+        note!(
+            self,
+            "attempt {} runs, draining: {}",
+            self.attempts,
+            self.process.drains
+        );
+        if self.process.drains {
+            self.request(CheckpointKind::Periodic);
+        }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Sabotage {
     ForgetDiscards,
     /// Sources begin one row too late after a restart.
     SkipARow,
+    /// What a checkpoint holds of channels is not put back.
+    ForgetInFlight,
 }
 
 /// Where failures strike.
@@ -67,6 +69,7 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Announced(CheckpointId, CheckpointKind),
+    Unaligned(CheckpointId),
     Cancelled(CheckpointId),
     Complete(CheckpointId, bool),
 }

@@ -35,9 +35,16 @@ pub fn text(report: &Report) -> String {
         let millis = taken.last_duration.as_millis();
         let last = format!("{} in {millis} ms", format::bytes(taken.last_bytes));
         let failed = taken.failed.to_string();
+        let longest = format!("{} ms", taken.longest_duration.as_millis());
+        let alignment = format!("{} ms", taken.longest_alignment.as_millis());
+        let in_flight = format::bytes(taken.most_in_flight_bytes);
         for (name, value) in [
             ("completed", taken.completed.to_string()),
             ("last", last),
+            ("longest", longest),
+            ("longest wait for barriers", alignment),
+            ("most in flight", in_flight),
+            ("with rows in flight", taken.unaligned.to_string()),
             ("failed", failed),
             ("restarts", taken.restarts.to_string()),
         ] {
@@ -100,6 +107,13 @@ pub fn json(report: &Report) -> Value {
             "last_id": taken.last_id,
             "last_seconds": taken.last_duration.as_secs_f64(),
             "last_bytes": taken.last_bytes,
+            "last_alignment_seconds": taken.last_alignment.as_secs_f64(),
+            "last_in_flight_rows": taken.last_in_flight_rows,
+            "last_in_flight_bytes": taken.last_in_flight_bytes,
+            "unaligned": taken.unaligned,
+            "longest_seconds": taken.longest_duration.as_secs_f64(),
+            "longest_alignment_seconds": taken.longest_alignment.as_secs_f64(),
+            "most_in_flight_bytes": taken.most_in_flight_bytes,
             "restarts": taken.restarts,
         },
         "seconds": report.elapsed.as_secs_f64(),

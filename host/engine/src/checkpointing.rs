@@ -12,6 +12,7 @@ use millrace_core::checkpoint::{
     Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, Refused,
     SubtaskSnapshot,
 };
+use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_state::{CheckpointInfo, Checkpoints, Kind, OperatorSnapshot};
@@ -33,6 +34,20 @@ pub struct CheckpointStatistics {
     pub last_duration: Duration,
     /// Bytes that a restart from it reads.
     pub last_bytes: u64,
+    /// Longest time that one of its subtasks waited for its barriers, from when it heard of the checkpoint.
+    pub last_alignment: Duration,
+    /// Rows under way that it holds, for its barriers overtook them.
+    pub last_in_flight_rows: u64,
+    /// Bytes of their files.
+    pub last_in_flight_bytes: u64,
+    /// Completed ones that hold rows under way.
+    pub unaligned: u64,
+    /// Longest from trigger to durable of all completed ones.
+    pub longest_duration: Duration,
+    /// Longest [`last_alignment`](Self::last_alignment) of all.
+    pub longest_alignment: Duration,
+    /// Most bytes in flight that one held.
+    pub most_in_flight_bytes: u64,
     /// Times that the job was restarted.
     pub restarts: u32,
 }
@@ -47,16 +62,21 @@ pub(crate) struct SnapshotTask {
     first: u32,
 }
 
+/// The operator by which a task is known in checkpoints: its first.
+pub(crate) fn identity(task: &TaskKind, graph: &Graph) -> OperatorIndex {
+    match task {
+        TaskKind::Source { operator, .. } | TaskKind::Watermarks { operator, .. } | TaskKind::Sink { operator } => {
+            *operator
+        }
+        TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
+    }
+}
+
 /// The tasks of a plan with the identity that they have in checkpoints: that of their first operator.
-pub(crate) fn snapshot_tasks(plan: &Plan, graph: &millrace_core::graph::Graph, ids: &[String]) -> Vec<SnapshotTask> {
+pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<SnapshotTask> {
     let mut first = 0;
     let tasks = plan.tasks.iter().map(|task| {
-        let operator = match &task.kind {
-            TaskKind::Source { operator, .. } | TaskKind::Watermarks { operator, .. } | TaskKind::Sink { operator } => {
-                *operator
-            }
-            TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
-        };
+        let operator = identity(&task.kind, graph);
         let task = SnapshotTask {
             id: ids[operator.0 as usize].clone(),
             name: task.name.clone(),
@@ -74,6 +94,7 @@ struct Pending {
     started_ms: i64,
     /// By task and subtask.
     snapshots: Vec<Vec<SubtaskSnapshot>>,
+    alignment: Duration,
 }
 
 /// See the module's documentation.
@@ -90,7 +111,18 @@ pub(crate) struct Checkpointing {
     doubtful: Vec<CheckpointId>,
     /// The next snapshots have nothing to lie on.
     full: bool,
+    settling: Settling,
     statistics: CheckpointStatistics,
+}
+
+/// Whether rows under way are let through, so that the job can go on with other subtasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Settling {
+    No,
+    /// A checkpoint behind them is waited for.
+    Yes,
+    /// It is complete.
+    Done,
 }
 
 /// What does not change while a job runs.
@@ -126,6 +158,7 @@ impl Checkpointing {
             pending: BTreeMap::new(),
             doubtful: Vec::new(),
             full: true,
+            settling: Settling::No,
             statistics: CheckpointStatistics::default(),
         })
     }
@@ -142,6 +175,18 @@ impl Checkpointing {
         Participant(self.tasks[task].first + subtask)
     }
 
+    /// An attempt is to begin with these tasks. `settles`: only to let rows under way through; a checkpoint is taken
+    /// behind them, and that is all.
+    pub(crate) fn prepare(&mut self, tasks: &[SnapshotTask], settles: bool) {
+        self.tasks = tasks.to_vec();
+        self.settling = if settles { Settling::Yes } else { Settling::No };
+    }
+
+    /// Whether the attempt has let through what it was to.
+    pub(crate) fn has_settled(&self) -> bool {
+        self.settling == Settling::Done
+    }
+
     /// The slots run. `stacked`: their next snapshots may lie on the checkpoint that they were restored from.
     pub(crate) fn handle_running(&mut self, stacked: bool, shared: &Shared) {
         self.full = !stacked;
@@ -149,6 +194,9 @@ impl Checkpointing {
             .coordinator
             .handle_running(self.participants(), self.clock.elapsed());
         self.act(actions, shared);
+        if self.settling == Settling::Yes {
+            self.trigger(CheckpointKind::Periodic, shared);
+        }
     }
 
     pub(crate) fn handle_time(&mut self, shared: &Shared) {
@@ -173,22 +221,30 @@ impl Checkpointing {
         task: usize,
         subtask: u32,
         mut snapshot: SubtaskSnapshot,
+        alignment: Duration,
         shared: &Shared,
     ) {
         let participant = self.participant(task, subtask);
+        let name = &self.tasks[task].id;
+        let mut written = Ok(());
         if let Some(table) = snapshot.table.take() {
             // Also for a checkpoint that was given up: later increments lie on this one.
-            let written = self.checkpoints.write_layers(id, &self.tasks[task].id, subtask, &table);
-            if let Err(error) = written {
-                self.full = true;
-                let reason = DeclineReason::Failed(error.to_string());
-                let now = self.clock.elapsed();
-                let actions = self.coordinator.handle_decline(id, participant, reason, now);
-                self.act(actions, shared);
-                return;
-            }
+            written = self.checkpoints.write_layers(id, name, subtask, &table).map(|_| ());
+            self.full |= written.is_err();
+        }
+        let channels = std::mem::take(&mut snapshot.channels);
+        if !channels.is_empty() && self.pending.contains_key(&id) {
+            written = written.and_then(|()| self.checkpoints.write_channels(id, name, subtask, &channels));
+        }
+        if let Err(error) = written {
+            let reason = DeclineReason::Failed(error.to_string());
+            let now = self.clock.elapsed();
+            let actions = self.coordinator.handle_decline(id, participant, reason, now);
+            self.act(actions, shared);
+            return;
         }
         if let Some(pending) = self.pending.get_mut(&id) {
+            pending.alignment = pending.alignment.max(alignment);
             pending.snapshots[task][subtask as usize] = snapshot;
         }
         let actions = self.coordinator.handle_ack(id, participant, self.clock.elapsed());
@@ -207,7 +263,7 @@ impl Checkpointing {
         let actions = self.coordinator.handle_failed(self.clock.elapsed());
         self.act(actions, shared);
         self.pending.clear();
-        self.statistics.restarts += 1;
+        self.statistics.restarts += u32::from(!self.has_settled());
     }
 
     /// Before a restart: a checkpoint that was given up must not turn up later, after its transactions were
@@ -226,8 +282,14 @@ impl Checkpointing {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Trigger { id, kind } => self.begin(id, kind, shared),
+                // What holds rows under way again would settle nothing.
+                Action::Unalign { .. } if self.settling != Settling::No => {}
+                Action::Unalign { id } => shared.command(Command::Unalign(id)),
                 Action::Store { id, kind } => actions.extend(self.store(id, kind)),
                 Action::Complete { id, .. } => {
+                    if self.settling == Settling::Yes {
+                        self.settling = Settling::Done;
+                    }
                     self.statistics.completed += 1;
                     self.statistics.last_id = id.0;
                     shared.command(Command::Complete(id));
@@ -263,6 +325,7 @@ impl Checkpointing {
                 started: self.clock.elapsed(),
                 started_ms: self.clock.now_millis(),
                 snapshots: self.tasks.iter().map(none).collect(),
+                alignment: Duration::ZERO,
             },
         );
         let stop = kind == CheckpointKind::Stop;
@@ -299,8 +362,17 @@ impl Checkpointing {
         match self.checkpoints.complete(id, &info, &operators) {
             Ok(metadata) => {
                 let now = self.clock.elapsed();
-                self.statistics.last_duration = now.saturating_sub(pending.started);
-                self.statistics.last_bytes = metadata.bytes();
+                let taken = &mut self.statistics;
+                let in_flight = metadata.in_flight();
+                taken.last_duration = now.saturating_sub(pending.started);
+                taken.last_bytes = metadata.bytes();
+                taken.last_alignment = pending.alignment;
+                taken.last_in_flight_rows = in_flight.rows;
+                taken.last_in_flight_bytes = in_flight.bytes;
+                taken.unaligned += u64::from(in_flight.rows > 0);
+                taken.longest_duration = taken.longest_duration.max(taken.last_duration);
+                taken.longest_alignment = taken.longest_alignment.max(taken.last_alignment);
+                taken.most_in_flight_bytes = taken.most_in_flight_bytes.max(taken.last_in_flight_bytes);
                 self.coordinator.handle_stored(id, now)
             }
             Err(error) => {

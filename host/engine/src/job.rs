@@ -73,7 +73,7 @@ impl Job {
             options,
             parameters,
             graph,
-            plan,
+            plan: Arc::new(plan),
             connectors,
             metrics,
         });

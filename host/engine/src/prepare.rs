@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use millrace_core::checkpoint::{CheckpointConfig, CheckpointMode, RestartStrategy};
+use millrace_core::checkpoint::{CheckpointConfig, RestartStrategy};
 use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
 use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter, operator_ids};
 use millrace_core::key::check_key_schema;
@@ -64,14 +64,6 @@ pub enum Restore {
         /// State of operators that the pipeline does not have is left behind.
         allow_non_restored_state: bool,
     },
-}
-
-impl JobOptions {
-    /// How barriers are aligned.
-    pub(crate) fn checkpoint_mode(&self) -> CheckpointMode {
-        let config = self.checkpoints.as_ref().map(|options| options.config.mode);
-        config.unwrap_or_default()
-    }
 }
 
 /// Rows per block: enough to spread the cost of a call, few enough to stay in the second-level cache.
@@ -242,7 +234,8 @@ fn sink_schema(graph: &Graph, plan: &Plan, sink: OperatorIndex) -> Result<Schema
     Ok(first)
 }
 
-fn output_schema(graph: &Graph, plan: &Plan, exchange: &plan::Exchange) -> SchemaRef {
+/// Schema of the rows of an edge.
+pub(crate) fn output_schema(graph: &Graph, plan: &Plan, exchange: &plan::Exchange) -> SchemaRef {
     match &plan.tasks[exchange.from.0].kind {
         TaskKind::Source { operator, .. } => match &graph.operators[operator.0 as usize].kind {
             OperatorKind::Source { schema, .. } => schema.clone(),

@@ -3,17 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
+use arrow_schema::Schema;
+use millrace_core::checkpoint::{CheckpointId, EdgeName, SplitSnapshot};
 use millrace_core::connector::Split;
 use millrace_core::graph::OperatorIndex;
-use millrace_core::plan::TaskKind;
+use millrace_core::plan::{self, Exchange, Plan, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_state::codes::{NOT_FOUND, is_damage};
+use millrace_state::format::fingerprint;
 use millrace_state::{Depth, Metadata, Restorable, Savepoint, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
 use crate::checkpointing::SnapshotTask;
-use crate::worker::{SlotJob, Start};
+use crate::prepare::output_schema;
+use crate::worker::{SlotJob, Start, edge_names};
 
 /// Splits of a source, dealt out to its subtasks in turn.
 pub(crate) type Splits = BTreeMap<OperatorIndex, Vec<SplitSnapshot>>;
@@ -133,7 +136,7 @@ pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorab
     });
     let lost = lost.filter(|_| !may_lose);
     match lost {
-        None => Ok(()),
+        None => check_channels(job, tasks, restorable),
         Some(operator) => Err(Error::user(
             "CK0011",
             format!(
@@ -142,6 +145,63 @@ pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorab
             ),
         )),
     }
+}
+
+/// Whether what was in flight at a checkpoint has somewhere to go: the same edges, with rows of the same schema.
+fn check_channels(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorable) -> Result<()> {
+    let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    let edges: Vec<_> = job.plan.exchanges.iter().zip(edge_names(&job.plan, &ids)).collect();
+    let what = named(restorable);
+    for operator in &restorable.metadata().operators {
+        let in_flight = operator.subtasks.iter().flat_map(|subtask| &subtask.in_flight);
+        for (in_flight, rows) in in_flight.filter_map(|in_flight| Some((in_flight, in_flight.rows.as_ref()?))) {
+            let (to, from, count) = (&operator.name, &in_flight.edge.from, rows.rows);
+            let between = format!("{what} holds {count} rows in flight from `{from}` to `{to}`");
+            let is_it = |(exchange, name): &&(&Exchange, EdgeName)| {
+                ids[exchange.to.0] == operator.id && *name == in_flight.edge
+            };
+            let Some((exchange, _)) = edges.iter().find(is_it) else {
+                let message = format!("{between}, an edge that the pipeline does not have");
+                return Err(Error::user("CK0013", message));
+            };
+            let schema = output_schema(&job.graph, &job.plan, exchange);
+            if fingerprint(&schema)? != rows.schema {
+                let message = format!("{between}, where rows now are of another schema: {}", describe(&schema));
+                return Err(Error::user("CK0014", message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe(schema: &Schema) -> String {
+    let fields = schema.fields().iter().map(|field| {
+        let optional = if field.is_nullable() { "?" } else { "" };
+        format!("`{}` {}{optional}", field.name(), field.data_type())
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a task that a checkpoint knows has another number of subtasks than then.
+fn is_rescaled(tasks: &[SnapshotTask], metadata: &Metadata) -> bool {
+    let other = |task: &SnapshotTask| {
+        let stored = metadata.operator(&task.id);
+        stored.is_some_and(|stored| stored.parallelism != task.parallelism)
+    };
+    tasks.iter().any(other)
+}
+
+/// What has to run first: if rows were under way between other numbers of subtasks than the job has now, the job as it
+/// was then, until they are through. Their order, and which windows have fired for whom, is right only there.
+pub(crate) fn settling_plan(job: &SlotJob, tasks: &[SnapshotTask], metadata: &Metadata) -> Result<Option<Plan>> {
+    if metadata.in_flight().elements == 0 || !is_rescaled(tasks, metadata) {
+        return Ok(None);
+    }
+    let parallelism = |operator: OperatorIndex| {
+        let stored = metadata.operator(&job.ids[operator.0 as usize]);
+        stored.map(|stored| stored.parallelism)
+    };
+    plan::plan_as(&job.graph, job.options.parallelism, parallelism).map(Some)
 }
 
 /// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had.
@@ -153,8 +213,17 @@ pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool
     tasks.iter().all(same)
 }
 
-/// What an attempt begins with.
-pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Arc<Start> {
+/// What an attempt of a plan, whose tasks these are, begins with. `settles`: only to let rows under way through.
+pub(crate) fn start(
+    job: &SlotJob,
+    (plan, tasks): (Arc<Plan>, &[SnapshotTask]),
+    settles: bool,
+    found: &Splits,
+    attempt: u32,
+    checkpoint: Option<Arc<Restorable>>,
+) -> Arc<Start> {
+    let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
+    let channels = metadata.is_some_and(|metadata| !is_rescaled(tasks, metadata));
     let mut splits = found.clone();
     for (operator, splits) in &mut splits {
         let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
@@ -165,6 +234,9 @@ pub(crate) fn start(job: &SlotJob, found: &Splits, attempt: u32, checkpoint: Opt
     }
     Arc::new(Start {
         attempt,
+        plan,
+        settles,
+        channels,
         splits,
         checkpoint,
     })

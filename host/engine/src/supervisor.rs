@@ -11,7 +11,7 @@ use millrace_core::{Error, Result};
 use millrace_state::{Restorable, Storage};
 use millrace_wasm::LogLevel;
 
-use crate::checkpointing::{CheckpointStatistics, Checkpointing, SnapshotTask};
+use crate::checkpointing::{CheckpointStatistics, Checkpointing, SnapshotTask, snapshot_tasks};
 use crate::env::Clock;
 use crate::restore::{self, Splits};
 use crate::worker::{Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire};
@@ -111,12 +111,18 @@ impl Supervisor {
         let mut checkpoint = self.checkpoint.take().map(Arc::new);
         let mut attempt = 0;
         loop {
-            let error = match self.attempt(attempt, checkpoint.take()) {
-                Ok(reports) => return Ok(reports),
-                Err(error) => error,
-            };
+            let ended = self.attempt(attempt, checkpoint.take());
             let Some(durable) = &mut self.durable else {
-                return Err(error);
+                return ended.map(Option::unwrap_or_default);
+            };
+            let error = match ended {
+                Ok(Some(reports)) => return Ok(reports),
+                Ok(None) => {
+                    durable.checkpointing.settle()?;
+                    checkpoint = self.recover()?.map(Arc::new);
+                    continue;
+                }
+                Err(error) => error,
             };
             durable.checkpointing.settle()?;
             if durable.checkpointing.coordinator.has_ended() {
@@ -163,14 +169,30 @@ impl Supervisor {
         restore::open_newest(&durable.storage, &self.job, run, ids.into_iter().rev())
     }
 
-    fn attempt(&mut self, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Result<Vec<SlotReport>> {
+    /// `None`: rows under way were let through and a checkpoint was taken, from which the job is to go on.
+    fn attempt(&mut self, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Result<Option<Vec<SlotReport>>> {
         let (sender, events) = channel();
-        let mode = self.durable.as_ref().map(|_| self.job.options.checkpoint_mode());
-        let slots = self.job.plan.slots;
-        let shared = Arc::new(Shared::new(self.clock, slots, mode, sender.clone()));
-        let stacked = self.stack_on(checkpoint.as_deref())?;
-        let start = restore::start(&self.job, &self.splits, attempt, checkpoint);
-        let wirings = wire(&self.job.plan, &shared.sleepers);
+        let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
+        let settling = metadata.map(|metadata| restore::settling_plan(&self.job, &self.tasks, metadata));
+        let (plan, tasks, settles) = match settling.transpose()?.flatten() {
+            None => (self.job.plan.clone(), self.tasks.clone(), false),
+            Some(plan) => {
+                let tasks = snapshot_tasks(&plan, &self.job.graph, &self.job.ids);
+                let message = "rows in flight are let through at the parallelism that the checkpoint was taken at";
+                (self.job.options.log)(LogLevel::Info, message);
+                (Arc::new(plan), tasks, true)
+            }
+        };
+        let config = self.job.options.checkpoints.as_ref().map(|options| &options.config);
+        let slots = plan.slots;
+        let shared = Arc::new(Shared::new(self.clock, slots, config, sender.clone()));
+        if let Some(durable) = &mut self.durable {
+            durable.checkpointing.prepare(&tasks, settles);
+        }
+        let stacked = self.stack_on(&tasks, checkpoint.as_deref())?;
+        let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+        let wirings = wire(&plan, &ids, &shared.sleepers);
+        let start = restore::start(&self.job, (plan, &tasks), settles, &self.splits, attempt, checkpoint);
         self.control.state().events = Some(sender);
         let mut threads = Vec::new();
         for (index, wiring) in (0u32..).zip(wirings) {
@@ -184,8 +206,12 @@ impl Supervisor {
             }
         }
         drop(start);
-        let outcome = self.watch(&shared, &events, stacked);
+        let outcome = self.watch(&shared, slots, &events, stacked);
         self.control.state().events = None;
+        let settled = self.has_settled() && !shared.has_failed();
+        if settled {
+            shared.cease();
+        }
         if let (Some(durable), true) = (&mut self.durable, shared.has_failed()) {
             durable.checkpointing.handle_failed(&shared);
         }
@@ -200,19 +226,29 @@ impl Supervisor {
         }
         match shared.error() {
             Some(error) => Err(error),
-            None => Ok(reports),
+            None if settled => Ok(None),
+            None => Ok(Some(reports)),
         }
     }
 
+    /// Whether the attempt has let rows under way through; a stop that was complete before is the end.
+    fn has_settled(&self) -> bool {
+        let settled = |durable: &Durable| {
+            let Durable { checkpointing, .. } = durable;
+            checkpointing.has_settled() && !checkpointing.coordinator.has_ended()
+        };
+        self.durable.as_ref().is_some_and(settled)
+    }
+
     /// Whether snapshots can be increments to what the attempt begins with.
-    fn stack_on(&self, restored: Option<&Restorable>) -> Result<bool> {
+    fn stack_on(&self, tasks: &[SnapshotTask], restored: Option<&Restorable>) -> Result<bool> {
         let Some(durable) = &self.durable else {
             return Ok(false);
         };
         let checkpoints = &durable.checkpointing.checkpoints;
         let checkpoint = restored.and_then(Restorable::as_checkpoint);
         match checkpoint.map(|checkpoint| checkpoint.metadata()) {
-            Some(metadata) if restore::is_same_shape(&self.tasks, metadata) => {
+            Some(metadata) if restore::is_same_shape(tasks, metadata) => {
                 checkpoints.resume(metadata)?;
                 Ok(true)
             }
@@ -224,8 +260,7 @@ impl Supervisor {
     }
 
     /// Follows an attempt to its end.
-    fn watch(&mut self, shared: &Shared, events: &Receiver<Event>, stacked: bool) -> Outcome {
-        let slots = self.job.plan.slots;
+    fn watch(&mut self, shared: &Shared, slots: u32, events: &Receiver<Event>, stacked: bool) -> Outcome {
         let (mut ready, mut finished) = (0, 0);
         let failed = match self.durable {
             Some(_) => Outcome::Leave,
@@ -268,9 +303,10 @@ impl Supervisor {
                         task,
                         subtask,
                         snapshot,
+                        alignment,
                     }),
                     Some(checkpointing),
-                ) => checkpointing.handle_snapshot(id, task, subtask, *snapshot, shared),
+                ) => checkpointing.handle_snapshot(id, task, subtask, *snapshot, alignment, shared),
                 (Some(Event::Superseded { id, task, subtask }), Some(checkpointing)) => {
                     checkpointing.handle_superseded(id, task, subtask, shared);
                 }
@@ -281,6 +317,9 @@ impl Supervisor {
             self.control.state().statistics = durable.checkpointing.statistics().clone();
             if finished == slots && durable.checkpointing.coordinator.has_ended() {
                 return Outcome::Commit;
+            }
+            if self.has_settled() {
+                return failed;
             }
         }
     }

@@ -40,6 +40,9 @@ pub const NO_STATE: &str = "CS0204";
 /// A text is no key of the operator.
 pub const KEY: &str = "CS0205";
 
+/// A checkpoint with rows in flight cannot become a savepoint.
+pub const IN_FLIGHT: &str = "CS0206";
+
 /// Whether a code says that one checkpoint is unusable, while an older one may be sound.
 pub fn is_damage(code: &str) -> bool {
     [METADATA, MISSING, DAMAGED, NOT_FOUND].contains(&code)

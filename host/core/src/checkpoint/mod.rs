@@ -20,6 +20,7 @@ mod action;
 mod aligner;
 mod config;
 mod coordinator;
+mod in_flight;
 mod restart;
 
 use arrow_array::RecordBatch;
@@ -31,6 +32,7 @@ pub use action::{AbortReason, Action, CheckpointKind, DeclineReason, Participant
 pub use aligner::{Aligner, Alignment, CheckpointMode};
 pub use config::CheckpointConfig;
 pub use coordinator::{Coordinator, FINAL_RETRY};
+pub use in_flight::{ChannelSnapshot, EdgeName};
 pub use restart::{Decision, RestartStrategy, Restarts};
 
 /// Names a checkpoint of a job; later ones are greater, across restarts too.
@@ -80,6 +82,8 @@ pub struct SubtaskSnapshot {
     pub table: Option<TableDelta>,
     /// What a sink subtask pre-committed and does not know to be committed.
     pub committables: Vec<Committable>,
+    /// Its input channels, if the checkpoint overtook what was in them.
+    pub channels: Vec<ChannelSnapshot>,
     /// All inputs had ended and all that follows from that was done.
     pub finished: bool,
 }

@@ -116,7 +116,7 @@ impl ChainTask {
     }
 
     /// At least one row, and no limit before the first measurement.
-    fn rows_per_call(&self) -> usize {
+    pub(crate) fn rows_per_call(&self) -> usize {
         let target = CALL_TARGET.as_nanos() as u64;
         usize::try_from(target.checked_div(self.row_ns).unwrap_or(u64::MAX))
             .unwrap_or(usize::MAX)
@@ -312,7 +312,8 @@ impl ChainTask {
     }
 }
 
-fn slice(block: &Block, start: usize, count: usize) -> Block {
+/// Some rows of a block.
+pub(crate) fn slice(block: &Block, start: usize, count: usize) -> Block {
     Block {
         rows: block.rows.slice(start, count),
         times: block.times.as_ref().map(|times| times.slice(start, count)),

@@ -1,9 +1,10 @@
 //! A worker's slots: threads that each run one subtask of every task.
 //!
-//! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy with its inputs,
-//! `outputs` where its rows go; `source`, `watermarks`, `chain` and `sink` are the kinds of task.
+//! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
+//! it, `outputs` where its rows go, `taking` its parts in checkpoints; `source`, `watermarks`, `chain` and `sink` are the kinds of task.
 
 mod chain;
+mod inputs;
 mod outputs;
 mod rejects;
 mod shared;
@@ -11,10 +12,11 @@ mod sink;
 mod slot;
 mod source;
 mod subtask;
+mod taking;
 mod watermarks;
 mod wiring;
 
 pub(crate) use rejects::Rejects;
 pub(crate) use shared::{Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
-pub(crate) use wiring::{SlotWiring, wire};
+pub(crate) use wiring::{SlotWiring, edge_names, wire};

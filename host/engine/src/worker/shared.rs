@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millrace_core::Error;
-use millrace_core::checkpoint::{CheckpointId, CheckpointMode, SubtaskSnapshot};
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, CheckpointMode, SubtaskSnapshot};
 use millrace_net::queue::Sleeper;
 
 use crate::env::Clock;
@@ -33,6 +34,8 @@ pub(crate) enum Command {
         /// Sources end behind the barrier.
         stop: bool,
     },
+    /// A checkpoint that was announced waits for rows no longer.
+    Unalign(CheckpointId),
     /// It is durable: sinks commit.
     Complete(CheckpointId),
     /// It came to nothing.
@@ -50,6 +53,8 @@ pub(crate) enum Event {
         task: usize,
         subtask: u32,
         snapshot: Box<SubtaskSnapshot>,
+        /// From when the subtask heard of it until its snapshot began.
+        alignment: Duration,
     },
     /// A subtask gave a checkpoint up, for a newer one came first.
     Superseded {
@@ -77,6 +82,9 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// `None`: no checkpoints are taken.
     pub(crate) mode: Option<CheckpointMode>,
+    /// Checkpoints hold what input channels have said, for some of them may overtake rows: a restart from those
+    /// goes on with the watermarks of each channel, and then all subtasks must.
+    pub(crate) keeps_channels: bool,
     slots: u32,
     stopping: AtomicBool,
     failed: AtomicBool,
@@ -94,10 +102,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, slots: u32, mode: Option<CheckpointMode>, events: Sender<Event>) -> Self {
+    /// For so many slots. `config`: checkpoints are taken.
+    pub(crate) fn new(clock: Clock, slots: u32, config: Option<&CheckpointConfig>, events: Sender<Event>) -> Self {
         Shared {
             clock,
-            mode,
+            mode: config.map(|config| config.mode),
+            keeps_channels: config.is_some_and(|config| config.aligned_timeout.is_some()),
             slots,
             stopping: AtomicBool::new(false),
             failed: AtomicBool::new(false),
@@ -139,6 +149,13 @@ impl Shared {
         self.changed.notify_all();
         self.wake_all();
         self.send(Event::Failed);
+    }
+
+    /// Ends the attempt without an error: another one is to take its place.
+    pub(crate) fn cease(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+        self.wake_all();
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -214,7 +231,7 @@ impl Shared {
         // It was announced of late.
         lock(&self.commands).iter().rev().any(|command| match command {
             Command::Announce { id, full, .. } => *id == wanted && *full,
-            Command::Complete(_) | Command::Cancel(_) => false,
+            Command::Unalign(_) | Command::Complete(_) | Command::Cancel(_) => false,
         })
     }
 }

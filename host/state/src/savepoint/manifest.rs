@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::layout::{Layout, LayoutKind};
 use super::schema::Column;
 use crate::format::{
-    Blob, FORMAT_VERSION, Kind, Layer, Metadata, Operator, Split, Subtask, damaged, envelope, open_envelope,
+    Blob, Kind, Layer, Metadata, Operator, Split, Subtask, WITHOUT_IN_FLIGHT, damaged, envelope, open_envelope,
 };
 use crate::names;
 
@@ -177,6 +177,7 @@ impl Manifest {
             committables: saved.committables.clone(),
             live_rows: saved.entries,
             layers: Vec::new(),
+            in_flight: Vec::new(),
         };
         let operator = |saved: &SavedOperator| Operator {
             id: saved.id.clone(),
@@ -185,7 +186,7 @@ impl Manifest {
             subtasks: saved.subtasks.iter().map(subtask).collect(),
         };
         Metadata {
-            format_version: FORMAT_VERSION,
+            format_version: WITHOUT_IN_FLIGHT,
             job: self.job.clone(),
             run: self.run.clone(),
             checkpoint: self.checkpoint,

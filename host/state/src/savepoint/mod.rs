@@ -16,7 +16,7 @@ mod manifest;
 mod order;
 mod read;
 mod restorable;
-mod schema;
+pub(crate) mod schema;
 mod split;
 #[cfg(test)]
 mod tests;

@@ -186,6 +186,7 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
                 }],
                 committables: vec![Committable(vec![1, 2])],
                 finished: subtask == 1,
+                channels: Vec::new(),
             }
         };
         let operator = OperatorSnapshot {

@@ -18,9 +18,18 @@ use crate::{RestoredCheckpoint, Storage, codes, names};
 /// The manifest is written last: what lacks one is no savepoint. One subtask's state at a time is in memory.
 ///
 /// # Errors
-/// `CS0202` if something is there; `CS0203` if an operator's state cannot be written as tables; if the checkpoint
+/// `CS0202` if something is there; `CS0206` if the checkpoint holds rows in flight; `CS0203` if an operator's state cannot be written as tables; if the checkpoint
 /// is damaged or the storage refuses.
 pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
+    let in_flight = checkpoint.metadata().in_flight();
+    if in_flight.elements > 0 {
+        let (id, rows) = (checkpoint.metadata().checkpoint, in_flight.rows);
+        let message = format!(
+            "checkpoint {id} is unaligned: it holds {rows} rows in flight between operators, for which a savepoint has \
+             no place"
+        );
+        return Err(Error::user(codes::IN_FLIGHT, message));
+    }
     let storage = Storage::open(url)?;
     let present = storage.list("")?;
     if !present.files.is_empty() || !present.folders.is_empty() {

@@ -55,6 +55,7 @@ fn all_that_a_subtask_hands_over_comes_back() {
         table: None,
         committables: vec![Committable(name.as_bytes().to_vec())],
         finished,
+        channels: Vec::new(),
     };
     let operators = vec![OperatorSnapshot {
         id: "files".to_owned(),

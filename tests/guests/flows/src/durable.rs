@@ -1,6 +1,8 @@
 //! Every kind of state at once, with results that do not depend on how rows of different subtasks interleave:
 //! what a job must put out however often it is killed.
 
+use std::hint::black_box;
+
 use millrace::prelude::*;
 
 use crate::{Event, Params};
@@ -69,6 +71,16 @@ impl KeyedProcess for Buckets {
     }
 }
 
+/// Takes its time and changes nothing.
+fn work(fact: Fact, rounds: i64) -> Fact {
+    let mut value = fact.value as u64;
+    for _ in 0..rounds {
+        value = black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+    black_box(value);
+    fact
+}
+
 pub(crate) fn build(flow: &Flow, params: &Params) {
     let keys = params.keys;
     let mut generator = Generator::<Event>::new()
@@ -132,6 +144,13 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
         })
         .uid("buckets");
     let facts = counts.union(tumbling).union(sliding).union(sessions).union(buckets);
+    let rounds = params.work;
+    let facts = if rounds > 0 {
+        let worked = facts.rebalance().map(move |fact: Fact| work(fact, rounds));
+        worked.uid("work").rebalance()
+    } else {
+        facts
+    };
     if params.postgres.is_empty() {
         facts.sink("facts", Files::to_csv(&params.output));
     } else {
