@@ -130,13 +130,14 @@ pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorab
             format!("{what} has {then} key groups (max parallelism), the job now has {now}; they cannot change");
         return Err(Error::user("CK0012", message));
     }
+    check_channels(job, tasks, restorable)?;
     let lost = metadata.operators.iter().find(|operator| {
         let holds = millrace_state::format::Subtask::holds_state;
         operator.subtasks.iter().any(holds) && tasks.iter().all(|task| task.id != operator.id)
     });
     let lost = lost.filter(|_| !may_lose);
     match lost {
-        None => check_channels(job, tasks, restorable),
+        None => Ok(()),
         Some(operator) => Err(Error::user(
             "CK0011",
             format!(
