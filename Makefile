@@ -5,8 +5,8 @@
 #   make bench ARGS=…  one benchmark: make -s bench ARGS="keyed --parallelism 1 --rows 20000000 --keys 100000"
 #   make simulate SEEDS=0..100000   checkpoints under random failures, in virtual time
 #   make jobctl        build target/release/jobctl
-#   make setup         install the missing commands for native builds; setup-guest: for pipelines; setup-s3,
-#                      setup-postgres and setup-duckdb: for tests
+#   make setup         install the missing commands for native builds; setup-rocksdb: for all of jobctl; setup-guest:
+#                      for pipelines; setup-s3, setup-postgres, setup-redis and setup-duckdb: for tests
 
 SHELL := /bin/sh
 TARGET := $(or $(CARGO_TARGET_DIR),target)
@@ -24,12 +24,12 @@ SEEDS ?= 0..100000
 # cargo uses all cores by itself.
 .NOTPARALLEL:
 
-.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-postgres setup-s3 setup-duckdb
+.PHONY: help jobctl demo test simulate lint format bench examples setup setup-guest setup-lint setup-postgres setup-redis setup-rocksdb setup-s3 setup-duckdb
 
 help:
 	@sed --quiet 's/^#   //p' Makefile
 
-jobctl: setup
+jobctl: setup setup-rocksdb
 	cargo build --release --locked --package jobctl
 
 # Without connectors and stores that it does not use, it is built sooner.
@@ -37,13 +37,13 @@ demo: setup-guest
 	cargo build --release --locked --package jobctl --no-default-features
 	scripts/demo
 
-test: setup-lint setup-guest setup-postgres setup-s3 setup-duckdb lint
+test: setup-lint setup-guest setup-postgres setup-redis setup-s3 setup-duckdb lint
 	cargo test --release --locked --workspace
-	cargo build --release --locked --package jobctl
+	cargo build --release --locked --workspace --bin jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
 	scripts/check-examples
 
-simulate: setup
+simulate: setup setup-rocksdb
 	SEEDS=$(SEEDS) cargo test --release --locked --workspace --test sim -- --ignored --nocapture more_seeds
 
 lint: setup-lint
@@ -70,14 +70,20 @@ bench: setup-guest jobctl
 setup:
 	@scripts/setup-native
 
-setup-lint: setup
+setup-lint: setup setup-rocksdb
 	@scripts/setup-native lint
 
 setup-guest: setup
 	@scripts/setup-guest
 
+setup-rocksdb: setup
+	@scripts/setup-rocksdb
+
 setup-postgres: setup
 	@scripts/setup-postgres
+
+setup-redis: setup
+	@scripts/setup-redis
 
 setup-s3: setup
 	@scripts/setup-s3

@@ -48,6 +48,15 @@ pub struct Arguments {
     /// Let checkpoints overtake rows after so many ms; 0: at once
     #[arg(long, value_name = "MS", requires = "checkpoint_ms")]
     aligned_timeout_ms: Option<u64>,
+    /// Where keyed state is
+    #[arg(long, value_enum, default_value_t = BackendName::Memory, conflicts_with = "native")]
+    backend: BackendName,
+    /// Memory of each slot for guest, tables of keys and RocksDB (rocksdb)
+    #[arg(long, value_name = "BYTES", default_value_t = 512 << 20)]
+    cache_bytes: usize,
+    /// Draw keys by Zipf's law with this exponent instead of evenly (keyed, rocksdb)
+    #[arg(long, value_name = "EXPONENT", conflicts_with = "native")]
+    zipf: Option<f64>,
     /// Run the native loop instead
     #[arg(long)]
     native: bool,
@@ -87,6 +96,15 @@ pub enum Workload {
     Startup,
     /// Cost of writing, checking and reading blocks at the boundary, and of an instance
     Boundary,
+}
+
+/// State backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// In memory
+    Memory,
+    /// In RocksDB, with the hot part in memory
+    Rocksdb,
 }
 
 impl Workload {

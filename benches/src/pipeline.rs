@@ -1,5 +1,6 @@
 //! The workloads through the engine.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use millrace_core::checkpoint::{CheckpointConfig, RestartStrategy};
 use millrace_engine::metrics::TaskMetrics;
-use millrace_engine::{CheckpointOptions, JobOptions, Loaded, Report, Restore};
+use millrace_engine::{CheckpointOptions, JobOptions, Loaded, Report, Restore, StateBackend};
 use serde_json::json;
 
-use crate::{Arguments, Totals};
+use crate::{Arguments, BackendName, Totals};
 
 fn options(arguments: &Arguments) -> JobOptions {
     let mut options = JobOptions {
@@ -22,8 +23,15 @@ fn options(arguments: &Arguments) -> JobOptions {
     if let Some(block_rows) = arguments.block_rows {
         options.block_rows = block_rows;
     }
+    options.backend = match arguments.backend {
+        BackendName::Memory => StateBackend::Memory,
+        BackendName::Rocksdb => StateBackend::RocksDb {
+            folder: folder("state"),
+            cache_bytes: arguments.cache_bytes,
+        },
+    };
     options.checkpoints = arguments.checkpoint_ms.map(|interval| CheckpointOptions {
-        storage: storage().display().to_string(),
+        storage: folder("checkpoints").display().to_string(),
         config: CheckpointConfig {
             interval: Some(Duration::from_millis(interval)),
             aligned_timeout: arguments.aligned_timeout_ms.map(Duration::from_millis),
@@ -35,9 +43,9 @@ fn options(arguments: &Arguments) -> JobOptions {
     options
 }
 
-/// Where checkpoints go; emptied after each run.
-fn storage() -> PathBuf {
-    std::env::temp_dir().join(format!("millrace-bench-{}", std::process::id()))
+/// Where checkpoints or state go; emptied after each run.
+fn folder(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("millrace-bench-{}-{name}", std::process::id()))
 }
 
 fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Report> {
@@ -49,6 +57,10 @@ fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Rep
         ("keys", keys.to_string()),
         ("per_ms", arguments.per_ms.to_string()),
         ("rate", rate.to_string()),
+        (
+            "zipf",
+            arguments.zipf.map(|exponent| exponent.to_string()).unwrap_or_default(),
+        ),
     ];
     let parameters: Vec<(String, String)> = parameters.map(|(name, value)| (name.to_owned(), value)).to_vec();
     let loaded = Loaded::new(&bytes, options(arguments)).map_err(|error| anyhow!("{error}"))?;
@@ -58,8 +70,11 @@ fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Rep
     if arguments.tasks {
         print_tasks(&report);
     }
-    if arguments.checkpoint_ms.is_some() {
-        std::fs::remove_dir_all(storage()).context("checkpoints of the benchmark")?;
+    for name in ["checkpoints", "state"] {
+        match std::fs::remove_dir_all(folder(name)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context("files of the benchmark"),
+            _ => {}
+        }
     }
     Ok(report)
 }

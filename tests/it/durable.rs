@@ -9,7 +9,7 @@ use millrace_engine::{CheckpointOptions, JobOptions, Report, Restore};
 use millrace_tests::guests::{Guest, code_cache, jobctl};
 use millrace_tests::jobs::{self, as_text, parallel, read_csv};
 use millrace_tests::postgres::Server;
-use millrace_tests::s3;
+use millrace_tests::{redis, s3};
 
 /// Rows that the jobs read; at this rate they take a second and a half.
 pub(crate) const ROWS: &str = "30000";
@@ -17,8 +17,14 @@ pub(crate) const RATE: &str = "20000";
 
 /// What the job puts out if nothing happens to it, sorted.
 pub(crate) fn expected() -> Vec<String> {
+    expected_with(&[])
+}
+
+/// The same with more parameters.
+pub(crate) fn expected_with(more: &[(&str, &str)]) -> Vec<String> {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let pairs = [("kind", "durable"), ("rows", ROWS), ("output", as_text(folder.path()))];
+    let mut pairs = vec![("kind", "durable"), ("rows", ROWS), ("output", as_text(folder.path()))];
+    pairs.extend(more);
     jobs::succeed(Guest::Flows, parallel(1), &pairs);
     let rows = sorted(folder.path());
     for operator in ["counts", "tumbling", "sliding", "sessions", "buckets"] {
@@ -52,17 +58,12 @@ fn assert_part(got: &[String], expected: &[String]) {
     assert!(wrong.is_none() && twice.is_none(), "wrong: {wrong:?}, twice: {twice:?}");
 }
 
-/// Everything in one folder: checkpoints and output. With arguments for `jobctl run`.
-pub(crate) struct Place(pub(crate) tempfile::TempDir, pub(crate) Vec<&'static str>);
+/// Everything in one folder: checkpoints and output.
+pub(crate) struct Place(pub(crate) tempfile::TempDir);
 
 impl Place {
     pub(crate) fn new() -> Self {
-        Self::with_arguments(&[])
-    }
-
-    /// Jobs in processes of their own get these arguments too.
-    pub(crate) fn with_arguments(arguments: &[&'static str]) -> Self {
-        Place(tempfile::tempdir().expect("temporary folder"), arguments.to_vec())
+        Place(tempfile::tempdir().expect("temporary folder"))
     }
 
     pub(crate) fn output(&self) -> std::path::PathBuf {
@@ -212,15 +213,15 @@ pub(crate) fn spawn(
     place: &Place,
     parallelism: u32,
     rate: &str,
+    arguments: &[String],
     more: &[(&str, &str)],
     environment: &[(&str, String)],
 ) -> Child {
     let output = place.output();
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
-    command.args(&place.1);
     command.arg(format!("--checkpoint-dir={}", place.storage()));
-    command.arg(format!("--parallelism={parallelism}"));
+    command.arg(format!("--parallelism={parallelism}")).args(arguments);
     let pairs = [
         ("kind", "durable"),
         ("rows", ROWS),
@@ -239,17 +240,24 @@ pub(crate) fn spawn(
 }
 
 /// Kills the job a dozen times and lets it end then.
-pub(crate) fn kill_again_and_again(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
-    kill_after(60, place, parallelism, more, &[]);
+fn kill_again_and_again(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
+    kill_after(60, place, parallelism, &[], more, &[]);
 }
 
-/// The same with lives of at least so many milliseconds, and more of an environment.
-fn kill_after(least: u64, place: &Place, parallelism: u32, more: &[(&str, &str)], environment: &[(&str, String)]) {
+/// The same with lives of at least so many milliseconds, and more arguments and variables.
+pub(crate) fn kill_after(
+    least: u64,
+    place: &Place,
+    parallelism: u32,
+    arguments: &[String],
+    more: &[(&str, &str)],
+    environment: &[(&str, String)],
+) {
     let mut kills = 0;
     let begin = Instant::now();
     // Each life is long enough for the first checkpoint, most of the time.
     for life in 0..12_u64 {
-        let mut child = spawn(place, parallelism, RATE, more, environment);
+        let mut child = spawn(place, parallelism, RATE, arguments, more, environment);
         let pause = least + (life * 37 + u64::from(parallelism) * 53) % 140;
         std::thread::sleep(Duration::from_millis(pause));
         if child.try_wait().expect("a child").is_none() {
@@ -258,7 +266,7 @@ fn kill_after(least: u64, place: &Place, parallelism: u32, more: &[(&str, &str)]
         }
         child.wait().expect("a child");
     }
-    let child = spawn(place, parallelism, "0", more, environment);
+    let child = spawn(place, parallelism, "0", arguments, more, environment);
     let output = child.wait_with_output().expect("a child");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
@@ -429,8 +437,154 @@ fn a_job_that_is_killed_again_and_again_fills_a_bucket_once() {
     };
     let expected = expected();
     let more = [("output", "s3://bucket/out")];
-    kill_after(200, &Place::new(), 2, &more, &server.environment());
+    kill_after(200, &Place::new(), 2, &[], &more, &server.environment());
     let mut rows = server.read_csv("out/");
     rows.sort_unstable();
     assert_same(&rows, &expected);
+}
+
+/// What the job has put into Redis, as lines of the file sink.
+fn read_redis(server: &redis::Server, structure: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    match structure {
+        "list" => {
+            for key in server.lines(&["KEYS", "facts:*"]) {
+                rows.extend(server.lines(&["LRANGE", &key, "0", "-1"]));
+            }
+        }
+        "stream" => {
+            // For each entry its id, and the names and values of its four fields.
+            let lines = server.lines(&["XRANGE", "facts", "-", "+"]);
+            let entries = lines.chunks(9);
+            rows.extend(entries.map(|entry| format!("{},{},{},{}", entry[2], entry[4], entry[6], entry[8])));
+        }
+        "string" | "hash" => {
+            let keys = server.lines(&["KEYS", "fact:*"]);
+            for keys in keys.chunks(500) {
+                let script = match structure {
+                    "string" => "local r={} for i,k in ipairs(KEYS) do r[i]=redis.call('GET',k) end return r",
+                    _ => {
+                        "local r={} for i,k in ipairs(KEYS) do local v=redis.call('HMGET',k,'operator','key','at','value') \
+                         r[i]=table.concat(v,',') end return r"
+                    }
+                };
+                let count = keys.len().to_string();
+                let mut arguments = vec!["EVAL", script, &count];
+                arguments.extend(keys.iter().map(String::as_str));
+                rows.extend(server.lines(&arguments));
+            }
+        }
+        other => panic!("no structure `{other}`"),
+    }
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_fills_redis_once() {
+    let expected = expected();
+    for (structure, parallelism) in [("list", 1), ("stream", 2), ("string", 3), ("hash", 2)] {
+        let server = redis::Server::new();
+        let url = server.url();
+        kill_again_and_again(&Place::new(), parallelism, &[("redis", &url), ("structure", structure)]);
+        assert_same(&read_redis(&server, structure), &expected);
+    }
+}
+
+/// The server goes away and comes back, again and again; the job restarts until it is there.
+#[test]
+fn a_job_whose_redis_is_killed_again_and_again_fills_it_once() {
+    let expected = expected();
+    let place = Place::new();
+    let server = redis::Server::new();
+    let mut options = place.options(2, EXACTLY, Restore::Nothing);
+    if let Some(checkpoints) = &mut options.checkpoints {
+        checkpoints.restart = "fixed-delay:attempts=1000,delay=20ms".parse().expect("a strategy");
+    }
+    let url = server.url();
+    let pairs = [("kind", "durable"), ("rows", ROWS), ("rate", RATE), ("redis", &url)];
+    let job = jobs::start(Guest::Flows, options, &pairs);
+    for life in 0..5 {
+        job.wait_timeout(Duration::from_millis(60 + life * 37));
+        server.crash();
+        // In every second life the job finds nobody for a while.
+        if life % 2 == 1 {
+            job.wait_timeout(Duration::from_millis(120));
+        }
+        server.start();
+    }
+    let report = job.wait().expect("it goes on each time");
+    assert_same(&read_redis(&server, "list"), &expected);
+    assert!(report.checkpoints.restarts > 0, "{:?}", report.checkpoints);
+}
+
+/// The causes in a dead-letter file, sorted, with the operator that refused the row.
+fn causes(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).expect("the dead-letter file");
+    let cause = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).expect("a line of JSON");
+        format!("{} {}", line["source"], line["cause"])
+    };
+    let mut causes: Vec<String> = text.lines().map(cause).collect();
+    causes.sort_unstable();
+    causes
+}
+
+/// What a run without failures refuses.
+fn expected_causes() -> Vec<String> {
+    let place = Place::new();
+    let (output, letters) = (place.output(), place.0.path().join("letters.jsonl"));
+    let (output, path) = (as_text(&output), as_text(&letters));
+    let pairs = [
+        ("kind", "durable"),
+        ("rows", ROWS),
+        ("output", output),
+        ("letters", path),
+    ];
+    jobs::succeed(Guest::Flows, parallel(1), &pairs);
+    let causes = causes(&letters);
+    assert_eq!(causes.len(), 600);
+    causes
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_writes_each_dead_letter_once() {
+    let (expected, refused) = (expected(), expected_causes());
+    for parallelism in [1, 2, 3] {
+        let place = Place::new();
+        let letters = place.0.path().join("deep/letters.jsonl");
+        kill_again_and_again(&place, parallelism, &[("letters", as_text(&letters))]);
+        assert_same(&sorted(&place.output()), &expected);
+        assert_same(&causes(&letters), &refused);
+        assert_eq!(jobs::all_files(&place.0.path().join("deep")), ["letters.jsonl"]);
+    }
+}
+
+#[test]
+fn dead_letters_follow_the_checkpoints_of_a_job_that_traps_and_is_stopped() {
+    let refused = expected_causes();
+    let place = Place::new();
+    let letters = place.0.path().join("letters.jsonl");
+    let more = [("letters", as_text(&letters)), ("disorder", "8s")];
+    let output = place.output();
+    let mut pairs = vec![
+        ("kind", "durable"),
+        ("rows", ROWS),
+        ("rate", RATE),
+        ("output", as_text(&output)),
+    ];
+    pairs.extend(more);
+    for parallelism in [2, 3] {
+        let options = place.options(parallelism, EXACTLY, Restore::Latest);
+        let job = jobs::start(Guest::Flows, options, &pairs);
+        job.wait_timeout(Duration::from_millis(250));
+        job.stop();
+        job.wait().expect("a stop is no failure");
+        assert_part(&causes(&letters), &refused);
+    }
+    // This one traps in its first two attempts.
+    let options = place.options(1, EXACTLY, Restore::Latest);
+    let report = place.run(options, &[&more[..], &[("trap", "29000")]].concat());
+    assert_eq!(report.checkpoints.restarts, 2);
+    assert_same(&causes(&letters), &refused);
 }

@@ -1,5 +1,6 @@
 //! Tests of the whole: pipelines in wasm on the engine, one file per feature.
 
+mod backends;
 mod backpressure;
 mod contract;
 mod durable;
@@ -8,6 +9,8 @@ mod errors_cli;
 mod object_store;
 mod parallelism;
 mod postgres;
+mod postgres_access;
+mod redis;
 mod rejects;
 mod savepoint;
 mod sinks;
@@ -16,6 +19,7 @@ mod state_commands;
 mod stop;
 mod time;
 mod unaligned;
+mod upgrade;
 mod windows;
 
 /// Every file of this folder is a module of this binary: a forgotten one would pass for ever.

@@ -15,7 +15,7 @@ use millrace_tests::postgres::{Database, Server};
 
 const NOW: Duration = Duration::ZERO;
 
-fn make_sink(job: &str, schema: &SchemaRef, pairs: &[(&str, &str)]) -> Arc<dyn Sink> {
+pub(crate) fn make_sink(job: &str, schema: &SchemaRef, pairs: &[(&str, &str)]) -> Arc<dyn Sink> {
     let owned = pairs
         .iter()
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -36,7 +36,7 @@ fn sink(database: &Database, job: &str, schema: &SchemaRef, more: &[(&str, &str)
     make_sink(job, schema, &pairs)
 }
 
-fn open(sink: &Arc<dyn Sink>, subtask: u32) -> Box<dyn SinkWriter> {
+pub(crate) fn open(sink: &Arc<dyn Sink>, subtask: u32) -> Box<dyn SinkWriter> {
     let context = SubtaskContext {
         subtask,
         parallelism: 2,
@@ -45,7 +45,7 @@ fn open(sink: &Arc<dyn Sink>, subtask: u32) -> Box<dyn SinkWriter> {
     sink.open(&context).expect("the server is there")
 }
 
-fn pair_schema() -> SchemaRef {
+pub(crate) fn pair_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("n", DataType::Int64, false),
         Field::new("t", DataType::Utf8, true),
@@ -419,7 +419,7 @@ fn a_row_that_the_table_refuses_is_the_pipelines_fault() {
     assert!(stored(&database).is_empty());
 }
 
-fn check_refused(sink: &Arc<dyn Sink>, code: &str, parts: &[&str]) {
+pub(crate) fn check_refused(sink: &Arc<dyn Sink>, code: &str, parts: &[&str]) {
     let error = sink.check().expect_err("it is refused");
     assert_eq!(error.code(), code, "{error}");
     for part in parts {

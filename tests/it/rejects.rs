@@ -3,9 +3,12 @@
 use std::fs;
 
 use millrace_core::Fault;
+use millrace_engine::Restore;
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text, number, options, parallel, task};
 use serde_json::Value;
+
+use crate::durable::{EXACTLY, Place};
 
 /// Ids from 0 to 4,999; bad are 1234, 2234, 3234, 4234.
 const ALL: i128 = 4_999 * 5_000 / 2;
@@ -96,4 +99,11 @@ fn rows_that_do_not_parse_follow_the_policy_of_their_source() {
     assert_eq!(letters[0]["place"], format!("{path}:3"));
     assert_eq!(letters[0]["raw"], "two");
     assert_eq!(letters[1]["place"], format!("{path}:5"));
+
+    // As part of the last checkpoint, appended to what is there.
+    let place = Place::new();
+    let options = place.options(1, EXACTLY, Restore::Nothing);
+    jobs::succeed(Guest::Hostile, options, &[("kind", "read-dead-letter"), ("path", path)]);
+    let again = fs::read_to_string(format!("{path}.rejected")).expect("the dead-letter file");
+    assert_eq!(again, format!("{text}{text}"));
 }

@@ -1,7 +1,7 @@
 //! Savepoints: a job that was stopped goes on from one, elsewhere and at another parallelism, as if nothing had
 //! happened.
 
-use millrace_engine::{JobOptions, Restore};
+use millrace_engine::{Beginning, JobOptions, Restore};
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, JobMetrics, as_text, check_error, cli};
 use serde_json::Value;
@@ -52,12 +52,16 @@ pub(crate) fn save(place: &Place, name: &str) -> String {
     savepoint
 }
 
-fn from(place: &Place, savepoint: &str, parallelism: u32, allow_non_restored_state: bool) -> JobOptions {
-    let restore = Restore::Savepoint {
+pub(crate) fn from(place: &Place, savepoint: &str, parallelism: u32, allow_non_restored_state: bool) -> JobOptions {
+    let from = Beginning {
         url: savepoint.to_owned(),
         allow_non_restored_state,
+        claim: false,
     };
-    place.options(parallelism, EXACTLY, restore)
+    JobOptions {
+        from: Some(from),
+        ..from_nothing(place, parallelism)
+    }
 }
 
 #[test]

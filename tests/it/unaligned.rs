@@ -9,7 +9,7 @@ use millrace_state::{Depth, Metadata, Storage};
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, PATIENCE, as_text, check_error, cli};
 
-use crate::durable::{EXACTLY, Place, assert_same, expected, kill_again_and_again, sorted, spawn};
+use crate::durable::{EXACTLY, Place, assert_same, expected, kill_after, sorted, spawn};
 
 /// Some ten microseconds for each result: what comes before it backs up.
 const WORK: (&str, &str) = ("work", "20000");
@@ -21,6 +21,13 @@ fn options(place: &Place, parallelism: u32, restore: Restore, timeout: Duration)
     }
     options.block_rows = 256;
     options
+}
+
+/// Those of a job in a process of its own.
+fn arguments() -> Vec<String> {
+    ["--unaligned-checkpoints", "--block-rows=128"]
+        .map(String::from)
+        .to_vec()
 }
 
 /// What the newest checkpoint says, if there is one.
@@ -76,12 +83,10 @@ fn a_job_that_traps_goes_on_with_the_rows_in_flight() {
 fn a_job_that_is_killed_again_and_again_puts_out_everything_once() {
     let expected = expected();
     for (parallelism, timeout) in [(1, "0s"), (2, "0s"), (3, "20ms")] {
-        let timeout = match timeout {
-            "0s" => "--aligned-checkpoint-timeout=0s",
-            _ => "--aligned-checkpoint-timeout=20ms",
-        };
-        let place = Place::with_arguments(&["--unaligned-checkpoints", "--block-rows=128", timeout]);
-        kill_again_and_again(&place, parallelism, &[WORK]);
+        let mut arguments = arguments();
+        arguments.push(format!("--aligned-checkpoint-timeout={timeout}"));
+        let place = Place::new();
+        kill_after(60, &place, parallelism, &arguments, &[WORK], &[]);
         assert_same(&sorted(&place.output()), &expected);
     }
 }
@@ -90,7 +95,7 @@ fn a_job_that_is_killed_again_and_again_puts_out_everything_once() {
 fn kill_in_flight(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
     let begin = Instant::now();
     let before = latest(place).map(|metadata| metadata.checkpoint);
-    let mut child = spawn(place, parallelism, "0", more, &[]);
+    let mut child = spawn(place, parallelism, "0", &arguments(), more, &[]);
     loop {
         let found = latest(place).filter(|metadata| Some(metadata.checkpoint) > before);
         if found.is_some_and(|metadata| metadata.in_flight().rows > 0) {
@@ -108,10 +113,9 @@ fn kill_in_flight(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
 #[test]
 fn rows_in_flight_survive_other_parallelisms() {
     let expected = expected();
-    let arguments = ["--unaligned-checkpoints", "--block-rows=128"];
     // A subtask may read what several read before, each as far as it had come.
     let more = [WORK, ("disorder", "8s")];
-    let place = Place::with_arguments(&arguments);
+    let place = Place::new();
     for parallelism in [2, 3, 1, 4] {
         kill_in_flight(&place, parallelism, &more);
         let held = latest(&place).expect("it was there").in_flight();
@@ -124,7 +128,7 @@ fn rows_in_flight_survive_other_parallelisms() {
 
 #[test]
 fn rows_in_flight_need_the_edge_that_they_were_on() {
-    let place = Place::with_arguments(&["--unaligned-checkpoints", "--block-rows=128"]);
+    let place = Place::new();
     kill_in_flight(&place, 2, &[WORK]);
     let output = place.output();
     let pairs = [("kind", "durable"), ("rows", "30000"), ("output", as_text(&output))];
@@ -140,13 +144,13 @@ fn rows_in_flight_need_the_edge_that_they_were_on() {
 
 #[test]
 fn no_savepoint_is_made_of_rows_in_flight() {
-    let place = Place::with_arguments(&["--unaligned-checkpoints", "--block-rows=128"]);
+    let place = Place::new();
     kill_in_flight(&place, 1, &[WORK]);
     let to = place.0.path().join("savepoint");
     let storage = format!("--checkpoint-dir={}", place.storage());
     let output = cli(&["savepoint", "durable", &storage, "--to", as_text(&to)]);
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("CS0206") && stderr.contains("in flight"), "{stderr}");
+    assert!(stderr.contains("CS0207") && stderr.contains("in flight"), "{stderr}");
     assert!(!to.exists());
 }

@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod certificates;
 pub mod guests;
 pub mod jobs;
 pub mod postgres;
 pub mod random;
+pub mod redis;
 pub mod s3;

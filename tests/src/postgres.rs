@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::certificates::{Authority, Certified};
 use crate::jobs::as_text;
 
 /// A server that allows prepared transactions, with a user `postgres` whose password is `secret`.
@@ -36,6 +37,15 @@ impl Server {
 
     /// One of one's own, that allows so many prepared transactions.
     pub fn new(prepared_max: u32) -> Server {
+        Server::make(prepared_max, None)
+    }
+
+    /// One that has TLS, and asks users of database `certified` for a certificate that the authority signed.
+    pub fn with_tls(authority: &Authority, own: &Certified) -> Server {
+        Server::make(100, Some((authority, own)))
+    }
+
+    fn make(prepared_max: u32, tls: Option<(&Authority, &Certified)>) -> Server {
         let folder = tempfile::tempdir().expect("temporary folder");
         let password = folder.path().join("password");
         std::fs::write(&password, "secret").expect("a file in a new folder");
@@ -63,15 +73,37 @@ impl Server {
                 &format!("--pgdata={}", server.data()),
             ],
         );
-        let settings = format!(
+        let mut settings = format!(
             "port = {}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\nfsync = off\nmax_connections = 200\n\
              max_prepared_transactions = {prepared_max}\n",
             server.port
         );
+        if let Some((authority, own)) = tls {
+            settings.push_str("ssl = on\nssl_ca_file = 'authority.pem'\n");
+            server.keep(authority.file(), "authority.pem");
+            server.keep(&own.certificate, "server.crt");
+            server.keep(&own.key, "server.key");
+            let access =
+                "hostnossl certified all all reject\nhostssl certified all all cert\nhost all all all scram-sha-256\n";
+            let file = server.folder.path().join("data/pg_hba.conf");
+            std::fs::write(file, access).expect("the server's settings");
+        }
         let file = server.folder.path().join("data/postgresql.auto.conf");
         std::fs::write(file, settings).expect("the server's settings");
         server.start();
         server
+    }
+
+    /// Copies a file to its data; it is the server's own, and nobody else may read it.
+    fn keep(&self, from: &Path, name: &str) {
+        let to = self.folder.path().join("data").join(name);
+        std::fs::copy(from, &to).expect("a file of ours");
+        let status = Command::new("chmod").arg("600").arg(&to).status();
+        assert!(status.expect("chmod").success());
+        if is_root() {
+            let status = Command::new("chown").arg("postgres").arg(&to).status();
+            assert!(status.expect("chown").success());
+        }
     }
 
     fn data(&self) -> String {

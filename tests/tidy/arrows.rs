@@ -27,6 +27,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("wit-component", &["cli"]),
     ("parquet", &["connectors", "state"]),
     ("postgres", &["connectors"]),
+    ("redis", &["connectors"]),
+    ("rustls", &["connectors"]),
     // Checkpoints and files: they share no code but this client.
     ("object_store", &["state", "connectors"]),
     ("tokio", &["state", "connectors"]),

@@ -62,6 +62,7 @@ fn scripts() -> Vec<crate::tree::File> {
         "setup-native",
         "setup-duckdb",
         "setup-postgres",
+        "setup-redis",
         "setup-s3",
         "fetch",
         "report",

@@ -51,6 +51,9 @@ struct Params {
     /// Events per second of real time; 0: as fast as possible
     #[parameter(default = "0")]
     rate: i64,
+    /// Exponent of Zipf's law by which keys are drawn; empty: evenly
+    #[parameter(default = "")]
+    zipf: String,
 }
 
 /// The accumulator of all window workloads.
@@ -133,10 +136,19 @@ impl KeyedProcess for CountUntil {
     }
 }
 
+/// The expression of keys. By Zipf's law frequent keys are not neighbours: 2^31 - 1 is prime.
+fn keys(params: &Params) -> String {
+    let Params { keys, zipf, .. } = params;
+    match zipf.as_str() {
+        "" => format!("mix % {keys}"),
+        exponent => format!("zipf {keys} {exponent} * 2147483647 % {keys}"),
+    }
+}
+
 fn pairs(params: &Params) -> Generator<Pair> {
     Generator::new()
         .rows(params.rows as u64)
-        .column("key", &format!("mix % {}", params.keys))
+        .column("key", &keys(params))
         .column("value", "index % 1000")
 }
 

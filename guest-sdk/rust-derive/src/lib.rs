@@ -25,6 +25,11 @@ use proc_macro::TokenStream;
 /// `#[record(rename = "...")]` on a field or variant gives the column another name; `#[record(skip)]` on a
 /// field leaves it out, and reading fills it with its default.
 ///
+/// Two more say how state that an earlier version of the type has left becomes this one: `#[record(alias = "...")]` on
+/// a field or variant names what it was called, and `#[record(default)]` (zero, false, empty, the first variant) or
+/// `#[record(default = 5)]` (a number, a text, `true`, `false`) gives a field a value that it did not have, or that was
+/// null. A new field that is an `Option` needs none: it is `None`.
+///
 /// ```
 /// use millrace::Record;
 ///

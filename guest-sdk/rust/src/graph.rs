@@ -11,7 +11,7 @@ use crate::bindings::dataflow as wit;
 use crate::bindings::types;
 use crate::chain::closed::ErasedChain;
 use crate::chain::sides::Sides;
-use crate::schema::{DataType, Field, TimeUnit, flatten};
+use crate::schema::{DataType, Field, Missing, TimeUnit, Variant, flatten};
 use crate::value::Record;
 
 /// The graph, shared by the flow and its streams.
@@ -309,8 +309,22 @@ fn to_contract(fields: &[Field]) -> Vec<types::Field> {
         data_type: type_to_contract(field.data_type),
         nullable: field.nullable,
         children: field.children,
+        aliases: field.hints.aliases.clone(),
+        when_missing: match &field.hints.missing {
+            Missing::Undeclared => types::Missing::Undeclared,
+            Missing::Zero => types::Missing::Zero,
+            Missing::Text(text) => types::Missing::Text(text.clone()),
+        },
+        variants: field.hints.variants.iter().map(variant).collect(),
     };
     flatten(fields).into_iter().map(node).collect()
+}
+
+fn variant(variant: &Variant) -> types::VariantName {
+    types::VariantName {
+        name: variant.name.clone(),
+        aliases: variant.aliases.clone(),
+    }
 }
 
 fn type_to_contract(data_type: &DataType) -> types::DataType {

@@ -89,7 +89,7 @@
 //!
 //! [`Flow::source`] reads from a connector and [`Stream::sink`] writes to one: [`Files`](connect::Files) (text,
 //! CSV, JSON lines, Parquet), [`Stdin`](connect::Stdin) and [`Stdout`](connect::Stdout),
-//! [`Postgres`](connect::Postgres), [`Generator`](connect::Generator) for rows made up,
+//! [`Postgres`](connect::Postgres), [`Redis`](connect::Redis), [`Generator`](connect::Generator) for rows made up,
 //! [`Discard`](connect::Discard) for rows only counted, and
 //! [`Connector`](connect::Connector) for any other that the host has. They are described here and run in the
 //! host.
@@ -180,6 +180,43 @@
 //!         .process(|setup| Guard { failures: setup.value_state("failures") })
 //!         .uid("guard")
 //!         .sink("alarms", Stdout::ndjson());
+//! }
+//! ```
+//!
+//! # State that changes
+//!
+//! A job goes on from a checkpoint or savepoint that an earlier version of its code has left (`jobctl run --from`). What is
+//! stored is converted by names, at any depth, for states, accumulators of windows, and keys:
+//!
+//! | change | what happens |
+//! | --- | --- |
+//! | a new field that is an `Option` | it is `None` |
+//! | a new field with `#[record(default)]`, `#[record(default = 5)]` | zero, false, empty, the first variant; the value |
+//! | a field that is gone | it is dropped |
+//! | a field or variant with another name and `#[record(alias = "old")]` | it goes on |
+//! | fields or variants in another order | nothing: both go by name |
+//! | `i32` to `i64`, `u8` to `i16`, `f32` to `f64`, `i32` to `f64`, any integer to a `Decimal` with enough digits, more digits, `Date` to a local timestamp, finer timestamps, `String` to `Bytes` | widened |
+//! | `T` to `Option<T>` | nothing is lost |
+//! | `Option<T>` to `T` with a default | `None` becomes the default |
+//! | a variant that is gone | fine as long as no value is of it |
+//! | a state with another name and [`Setup::alias`](process::Setup::alias) | it goes on |
+//!
+//! Everything else is refused before anything runs, by operator, state and field, unless
+//! [`Setup::migrate`](process::Setup::migrate) converts exactly what is stored. The fields of a key keep their number and
+//! order, and become wider only where that leaves a key in its key group: integers, digits of decimals, `String` to `Bytes`.
+//! The length of windows cannot change. `jobctl check --from SAVEPOINT pipeline.wasm` tells what will happen.
+//!
+//! ```
+//! use millrace::prelude::*;
+//!
+//! /// Once `{ sum: i32, name: String }`.
+//! #[derive(Record, Clone)]
+//! struct Account {
+//!     #[record(alias = "sum")]
+//!     cents: i64,
+//!     name: Option<String>,
+//!     #[record(default = "EUR")]
+//!     currency: String,
 //! }
 //! ```
 //!

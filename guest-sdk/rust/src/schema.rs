@@ -8,7 +8,7 @@
 //! use millrace::schema::{DataType, Field};
 //! use millrace::value::Value;
 //!
-//! assert_eq!(<Option<i64>>::field("n"), Field { name: "n".into(), data_type: DataType::Int64, nullable: true });
+//! assert_eq!(<Option<i64>>::field("n"), Field::new("n", DataType::Int64, true));
 //! ```
 
 /// Resolution of a timestamp.
@@ -129,7 +129,7 @@ impl DataType {
 ///
 /// ```
 /// use millrace::schema::{DataType, Field};
-/// let field = Field { name: "word".into(), data_type: DataType::Utf8, nullable: false };
+/// let field = Field::new("word", DataType::Utf8, false);
 /// assert!(field.data_type.children().is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +140,97 @@ pub struct Field {
     pub data_type: DataType,
     /// Whether it may hold nulls.
     pub nullable: bool,
+    /// What it says of earlier versions of itself.
+    pub hints: Hints,
+}
+
+/// What a field says of earlier versions of itself: how state that they stored is converted. `#[record(alias = "...")]`
+/// and `#[record(default)]` make them.
+///
+/// ```
+/// use millrace::Record;
+/// use millrace::schema::Missing;
+///
+/// #[derive(Record)]
+/// struct Total { #[record(alias = "sum")] cents: i64, #[record(default = "EUR")] currency: String }
+///
+/// assert_eq!(Total::fields()[0].hints.aliases, ["sum"]);
+/// assert_eq!(Total::fields()[1].hints.missing, Missing::Text("EUR".into()));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hints {
+    /// Names that it had.
+    pub aliases: Vec<String>,
+    /// What a value gets that was stored before there was this field.
+    pub missing: Missing,
+    /// Of the tag of an enum: its variants in order.
+    pub variants: Vec<Variant>,
+}
+
+/// What a value gets that was stored before there was a field.
+///
+/// ```
+/// use millrace::schema::Missing;
+/// assert_eq!(Missing::default(), Missing::Undeclared);
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Missing {
+    /// Null, where the field is an `Option`; otherwise such state is refused.
+    #[default]
+    Undeclared,
+    /// Zero, false, empty, or the first variant.
+    Zero,
+    /// The value that this text is.
+    Text(String),
+}
+
+/// A variant of an enum.
+///
+/// ```
+/// use millrace::Record;
+///
+/// #[derive(Record)]
+/// enum Kind { View, #[record(alias = "tap")] Click { x: i32 } }
+///
+/// let variants = &Kind::fields()[0].hints.variants;
+/// assert_eq!((variants[0].name.as_str(), variants[1].aliases[0].as_str()), ("view", "tap"));
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// Names that it had.
+    pub aliases: Vec<String>,
+}
+
+impl Field {
+    /// A field that says nothing of earlier versions.
+    ///
+    /// ```
+    /// use millrace::schema::{DataType, Field};
+    /// assert!(Field::new("at", DataType::Date32, true).hints.aliases.is_empty());
+    /// ```
+    pub fn new(name: &str, data_type: DataType, nullable: bool) -> Self {
+        Field {
+            name: name.to_owned(),
+            data_type,
+            nullable,
+            hints: Hints::default(),
+        }
+    }
+
+    /// The same field with these hints.
+    ///
+    /// ```
+    /// use millrace::schema::{DataType, Field, Hints};
+    /// let field = Field::new("at", DataType::Date32, true);
+    /// assert_eq!(field.clone().with_hints(Hints::default()), field);
+    /// ```
+    #[must_use]
+    pub fn with_hints(mut self, hints: Hints) -> Self {
+        self.hints = hints;
+        self
+    }
 }
 
 /// One node of a flat schema: what the contract calls a `field`.
@@ -160,6 +251,8 @@ pub struct FlatField<'a> {
     pub nullable: bool,
     /// Number of direct children, which follow with their own descendants.
     pub children: u32,
+    /// What it says of earlier versions of itself.
+    pub hints: &'a Hints,
 }
 
 /// Writes a schema flat: every field before its children.
@@ -178,6 +271,7 @@ pub fn flatten(fields: &[Field]) -> Vec<FlatField<'_>> {
             data_type: &field.data_type,
             nullable: field.nullable,
             children: children.len() as u32,
+            hints: &field.hints,
         });
         for child in children {
             visit(child, flat);

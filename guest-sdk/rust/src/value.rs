@@ -38,11 +38,7 @@ pub trait Value: 'static {
     /// assert!(<Option<bool>>::field("seen").nullable);
     /// ```
     fn field(name: &str) -> Field {
-        Field {
-            name: name.to_owned(),
-            data_type: Self::data_type(),
-            nullable: Self::NULLABLE,
-        }
+        Field::new(name, Self::data_type(), Self::NULLABLE)
     }
 
     /// Takes this column's buffers (in the order of the block layout, validity first if nullable).

@@ -72,6 +72,7 @@ pub fn json(report: &Report) -> Value {
                 "dropped": task.total(|metrics| &metrics.dropped),
                 "rejected": task.total(|metrics| &metrics.rejected),
                 "state_slots": task.total(|metrics| &metrics.state_slots),
+                "state_resident": task.total(|metrics| &metrics.state_resident),
                 "busy_ns": task.total(|metrics| &metrics.busy_ns),
                 "backpressured_ns": task.total(|metrics| &metrics.backpressured_ns),
                 "idle_ns": task.total(|metrics| &metrics.idle_ns),

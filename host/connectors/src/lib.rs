@@ -1,7 +1,8 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
-//! One folder per connector: `files`, `generator`, `stdin` and `stdout`, `discard`, `postgres`. `format`
-//! turns bytes into rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
+//! One folder per connector: `files`, `generator`, `stdin` and `stdout`, `discard`, `postgres`, `redis`.
+//! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
+//! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
 //! are listed in `docs/`. To add a connector, implement `Connector` in its folder and name it in
 //! [`registry`].
@@ -14,19 +15,27 @@ mod discard;
 mod files;
 mod format;
 mod generator;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod identity;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod password;
 mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 mod stdio;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "redis")]
+mod write_ahead;
 
 use std::sync::Arc;
 
 use millrace_core::connector::Connector;
 use millrace_core::{Error, Result};
 
-pub use dead_letter::DeadLetter;
+pub use dead_letter::{DeadLetter, Stage, is_dead_letters};
 pub use stdio::STDOUT_CLOSED;
 
 /// All connectors, in name order.
@@ -37,6 +46,8 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(generator::GeneratorConnector),
         #[cfg(feature = "postgres")]
         Arc::new(postgres::PostgresConnector),
+        #[cfg(feature = "redis")]
+        Arc::new(redis::RedisConnector),
         Arc::new(stdio::StdinConnector),
         Arc::new(stdio::StdoutConnector),
     ]

@@ -12,10 +12,11 @@ use millrace_core::checkpoint::{
     Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, Refused,
     SubtaskSnapshot,
 };
-use millrace_core::graph::{Graph, OperatorIndex};
+use millrace_core::graph::{Graph, OperatorIndex, OperatorKind};
 use millrace_core::plan::{Plan, TaskKind};
+use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
-use millrace_state::{CheckpointInfo, Checkpoints, Kind, OperatorSnapshot};
+use millrace_state::{CheckpointInfo, Checkpoints, Kind, OperatorSnapshot, Restorable};
 use millrace_wasm::{LogLevel, LogSink};
 
 use crate::env::Clock;
@@ -58,6 +59,10 @@ pub(crate) struct SnapshotTask {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) parallelism: u32,
+    /// Kind of its connector, if it is a source or sink.
+    pub(crate) connector: Option<String>,
+    /// What it keeps by key.
+    pub(crate) keyed: Option<KeyedSchema>,
     /// Number of its first subtask among all.
     first: u32,
 }
@@ -77,10 +82,20 @@ pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<
     let mut first = 0;
     let tasks = plan.tasks.iter().map(|task| {
         let operator = identity(&task.kind, graph);
+        let connector = match &graph.operators[operator.0 as usize].kind {
+            OperatorKind::Source { connector, .. } | OperatorKind::Sink { connector } => Some(connector.kind.clone()),
+            OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => None,
+        };
+        let keyed = match &task.kind {
+            TaskKind::Chain { chain, .. } => KeyedSchema::of_head(&graph.chains[chain.0 as usize].head),
+            TaskKind::Source { .. } | TaskKind::Watermarks { .. } | TaskKind::Sink { .. } => None,
+        };
         let task = SnapshotTask {
             id: ids[operator.0 as usize].clone(),
             name: task.name.clone(),
             parallelism: task.parallelism,
+            connector,
+            keyed,
             first,
         };
         first += task.parallelism;
@@ -112,6 +127,9 @@ pub(crate) struct Checkpointing {
     /// The next snapshots have nothing to lie on.
     full: bool,
     settling: Settling,
+    /// Where the run began, which is its own to delete once it retains as many checkpoints as it is to.
+    claimed: Option<String>,
+    retained: usize,
     statistics: CheckpointStatistics,
 }
 
@@ -132,6 +150,8 @@ pub(crate) struct CheckpointedJob {
     pub(crate) max_parallelism: u32,
     pub(crate) clock: Clock,
     pub(crate) log: LogSink,
+    /// Where the run began, if it is to delete that when it needs it no more.
+    pub(crate) claimed: Option<String>,
 }
 
 impl Checkpointing {
@@ -143,6 +163,7 @@ impl Checkpointing {
         job: CheckpointedJob,
     ) -> Result<Self> {
         let next = CheckpointId(checkpoints.last_id().map_or(1, |id| id.0 + 1));
+        let retained = config.retained as usize;
         let mut coordinator = Coordinator::new(config, next)?;
         if let Some(latest) = latest {
             coordinator = coordinator.resuming(latest, checkpoints.completed());
@@ -159,6 +180,8 @@ impl Checkpointing {
             doubtful: Vec::new(),
             full: true,
             settling: Settling::No,
+            claimed: job.claimed,
+            retained,
             statistics: CheckpointStatistics::default(),
         })
     }
@@ -293,6 +316,7 @@ impl Checkpointing {
                     self.statistics.completed += 1;
                     self.statistics.last_id = id.0;
                     shared.command(Command::Complete(id));
+                    self.delete_claimed();
                 }
                 Action::Abort { id, reason } => {
                     self.pending.remove(&id);
@@ -356,6 +380,8 @@ impl Checkpointing {
         let operators = operators.map(|(task, subtasks)| OperatorSnapshot {
             id: task.id.clone(),
             name: task.name.clone(),
+            connector: task.connector.clone(),
+            keyed: task.keyed.clone(),
             subtasks,
         });
         let operators = operators.collect::<Vec<_>>();
@@ -379,6 +405,21 @@ impl Checkpointing {
                 let now = self.clock.elapsed();
                 self.coordinator.handle_store_failed(id, error.to_string(), now)
             }
+        }
+    }
+
+    /// What the run began with is one of its checkpoints, and gives way to newer ones as they do.
+    fn delete_claimed(&mut self) {
+        if self.checkpoints.completed().len() < self.retained {
+            return;
+        }
+        let Some(url) = self.claimed.take() else { return };
+        match Restorable::delete(&url) {
+            Ok(()) => (self.log)(LogLevel::Info, &format!("`{url}` was claimed and is deleted")),
+            Err(error) => (self.log)(
+                LogLevel::Warn,
+                &format!("`{url}` was claimed and cannot be deleted: {error}"),
+            ),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::Restarts;
+use millrace_core::connector::without_passwords;
 use millrace_core::graph::operator_ids;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
@@ -18,7 +19,7 @@ use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{CheckpointOptions, Prepared, Restore};
 use crate::restore;
 use crate::supervisor::{Control, Durable, Supervisor};
-use crate::worker::{Rejects, SlotJob, SlotReport};
+use crate::worker::{RejectPolicies, SlotJob, SlotReport};
 
 /// A running job.
 pub struct Job {
@@ -68,7 +69,7 @@ impl Job {
         } = prepared;
         let job = Arc::new(SlotJob {
             ids: operator_ids(&graph),
-            rejects: Rejects::open(&graph)?,
+            rejects: Arc::new(RejectPolicies::open(&graph)?),
             pipeline,
             options,
             parameters,
@@ -81,16 +82,7 @@ impl Job {
         let splits = restore::find_splits(&job)?;
         let clock = Clock::start();
         let tasks = snapshot_tasks(&job.plan, &job.graph, &job.ids);
-        let (durable, checkpoint) = match job.options.checkpoints.clone() {
-            None => {
-                restore::check_sinks(&job)?;
-                (None, None)
-            }
-            Some(options) => {
-                let (durable, checkpoint) = open_durable(&job, &tasks, clock, options)?;
-                (Some(durable), checkpoint)
-            }
-        };
+        let (durable, checkpoint) = begin(&job, &tasks, clock)?;
         let control = Arc::new(Control::default());
         let supervisor = Supervisor {
             job: job.clone(),
@@ -195,68 +187,85 @@ impl Drop for EndOnDrop {
     }
 }
 
-/// Opens the storage of checkpoints, and the one to begin with.
-fn open_durable(
-    job: &SlotJob,
-    tasks: &[SnapshotTask],
-    clock: Clock,
-    options: CheckpointOptions,
-) -> Result<(Durable, Option<Restorable>)> {
-    options.config.validate()?;
-    let storage = Storage::open(&options.storage)?;
+/// Finds what to begin with, has sinks begin there too, and opens the storage of checkpoints.
+fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock) -> Result<(Option<Durable>, Option<Restorable>)> {
+    let options = job.options.checkpoints.as_ref();
+    options.map_or(Ok(()), |options| options.config.validate())?;
+    let storage = options.map(|options| Storage::open(&options.storage)).transpose()?;
+    let latest = match (options.map(|options| options.restore), &storage) {
+        (Some(Restore::Latest), Some(storage)) => restore::find_latest(storage, job)?,
+        (_, _) => None,
+    };
     // What to begin with, the run to go on with, and whether state may be left behind.
-    let (restored, run, may_lose) = match &options.restore {
-        Restore::Nothing => (None, None, false),
-        Restore::Latest => match restore::find_latest(&storage, job)? {
-            // Whether a savepoint fits was decided when the run began.
-            Some((found, run)) => {
-                let may_lose = found.as_checkpoint().is_none();
-                (Some(found), Some(run), may_lose)
-            }
-            None => (None, None, false),
-        },
-        Restore::Savepoint {
-            url,
-            allow_non_restored_state,
-        } => (Some(restore::open_savepoint(url)?), None, *allow_non_restored_state),
+    let (restored, run, may_lose) = match (latest, &job.options.from) {
+        // Whether it fits was decided when the run began.
+        (Some(latest), _) => (Some(latest.restorable), Some(latest.run), latest.is_beginning),
+        (None, Some(from)) => (Some(restore::open(&from.url)?), None, from.allow_non_restored_state),
+        (None, None) => (None, None, false),
     };
     match &restored {
         Some(found) => {
-            restore::check(job, tasks, found, may_lose)?;
+            let upgrade = restore::decide(tasks, job.plan.max_parallelism, found)?;
+            if let Some(refusal) = restore::refusal(&upgrade, (&job.graph, &job.plan), tasks, found, may_lose) {
+                return Err(refusal);
+            }
             restore::recover_sinks(job, Some(found.metadata()))?;
             let (what, of) = (restore::named(found), &found.metadata().run);
             (job.options.log)(LogLevel::Info, &format!("going on from {what} of run {of}"));
         }
         None => restore::check_sinks(job)?,
     }
-    let from = match &restored {
-        Some(Restorable::Savepoint(savepoint)) => Some(savepoint.url().to_owned()),
-        Some(Restorable::Checkpoint(_)) | None => None,
+    let durable = match (options, storage) {
+        (Some(options), Some(storage)) => Some(open_durable(job, tasks, clock, options, storage, run, &restored)?),
+        (_, _) => None,
     };
+    Ok((durable, restored))
+}
+
+/// Opens the run that goes on, or a new one.
+fn open_durable(
+    job: &SlotJob,
+    tasks: &[SnapshotTask],
+    clock: Clock,
+    options: &CheckpointOptions,
+    storage: Storage,
+    run: Option<String>,
+    restored: &Option<Restorable>,
+) -> Result<Durable> {
     let checkpoints = match run {
         Some(run) => Checkpoints::open(&storage, &job.graph.name, &run)?.0,
         None => {
             let mut run = Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32());
-            run.from = from.clone();
+            run.from = job.options.from.as_ref().map(|from| from.url.clone());
+            run.claimed = job.options.from.as_ref().is_some_and(|from| from.claim);
             Checkpoints::create(&storage, run)?
         }
     };
-    let latest = restored.as_ref().and_then(Restorable::as_checkpoint);
-    let latest = latest.map(|checkpoint| checkpoint.metadata().checkpoint);
+    let run = checkpoints.run();
+    let (from, claimed) = (run.from.clone(), run.claimed);
+    let latest = restored.as_ref().map(Restorable::metadata);
+    let latest = latest.filter(|metadata| metadata.run == run.run);
+    let latest = latest.map(|metadata| metadata.checkpoint);
     let durable = CheckpointedJob {
         tasks: tasks.to_vec(),
-        parameters: job.parameters.clone(),
+        parameters: shown_parameters(&job.parameters),
         max_parallelism: job.plan.max_parallelism,
         clock,
         log: job.options.log.clone(),
+        claimed: from.clone().filter(|_| claimed),
     };
-    let durable = Durable {
+    Ok(Durable {
         storage,
-        checkpointing: Checkpointing::new(options.config, checkpoints, latest, durable)?,
-        restarts: Restarts::new(options.restart, job.options.seed),
+        checkpointing: Checkpointing::new(options.config.clone(), checkpoints, latest, durable)?,
+        restarts: Restarts::new(options.restart.clone(), job.options.seed),
         from,
-    };
-    Ok((durable, restored))
+    })
+}
+
+/// Parameters as checkpoints hold them, where people read them: nobody goes on from these.
+fn shown_parameters(parameters: &[(String, String)]) -> Vec<(String, String)> {
+    let shown = |(name, value): &(String, String)| (name.clone(), without_passwords(value));
+    parameters.iter().map(shown).collect()
 }
 
 fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod backend;
 mod checkpointing;
 pub mod env;
 mod job;
@@ -18,10 +19,11 @@ mod restore;
 mod supervisor;
 mod worker;
 
+pub use backend::StateBackend;
 pub use checkpointing::CheckpointStatistics;
 pub use job::{Job, Report, SinkSummary};
 pub use parameters::resolve as resolve_parameters;
-pub use prepare::{CheckpointOptions, JobOptions, Loaded, Prepared, Restore};
+pub use prepare::{Beginning, Check, CheckpointOptions, JobOptions, Loaded, Prepared, Restore};
 
 pub use millrace_connectors::STDOUT_CLOSED;
 pub use millrace_wasm::{Limits, LogLevel, LogSink, Runtime, UserMetric, UserMetricKind};

@@ -61,6 +61,8 @@ pub struct SubtaskMetrics {
     pub rejected: Counter,
     /// Live state slots.
     pub state_slots: Counter,
+    /// Those of them that are in the guest, the others being in the lower tier of the state backend.
+    pub state_resident: Counter,
     /// Time spent working, ns.
     pub busy_ns: Counter,
     /// Time spent waiting for room, ns.
@@ -84,6 +86,7 @@ impl SubtaskMetrics {
             dropped: Counter::default(),
             rejected: Counter::default(),
             state_slots: Counter::default(),
+            state_resident: Counter::default(),
             busy_ns: Counter::default(),
             backpressured_ns: Counter::default(),
             idle_ns: Counter::default(),

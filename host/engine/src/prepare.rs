@@ -7,16 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use millrace_core::checkpoint::{CheckpointConfig, RestartStrategy};
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
 use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
 use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter, operator_ids};
 use millrace_core::key::check_key_schema;
 use millrace_core::plan::{self, Plan, TaskKind};
+use millrace_core::schema::KeyedSchema;
+use millrace_core::upgrade::Upgrade;
 use millrace_core::{Error, Result};
+use millrace_state::convert;
 use millrace_wasm::{Limits, LogSink, Pipeline, Runtime};
 
+use crate::backend::StateBackend;
+use crate::checkpointing::snapshot_tasks;
 use crate::job::Job;
-use crate::parameters;
+use crate::{parameters, restore};
 
 /// How a job is to run.
 #[derive(Clone)]
@@ -33,8 +38,23 @@ pub struct JobOptions {
     pub log: LogSink,
     /// Feeds random numbers.
     pub seed: u64,
+    /// Where keyed state is.
+    pub backend: StateBackend,
     /// Checkpoints, if they are taken; without any a failure ends the job.
     pub checkpoints: Option<CheckpointOptions>,
+    /// What a new run begins with, if not with nothing.
+    pub from: Option<Beginning>,
+}
+
+/// A savepoint, or a checkpoint of another run, that a run begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beginning {
+    /// Folder or URL where it is; of a checkpoint `<storage>/<job>/<run>/chk-<id>`.
+    pub url: String,
+    /// State that the pipeline does not declare is left behind.
+    pub allow_non_restored_state: bool,
+    /// The run owns it, and deletes it when it has as many checkpoints as it is to retain.
+    pub claim: bool,
 }
 
 /// How a job is to survive.
@@ -51,19 +71,12 @@ pub struct CheckpointOptions {
 }
 
 /// Where a job begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Restore {
-    /// From nothing: a new run.
+    /// A new run, which begins with [`JobOptions::from`].
     Nothing,
     /// From the latest checkpoint of the latest run; from what that began with if it has none.
     Latest,
-    /// From a savepoint: a new run.
-    Savepoint {
-        /// Folder or URL where it is.
-        url: String,
-        /// State of operators that the pipeline does not have is left behind.
-        allow_non_restored_state: bool,
-    },
 }
 
 /// Rows per block: enough to spread the cost of a call, few enough to stay in the second-level cache.
@@ -78,7 +91,9 @@ impl Default for JobOptions {
             cache: None,
             log: Arc::new(|_, _| ()),
             seed: 0,
+            backend: StateBackend::default(),
             checkpoints: None,
+            from: None,
         }
     }
 }
@@ -125,6 +140,7 @@ impl Loaded {
         let graph = instance.build(&parameters)?;
         let plan = plan::plan(&graph, self.options.parallelism)?;
         check_keys(&graph)?;
+        check_defaults(&graph)?;
         let connectors = Connectors::new(&graph, &plan)?;
         let Loaded { pipeline, options, .. } = self;
         Ok(Prepared {
@@ -145,6 +161,18 @@ fn check_keys(graph: &Graph) -> Result<()> {
         };
         let name = &graph.operators[chain.operators[0].0 as usize].name;
         check_key_schema(key_schema).map_err(|error| error.context(format!("operator `{name}`")))?;
+    }
+    Ok(())
+}
+
+/// Whatever is ever converted, defaults are values of their fields.
+fn check_defaults(graph: &Graph) -> Result<()> {
+    for chain in &graph.chains {
+        let name = &graph.operators[chain.operators[0].0 as usize].name;
+        for state in KeyedSchema::of_head(&chain.head).iter().flat_map(|keyed| &keyed.states) {
+            let context = |error: Error| error.context(format!("operator `{name}`, state `{}`", state.name()));
+            convert::check_defaults(&state.value).map_err(context)?;
+        }
     }
     Ok(())
 }
@@ -256,6 +284,21 @@ pub(crate) fn output_schema(graph: &Graph, plan: &Plan, exchange: &plan::Exchang
     }
 }
 
+/// Whether a job can begin with a savepoint or checkpoint.
+#[derive(Debug)]
+pub struct Check {
+    /// Job that it is of.
+    pub job: String,
+    /// Run that it is of.
+    pub run: String,
+    /// Which checkpoint it is, or was made of.
+    pub checkpoint: CheckpointId,
+    /// What becomes of each operator.
+    pub upgrade: Upgrade,
+    /// Why the job cannot begin with it.
+    pub refusal: Option<Error>,
+}
+
 /// A planned job whose connectors exist.
 pub struct Prepared {
     pub(crate) pipeline: Pipeline,
@@ -286,6 +329,32 @@ impl Prepared {
     pub fn deliveries(&self) -> impl Iterator<Item = (OperatorIndex, Delivery)> {
         let sinks = self.connectors.sinks.iter();
         sinks.map(|(operator, sink)| (*operator, sink.delivery()))
+    }
+
+    /// What becomes of a savepoint's or checkpoint's state if the job begins with it, and why it cannot, if so. A
+    /// start decides the same.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn check(&self, from: &Beginning) -> Result<Check> {
+        let tasks = snapshot_tasks(&self.plan, &self.graph, &operator_ids(&self.graph));
+        let restorable = restore::open(&from.url)?;
+        let upgrade = restore::decide(&tasks, self.plan.max_parallelism, &restorable)?;
+        let refusal = restore::refusal(
+            &upgrade,
+            (&self.graph, &self.plan),
+            &tasks,
+            &restorable,
+            from.allow_non_restored_state,
+        );
+        let metadata = restorable.metadata();
+        Ok(Check {
+            job: metadata.job.clone(),
+            run: metadata.run.clone(),
+            checkpoint: metadata.checkpoint,
+            upgrade,
+            refusal,
+        })
     }
 
     /// Opens everything and starts the slots.

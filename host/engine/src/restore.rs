@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::Schema;
+use millrace_connectors::is_dead_letters;
 use millrace_core::checkpoint::{CheckpointId, EdgeName, SplitSnapshot};
 use millrace_core::connector::Split;
-use millrace_core::graph::OperatorIndex;
+use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{self, Exchange, Plan, TaskKind};
+use millrace_core::upgrade::{self, DeclaredOperator, Upgrade};
 use millrace_core::{Error, Result};
 use millrace_state::codes::{NOT_FOUND, is_damage};
+use millrace_state::convert::Converter;
 use millrace_state::format::fingerprint;
-use millrace_state::{Depth, Metadata, Restorable, Savepoint, Storage, redistribute};
+use millrace_state::{Depth, Metadata, Restorable, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
+use crate::backend::Backend;
 use crate::checkpointing::SnapshotTask;
 use crate::prepare::output_schema;
 use crate::worker::{SlotJob, Start, edge_names};
@@ -48,10 +52,10 @@ pub(crate) fn check_sinks(job: &SlotJob) -> Result<()> {
             .and_then(|()| sink.recover(&[]))
             .map_err(|error| error.context(format!("sink `{name}`")))?;
     }
-    Ok(())
+    job.rejects.recover(&[])
 }
 
-/// Has each sink commit what a checkpoint holds and drop everything else.
+/// Has each sink commit what a checkpoint holds and drop everything else, and so with dead letters.
 pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Result<()> {
     for (operator, sink) in &job.connectors.sinks {
         let name = &job.graph.operators[operator.0 as usize].name;
@@ -60,35 +64,54 @@ pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Res
         sink.recover(&prepared)
             .map_err(|error| error.context(format!("sink `{name}`")))?;
     }
-    Ok(())
+    let operators = checkpoint.into_iter().flat_map(|metadata| &metadata.operators);
+    let prepared = operators.flat_map(redistribute::committables);
+    let letters = prepared.filter(|committable| is_dead_letters(&committable.0));
+    job.rejects.recover(&letters.collect::<Vec<_>>())
 }
 
-/// The newest sound checkpoint of the newest run of a job, or the savepoint that this run began with; and the run.
-/// `None`: it has neither.
+/// What a run goes on from.
+pub(crate) struct Latest {
+    pub(crate) restorable: Restorable,
+    /// Which run it is.
+    pub(crate) run: String,
+    /// The run has no checkpoint yet: it is what the run began with.
+    pub(crate) is_beginning: bool,
+}
+
+/// The newest sound checkpoint of the newest run of a job, or what this run began with. `None`: it has neither.
 ///
 /// Only the newest run counts: an older one was replaced by it, though it may not have completed a checkpoint.
-pub(crate) fn find_latest(storage: &Storage, job: &SlotJob) -> Result<Option<(Restorable, String)>> {
+pub(crate) fn find_latest(storage: &Storage, job: &SlotJob) -> Result<Option<Latest>> {
     let name = &job.graph.name;
     let Some(run) = storage.runs(name)?.pop() else {
         return Ok(None);
     };
     let checkpoints = storage.checkpoints(name)?.into_iter().rev();
     let ids = checkpoints.filter(|(of, _)| *of == run).map(|(_, id)| id);
-    let found = match open_newest(storage, job, &run, ids)? {
-        Some(checkpoint) => Some(checkpoint),
-        // A run that was killed at once may lack its description.
-        None => match storage.read_run(name, &run).map(|run| run.from) {
-            Ok(from) => from.as_deref().map(open_savepoint).transpose()?,
-            Err(error) if error.code() == NOT_FOUND => None,
-            Err(error) => return Err(error),
-        },
+    if let Some(restorable) = open_newest(storage, job, &run, ids)? {
+        return Ok(Some(Latest {
+            restorable,
+            run,
+            is_beginning: false,
+        }));
+    }
+    // A run that was killed at once may lack its description.
+    let from = match storage.read_run(name, &run).map(|run| run.from) {
+        Ok(from) => from.as_deref().map(open).transpose()?,
+        Err(error) if error.code() == NOT_FOUND => None,
+        Err(error) => return Err(error),
     };
-    Ok(found.map(|found| (found, run)))
+    Ok(from.map(|restorable| Latest {
+        restorable,
+        run,
+        is_beginning: true,
+    }))
 }
 
-/// Opens a savepoint to begin with.
-pub(crate) fn open_savepoint(url: &str) -> Result<Restorable> {
-    Savepoint::open(url, Depth::Contents).map(Restorable::Savepoint)
+/// Opens a savepoint or checkpoint to begin with.
+pub(crate) fn open(url: &str) -> Result<Restorable> {
+    Restorable::open(url, Depth::Contents)
 }
 
 /// Opens the first of these checkpoints that is sound, and says which were not.
@@ -121,37 +144,63 @@ pub(crate) fn named(restorable: &Restorable) -> String {
     }
 }
 
-/// Whether the job can go on from a checkpoint or savepoint. `may_lose`: it may lack operators that have state there.
-pub(crate) fn check(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorable, may_lose: bool) -> Result<()> {
-    let (metadata, what) = (restorable.metadata(), named(restorable));
-    let (then, now) = (metadata.max_parallelism, job.plan.max_parallelism);
-    if then != now {
-        let message =
-            format!("{what} has {then} key groups (max parallelism), the job now has {now}; they cannot change");
-        return Err(Error::user("CK0012", message));
-    }
-    check_channels(job, tasks, restorable)?;
-    let lost = metadata.operators.iter().find(|operator| {
-        let holds = millrace_state::format::Subtask::holds_state;
-        operator.subtasks.iter().any(holds) && tasks.iter().all(|task| task.id != operator.id)
+/// What becomes of what a checkpoint or savepoint holds.
+pub(crate) fn decide(tasks: &[SnapshotTask], max_parallelism: u32, restorable: &Restorable) -> Result<Upgrade> {
+    let declared = tasks.iter().map(|task| DeclaredOperator {
+        id: task.id.clone(),
+        name: task.name.clone(),
+        parallelism: task.parallelism,
+        keyed: task.keyed.clone(),
+        connector: task.connector.clone(),
     });
-    let lost = lost.filter(|_| !may_lose);
-    match lost {
-        None => Ok(()),
-        Some(operator) => Err(Error::user(
-            "CK0011",
-            format!(
-                "{what} holds state of operator `{}` (id `{}`), which the pipeline does not have",
-                operator.name, operator.id
-            ),
-        )),
+    let groups = (restorable.metadata().max_parallelism, max_parallelism);
+    Ok(upgrade::decide(
+        // Dead letters find their file without the operator.
+        &restorable.stored(|committable| !is_dead_letters(committable))?,
+        &declared.collect::<Vec<_>>(),
+        groups,
+    ))
+}
+
+/// Why a job cannot go on from there, if so. `may_lose`: state that it does not declare may be left behind.
+pub(crate) fn refusal(
+    upgrade: &Upgrade,
+    (graph, plan): (&Graph, &Plan),
+    tasks: &[SnapshotTask],
+    restorable: &Restorable,
+    may_lose: bool,
+) -> Option<Error> {
+    let channels = check_channels(graph, plan, tasks, restorable).err();
+    let refusal = channels.or_else(|| upgrade.refusal(&named(restorable), may_lose));
+    refusal.or_else(|| check_values(upgrade, restorable).err())
+}
+
+/// Whether all values can be converted, where only they can say.
+fn check_values(upgrade: &Upgrade, restorable: &Restorable) -> Result<()> {
+    for operator in &upgrade.operators {
+        let stored = restorable.metadata().operator(&operator.id);
+        let (Some(plan), Some(stored)) = (&operator.plan, stored) else {
+            continue;
+        };
+        if !plan.looks_at_values() {
+            continue;
+        }
+        let converter = Converter::new(plan);
+        for subtask in 0..stored.parallelism {
+            let rows = restorable.restore_task(stored, stored.parallelism, subtask)?;
+            converter.check(rows).map_err(|error| {
+                let context = error.context(format!("operator `{}` (id `{}`)", operator.name, operator.id));
+                context.context(format!("{} does not fit the pipeline", named(restorable)))
+            })?;
+        }
     }
+    Ok(())
 }
 
 /// Whether what was in flight at a checkpoint has somewhere to go: the same edges, with rows of the same schema.
-fn check_channels(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorable) -> Result<()> {
+fn check_channels(graph: &Graph, plan: &Plan, tasks: &[SnapshotTask], restorable: &Restorable) -> Result<()> {
     let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
-    let edges: Vec<_> = job.plan.exchanges.iter().zip(edge_names(&job.plan, &ids)).collect();
+    let edges: Vec<_> = plan.exchanges.iter().zip(edge_names(plan, &ids)).collect();
     let what = named(restorable);
     for operator in &restorable.metadata().operators {
         let in_flight = operator.subtasks.iter().flat_map(|subtask| &subtask.in_flight);
@@ -165,7 +214,7 @@ fn check_channels(job: &SlotJob, tasks: &[SnapshotTask], restorable: &Restorable
                 let message = format!("{between}, an edge that the pipeline does not have");
                 return Err(Error::user("CK0013", message));
             };
-            let schema = output_schema(&job.graph, &job.plan, exchange);
+            let schema = output_schema(graph, plan, exchange);
             if fingerprint(&schema)? != rows.schema {
                 let message = format!("{between}, where rows now are of another schema: {}", describe(&schema));
                 return Err(Error::user("CK0014", message));
@@ -205,11 +254,19 @@ pub(crate) fn settling_plan(job: &SlotJob, tasks: &[SnapshotTask], metadata: &Me
     plan::plan_as(&job.graph, job.options.parallelism, parallelism).map(Some)
 }
 
-/// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had.
+/// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had, and their
+/// rows are of the same schema.
 pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool {
     let same = |task: &SnapshotTask| {
-        let stored = metadata.operator(&task.id);
-        stored.is_some_and(|stored| stored.parallelism == task.parallelism)
+        metadata.operator(&task.id).is_some_and(|stored| {
+            let keyed = stored.keyed.as_ref().and_then(|saved| saved.schema());
+            let same = match (&keyed, &task.keyed) {
+                (Some(then), Some(now)) => then.is_same(now),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
+            same && stored.parallelism == task.parallelism
+        })
     };
     tasks.iter().all(same)
 }
@@ -222,7 +279,7 @@ pub(crate) fn start(
     found: &Splits,
     attempt: u32,
     checkpoint: Option<Arc<Restorable>>,
-) -> Arc<Start> {
+) -> Result<Arc<Start>> {
     let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
     let channels = metadata.is_some_and(|metadata| !is_rescaled(tasks, metadata));
     let mut splits = found.clone();
@@ -233,12 +290,23 @@ pub(crate) fn start(
             *splits = redistribute::splits(stored);
         }
     }
-    Arc::new(Start {
+    let (options, limit) = (&job.options, job.options.limits.memory_bytes);
+    let mut converters = BTreeMap::new();
+    if let Some(checkpoint) = &checkpoint {
+        for operator in decide(tasks, plan.max_parallelism, checkpoint)?.operators {
+            if let Some(plan) = operator.plan.filter(|plan| !plan.is_same()) {
+                converters.insert(operator.id, Converter::new(&plan));
+            }
+        }
+    }
+    Ok(Arc::new(Start {
         attempt,
+        backend: Backend::open(&options.backend, limit, plan.slots)?,
         plan,
         settles,
         channels,
         splits,
         checkpoint,
-    })
+        converters,
+    }))
 }

@@ -7,7 +7,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointKind, Decision, Restarts};
-use millrace_core::{Error, Result};
+use millrace_core::{Error, Fault, Result};
+use millrace_state::codes::is_damage;
 use millrace_state::{Restorable, Storage};
 use millrace_wasm::LogLevel;
 
@@ -88,7 +89,7 @@ pub(crate) struct Durable {
     pub(crate) storage: Storage,
     pub(crate) checkpointing: Checkpointing,
     pub(crate) restarts: Restarts,
-    /// URL of the savepoint that the run began with: where it begins again as long as it has no checkpoint.
+    /// Where the run began, and begins again as long as it has no checkpoint.
     pub(crate) from: Option<String>,
 }
 
@@ -108,29 +109,37 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs to the end: of all input, of a stop, or of all attempts.
     pub(crate) fn run(mut self) -> Result<Vec<SlotReport>> {
-        let mut checkpoint = self.checkpoint.take().map(Arc::new);
+        let mut begin = Ok(self.checkpoint.take());
         let mut attempt = 0;
         loop {
-            let ended = self.attempt(attempt, checkpoint.take());
+            let ended = begin.and_then(|checkpoint| self.attempt(attempt, checkpoint.map(Arc::new)));
             let Some(durable) = &mut self.durable else {
                 return ended.map(Option::unwrap_or_default);
             };
-            let error = match ended {
+            let mut error = match ended {
                 Ok(Some(reports)) => return Ok(reports),
                 Ok(None) => {
                     durable.checkpointing.settle()?;
-                    checkpoint = self.recover()?.map(Arc::new);
+                    // What goes wrong here and may pass counts as a failure of the next attempt.
+                    begin = match self.recover() {
+                        Err(failed) if !may_pass(&failed) => return Err(failed),
+                        recovered => recovered,
+                    };
                     continue;
                 }
                 Err(error) => error,
             };
             durable.checkpointing.settle()?;
-            if durable.checkpointing.coordinator.has_ended() {
-                // All that was left to do was to commit.
-                self.recover()?;
-                return Ok(Vec::new());
-            }
+            let has_ended = durable.checkpointing.coordinator.has_ended();
             let decision = durable.restarts.handle_failure(self.clock.elapsed());
+            if has_ended {
+                // All that was left to do was to commit.
+                match self.recover() {
+                    Ok(_) => return Ok(Vec::new()),
+                    Err(failed) if may_pass(&failed) => error = failed,
+                    Err(failed) => return Err(failed),
+                }
+            }
             let after = match decision {
                 Decision::Restart { after } if !self.control.is_stopping() => after,
                 Decision::Restart { .. } | Decision::Fail { .. } => {
@@ -142,7 +151,11 @@ impl Supervisor {
             let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
             (self.job.options.log)(LogLevel::Warn, &message);
             self.control.wait_restart(after);
-            checkpoint = self.recover()?.map(Arc::new);
+            let recovered = if has_ended { Err(error) } else { self.recover() };
+            begin = match recovered {
+                Err(failed) if !may_pass(&failed) => return Err(failed),
+                recovered => recovered,
+            };
             attempt += 1;
         }
     }
@@ -161,7 +174,7 @@ impl Supervisor {
         };
         let coordinator = &durable.checkpointing.coordinator;
         let Some(latest) = coordinator.latest() else {
-            return durable.from.as_deref().map(restore::open_savepoint).transpose();
+            return durable.from.as_deref().map(restore::open).transpose();
         };
         let run = &durable.checkpointing.checkpoints.run().run;
         let mut ids = coordinator.retained().filter(|id| *id < latest).collect::<Vec<_>>();
@@ -192,7 +205,7 @@ impl Supervisor {
         let stacked = self.stack_on(&tasks, checkpoint.as_deref())?;
         let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
         let wirings = wire(&plan, &ids, &shared.sleepers);
-        let start = restore::start(&self.job, (plan, &tasks), settles, &self.splits, attempt, checkpoint);
+        let start = restore::start(&self.job, (plan, &tasks), settles, &self.splits, attempt, checkpoint)?;
         self.control.state().events = Some(sender);
         let mut threads = Vec::new();
         for (index, wiring) in (0u32..).zip(wirings) {
@@ -248,7 +261,7 @@ impl Supervisor {
         let checkpoints = &durable.checkpointing.checkpoints;
         let checkpoint = restored.and_then(Restorable::as_checkpoint);
         match checkpoint.map(|checkpoint| checkpoint.metadata()) {
-            Some(metadata) if restore::is_same_shape(tasks, metadata) => {
+            Some(metadata) if metadata.run == checkpoints.run().run && restore::is_same_shape(tasks, metadata) => {
                 checkpoints.resume(metadata)?;
                 Ok(true)
             }
@@ -344,6 +357,11 @@ impl Supervisor {
             Some(_) => {}
         }
     }
+}
+
+/// Whether trying again later may help: a server that cannot be reached may be back, a damaged file stays so.
+fn may_pass(error: &Error) -> bool {
+    error.fault() == Fault::External && !is_damage(error.code())
 }
 
 fn spawn(

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StructArray, UInt32Array, new_null_array};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
-use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN, TableDelta, columns};
+use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN, RowSource, TableDelta, columns};
 use millrace_core::function::Slot;
 use millrace_core::key::{KeyGroup, hash_rows};
 use millrace_core::{Error, Result};
@@ -146,8 +146,9 @@ pub(crate) struct Changes {
     dirty: SlotSet,
     /// Entries that earlier layers know.
     stored: SlotSet,
-    /// Rows of entries that earlier layers know and that are gone.
-    deletions: Vec<RecordBatch>,
+    /// Rows of entries that changed and are not here any more, in order: deletions of those that earlier layers
+    /// know, and entries that went to a lower tier.
+    gone: Vec<RecordBatch>,
     /// Rows of all layers so far.
     layer_rows: u64,
     /// A full snapshot was taken, so that the next may be an increment.
@@ -163,28 +164,20 @@ struct Taking {
     marked: SlotSet,
     left: usize,
     cursor: Slot,
+    cold: Option<Arc<dyn RowSource>>,
     batches: Vec<RecordBatch>,
 }
 
 impl Changes {
-    /// These entries changed. All are below `bound`.
+    /// Entries that changed since the last snapshot began; the operator adds to them.
     #[inline]
-    pub(crate) fn mark_dirty(&mut self, slots: &[Slot], bound: Slot) {
-        self.dirty.reserve(bound);
-        for &slot in slots {
-            self.dirty.insert_reserved(slot);
-        }
+    pub(crate) fn dirty_mut(&mut self) -> &mut SlotSet {
+        &mut self.dirty
     }
 
-    /// Those of these entries changed for which it is said. All are below `bound`.
-    #[inline]
-    pub(crate) fn mark_dirty_if(&mut self, slots: impl Iterator<Item = (bool, Slot)>, bound: Slot) {
-        self.dirty.reserve(bound);
-        for (changed, slot) in slots {
-            if changed {
-                self.dirty.insert_reserved(slot);
-            }
-        }
+    /// Which of these entries changed since the last snapshot began.
+    pub(crate) fn are_dirty(&self, slots: &[Slot]) -> BooleanArray {
+        slots.iter().map(|&slot| Some(self.dirty.contains(slot))).collect()
     }
 
     /// These entries are gone; their slots may be reused. `deletions` makes the rows that say so.
@@ -201,9 +194,24 @@ impl Changes {
             }
         }
         if !known.is_empty() {
-            self.deletions.push(deletions(&known)?);
+            self.gone.push(deletions(&known)?);
         }
         Ok(())
+    }
+
+    /// These entries go to a lower tier; `rows` are those that changed since the last snapshot began.
+    pub(crate) fn depart(&mut self, slots: &[Slot], rows: RecordBatch) {
+        self.forget_silently(slots);
+        if rows.num_rows() > 0 {
+            self.gone.push(rows);
+        }
+    }
+
+    /// These entries came back from a lower tier. Earlier layers may know them.
+    pub(crate) fn came_back(&mut self, slots: &[Slot]) {
+        for &slot in slots {
+            self.stored.insert(slot);
+        }
     }
 
     /// These entries are gone, which restoring can tell without a row.
@@ -230,17 +238,17 @@ impl Changes {
 
     /// Begins a snapshot of `live` entries, or of those that changed. None is under way.
     pub(crate) fn begin(&mut self, full: bool, live: impl FnOnce() -> SlotSet, live_rows: u64) -> Result<()> {
-        let changed = self.dirty.len() + self.deletions.iter().map(RecordBatch::num_rows).sum::<usize>();
+        let changed = self.dirty.len() + self.gone.iter().map(RecordBatch::num_rows).sum::<usize>();
         let full = self.must_be_full(full, changed, live_rows);
         let dirty = std::mem::take(&mut self.dirty);
         let mut batches = Vec::new();
-        let deletions = std::mem::take(&mut self.deletions);
+        let gone = std::mem::take(&mut self.gone);
         let marked = if full {
             self.stored = SlotSet::default();
             live()
         } else {
-            if let Some(first) = deletions.first() {
-                let all = concat_batches(&first.schema(), &deletions).map_err(broken)?;
+            if let Some(first) = gone.first() {
+                let all = concat_batches(&first.schema(), &gone).map_err(broken)?;
                 self.layer_rows += all.num_rows() as u64;
                 batches.push(all);
             }
@@ -252,9 +260,24 @@ impl Changes {
             left: marked.len(),
             marked,
             cursor: 0,
+            cold: None,
             batches,
         });
         Ok(())
+    }
+
+    /// Whether the snapshot under way holds all entries.
+    pub(crate) fn is_full(&self) -> bool {
+        self.taking.as_ref().is_some_and(|taking| taking.full)
+    }
+
+    /// The full snapshot just begun has these rows beside what is marked, those of `known` among them.
+    pub(crate) fn add_cold(&mut self, cold: Arc<dyn RowSource>, rows: u64, known: SlotSet) {
+        self.layer_rows += rows;
+        self.stored = known;
+        if let Some(taking) = &mut self.taking {
+            taking.cold = Some(cold);
+        }
     }
 
     /// Whether the next snapshot holds all entries. Layers are given up when they hold far more rows than there
@@ -280,6 +303,7 @@ impl Changes {
             marked: SlotSet::default(),
             left: 0,
             cursor: 0,
+            cold: None,
             batches: Vec::new(),
         });
         full
@@ -342,6 +366,7 @@ impl Changes {
         }
         self.taking.take().map(|taking| TableDelta {
             full: taking.full,
+            cold: taking.cold,
             batches: taking.batches,
             live_rows: taking.live_rows,
         })

@@ -6,6 +6,7 @@
 //! that number and it can be given to another key without `drop_state`.
 
 mod snapshot;
+mod tier;
 
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
@@ -14,8 +15,10 @@ use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOper
 use millrace_core::{Error, Result};
 
 use self::snapshot::Tracking;
+use self::tier::Tiering;
 use crate::key_table::{KeyBatch, KeyTable};
 use crate::present::Present;
+use crate::slot_set::SlotSet;
 use crate::timers::TimerService;
 
 /// Timers per call.
@@ -57,6 +60,8 @@ pub struct KeyedOperator {
     times: Vec<Millis>,
     /// If snapshots are taken.
     tracking: Option<Box<Tracking>>,
+    /// If entries may be elsewhere than in the guest.
+    tiering: Option<Box<Tiering>>,
 }
 
 impl KeyedOperator {
@@ -85,6 +90,7 @@ impl KeyedOperator {
             fresh: Vec::new(),
             times: Vec::new(),
             tracking: None,
+            tiering: None,
         })
     }
 
@@ -108,9 +114,11 @@ impl KeyedOperator {
         if self.slots.is_empty() {
             return Ok(());
         }
+        self.fetch_fresh(function)?;
         self.export_before_touching(function)?;
         let effects = function.process(input, &self.slots, block)?;
-        self.apply(&effects, false)
+        self.apply(&effects, false)?;
+        self.send_excess_below(function)
     }
 
     /// The watermark advanced: event-time timers up to it are due.
@@ -144,29 +152,40 @@ impl KeyedOperator {
 
     /// When the next processing-time timer is due.
     pub fn next_processing_timer(&mut self) -> Option<Millis> {
-        self.timers.next_processing_time()
+        let below = self.next_below(TimerKind::ProcessingTime);
+        self.timers.next_processing_time().into_iter().chain(below).min()
     }
 
-    /// Number of keys that hold a value or a timer.
+    /// Number of keys that hold a value or a timer; about, with a lower tier.
     pub fn slot_count(&self) -> usize {
-        self.keys.len()
+        let below = self.tiering.as_ref().map_or(0, |tiering| tiering.only_below());
+        self.keys.len() + below as usize
     }
 
-    /// Number of timers set.
+    /// Number of timers set, of entries in the guest.
     pub fn timer_count(&self) -> usize {
         self.timers.len()
     }
 
     /// Bytes of host memory held for keys and timers, about.
     pub fn memory_bytes(&self) -> usize {
-        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.memory_bytes()
+        let tiering = self.tiering.as_ref().map_or(0, |tiering| tiering.memory_bytes());
+        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.memory_bytes() + tiering
+    }
+
+    /// [`memory_bytes`](Self::memory_bytes) as it will be once the table of keys has grown, if it is about to.
+    pub fn memory_bytes_soon(&self) -> usize {
+        self.memory_bytes() + self.keys.growth_bytes_soon()
     }
 
     fn fire_kind(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<bool> {
+        let all = upto;
+        let upto = self.fetch_due(kind, upto, function)?;
         self.timers
             .poll_due(kind, upto, TIMERS_PER_CALL, &mut self.slots, &mut self.times);
         if self.slots.is_empty() {
-            return Ok(false);
+            self.send_excess_below(function)?;
+            return Ok(upto < all);
         }
         if self.rearming_rounds == REARMING_ROUNDS_MAX {
             return Err(Error::pipeline(
@@ -183,6 +202,7 @@ impl KeyedOperator {
         let is_due = |timer: &TimerOperation| timer.set && timer.kind == kind && timer.time <= upto;
         self.rearming_rounds += usize::from(effects.timers.iter().any(is_due));
         self.apply(&effects, true)?;
+        self.send_excess_below(function)?;
         Ok(true)
     }
 
@@ -236,31 +256,40 @@ impl KeyedOperator {
         if let Some(tracking) = &mut self.tracking {
             tracking.forget(&self.slots, |slots| self.keys.key_columns(slots))?;
         }
+        if let Some(tiering) = &mut self.tiering {
+            tiering.delete(&self.keys, &self.slots)?;
+        }
         self.keys.remove_all(&self.slots);
         Ok(())
     }
 
-    /// Where snapshots are taken: which keys the next one must hold.
+    /// Which entries the next snapshot must hold, and which are not any more what they are below.
     fn note_changes(&mut self, effects: &Effects, fired: bool) {
-        let Some(tracking) = &mut self.tracking else { return };
-        let bound = self.keys.slot_bound();
-        if fired || (self.always_writes && self.state_count > 0) {
-            tracking.changes.mark_dirty(&self.slots, bound);
-            return;
+        let all = fired || (self.always_writes && self.state_count > 0);
+        let (slots, bound) = (&self.slots, self.keys.slot_bound());
+        if let Some(tracking) = &mut self.tracking {
+            add_changed(tracking.changes.dirty_mut(), effects, all, slots, bound);
         }
-        let changed = touched::WRITTEN | touched::CLEARED;
-        for flags in effects.touched.chunks(self.slots.len()) {
-            let slots = flags.iter().zip(&self.slots);
-            tracking
-                .changes
-                .mark_dirty_if(slots.map(|(flag, &slot)| (flag & changed != 0, slot)), bound);
+        if let Some(tiering) = &mut self.tiering {
+            add_changed(tiering.newer_mut(), effects, all, slots, bound);
         }
-        let slots = effects
-            .timers
-            .iter()
-            .filter_map(|timer| self.slots.get(timer.entry as usize));
-        tracking.changes.mark_dirty_if(slots.map(|&slot| (true, slot)), bound);
     }
+}
+
+/// Adds the slots that a call changed: `all` of them, or those whose states or timers it did.
+fn add_changed(changed: &mut SlotSet, effects: &Effects, all: bool, slots: &[Slot], bound: Slot) {
+    if all {
+        changed.insert_all(slots, bound);
+        return;
+    }
+    const CHANGED: u8 = touched::WRITTEN | touched::CLEARED;
+    for flags in effects.touched.chunks(slots.len()) {
+        let flags = flags.iter().zip(slots);
+        changed.insert_where(flags.map(|(flag, &slot)| (flag & CHANGED != 0, slot)), bound);
+    }
+    let timers = effects.timers.iter();
+    let timers = timers.filter_map(|timer| slots.get(timer.entry as usize));
+    changed.insert_where(timers.map(|&slot| (true, slot)), bound);
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 #![deny(missing_docs)]
 
 mod changes;
+mod entry_codec;
 pub mod key_table;
 pub mod keyed;
 mod present;

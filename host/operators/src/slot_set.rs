@@ -49,7 +49,44 @@ impl SlotSet {
         there
     }
 
-    #[cfg(test)]
+    /// Adds all of these slots; they are below `bound`.
+    #[inline]
+    pub(crate) fn insert_all(&mut self, slots: &[Slot], bound: Slot) {
+        self.reserve(bound);
+        for &slot in slots {
+            self.insert_reserved(slot);
+        }
+    }
+
+    /// Adds those of these slots for which it is said; they are below `bound`.
+    #[inline]
+    pub(crate) fn insert_where(&mut self, slots: impl Iterator<Item = (bool, Slot)>, bound: Slot) {
+        self.reserve(bound);
+        for (said, slot) in slots {
+            if said {
+                self.insert_reserved(slot);
+            }
+        }
+    }
+
+    pub(crate) fn remove_all(&mut self, slots: &[Slot]) {
+        for &slot in slots {
+            self.remove(slot);
+        }
+    }
+
+    /// Takes out what is in the other set.
+    pub(crate) fn subtract(&mut self, other: &SlotSet) {
+        for (word, other) in self.words.iter_mut().zip(&other.words) {
+            *word &= !other;
+        }
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.words.capacity() * size_of::<u64>()
+    }
+
     pub(crate) fn contains(&self, slot: Slot) -> bool {
         self.words
             .get(slot as usize / 64)

@@ -39,6 +39,7 @@ fn table(rows: u64, full: bool) -> TableDelta {
     };
     TableDelta {
         full,
+        cold: None,
         batches: keys.chunks(BATCH_ROWS).map(batch).collect(),
         live_rows: ROWS,
     }
@@ -76,6 +77,7 @@ fn main() -> millrace_core::Result<()> {
             id: "count".to_owned(),
             name: "count".to_owned(),
             subtasks: vec![subtask],
+            ..OperatorSnapshot::default()
         }];
         let start = Instant::now();
         let metadata = checkpoints.store(CheckpointId(id), &info, operators)?;

@@ -125,18 +125,11 @@ impl Accounting {
         }
     }
 
-    /// A delta was written, as a layer if it has rows. Returns the files that are free now.
+    /// A delta was written, as so many layers. Returns the files that are free now.
     ///
     /// # Panics
     /// If [`Accounting::check`] would refuse it.
-    pub fn add(
-        &mut self,
-        id: CheckpointId,
-        owner: Owner,
-        full: bool,
-        layer: Option<Layer>,
-        live_rows: u64,
-    ) -> Vec<String> {
+    pub fn add(&mut self, id: CheckpointId, owner: Owner, full: bool, new: Vec<Layer>, live_rows: u64) -> Vec<String> {
         let refusal = self.check(id, &owner, full);
         assert_eq!(
             refusal,
@@ -149,7 +142,7 @@ impl Accounting {
             Some(stack) => (stack.layers, Vec::new()),
             None => (Vec::new(), Vec::new()),
         };
-        if let Some(layer) = layer {
+        for layer in new {
             self.retain(&layer.file);
             layers.push(layer);
         }

@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use arrow_array::RecordBatch;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId, SubtaskSnapshot, TableDelta};
+use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 
 use crate::accounting::{Accounting, Owner, Refusal};
@@ -17,7 +19,11 @@ use crate::format::{
     layer, write_metadata, write_run,
 };
 use crate::names::{self, RunPaths};
+use crate::savepoint::SavedSchema;
 use crate::{Skipped, Storage, codes};
+
+/// Rows read from a lower tier are written as a layer of their own when they take this much memory.
+const PIECE_BYTES: usize = 64 << 20;
 
 /// What a checkpoint is about, beside what the subtasks hand over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,12 +41,16 @@ pub struct CheckpointInfo {
 }
 
 /// What all subtasks of an operator handed over.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct OperatorSnapshot {
     /// Its uid, or what stands for it.
     pub id: String,
     /// Name for people.
     pub name: String,
+    /// Kind of its connector, if it is a source or sink.
+    pub connector: Option<String>,
+    /// What it keeps by key.
+    pub keyed: Option<KeyedSchema>,
     /// By subtask.
     pub subtasks: Vec<SubtaskSnapshot>,
 }
@@ -255,34 +265,25 @@ impl Checkpoints {
             let check = state.accounting.check(id, &owner, delta.full);
             check.map_err(|refusal| refused(id, &owner, refusal))?;
         }
-        let file = names::layer_file(id, operator, subtask);
-        let written = layer::encode(file, &delta.batches).and_then(|encoded| {
-            encoded
-                .map(|layer::Encoded { layer, content }| {
-                    let path = self.paths.layer(&layer.file);
-                    self.storage.write(&path, content).map(|()| layer)
-                })
-                .transpose()
-        });
+        let mut new = Vec::new();
+        let written = self.write_pieces(id, operator, subtask, delta, &mut new);
         let mut state = self.state();
-        let layer = match written {
-            Ok(layer) => layer,
-            Err(error) => {
-                state.accounting.lose(id, &owner);
-                return Err(error);
-            }
-        };
         // The job may have started again meanwhile.
-        if let Err(refusal) = state.accounting.check(id, &owner, delta.full) {
-            let unused = layer.map(|layer| layer.file);
-            let unused = unused.filter(|file| !state.accounting.needs(file));
+        let refusal = state.accounting.check(id, &owner, delta.full).err();
+        if written.is_err() || refusal.is_some() {
+            if written.is_err() {
+                state.accounting.lose(id, &owner);
+            }
+            let files = new.into_iter().map(|layer| layer.file);
+            let unused = files.filter(|file| !state.accounting.needs(file)).collect();
             drop(state);
-            self.clean_up(unused.into_iter().collect());
-            return Err(refused(id, &owner, refusal));
+            self.clean_up(unused);
+            written?;
+            return refusal.map_or(Ok(Vec::new()), |refusal| Err(refused(id, &owner, refusal)));
         }
         let freed = state
             .accounting
-            .add(id, owner.clone(), delta.full, layer, delta.live_rows);
+            .add(id, owner.clone(), delta.full, new, delta.live_rows);
         let layers = state
             .accounting
             .written(id, &owner)
@@ -328,6 +329,41 @@ impl Checkpoints {
         }
         self.state().in_flight.insert((id, owner), described);
         Ok(())
+    }
+
+    /// Writes the layers of a delta: what is cold as it is read, then the rest. `new` are those written, also after an
+    /// error.
+    fn write_pieces(
+        &self,
+        id: CheckpointId,
+        operator: &str,
+        subtask: u32,
+        delta: &TableDelta,
+        new: &mut Vec<Layer>,
+    ) -> Result<()> {
+        let mut write = |batches: &[RecordBatch]| {
+            let file = names::layer_file(id, operator, subtask, new.len());
+            if let Some(layer::Encoded { layer, content }) = layer::encode(file, batches)? {
+                self.storage.write(&self.paths.layer(&layer.file), content)?;
+                new.push(layer);
+            }
+            Ok(())
+        };
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        if let Some(cold) = &delta.cold {
+            cold.read(&mut |batch| {
+                bytes += batch.get_array_memory_size();
+                piece.push(batch);
+                if bytes >= PIECE_BYTES {
+                    write(&piece)?;
+                    piece.clear();
+                    bytes = 0;
+                }
+                Ok(())
+            })?;
+            write(&piece)?;
+        }
+        write(&delta.batches)
     }
 
     /// Completes a checkpoint: all tables are written, and now what holds it together. When this returns it
@@ -452,6 +488,8 @@ impl Checkpoints {
                 id: operator.id.clone(),
                 name: operator.name.clone(),
                 parallelism: u32::try_from(subtasks.len()).expect("subtasks are numbered with 32 bits"),
+                connector: operator.connector.clone(),
+                keyed: operator.keyed.as_ref().map(SavedSchema::of).transpose()?,
                 subtasks,
             });
         }

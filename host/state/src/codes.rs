@@ -40,8 +40,14 @@ pub const NO_STATE: &str = "CS0204";
 /// A text is no key of the operator.
 pub const KEY: &str = "CS0205";
 
+/// A table does not fit the state that it is to be.
+pub const UNFIT: &str = "CS0206";
+
 /// A checkpoint with rows in flight cannot become a savepoint.
-pub const IN_FLIGHT: &str = "CS0206";
+pub const IN_FLIGHT: &str = "CS0207";
+
+/// A state backend cannot read or write what it holds.
+pub const BACKEND: &str = "CS0301";
 
 /// Whether a code says that one checkpoint is unusable, while an older one may be sound.
 pub fn is_damage(code: &str) -> bool {

@@ -13,7 +13,7 @@
 //! to any number of subtasks.
 //!
 //! A [`savepoint`] is the same state as Parquet tables in a folder of its own (`SAVEPOINT.md`); a job goes on from
-//! either ([`Restorable`]).
+//! either ([`Restorable`]), also when its schemas have changed ([`mod@convert`]).
 //!
 //! The crate reads no clock and has no opinion on when to take a checkpoint or how many to keep: that is
 //! `millrace_core::checkpoint` and the engine.
@@ -24,6 +24,7 @@
 pub mod accounting;
 mod checkpoints;
 pub mod codes;
+pub mod convert;
 pub mod format;
 mod names;
 pub mod redistribute;
@@ -33,6 +34,7 @@ mod storage;
 #[cfg(test)]
 #[path = "../../core/src/testing.rs"]
 mod testing;
+pub mod tier;
 
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
 pub use format::{Kind, Layer, Metadata, Run};

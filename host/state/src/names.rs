@@ -95,8 +95,12 @@ impl RunPaths {
 }
 
 /// Name of the file with what a subtask handed over at a checkpoint.
-pub(crate) fn layer_file(id: CheckpointId, operator: &str, subtask: u32) -> String {
-    format!("{id}-{}-{subtask}.arrow", encode(operator))
+pub(crate) fn layer_file(id: CheckpointId, operator: &str, subtask: u32, piece: usize) -> String {
+    let operator = encode(operator);
+    match piece {
+        0 => format!("{id}-{operator}-{subtask}.arrow"),
+        _ => format!("{id}-{operator}-{subtask}-{piece}.arrow"),
+    }
 }
 
 /// Name of a file with rows that were under way to a subtask at a checkpoint, by number.

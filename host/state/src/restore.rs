@@ -188,6 +188,11 @@ impl RestoredCheckpoint {
         &self.metadata
     }
 
+    /// Where it is.
+    pub(crate) fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
     /// The rows of one layer.
     ///
     /// # Errors

@@ -8,10 +8,10 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use arrow_array::ArrayRef;
-use arrow_schema::{Fields, SchemaRef};
+use arrow_schema::{FieldRef, Fields, SchemaRef};
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::function::{Effects, KeyedFunction, Slot, StateFunction, TimerKind, TimerOperation, WindowFunction};
-use millrace_core::graph::{Chain, Graph, Head};
+use millrace_core::graph::{Chain, Graph, Head, StateDecl};
 use millrace_core::{Error, Result};
 
 use crate::bindings::operators;
@@ -53,6 +53,8 @@ pub(crate) struct ChainInfo {
     pub(crate) operators: Vec<(u32, String)>,
     /// Schema of each state: one nullable field.
     pub(crate) states: Vec<SchemaRef>,
+    /// Of each state the schemas that the guest migrates.
+    migrations: Vec<Vec<FieldRef>>,
     pub(crate) head: HeadKind,
 }
 
@@ -79,21 +81,22 @@ impl ChainInfo {
             time: config.time_out || port.computes_time,
             key: port.computed_key.clone(),
         });
-        let (key_fields, states, head) = match &chain.head {
-            Head::Stateless => (Fields::empty(), Vec::new(), HeadKind::Stateless),
-            Head::Keyed { key_schema, states, .. } => {
-                let schemas = states.iter().map(|state| state.schema.clone()).collect();
-                (key_schema.fields().clone(), schemas, HeadKind::Keyed)
-            }
+        let (key_fields, states, head): (_, &[StateDecl], _) = match &chain.head {
+            Head::Stateless => (Fields::empty(), &[], HeadKind::Stateless),
+            Head::Keyed { key_schema, states, .. } => (key_schema.fields().clone(), states, HeadKind::Keyed),
             Head::Window {
                 key_schema,
                 accumulator,
                 ..
             } => {
-                let schemas = vec![accumulator.schema.clone()];
-                (key_schema.fields().clone(), schemas, HeadKind::Window)
+                let accumulator = std::slice::from_ref(accumulator);
+                (key_schema.fields().clone(), accumulator, HeadKind::Window)
             }
         };
+        let migrations = states.iter().map(|state| {
+            let old = state.migrations.iter().map(|old| old.field.clone());
+            old.collect()
+        });
         let name = |index: u32| graph.operators[index as usize].name.clone();
         ChainInfo {
             index,
@@ -104,7 +107,8 @@ impl ChainInfo {
                 .iter()
                 .map(|operator| (operator.0, name(operator.0)))
                 .collect(),
-            states,
+            states: states.iter().map(|state| state.schema.clone()).collect(),
+            migrations: migrations.collect(),
             head,
         }
     }
@@ -178,6 +182,11 @@ impl GuestChain {
         std::mem::take(&mut self.output)
     }
 
+    /// Linear memory of the instance, bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.instance.borrow().memory_bytes()
+    }
+
     /// Runs a block through a stateless chain.
     pub fn process(&mut self, input: u32, rows: &Block) -> Result<()> {
         self.encode(rows);
@@ -186,6 +195,20 @@ impl GuestChain {
         let result = self.call(|guest, store| guest.call_process(store, chain, input, moment, &wire));
         self.scratch = wire;
         self.finish(result, Some(rows), rows.row_count()).map(drop)
+    }
+
+    /// Values of a state from those of an earlier version, in the schema of its migration of this number.
+    pub fn migrate_state(&mut self, state: u32, migration: u32, old: &ArrayRef) -> Result<ArrayRef> {
+        let rows = old.len();
+        let chain = self.info.index;
+        let fields = Fields::from(vec![self.info.migrations[state as usize][migration as usize].clone()]);
+        codec::encode_columns(std::slice::from_ref(old), &fields, rows, None, &mut self.scratch);
+        let wire = &self.scratch;
+        let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
+            guest.call_migrate_state(store, chain, state, migration, wire)
+        });
+        let wire = result.map_err(|failure| self.error(failure, None))?;
+        self.state_values(state, wire, rows)
     }
 
     /// Ends the chain.
@@ -352,6 +375,18 @@ impl GuestChain {
         Ok(operations)
     }
 
+    /// A column of a state's values that the guest sent, one for each of so many.
+    fn state_values(&self, state: u32, wire: Wire, rows: usize) -> Result<ArrayRef> {
+        let bytes_max = self.pipeline.runtime.limits().block_bytes;
+        let fields = self.info.states[state as usize].fields();
+        let columns = codec::decode_columns(wire, fields, bytes_max)
+            .map_err(|malformed| self.malformed(&format!("state {state}: {malformed}")))?;
+        match <[ArrayRef; 1]>::try_from(columns) {
+            Ok([column]) if column.len() == rows => Ok(column),
+            _ => Err(self.malformed(&format!("state {state} of {rows} slots came with other rows"))),
+        }
+    }
+
     fn malformed(&self, problem: &str) -> Error {
         Error::pipeline("PL0007", format!("the guest broke the contract: {problem}"))
             .context(self.info.operator_name(None))
@@ -403,14 +438,7 @@ impl StateFunction for GuestChain {
             guest.call_export_state(store, chain, state, slots)
         });
         let wire = result.map_err(|failure| self.error(failure, None))?;
-        let bytes_max = self.pipeline.runtime.limits().block_bytes;
-        let fields = self.info.states[state as usize].fields();
-        let columns = codec::decode_columns(wire, fields, bytes_max)
-            .map_err(|malformed| self.malformed(&format!("state {state}: {malformed}")))?;
-        match <[ArrayRef; 1]>::try_from(columns) {
-            Ok([column]) if column.len() == slots.len() => Ok(column),
-            _ => Err(self.malformed(&format!("state {state} of {} slots came with other rows", slots.len()))),
-        }
+        self.state_values(state, wire, slots.len())
     }
 
     fn import_state(&mut self, state: u32, slots: &[Slot], values: &ArrayRef) -> Result<()> {

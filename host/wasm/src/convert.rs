@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use millrace_core::graph::{self, ChainIndex, OperatorIndex};
+use millrace_core::schema::{Declared, Hints, Missing, Variant};
 use millrace_core::{Error, Result};
 
 use crate::bindings::{dataflow, types};
@@ -16,6 +17,9 @@ const SCHEMA_DEPTH_MAX: usize = 32;
 /// Declarations (operators, chains, edges, schemas, fields) that a graph may have of each kind.
 const DECLARATIONS_MAX: usize = 10_000;
 
+/// Variants of a sum type: as many as a tag of one byte tells apart.
+const VARIANTS_MAX: usize = 128;
+
 /// Code of every error about a graph that breaks the contract.
 const CODE: &str = "GR0001";
 
@@ -23,15 +27,26 @@ fn refuse<T>(message: impl Into<String>) -> Result<T> {
     Err(Error::user(CODE, message))
 }
 
+/// A schema, and what its fields say of earlier versions.
+struct DeclaredSchema {
+    schema: SchemaRef,
+    hints: Vec<Hints>,
+}
+
 /// A flat schema as an Arrow schema.
-pub(crate) fn schema(fields: &[types::Field]) -> Result<SchemaRef> {
+fn schema(fields: &[types::Field]) -> Result<DeclaredSchema> {
     let mut rest = fields;
-    let mut columns = Vec::new();
+    let (mut columns, mut hints) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
-        columns.push(field(&mut rest, 0)?);
+        let (column, said) = field(&mut rest, 0)?;
+        columns.push(column);
+        hints.push(said);
     }
     unique_names(&columns, "the schema")?;
-    Ok(Arc::new(Schema::new(columns)))
+    Ok(DeclaredSchema {
+        schema: Arc::new(Schema::new(columns)),
+        hints,
+    })
 }
 
 fn unique_names(fields: &[Field], owner: &str) -> Result<()> {
@@ -43,7 +58,7 @@ fn unique_names(fields: &[Field], owner: &str) -> Result<()> {
     }
 }
 
-fn field(rest: &mut &[types::Field], depth: usize) -> Result<Field> {
+fn field(rest: &mut &[types::Field], depth: usize) -> Result<(Field, Hints)> {
     let Some((first, tail)) = rest.split_first() else {
         return refuse("a schema ends before all children of its fields");
     };
@@ -54,12 +69,31 @@ fn field(rest: &mut &[types::Field], depth: usize) -> Result<Field> {
         ));
     }
     *rest = tail;
-    let mut children = Vec::new();
+    let (mut children, mut said) = (Vec::new(), Vec::new());
     for _ in 0..first.children {
-        children.push(field(rest, depth + 1)?);
+        let (child, hints) = field(rest, depth + 1)?;
+        children.push(child);
+        said.push(hints);
     }
     let data_type = data_type(first, children)?;
-    Ok(Field::new(&first.name, data_type, first.nullable))
+    if !first.variants.is_empty() && (data_type != DataType::Int8 || first.variants.len() > VARIANTS_MAX) {
+        return refuse(format!("field `{}` has variants and is no tag of them", first.name));
+    }
+    let variant = |variant: &types::VariantName| Variant {
+        name: variant.name.clone(),
+        aliases: variant.aliases.clone(),
+    };
+    let hints = Hints {
+        aliases: first.aliases.clone(),
+        missing: match &first.when_missing {
+            types::Missing::Undeclared => Missing::Undeclared,
+            types::Missing::Zero => Missing::Zero,
+            types::Missing::Text(text) => Missing::Text(text.clone()),
+        },
+        variants: first.variants.iter().map(variant).collect(),
+        children: said,
+    };
+    Ok((Field::new(&first.name, data_type, first.nullable), hints))
 }
 
 fn data_type(field: &types::Field, children: Vec<Field>) -> Result<DataType> {
@@ -211,15 +245,19 @@ pub(crate) fn graph(graph: dataflow::Graph) -> Result<graph::Graph> {
 
 /// What indices in a graph may point to.
 struct Tables {
-    schemas: Vec<SchemaRef>,
+    schemas: Vec<DeclaredSchema>,
     operators: usize,
     chains: usize,
 }
 
 impl Tables {
     fn schema(&self, index: u32) -> Result<SchemaRef> {
+        self.declared(index).map(|declared| declared.schema.clone())
+    }
+
+    fn declared(&self, index: u32) -> Result<&DeclaredSchema> {
         match self.schemas.get(index as usize) {
-            Some(schema) => Ok(schema.clone()),
+            Some(schema) => Ok(schema),
             None => refuse(format!(
                 "the graph names schema {index}, but has {}",
                 self.schemas.len()
@@ -298,6 +336,7 @@ impl Tables {
             dataflow::Head::Stateless => graph::Head::Stateless,
             dataflow::Head::Keyed(keyed) => graph::Head::Keyed {
                 key_schema: self.schema(keyed.key_schema)?,
+                key_hints: self.declared(keyed.key_schema)?.hints.clone(),
                 states: keyed
                     .states
                     .into_iter()
@@ -307,6 +346,7 @@ impl Tables {
             },
             dataflow::Head::Window(window) => graph::Head::Window {
                 key_schema: self.schema(window.key_schema)?,
+                key_hints: self.declared(window.key_schema)?.hints.clone(),
                 window: graph::WindowDecl {
                     assigner: assigner(window.window.assigner)?,
                     allowed_lateness_ms: millis(window.window.allowed_lateness_ms, "allowed lateness")?,
@@ -336,13 +376,9 @@ impl Tables {
     }
 
     fn state(&self, state: dataflow::StateDecl) -> Result<graph::StateDecl> {
-        let schema = self.schema(state.schema)?;
-        if schema.fields().len() != 1 || !schema.field(0).is_nullable() {
-            return refuse(format!(
-                "the schema of state `{}` is not one nullable field",
-                state.name
-            ));
-        }
+        let value = self.state_value(&state.name, state.schema)?;
+        let migrations = state.migrations.iter().map(|old| self.state_value(&state.name, *old));
+        let migrations = migrations.collect::<Result<_>>()?;
         let kind = match state.kind {
             dataflow::StateKind::Value => graph::StateKind::Value,
             dataflow::StateKind::ListState => graph::StateKind::List,
@@ -351,9 +387,24 @@ impl Tables {
         };
         Ok(graph::StateDecl {
             name: state.name,
+            aliases: state.aliases,
             kind,
-            schema,
+            schema: self.schema(state.schema)?,
+            hints: value.hints,
+            migrations,
         })
+    }
+
+    /// The one field of a state's schema.
+    fn state_value(&self, state: &str, index: u32) -> Result<Declared> {
+        let declared = self.declared(index)?;
+        match (declared.schema.fields().as_ref(), declared.hints.as_slice()) {
+            ([field], [hints]) if field.is_nullable() => Ok(Declared {
+                field: field.clone(),
+                hints: hints.clone(),
+            }),
+            _ => refuse(format!("the schema of state `{state}` is not one nullable field")),
+        }
     }
 
     fn port(&self, port: dataflow::Port) -> Result<graph::Port> {

@@ -1,7 +1,9 @@
 //! `#[record(...)]`: what a field or variant may say.
 
-use proc_macro2::Span;
-use syn::{Attribute, Error, LitStr, Result};
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, Expr, Lit, LitStr, Result, Token, UnOp};
 
 /// What `#[record(...)]` says.
 #[derive(Default)]
@@ -10,6 +12,52 @@ pub(crate) struct Options {
     pub(crate) rename: Option<(String, Span)>,
     /// `skip`.
     pub(crate) skip: Option<Span>,
+    /// `alias = "..."`, any number.
+    pub(crate) aliases: Vec<String>,
+    /// `default`, or `default = ...` with its value as text.
+    pub(crate) default: Option<(Option<String>, Span)>,
+}
+
+impl Options {
+    /// The hints of a field, as an expression; none if it says nothing.
+    pub(crate) fn hints(&self) -> Option<TokenStream> {
+        if self.aliases.is_empty() && self.default.is_none() {
+            return None;
+        }
+        let aliases = &self.aliases;
+        let missing = match &self.default {
+            None => quote!(Undeclared),
+            Some((None, _)) => quote!(Zero),
+            Some((Some(text), _)) => quote!(Text(::std::string::String::from(#text))),
+        };
+        Some(quote!(::millrace::schema::Hints {
+            aliases: ::std::vec![#( ::std::string::String::from(#aliases) ),*],
+            missing: ::millrace::schema::Missing::#missing,
+            variants: ::std::vec::Vec::new(),
+        }))
+    }
+}
+
+/// The value after `default =` as text.
+fn default_text(value: &Expr) -> Option<String> {
+    let literal = |value: &Expr| match value {
+        Expr::Lit(literal) => Some(literal.lit.clone()),
+        _ => None,
+    };
+    match value {
+        Expr::Unary(negated) if matches!(negated.op, UnOp::Neg(_)) => match literal(&negated.expr)? {
+            Lit::Int(number) => Some(format!("-{}", number.base10_digits())),
+            Lit::Float(number) => Some(format!("-{}", number.base10_digits())),
+            _ => None,
+        },
+        value => match literal(value)? {
+            Lit::Int(number) => Some(number.base10_digits().to_owned()),
+            Lit::Float(number) => Some(number.base10_digits().to_owned()),
+            Lit::Bool(value) => Some(value.value.to_string()),
+            Lit::Str(text) => Some(text.value()),
+            _ => None,
+        },
+    }
 }
 
 /// Reads the options of a field or variant.
@@ -31,10 +79,28 @@ pub(crate) fn read(attributes: &[Attribute]) -> Result<Options> {
                 options.rename = Some((name.value(), name.span()));
                 Ok(())
             } else if meta.path.is_ident("skip") {
-                options.skip = Some(syn::spanned::Spanned::span(&meta.path));
+                options.skip = Some(meta.path.span());
+                Ok(())
+            } else if meta.path.is_ident("alias") {
+                let name: LitStr = meta.value()?.parse()?;
+                options.aliases.push(name.value());
+                Ok(())
+            } else if meta.path.is_ident("default") {
+                let mut text = None;
+                if meta.input.peek(Token![=]) {
+                    let value: Expr = meta.value()?.parse()?;
+                    let refused = || {
+                        let message = "a default is a number, `true` or `false`, or a text; `default` alone is zero";
+                        Error::new(value.span(), message)
+                    };
+                    text = Some(default_text(&value).ok_or_else(refused)?);
+                }
+                options.default = Some((text, meta.path.span()));
                 Ok(())
             } else {
-                Err(meta.error("unknown option: a field has `rename = \"...\"` and `skip`, a variant `rename`"))
+                let message = "unknown option: a field has `rename = \"...\"`, `alias = \"...\"`, `default` and `skip`, a \
+                               variant `rename` and `alias`";
+                Err(meta.error(message))
             }
         })?;
     }

@@ -35,6 +35,9 @@ struct Case {
     /// `Kind::Click`.
     path: TokenStream,
     tag: i8,
+    /// `click`.
+    name: String,
+    aliases: Vec<String>,
     payload: Option<Payload>,
 }
 
@@ -58,7 +61,7 @@ pub(crate) fn expand(target: &Target, data: &DataEnum) -> Result<TokenStream> {
         get: get(target, &cases),
         push: push(&cases),
         push_default: push_default(&cases),
-        fields: fields(&payloads),
+        fields: fields(&cases, &payloads),
         columns,
         builder,
     };
@@ -80,22 +83,41 @@ fn read(target: &Target, data: &DataEnum) -> Result<Vec<Case>> {
             format!("a record has at most {VARIANTS_MAX} variants"),
         ));
     }
-    let mut names = vec![("tag".to_owned(), Span::call_site())];
+    let mut columns = vec![("tag".to_owned(), Span::call_site())];
+    let mut names = Vec::new();
     let mut cases = Vec::new();
     for (tag, variant) in data.variants.iter().enumerate() {
-        let (name, ident) = (&target.name, &variant.ident);
+        let (enumeration, ident) = (&target.name, &variant.ident);
+        let options = attributes::read(&variant.attrs)?;
+        let default = (snake_case(&ident.unraw().to_string()), ident.span());
+        let name = options.rename.clone().unwrap_or(default);
         cases.push(Case {
-            path: quote!(#name::#ident),
+            path: quote!(#enumeration::#ident),
             tag: tag as i8,
-            payload: payload(target, variant, &mut names)?,
+            name: name.0.clone(),
+            aliases: options.aliases.clone(),
+            payload: payload(target, variant, &options, &name, &mut columns)?,
         });
+        names.push(name);
     }
+    attributes::refuse_duplicates(&columns)?;
     attributes::refuse_duplicates(&names)?;
     Ok(cases)
 }
 
-fn payload(target: &Target, variant: &Variant, names: &mut Vec<(String, Span)>) -> Result<Option<Payload>> {
-    let options = attributes::read(&variant.attrs)?;
+fn payload(
+    target: &Target,
+    variant: &Variant,
+    options: &attributes::Options,
+    (name, span): &(String, Span),
+    columns: &mut Vec<(String, Span)>,
+) -> Result<Option<Payload>> {
+    if let Some((_, span)) = options.default {
+        return Err(Error::new(
+            span,
+            "a variant has no default: a field of the enum's type has",
+        ));
+    }
     if let Some(span) = options.skip {
         return Err(Error::new(
             span,
@@ -103,24 +125,17 @@ fn payload(target: &Target, variant: &Variant, names: &mut Vec<(String, Span)>) 
         ));
     }
     let shape = match &variant.fields {
-        Fields::Unit => {
-            return match options.rename {
-                Some((_, span)) => Err(Error::new(span, "a variant without fields has no column to rename")),
-                None => Ok(None),
-            };
-        }
+        Fields::Unit => return Ok(None),
         Fields::Unnamed(fields) if fields.unnamed.len() == 1 => Shape::Single,
         Fields::Unnamed(_) | Fields::Named(_) => Shape::Members {
             columns: target.hidden(&format!("{}Columns", variant.ident.unraw())),
             builder: target.hidden(&format!("{}Builder", variant.ident.unraw())),
         },
     };
-    let default = (snake_case(&variant.ident.unraw().to_string()), variant.ident.span());
-    let (column, span) = options.rename.unwrap_or(default);
-    names.push((column.clone(), span));
+    columns.push((name.clone(), *span));
     Ok(Some(Payload {
-        column,
-        slot: Ident::new(&format!("member_{}", names.len() - 2), Span::mixed_site()),
+        column: name.clone(),
+        slot: Ident::new(&format!("member_{}", columns.len() - 2), Span::mixed_site()),
         group: Group::read(target, &variant.fields)?,
         shape,
     }))
@@ -191,11 +206,11 @@ impl Payload {
             }
             Shape::Members { .. } => {
                 let fields = self.group.fields();
-                quote!(::millrace::schema::Field {
-                    name: ::std::string::String::from(#name),
-                    data_type: ::millrace::schema::DataType::Struct(#fields),
-                    nullable: true,
-                })
+                quote!(::millrace::schema::Field::new(
+                    #name,
+                    ::millrace::schema::DataType::Struct(#fields),
+                    true,
+                ))
             }
         }
     }
@@ -274,7 +289,7 @@ fn structs(columns: &Ident, builder: &Ident, payloads: &[(&Case, &Payload)]) -> 
 
 fn get(target: &Target, cases: &[Case]) -> TokenStream {
     let name = target.name.to_string();
-    let arms = cases.iter().map(|Case { path, tag, payload }| {
+    let arms = cases.iter().map(|Case { path, tag, payload, .. }| {
         let value = payload
             .as_ref()
             .map_or_else(|| quote!(#path), |payload| payload.get(path));
@@ -320,7 +335,19 @@ fn push_default(cases: &[Case]) -> TokenStream {
     }
 }
 
-fn fields(payloads: &[(&Case, &Payload)]) -> TokenStream {
+fn fields(cases: &[Case], payloads: &[(&Case, &Payload)]) -> TokenStream {
     let fields = payloads.iter().map(|(_, payload)| payload.field());
-    quote!(::std::vec![<i8 as ::millrace::value::Value>::field("tag"), #( #fields ),*])
+    let variants = cases.iter().map(|Case { name, aliases, .. }| {
+        quote!(::millrace::schema::Variant {
+            name: ::std::string::String::from(#name),
+            aliases: ::std::vec![#( ::std::string::String::from(#aliases) ),*],
+        })
+    });
+    quote! {{
+        let hints = ::millrace::schema::Hints {
+            variants: ::std::vec![#( #variants ),*],
+            ..::core::default::Default::default()
+        };
+        ::std::vec![<i8 as ::millrace::value::Value>::field("tag").with_hints(hints), #( #fields ),*]
+    }}
 }

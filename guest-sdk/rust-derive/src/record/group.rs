@@ -21,6 +21,8 @@ pub(crate) struct Member {
     pub(crate) value: TokenStream,
     /// `&'static str`.
     pub(crate) static_type: TokenStream,
+    /// What it says of earlier versions.
+    hints: Option<TokenStream>,
 }
 
 /// The members of a struct or variant.
@@ -41,7 +43,7 @@ impl Group {
         for (accessor, field) in fields.members().zip(fields) {
             let options = attributes::read(&field.attrs)?;
             if let Some(span) = options.skip {
-                if options.rename.is_some() {
+                if options.rename.is_some() || options.hints().is_some() {
                     return Err(Error::new(span, "a field that is skipped has no column to rename"));
                 }
                 group.skipped.push(accessor);
@@ -52,6 +54,7 @@ impl Group {
                 syn::Member::Named(name) => (name.unraw().to_string(), name.span()),
                 syn::Member::Unnamed(index) => (index.index.to_string(), field.span()),
             };
+            let hints = options.hints();
             let (column, span) = options.rename.unwrap_or(name);
             names.push((column.clone(), span));
             let static_type = target.static_type(&field.ty);
@@ -62,6 +65,7 @@ impl Group {
                 slot: Ident::new(&format!("field_{}", group.members.len()), Span::mixed_site()),
                 value: quote_spanned!(field.ty.span()=> <#static_type as ::millrace::value::Value>),
                 static_type,
+                hints,
             });
         }
         attributes::refuse_duplicates(&names)?;
@@ -140,8 +144,12 @@ impl Group {
 
     /// The schema's fields.
     pub(crate) fn fields(&self) -> TokenStream {
-        let (names, (_, values)) = (self.members.iter().map(|member| &member.column), self.slots());
-        quote!(::std::vec![#( #values::field(#names) ),*])
+        let fields = self.members.iter().map(|member| {
+            let (value, name) = (&member.value, &member.column);
+            let hints = member.hints.iter();
+            quote!(#value::field(#name) #( .with_hints(#hints) )*)
+        });
+        quote!(::std::vec![#( #fields ),*])
     }
 
     fn slots(&self) -> (Vec<&Ident>, Vec<&TokenStream>) {

@@ -257,8 +257,15 @@ mod tests {
         let name = "a column's name is not empty and does not start with `$`";
         check("struct R { #[record(rename = \"\")] a: i64 }", name);
         check("struct R { #[record(rename = \"$time\")] a: i64 }", name);
-        let unknown = "unknown option: a field has `rename = \"...\"` and `skip`, a variant `rename`";
-        check("struct R { #[record(default)] a: i64 }", unknown);
+        let unknown = "unknown option: a field has `rename = \"...\"`, `alias = \"...\"`, `default` and `skip`, a variant \
+                       `rename` and `alias`";
+        check("struct R { #[record(nullable)] a: i64 }", unknown);
+        let default = "a default is a number, `true` or `false`, or a text; `default` alone is zero";
+        check("struct R { #[record(default = f())] a: i64 }", default);
+        check(
+            "enum R { #[record(default)] A }",
+            "a variant has no default: a field of the enum's type has",
+        );
         check(
             "#[record(rename = \"x\")] struct R { a: i64 }",
             "`#[record(...)]` belongs on a field or a variant",
@@ -273,9 +280,7 @@ mod tests {
             "enum R { #[record(skip)] A }",
             "a variant cannot be skipped: every value of the enum must have a tag",
         );
-        check(
-            "enum R { #[record(rename = \"b\")] A }",
-            "a variant without fields has no column to rename",
-        );
+        check("struct R { #[record(skip, alias = \"b\")] a: i64, c: i64 }", skipped);
+        check("enum R { A, #[record(rename = \"a\")] B }", &twice("a"));
     }
 }

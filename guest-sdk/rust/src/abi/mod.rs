@@ -187,6 +187,14 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         with_instance(|instance| instance.head(chain)?.import_state(state, &slots, &values))
     }
 
+    fn migrate_state(chain: u32, state: u32, migration: u32, old: types::Block) -> Result<types::Block, CallError> {
+        let old = host_block(old);
+        with_instance(|instance| {
+            let migrated = instance.head(chain)?.migrate_state(state, migration, &old);
+            migrated.map(to_contract)
+        })
+    }
+
     fn drop_state(chain: u32, slots: Vec<u32>) -> Result<(), CallError> {
         with_instance(|instance| {
             instance.head(chain)?.drop_state(&slots);

@@ -154,6 +154,11 @@ pub trait Head {
         Err(failure("this chain has no state"))
     }
 
+    /// Values of a state from those of an earlier version.
+    fn migrate_state(&mut self, state: u32, migration: u32, _old: &Block) -> Result<Block, CallError> {
+        Err(failure(format!("state {state} has no migration {migration}")))
+    }
+
     /// Forgets all states of these slots.
     fn drop_state(&mut self, _slots: &[u32]) {}
 

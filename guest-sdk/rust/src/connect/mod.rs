@@ -2,7 +2,7 @@
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
 //! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`]
-//! writes to a table; [`Generator`] makes rows up, and
+//! writes to a table, [`Redis`] to a Redis server; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Connector`] names any other.
 
 mod custom;
@@ -11,6 +11,7 @@ mod files;
 mod generator;
 mod options;
 mod postgres;
+mod redis;
 mod standard;
 
 use crate::bindings::dataflow as wit;
@@ -21,6 +22,7 @@ pub use discard::Discard;
 pub use files::{Compression, Files, FilesSink, FilesSource};
 pub use generator::Generator;
 pub use postgres::{Postgres, PostgresSink};
+pub use redis::{Redis, RedisSink};
 pub use standard::{Stdin, StdinSource, Stdout, StdoutSink};
 
 /// Gives rows: the argument of [`Flow::source`](crate::Flow::source).
@@ -81,7 +83,8 @@ pub enum Reject {
     Fail,
     /// The row is dropped and counted.
     Skip,
-    /// The row is counted and appended, with the cause, to this file as a line of JSON.
+    /// The row is counted and appended, with the cause, to this file as a line of JSON; once, and with its checkpoint,
+    /// if the job takes checkpoints.
     DeadLetter(String),
 }
 

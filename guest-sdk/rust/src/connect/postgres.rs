@@ -87,6 +87,61 @@ impl PostgresSink {
         self.option("batch.rows", rows)
     }
 
+    /// The password is in this file, not in the URL. Without it and [`password_env`](Self::password_env), it is looked
+    /// for as `psql` does: in the URL, in the variable `PGPASSWORD`, in the file `~/.pgpass`.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let totals = Postgres::to("postgres://sales@localhost/sales", "totals").password_file("/run/secrets/sales");
+    /// ```
+    pub fn password_file(self, path: impl Into<String>) -> Self {
+        self.option("password.file", path.into())
+    }
+
+    /// The password is in this environment variable of `jobctl`, not in the URL.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let totals = Postgres::to("postgres://sales@localhost/sales", "totals").password_env("SALES_PASSWORD");
+    /// ```
+    pub fn password_env(self, name: impl Into<String>) -> Self {
+        self.option("password.env", name.into())
+    }
+
+    /// How much the connection is protected, as `sslmode` of `psql`: `disable`, `prefer` (without this), `require`,
+    /// `verify-ca`, `verify-full`. The URL may have it as well: `?sslmode=verify-full&sslrootcert=ca.pem`.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let totals = Postgres::to("postgres://sales@db.example.org/sales", "totals")
+    ///     .ssl_mode("verify-full")
+    ///     .ssl_root_certificate("ca.pem");
+    /// ```
+    pub fn ssl_mode(self, mode: &str) -> Self {
+        self.option("sslmode", mode)
+    }
+
+    /// The file of certificates (PEM) by which the server's is checked, or `system`: those that the machine trusts.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let totals = Postgres::to("postgres://sales@db.example.org/sales", "totals").ssl_root_certificate("system");
+    /// ```
+    pub fn ssl_root_certificate(self, path: impl Into<String>) -> Self {
+        self.option("sslrootcert", path.into())
+    }
+
+    /// The files of a certificate and of its key (PEM), for servers that ask for one.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let totals = Postgres::to("postgres://sales@db.example.org/sales", "totals")
+    ///     .ssl_certificate("sales.crt", "sales.key");
+    /// ```
+    pub fn ssl_certificate(self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
+        self.option("sslcert", certificate.into()).option("sslkey", key.into())
+    }
+
     /// Tells this job's transactions from those of another of the same name.
     ///
     /// ```

@@ -61,12 +61,18 @@ where
     }
 
     fn fields(&self) -> Vec<Field> {
-        vec![F::field(self.name())]
+        columns_of::<T, 1>([self.index()])
     }
 
     fn key(&self, row: &T::Of<'_>) -> F::Key {
         F::to_key(self.get(row))
     }
+}
+
+/// These columns of a record, with what they say of earlier versions.
+fn columns_of<T: Record, const N: usize>(columns: [u32; N]) -> Vec<Field> {
+    let fields = T::fields();
+    columns.map(|column| fields[column as usize].clone()).to_vec()
 }
 
 macro_rules! tuples {
@@ -83,7 +89,7 @@ macro_rules! tuples {
             }
 
             fn fields(&self) -> Vec<Field> {
-                vec![$($field::field(self.$position.name())),*]
+                columns_of::<T, _>([$(self.$position.index()),*])
             }
 
             fn key(&self, row: &T::Of<'_>) -> Self::Key {

@@ -198,10 +198,15 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
         let function = make(&mut setup);
         let states = std::mem::take(&mut setup.states);
         let (chain, operator) = self.begin("process", |graph, key_schema| {
-            let declare = |state: &crate::process::DeclaredState| wit::StateDecl {
-                name: state.name.clone(),
-                kind: state.kind,
-                schema: graph.schema(state.fields.clone()),
+            let declare = |state: &crate::process::DeclaredState| {
+                let migrations = state.migrations.iter();
+                wit::StateDecl {
+                    name: state.name.clone(),
+                    aliases: state.aliases.clone(),
+                    kind: state.kind,
+                    schema: graph.schema(state.fields.clone()),
+                    migrations: migrations.map(|old| graph.schema(old.fields.clone())).collect(),
+                }
             };
             wit::Head::Keyed(wit::Keyed {
                 key_schema,
@@ -247,8 +252,10 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
         let (chain, operator) = self.begin(construct, |graph, key_schema| {
             let state = wit::StateDecl {
                 name: construct.to_owned(),
+                aliases: Vec::new(),
                 kind: wit::StateKind::Value,
                 schema: graph.schema(state_fields::<<R::Kept as Kept>::Stored>()),
+                migrations: Vec::new(),
             };
             wit::Head::Keyed(wit::Keyed {
                 key_schema,

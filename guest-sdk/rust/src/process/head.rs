@@ -212,6 +212,19 @@ impl<P: KeyedProcess> Head for Processing<P> {
         Ok(())
     }
 
+    fn migrate_state(&mut self, state: u32, migration: u32, old: &Block) -> Result<Block, CallError> {
+        let unknown = || failure(format!("state {state} has no migration {migration}"));
+        position::enter(self.operator);
+        let migration = self
+            .state(state)?
+            .migrations
+            .get(migration as usize)
+            .ok_or_else(unknown)?;
+        let migrated = (migration.migrate)(old);
+        position::leave();
+        Ok(migrated)
+    }
+
     fn drop_state(&mut self, slots: &[u32]) {
         for state in &self.states {
             state.cell.drop_slots(slots);

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::bindings::dataflow::StateKind;
+use crate::block::Block;
 use crate::metrics::{Counter, Gauge, Histogram};
 use crate::schema::Field;
 use crate::state::cell::ErasedState;
-use crate::state::kept::state_fields;
-use crate::state::{ListState, MapState, ValueState};
+use crate::state::kept::{read_values, state_fields, write_values};
+use crate::state::{ListState, MapState, State, ValueState};
 use crate::value::Owned;
 
 /// Declares the states and metrics of a process function.
 ///
-/// A state's name, with the operator's uid, is its identity in savepoints: renaming it forgets it.
+/// A state's name, with the operator's uid, is its identity in savepoints: one that is renamed needs an
+/// [alias](Setup::alias).
 ///
 /// ```
 /// use millrace::prelude::*;
@@ -39,9 +41,18 @@ pub struct Setup {
 /// A state that was declared.
 pub(crate) struct DeclaredState {
     pub(crate) name: String,
+    pub(crate) aliases: Vec<String>,
     pub(crate) kind: StateKind,
     pub(crate) fields: Vec<Field>,
+    pub(crate) migrations: Vec<Migration>,
     pub(crate) cell: Rc<dyn ErasedState>,
+}
+
+/// How values of an earlier version become those of a state.
+pub(crate) struct Migration {
+    /// Schema of the earlier version.
+    pub(crate) fields: Vec<Field>,
+    pub(crate) migrate: Box<dyn Fn(&Block) -> Block>,
 }
 
 impl std::fmt::Debug for Setup {
@@ -101,6 +112,65 @@ impl Setup {
         state
     }
 
+    /// Says that a state had another name: it is found under that too in what an earlier version has left.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// struct Orders { total: ValueState<i64> }
+    ///
+    /// fn declare(setup: &mut Setup) -> Orders {
+    ///     let total = setup.value_state("total");
+    ///     setup.alias(&total, "sum");
+    ///     Orders { total }
+    /// }
+    /// ```
+    pub fn alias(&mut self, state: &impl State, name: &str) {
+        self.declared(state).aliases.push(name.to_owned());
+    }
+
+    /// Converts what an earlier version has left of a state, where its schema was exactly that of `Old`; may be said
+    /// for several. What is not converted so is converted by the rules of [state that changes](crate#state-that-changes), or refused.
+    ///
+    /// The function sees a key's value, list or map as a whole. It must depend on nothing else, for after a failure it
+    /// may be called with the same value again.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// #[derive(Record, Clone)]
+    /// struct EurosV1 { euros: i64 }
+    ///
+    /// #[derive(Record, Clone)]
+    /// struct Total { cents: i64 }
+    ///
+    /// struct Orders { total: ValueState<Total>, names: ListState<String> }
+    ///
+    /// fn declare(setup: &mut Setup) -> Orders {
+    ///     let total = setup.value_state("total");
+    ///     setup.migrate(&total, |old: EurosV1| Total { cents: old.euros * 100 });
+    ///     let names = setup.list_state("names");
+    ///     setup.migrate(&names, |old: Vec<i64>| old.iter().map(|id| format!("order {id}")).collect());
+    ///     Orders { total, names }
+    /// }
+    /// ```
+    pub fn migrate<S: State, Old: Owned>(&mut self, state: &S, migrate: impl Fn(Old) -> S::Stored + 'static) {
+        let migrate = move |block: &Block| {
+            let old: Vec<Option<Old>> = read_values(block).collect();
+            write_values(old.into_iter().map(|old| old.map(&migrate)))
+        };
+        self.declared(state).migrations.push(Migration {
+            fields: state_fields::<Old>(),
+            migrate: Box::new(migrate),
+        });
+    }
+
+    /// # Panics
+    /// If the state was declared elsewhere.
+    fn declared(&mut self, state: &impl State) -> &mut DeclaredState {
+        let place = state.place();
+        let found = self.states.iter_mut().find(|declared| declared.place() == place);
+        found.expect("a state is declared where it is changed: in the same `Setup`")
+    }
+
     /// A number that only grows.
     ///
     /// ```
@@ -134,10 +204,19 @@ impl Setup {
     fn declare(&mut self, name: &str, kind: StateKind, fields: Vec<Field>, cell: Rc<dyn ErasedState>) {
         self.states.push(DeclaredState {
             name: name.to_owned(),
+            aliases: Vec::new(),
             kind,
             fields,
+            migrations: Vec::new(),
             cell,
         });
+    }
+}
+
+impl DeclaredState {
+    /// Tells it from all others, as [`State::place`] does.
+    fn place(&self) -> *const () {
+        Rc::as_ptr(&self.cell).cast()
     }
 }
 

@@ -90,11 +90,7 @@ where
 
 /// Schema of a state.
 pub(crate) fn state_fields<V: Value>() -> Vec<Field> {
-    vec![Field {
-        name: "value".to_owned(),
-        data_type: V::data_type(),
-        nullable: true,
-    }]
+    vec![Field::new("value", V::data_type(), true)]
 }
 
 /// Writes one value per slot, null where a slot holds nothing.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::State;
 use super::cell::Cell;
 use crate::value::Owned;
 
@@ -45,6 +46,17 @@ where
 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ListState")
+    }
+}
+
+impl<T: Owned + Clone> State for ListState<T>
+where
+    Vec<T>: Owned,
+{
+    type Stored = Vec<T>;
+
+    fn place(&self) -> *const () {
+        Rc::as_ptr(&self.cell).cast()
     }
 }
 

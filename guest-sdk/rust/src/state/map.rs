@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::State;
 use super::cell::Cell;
 use crate::value::Owned;
 
@@ -44,6 +45,17 @@ where
 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MapState")
+    }
+}
+
+impl<K: Owned + Clone + Ord, V: Owned + Clone> State for MapState<K, V>
+where
+    BTreeMap<K, V>: Owned,
+{
+    type Stored = BTreeMap<K, V>;
+
+    fn place(&self) -> *const () {
+        Rc::as_ptr(&self.cell).cast()
     }
 }
 

@@ -15,3 +15,15 @@ pub use kept::Kept;
 pub use list::ListState;
 pub use map::MapState;
 pub use value::ValueState;
+
+use crate::value::Owned;
+
+/// A handle of a state.
+pub trait State {
+    /// What is stored of it for a key: a value, a list, a map.
+    type Stored: Owned;
+
+    /// Tells it from all other states.
+    #[doc(hidden)]
+    fn place(&self) -> *const ();
+}

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::State;
 use super::cell::Cell;
 use crate::value::Owned;
 
@@ -44,6 +45,14 @@ pub struct ValueState<T: Owned + Clone> {
 impl<T: Owned + Clone> std::fmt::Debug for ValueState<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ValueState")
+    }
+}
+
+impl<T: Owned + Clone> State for ValueState<T> {
+    type Stored = T;
+
+    fn place(&self) -> *const () {
+        Rc::as_ptr(&self.cell).cast()
     }
 }
 

@@ -125,11 +125,7 @@ where
     fn data_type() -> DataType {
         const { assert!(!K::NULLABLE, "the keys of a map are not null") };
         let members = vec![K::field("key"), V::field("value")];
-        DataType::Map(Box::new(Field {
-            name: "entries".to_owned(),
-            data_type: DataType::Struct(members),
-            nullable: false,
-        }))
+        DataType::Map(Box::new(Field::new("entries", DataType::Struct(members), false)))
     }
 
     #[inline]

@@ -297,9 +297,12 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
     fn head<W: WindowFunction<In = T, Key = K>>(self, construct: &str, function: W) -> Stream<WindowHead<W>> {
         let (chain, operator) = self.keyed.begin(construct, |graph, key_schema| {
             let accumulator = wit::StateDecl {
-                name: "window".to_owned(),
+                // Sums are no counts, though both may be numbers.
+                name: construct.trim_start_matches("window.").to_owned(),
+                aliases: Vec::new(),
                 kind: wit::StateKind::Accumulator,
                 schema: graph.schema(state_fields::<W::Stored>()),
+                migrations: Vec::new(),
             };
             let window = wit::Window {
                 assigner: self.assigner.assigner,

@@ -1,7 +1,7 @@
 //! Counts words.
 //!
 //! Reads lines of text, splits them into words and counts each word. Change it into what you need; the SDK's
-//! documentation (`cargo doc --open`) is its manual.
+//! documentation (`cargo doc --open --no-deps --package millrace-sdk`) is its manual.
 
 use millrace::prelude::*;
 

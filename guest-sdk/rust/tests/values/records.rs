@@ -1,6 +1,6 @@
 //! Records as programs write them: what derived code reads, writes and declares.
 
-use millrace::schema::{DataType, Field, flatten};
+use millrace::schema::{DataType, Field, Hints, Variant, flatten};
 use millrace::value::FieldRef;
 use millrace::{Owned, Record};
 
@@ -134,15 +134,15 @@ fn records_nest() {
         read::<Option<Nested>>(&write::<Option<Nested>>(vec![None, Some(rows[1].clone())])),
         [None, Some(rows[1].clone())]
     );
-    let expected = Field {
-        name: "switch".into(),
-        data_type: DataType::Struct(vec![Field {
-            name: "tag".into(),
-            data_type: DataType::Int8,
-            nullable: false,
-        }]),
-        nullable: false,
+    let variant = |name: &str| Variant {
+        name: name.into(),
+        aliases: Vec::new(),
     };
+    let tag = Field::new("tag", DataType::Int8, false).with_hints(Hints {
+        variants: vec![variant("off"), variant("on")],
+        ..Hints::default()
+    });
+    let expected = Field::new("switch", DataType::Struct(vec![tag]), false);
     assert_eq!(Nested::fields()[2], expected);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointMode, RestartStrategy};
 use millrace_core::{Error, Result};
-use millrace_engine::{CheckpointOptions, Restore};
+use millrace_engine::{Beginning, CheckpointOptions, Restore};
 
 /// Checkpoints and restarts.
 #[derive(Debug, clap::Args)]
@@ -54,18 +54,22 @@ pub struct CheckpointArgs {
     #[arg(long, value_name = "CHECKPOINT", value_enum, requires = "checkpoint_dir")]
     restore: Option<From>,
 
-    /// Begin with a savepoint: a new run of the job, at any parallelism
-    #[arg(
-        long,
-        value_name = "SAVEPOINT",
-        requires = "checkpoint_dir",
-        conflicts_with = "restore"
-    )]
+    /// Begin with a savepoint, or with a checkpoint of another run (CHECKPOINT_DIR/JOB/RUN/chk-ID): a new run
+    /// of the job, at any parallelism. `jobctl check` says beforehand what becomes of the state
+    #[arg(long, value_name = "SAVEPOINT", conflicts_with = "restore")]
     from: Option<String>,
 
-    /// Begin though the savepoint holds state of operators that the pipeline does not have, and leave it behind
+    /// Begin though there is state that the pipeline does not declare, and leave it behind
     #[arg(long, requires = "from")]
     allow_non_restored_state: bool,
+
+    /// Own what the job begins with, and delete it when there are as many checkpoints as are retained
+    #[arg(long, requires_all = ["from", "checkpoint_dir"], conflicts_with = "no_claim")]
+    claim: bool,
+
+    /// Leave what the job begins with as it is and depend on nothing of it (the default)
+    #[arg(long, requires = "from")]
+    no_claim: bool,
 
     /// When a failed job runs again: none, fixed-delay:attempts=3,delay=10s, exponential-delay:max=1m (the
     /// default) or failure-rate:max-failures=3,interval=5m
@@ -88,6 +92,16 @@ enum From {
 }
 
 impl CheckpointArgs {
+    /// What a new run begins with.
+    pub(crate) fn from(&self) -> Result<Option<Beginning>> {
+        let Some(from) = &self.from else { return Ok(None) };
+        Ok(Some(Beginning {
+            url: super::savepoint::absolute(from)?,
+            allow_non_restored_state: self.allow_non_restored_state,
+            claim: self.claim,
+        }))
+    }
+
     /// `None`: no checkpoints are taken.
     pub(crate) fn options(&self) -> Result<Option<CheckpointOptions>> {
         let Some(storage) = &self.checkpoint_dir else {
@@ -114,13 +128,9 @@ impl CheckpointArgs {
                 max_concurrent: self.concurrent_checkpoints,
                 retained: self.retained_checkpoints,
             },
-            restore: match (&self.from, self.restore) {
-                (Some(from), _) => Restore::Savepoint {
-                    url: super::savepoint::absolute(from)?,
-                    allow_non_restored_state: self.allow_non_restored_state,
-                },
-                (None, Some(From::Latest)) => Restore::Latest,
-                (None, None) => Restore::Nothing,
+            restore: match self.restore {
+                Some(From::Latest) => Restore::Latest,
+                None => Restore::Nothing,
             },
             restart,
         }))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use millrace_core::connector::Delivery;
+use millrace_core::connector::{Delivery, without_passwords};
 use millrace_core::graph::{Graph, Head, OperatorKind, Parameter, ParameterType};
 use millrace_core::{Error, Result};
 use millrace_engine::{JobOptions, Loaded, Prepared};
@@ -54,7 +54,10 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
         ..JobOptions::default()
     };
     let loaded = Loaded::new(&bytes, options).map_err(context)?;
-    let declared = loaded.parameters().to_vec();
+    let mut declared = loaded.parameters().to_vec();
+    for parameter in &mut declared {
+        parameter.default_value = parameter.default_value.take().map(|value| without_passwords(&value));
+    }
     let imports = loaded.imports().to_vec();
     let hash = loaded.hash().to_owned();
     let (given, invented) = with_placeholders(&declared, &args.params);

@@ -1,6 +1,7 @@
 //! The commands: one file each, whose doc comments are the help.
 
 pub mod build;
+pub mod check;
 pub mod checkpoint_args;
 pub mod completions;
 pub mod explain;
@@ -9,6 +10,8 @@ pub mod new;
 pub mod run;
 pub mod savepoint;
 pub mod state;
+pub mod state_args;
+pub mod state_import;
 
 use clap::{Parser, Subcommand};
 use millrace_core::Result;
@@ -39,6 +42,7 @@ pub enum Command {
     New(new::Args),
     Build(build::Args),
     Run(run::Args),
+    Check(check::Args),
     Savepoint(savepoint::Args),
     State(state::Args),
     Inspect(inspect::Args),
@@ -52,6 +56,7 @@ pub fn run(command: Command, printer: &Printer) -> Result<()> {
         Command::New(args) => new::run(&args, printer),
         Command::Build(args) => build::run(&args, printer),
         Command::Run(args) => run::run(&args, printer),
+        Command::Check(args) => check::run(&args, printer),
         Command::Savepoint(args) => savepoint::run(&args, printer),
         Command::State(args) => state::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),

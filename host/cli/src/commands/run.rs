@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use millrace_core::graph::{Graph, OperatorKind};
 use millrace_core::{Error, Result};
-use millrace_engine::{Job, JobOptions, Limits, Loaded, LogLevel, Report, STDOUT_CLOSED};
+use millrace_engine::{Job, JobOptions, Limits, Loaded, LogLevel, Report, STDOUT_CLOSED, StateBackend};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::output::{Format, Printer};
@@ -57,6 +57,9 @@ pub struct Args {
     seed: u64,
 
     #[command(flatten)]
+    state: super::state_args::StateArgs,
+
+    #[command(flatten)]
     checkpoints: super::checkpoint_args::CheckpointArgs,
 }
 
@@ -71,7 +74,10 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
     let bytes = files::read(&args.pipeline)?;
     let (log_sender, log_lines) = sync_channel(LOG_LINES_WAITING_MAX);
     let context = |error: Error| error.context(format!("{}", args.pipeline.display()));
-    let loaded = Loaded::new(&bytes, options(args, log_sender)?).map_err(context)?;
+    // Removed after the job has ended.
+    let (backend, _state) = args.state.open()?;
+    let options = options(args, log_sender, backend)?;
+    let loaded = Loaded::new(&bytes, options).map_err(context)?;
     let prepared = loaded.prepare(&args.params).map_err(context)?;
     let name = prepared.graph().name.clone();
     let writes_stdout = writes_stdout(prepared.graph());
@@ -104,7 +110,7 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
     }
 }
 
-fn options(args: &Args, log: SyncSender<String>) -> Result<JobOptions> {
+fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Result<JobOptions> {
     let limits = Limits {
         memory_bytes: args.memory_limit as usize * (1 << 20),
         call_deadline: args.call_timeout,
@@ -120,7 +126,9 @@ fn options(args: &Args, log: SyncSender<String>) -> Result<JobOptions> {
             let _ = log.try_send(format!("{:5} {message}", level_name(level)));
         }),
         seed: args.seed,
+        backend,
         checkpoints: args.checkpoints.options()?,
+        from: args.checkpoints.from()?,
     })
 }
 

@@ -12,9 +12,9 @@ use serde_json::{Map, Value, json};
 use crate::files;
 use crate::output::{Align, Format, Printer, Table};
 
-/// Read the state in a savepoint: list it, look a key up, export a table
+/// Read the state in a savepoint: list it, look a key up, export a table; or make one from tables
 ///
-/// Nothing runs, and the pipeline is not needed.
+/// Nothing runs, and the pipeline is needed for `import` alone.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -38,6 +38,12 @@ enum Command {
         #[arg(required = true, allow_negative_numbers = true)]
         key: Vec<String>,
     },
+    /// Make a savepoint from Parquet tables, alone or over another savepoint
+    ///
+    /// A table has the fields of the operator's key as columns, and a column with the state's name for its value; of
+    /// `timers`, `windows` and `sessions` the columns that `state export` shows. Types may be narrower. The key group is
+    /// computed. `jobctl run --from` begins with the result.
+    Import(super::state_import::ImportArgs),
     /// Print a state of all keys, or write it to a file
     Export {
         /// The savepoint: a folder or URL
@@ -78,6 +84,7 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
             operator,
             key,
         } => get(&Savepoint::open(savepoint, Depth::Sizes)?, operator, key, printer),
+        Command::Import(args) => super::state_import::run(args, printer),
         Command::Export {
             savepoint,
             operator,

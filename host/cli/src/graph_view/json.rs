@@ -3,7 +3,8 @@
 //! The graph's own types leave schemas out when they are serialized; they are put in here, in the words of the WIT.
 
 use arrow_schema::Schema;
-use millrace_core::graph::{Graph, Head, OperatorKind, StateDecl};
+use millrace_core::connector::without_passwords;
+use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorKind, StateDecl};
 use serde_json::{Value, json};
 
 use super::labels::type_text;
@@ -12,8 +13,18 @@ use super::labels::type_text;
 pub fn render(graph: &Graph) -> Value {
     let mut value = serde_json::to_value(graph).expect("graphs have text keys only");
     for (index, operator) in graph.operators.iter().enumerate() {
-        if let OperatorKind::Source { schema: rows, .. } = &operator.kind {
-            value["operators"][index]["kind"]["Source"]["schema"] = schema(rows);
+        let place = &mut value["operators"][index]["kind"];
+        match &operator.kind {
+            OperatorKind::Source {
+                connector,
+                schema: rows,
+                ..
+            } => {
+                place["Source"]["schema"] = schema(rows);
+                place["Source"]["connector"]["options"] = options(connector);
+            }
+            OperatorKind::Sink { connector } => place["Sink"]["connector"]["options"] = options(connector),
+            OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => {}
         }
     }
     for (index, chain) in graph.chains.iter().enumerate() {
@@ -45,6 +56,12 @@ pub fn render(graph: &Graph) -> Value {
         }
     }
     value
+}
+
+/// Options of a connector as they may be shown.
+fn options(connector: &ConnectorConfig) -> Value {
+    let shown = |(name, value): &(String, String)| json!([name, without_passwords(value)]);
+    connector.options.iter().map(shown).collect()
 }
 
 fn state_schema(state: &StateDecl) -> Value {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use millrace_core::graph::*;
+use millrace_core::schema::Hints;
 
 use super::*;
 
@@ -85,8 +86,11 @@ pub(crate) fn flights() -> Graph {
     };
     let accumulator = StateDecl {
         name: "accumulator".to_owned(),
+        aliases: Vec::new(),
         kind: StateKind::Accumulator,
         schema: schema(&[("value", DataType::Int64, true)]),
+        hints: Hints::default(),
+        migrations: Vec::new(),
     };
     Graph {
         name: "flights".to_owned(),
@@ -129,6 +133,7 @@ pub(crate) fn flights() -> Graph {
                 inputs: vec![rows.clone()],
                 head: Head::Window {
                     key_schema: key,
+                    key_hints: Vec::new(),
                     window,
                     accumulator,
                 },

@@ -9,6 +9,8 @@ mod csv;
 mod decode;
 mod encode;
 mod framer;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod json_texts;
 mod ndjson;
 mod parser;
 mod text;
@@ -19,6 +21,8 @@ use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
 
 pub(crate) use encode::Encoder;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+pub(crate) use json_texts::json_texts;
 pub(crate) use parser::{Range, RowParser, read_header};
 
 /// How rows are written as bytes.

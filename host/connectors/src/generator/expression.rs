@@ -7,6 +7,8 @@
 use millrace_core::{Error, Result};
 use strength_reduce::StrengthReducedU64;
 
+use super::zipf::Zipf;
+
 /// Rows are numbered below this, so that `index` and `mix` have their top bit clear.
 pub(crate) const INDEX_END: u64 = 1 << 63;
 
@@ -71,6 +73,8 @@ pub(crate) enum Start {
     Linear { factor: u64, offset: u64 },
     /// Pseudo-random 63 bits of index and seed.
     Mix,
+    /// Pseudo-random numbers of which few are frequent.
+    Zipf(Zipf),
     /// The same for all rows.
     Constant(u64),
 }
@@ -107,9 +111,19 @@ impl Expression {
             None => return Err(wrong("it is empty".into())),
             Some("index") => Expression::from_start(Start::Linear { factor: 1, offset: 0 }, INDEX_END - 1),
             Some("mix") => Expression::from_start(Start::Mix, INDEX_END - 1),
+            Some("zipf") => {
+                let (count, exponent) = (rest.next(), rest.next());
+                let count = count.and_then(|count| count.parse().ok()).unwrap_or(0);
+                let exponent = exponent.and_then(|exponent| exponent.parse().ok()).unwrap_or(f64::NAN);
+                let zipf = Zipf::new(count, exponent).map_err(|why| wrong(format!("after `zipf`, {why}")))?;
+                Expression::from_start(Start::Zipf(zipf), count - 1)
+            }
             Some(first) => {
-                let value = integer(first, &mut rest)
-                    .ok_or_else(|| wrong(format!("it starts with `{first}`, not `index`, `mix` or an integer")))?;
+                let value = integer(first, &mut rest).ok_or_else(|| {
+                    wrong(format!(
+                        "it starts with `{first}`, not `index`, `mix`, `zipf` or an integer"
+                    ))
+                })?;
                 Expression::from_start(Start::Constant(value), value)
             }
         };
@@ -181,7 +195,7 @@ impl Expression {
                     *offset = offset.wrapping_mul(value);
                     return;
                 }
-                (Start::Linear { .. } | Start::Mix, _) => {}
+                (Start::Linear { .. } | Start::Mix | Start::Zipf(_), _) => {}
             }
         }
         self.operations.push(operation);
@@ -193,6 +207,7 @@ impl Expression {
         let start = match self.start {
             Start::Linear { factor, offset } => index.wrapping_mul(factor).wrapping_add(offset),
             Start::Mix => mix(index.wrapping_add(seed)),
+            Start::Zipf(zipf) => zipf.value(index, seed),
             Start::Constant(value) => value,
         };
         self.operations
@@ -232,7 +247,7 @@ fn tokens(text: &str) -> Result<Vec<String>> {
     let mut tokens: Vec<String> = Vec::new();
     let mut in_word = false;
     for character in text.chars() {
-        let word = character.is_ascii_alphanumeric() || character == '_';
+        let word = character.is_ascii_alphanumeric() || "_.".contains(character);
         if word && in_word {
             tokens.last_mut().expect("a word has begun").push(character);
         } else if word || "+-*/%".contains(character) {
@@ -277,6 +292,7 @@ mod tests {
         assert_eq!(value("-4 + 6", 3), 2);
         assert_eq!(value("index - 5 % 1000", 3), 2u64.wrapping_neg() % 1000);
         assert_eq!(value("index / 1 % 1 + 9", 3), 9);
+        assert!((0..1000).all(|index| (5..15).contains(&value("zipf 10 1.1 + 5", index))));
         assert_eq!(value("mix", 0), 0);
         assert_eq!(value("mix", 1), 0x5692_161d_100b_05e5);
     }
@@ -291,6 +307,12 @@ mod tests {
             ("index % x", "`x` after `%`"),
             ("index / 0", "must be above 0"),
             ("index % -3", "must be above 0"),
+            ("zipf", "a number of values"),
+            ("zipf 0 1", "a number of values"),
+            ("zipf 100", "an exponent"),
+            ("zipf 100 x", "an exponent"),
+            ("zipf 100 * 3", "an exponent"),
+            ("index + 1.5", "is not an integer"),
             ("(index)", "`(` has no meaning"),
             ("index + 99999999999999999999", "is not an integer"),
         ] {

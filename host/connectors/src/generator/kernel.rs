@@ -47,6 +47,7 @@ pub(crate) fn evaluate(expression: &Expression, indices: Indices, seed: u64) -> 
             collect(indices.iter().map(|i| mix(i.wrapping_add(seed))), indices),
             rest,
         ),
+        (Start::Zipf(zipf), rest) => (collect(indices.iter().map(|i| zipf.value(i, seed)), indices), rest),
         (Start::Linear { factor, offset }, rest) => {
             let line = Line::new(indices, factor, offset);
             match rest {

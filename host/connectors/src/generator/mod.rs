@@ -8,6 +8,7 @@
 mod column;
 mod expression;
 mod kernel;
+mod zipf;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,14 +9,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::*;
 use arrow_cast::cast;
-use arrow_json::EncoderOptions;
-use arrow_json::writer::make_encoder;
-use arrow_schema::{ArrowError, DataType, Field, Schema, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
 use millrace_core::{Error, Result};
 
 use super::numeric;
 use super::table::SqlType;
-use crate::format::zones;
+use crate::format::json_texts;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const NULL: i32 = -1;
@@ -135,8 +133,8 @@ impl Column {
                 DataType::FixedSizeBinary(_) => Column::Fixed(array.as_fixed_size_binary().clone()),
                 _ => Column::Bytes(array.as_binary().clone()),
             },
-            SqlType::Json => Column::Text(json(array, field)?),
-            SqlType::Jsonb => Column::Jsonb(json(array, field)?),
+            SqlType::Json => Column::Text(json_texts(array, field)?),
+            SqlType::Jsonb => Column::Jsonb(json_texts(array, field)?),
         })
     }
 
@@ -215,35 +213,10 @@ fn timestamps(array: &ArrayRef) -> std::result::Result<Int64Array, ArrowError> {
     }
 }
 
-/// Text as it is, anything else as JSON lines have it.
-fn json(array: &ArrayRef, field: &Arc<Field>) -> std::result::Result<StringArray, ArrowError> {
-    if let Some(text) = array.as_string_opt::<i32>() {
-        return Ok(text.clone());
-    }
-    // The encoder is told that there are nulls by the field.
-    let field = Arc::new(Field::clone(field).with_nullable(true));
-    let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![array.clone()])?;
-    let rows = zones::textual_rows(&rows)?;
-    let schema = rows.schema();
-    let options = EncoderOptions::default();
-    let mut encoder = make_encoder(&schema.fields()[0], rows.column(0), &options)?;
-    let mut text = Vec::new();
-    let mut values = builder::StringBuilder::new();
-    for row in 0..rows.num_rows() {
-        if encoder.is_null(row) {
-            values.append_null();
-            continue;
-        }
-        text.clear();
-        encoder.encode(row, &mut text);
-        let text = std::str::from_utf8(&text).map_err(|error| ArrowError::JsonError(error.to_string()))?;
-        values.append_value(text);
-    }
-    Ok(values.finish())
-}
-
 #[cfg(test)]
 mod tests {
+    use arrow_schema::Schema;
+
     use super::*;
 
     #[test]

@@ -1,18 +1,21 @@
 //! The `postgres` connector: rows into a table of a PostgreSQL server (12 or newer).
 //!
-//! [`settings`] are its options, [`server`] the connection and what its errors mean, [`table`] what the table must
-//! look like. Rows travel as binary `COPY` ([`encode`]). There are two modes:
+//! [`settings`] are its options, [`server`] the connection ([`tls`], [`passfile`]) and what its errors mean, [`table`]
+//! what the table must look like. Rows travel as binary `COPY` ([`encode`]). There are two modes:
 //!
 //! - `exactly-once` ([`two_phase`]): each subtask writes the rows of a checkpoint in one transaction, which is
 //!   prepared when the checkpoint is taken and committed when it has completed ([`transactions`]);
 //! - `upsert` ([`upsert`]): rows replace those with the same key, so that writing them again changes nothing.
 
+mod address;
 mod encode;
 mod numeric;
+mod passfile;
 mod server;
 mod settings;
 mod sink;
 mod table;
+mod tls;
 mod transactions;
 mod two_phase;
 mod upsert;

@@ -6,7 +6,12 @@ use std::time::Duration;
 use millrace_core::{Error, Result};
 use postgres::config::Host;
 use postgres::error::SqlState;
-use postgres::{Client, Config, NoTls};
+use postgres::{Client, Config};
+
+use super::passfile::{self, Login};
+use super::settings::Settings;
+use super::tls::Tls;
+use crate::password::Password;
 
 /// After this a server that does not answer is given up, unless the URL says otherwise.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -18,14 +23,16 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub(super) struct Server {
     config: Config,
+    tls: Tls,
+    password: Password,
     /// As people know it: without the password.
     shown: String,
 }
 
 impl Server {
     /// From a URL or `key=value` pairs.
-    pub(super) fn parse(url: &str) -> Result<Self> {
-        let mut config: Config = url.parse().map_err(|error: postgres::Error| {
+    pub(super) fn parse(settings: &Settings) -> Result<Self> {
+        let mut config: Config = settings.url.parse().map_err(|error: postgres::Error| {
             let message = format!(
                 "option `url` is not the address of a PostgreSQL server: {}",
                 root_cause(&error)
@@ -44,28 +51,66 @@ impl Server {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(UNACKNOWLEDGED_MAX);
         }
+        config.ssl_mode(settings.tls.client_mode());
         let shown = shown(&config);
-        Ok(Server { config, shown })
+        Ok(Server {
+            config,
+            tls: settings.tls.clone(),
+            password: settings.password.clone(),
+            shown,
+        })
     }
 
     /// A connection of this name; others with it can be found and ended.
     pub(super) fn connect(&self, name: &str) -> Result<Client> {
         let mut config = self.config.clone();
         config.application_name(name);
-        config.connect(NoTls).map_err(|error| match error.as_db_error() {
-            Some(refused) => Error::external(
-                "IO0121",
-                format!(
-                    "PostgreSQL at {} refuses the connection: {}",
-                    self.shown,
-                    refused.message()
+        if let Some(password) = self.find_password()? {
+            config.password(password);
+        }
+        config
+            .connect(self.tls.connector()?)
+            .map_err(|error| match error.as_db_error() {
+                Some(refused) => Error::external(
+                    "IO0121",
+                    format!(
+                        "PostgreSQL at {} refuses the connection: {}",
+                        self.shown,
+                        refused.message()
+                    ),
                 ),
-            ),
-            None => Error::external(
-                "IO0120",
-                format!("PostgreSQL at {} cannot be reached: {}", self.shown, root_cause(&error)),
-            ),
-        })
+                None if error.to_string().contains("TLS") => Error::external(
+                    "IO0125",
+                    format!(
+                        "PostgreSQL at {}: no connection with TLS: {}",
+                        self.shown,
+                        root_cause(&error)
+                    ),
+                ),
+                None => Error::external(
+                    "IO0120",
+                    format!("PostgreSQL at {} cannot be reached: {}", self.shown, root_cause(&error)),
+                ),
+            })
+    }
+
+    /// The password, if it is not in the URL.
+    fn find_password(&self) -> Result<Option<String>> {
+        let given = self.password.read()?;
+        if given.is_some() || self.config.get_password().is_some() {
+            return Ok(given);
+        }
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.as_str(),
+            Some(Host::Unix(_)) | None => "localhost",
+        };
+        let user = self.config.get_user().unwrap_or_default();
+        Ok(passfile::find(&Login {
+            host,
+            port: self.config.get_ports().first().copied().unwrap_or(5432),
+            database: self.config.get_dbname().unwrap_or(user),
+            user,
+        }))
     }
 
     /// An error of a statement; `what` was being done.
@@ -133,17 +178,23 @@ pub(super) fn quoted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use arrow_schema::{DataType, Field, Schema};
+
     use super::*;
+    use crate::testing::options;
 
     #[test]
     fn addresses() {
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
         let shown = |url: &str| {
-            Server::parse(url)
+            Settings::take(options(&[("url", url), ("table", "t")]), &schema)
+                .and_then(|settings| Server::parse(&settings))
                 .map(|server| server.shown)
                 .map_err(|error| error.code())
         };
         assert_eq!(shown("postgres://me:secret@db:5433/sales"), Ok("db:5433/sales".into()));
         assert_eq!(shown("host=db user=me password=secret"), Ok("db:5432/me".into()));
+        assert_eq!(shown("postgres://me@db/x?sslmode=require"), Ok("db:5432/x".into()));
         assert_eq!(shown("postgres:///sales"), Err("CN0121"));
         assert_eq!(shown("<url>"), Err("CN0121"));
     }

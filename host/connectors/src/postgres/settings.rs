@@ -4,6 +4,10 @@ use arrow_schema::Schema;
 use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
 
+use super::address::Address;
+use super::tls::Tls;
+use crate::password::Password;
+
 /// Rows that are sent at a time.
 const BATCH_ROWS_DEFAULT: usize = 20_000;
 
@@ -22,7 +26,10 @@ pub(super) enum Mode {
 /// What the pipeline asks for.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
+    /// Without the settings of TLS.
     pub(super) url: String,
+    pub(super) tls: Tls,
+    pub(super) password: Password,
     pub(super) table: String,
     pub(super) mode: Mode,
     pub(super) create: bool,
@@ -33,7 +40,9 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn take(mut options: Options, schema: &Schema) -> Result<Self> {
-        let url = options.required("url")?;
+        let Address { rest: url, tls } = Address::parse(&options.required("url")?)?;
+        let tls = Tls::take(&mut options, tls)?;
+        let password = Password::take(&mut options)?;
         let table = options.required("table")?;
         let mode = options.text("mode");
         let key = options.text("key");
@@ -51,6 +60,8 @@ impl Settings {
         }
         Ok(Settings {
             url,
+            tls,
+            password,
             table,
             mode: mode_of(mode.as_deref(), key.as_deref(), schema)?,
             create,

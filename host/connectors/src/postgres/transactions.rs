@@ -17,14 +17,11 @@ use millrace_core::connector::{Committable, SinkContext};
 use millrace_core::{Error, Result};
 use postgres::Client;
 use postgres::error::SqlState;
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::server::{Server, is};
+use crate::identity::{self, is_plain};
 
 const PREFIX: &str = "millrace/1/";
-
-/// Letters of a job's name that are kept; with the rest a name stays below the 200 that a server takes.
-const JOB_CHARS_MAX: usize = 60;
 
 /// How often something is tried that another session is just about to end, and after how long again.
 const TRIES: u32 = 100;
@@ -39,14 +36,7 @@ pub(super) struct Identity {
 
 impl Identity {
     pub(super) fn new(context: &SinkContext, id: &str) -> Self {
-        let mut text = Vec::new();
-        for part in [context.job.as_str(), context.operator.as_str(), id] {
-            text.extend((part.len() as u64).to_le_bytes());
-            text.extend(part.as_bytes());
-        }
-        let hash = format!("{:032x}", xxh3_128(&text));
-        let plain = |character: char| if is_plain(character) { character } else { '-' };
-        let job: String = context.job.chars().take(JOB_CHARS_MAX).map(plain).collect();
+        let (job, hash) = (identity::job(context), identity::hash(context, id));
         Identity {
             transactions: format!("{PREFIX}{job}/{hash}/"),
             connections: format!("millrace/{hash}/"),
@@ -62,10 +52,6 @@ impl Identity {
     pub(super) fn connection(&self, part: &str) -> String {
         format!("{}{part}", self.connections)
     }
-}
-
-fn is_plain(character: char) -> bool {
-    character.is_ascii_alphanumeric() || character == '-' || character == '_'
 }
 
 /// The name in a committable, safe to put between quotes, and the server's number.

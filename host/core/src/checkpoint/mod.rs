@@ -23,11 +23,14 @@ mod coordinator;
 mod in_flight;
 mod restart;
 
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Millis;
 use crate::connector::{Committable, Position};
+use crate::error::Result;
 pub use action::{AbortReason, Action, CheckpointKind, DeclineReason, Participant, Refused};
 pub use aligner::{Aligner, Alignment, CheckpointMode};
 pub use config::CheckpointConfig;
@@ -107,8 +110,16 @@ pub struct SplitSnapshot {
 pub struct TableDelta {
     /// All entries: earlier layers are no longer needed.
     pub full: bool,
+    /// Rows before those of `batches`, to be read now: entries that are in the lower tier of a state backend.
+    pub cold: Option<Arc<dyn RowSource>>,
     /// In order: a later row replaces an earlier one of the same entry.
     pub batches: Vec<RecordBatch>,
-    /// Entries in the table at the barrier, whether they changed or not.
+    /// Entries in the table at the barrier, whether they changed or not; about, where some are in a lower tier.
     pub live_rows: u64,
+}
+
+/// Rows too many to be held in memory, as they were at a barrier.
+pub trait RowSource: std::fmt::Debug + Send + Sync {
+    /// Goes through all rows. May be called again.
+    fn read(&self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()>;
 }

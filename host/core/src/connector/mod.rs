@@ -10,6 +10,7 @@
 //! [`Poll::Pending`].
 
 mod options;
+mod secrets;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use arrow_schema::SchemaRef;
 
 use crate::error::Result;
 pub use options::Options;
+pub use secrets::without_passwords;
 
 /// Whether a source ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use arrow_schema::SchemaRef;
 use serde::Serialize;
 
 use crate::block::Millis;
+use crate::schema::{Declared, Hints};
 
 /// Index of an operator in [`Graph::operators`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -177,11 +178,19 @@ pub enum StateKind {
 pub struct StateDecl {
     /// Unique in the chain.
     pub name: String,
+    /// Names that it had.
+    pub aliases: Vec<String>,
     /// Shape.
     pub kind: StateKind,
     /// One nullable field.
     #[serde(skip)]
     pub schema: SchemaRef,
+    /// What that field says of its earlier versions.
+    #[serde(skip)]
+    pub hints: Hints,
+    /// Earlier schemas whose values the guest converts itself: one nullable field each.
+    #[serde(skip)]
+    pub migrations: Vec<Declared>,
 }
 
 /// How rows fall into windows.
@@ -223,6 +232,7 @@ pub struct WindowDecl {
 
 /// What the first operator of a chain is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[expect(clippy::large_enum_variant, reason = "one per chain, and few chains have no state")]
 pub enum Head {
     /// Rows in, rows out.
     Stateless,
@@ -231,6 +241,9 @@ pub enum Head {
         /// Key columns.
         #[serde(skip)]
         key_schema: SchemaRef,
+        /// What they say of their earlier versions; shorter: the rest say nothing.
+        #[serde(skip)]
+        key_hints: Vec<Hints>,
         /// States.
         states: Vec<StateDecl>,
         /// Every entry writes all states.
@@ -241,6 +254,9 @@ pub enum Head {
         /// Key columns.
         #[serde(skip)]
         key_schema: SchemaRef,
+        /// What they say of their earlier versions; shorter: the rest say nothing.
+        #[serde(skip)]
+        key_hints: Vec<Hints>,
         /// The windows.
         window: WindowDecl,
         /// Their accumulator.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::ArrayRef;
+use arrow_schema::FieldRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::checkpoint::TableDelta;
 use millrace_core::connector::Rejected;
@@ -15,12 +16,14 @@ use millrace_core::graph::{Chain, Head, StateDecl};
 use millrace_core::{Error, Result};
 use millrace_operators::keyed::KeyedOperator;
 use millrace_operators::window::WindowOperator;
+use millrace_state::convert::Converter;
 use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
 use super::outputs::Outputs;
 use super::rejects::Rejects;
 use super::wiring::KeySource;
+use crate::backend::{Backend, Tier};
 use crate::env::Clock;
 use crate::metrics::SubtaskMetrics;
 
@@ -30,7 +33,10 @@ const CALL_TARGET: Duration = Duration::from_millis(1);
 #[expect(clippy::large_enum_variant, reason = "one per subtask, in a box")]
 enum HeadOperator {
     Stateless,
-    Keyed(KeyedOperator),
+    Keyed {
+        operator: KeyedOperator,
+        tier: Option<Tier>,
+    },
     Window {
         operator: WindowOperator,
         late_port: Option<u32>,
@@ -79,7 +85,11 @@ impl ChainTask {
                 key_schema,
                 states,
                 always_writes,
-            } => HeadOperator::Keyed(KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?),
+                ..
+            } => HeadOperator::Keyed {
+                operator: KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?,
+                tier: None,
+            },
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
                 operator: WindowOperator::new(key_schema.clone(), window)?,
                 late_port: window.late_port,
@@ -134,8 +144,11 @@ impl ChainTask {
         self.guest.set_moment(self.watermark, context.clock.now_millis());
         match &mut self.head {
             HeadOperator::Stateless => self.guest.process(input, block)?,
-            HeadOperator::Keyed(operator) => {
+            HeadOperator::Keyed { operator, tier } => {
                 operator.handle_block(input, &key_columns(keys, block)?, block, &mut self.guest)?;
+                if let Some(tier) = tier {
+                    tier.keep_within_budget(operator, self.guest.memory_bytes())?;
+                }
             }
             HeadOperator::Window { operator, .. } => {
                 let times = block.times.as_ref();
@@ -160,14 +173,14 @@ impl ChainTask {
         self.watermark = self.watermark.max(watermark);
         match &mut self.head {
             HeadOperator::Stateless => {}
-            HeadOperator::Keyed(operator) => operator.handle_watermark(watermark),
+            HeadOperator::Keyed { operator, .. } => operator.handle_watermark(watermark),
             HeadOperator::Window { operator, .. } => operator.handle_watermark(watermark),
         }
     }
 
     /// Processing time advanced: call [`fire`](Self::fire) until nothing is due.
     pub(crate) fn handle_time(&mut self, now: Millis) {
-        if let HeadOperator::Keyed(operator) = &mut self.head {
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
             operator.handle_time(now);
         }
     }
@@ -177,7 +190,7 @@ impl ChainTask {
         self.guest.set_moment(self.watermark, context.clock.now_millis());
         let fired = match &mut self.head {
             HeadOperator::Stateless => false,
-            HeadOperator::Keyed(operator) => operator.fire(&mut self.guest)?,
+            HeadOperator::Keyed { operator, .. } => operator.fire(&mut self.guest)?,
             HeadOperator::Window { operator, .. } => operator.fire(&mut self.guest)?,
         };
         self.flush(context)?;
@@ -187,36 +200,68 @@ impl ChainTask {
     /// When the next processing-time timer is due.
     pub(crate) fn next_time(&mut self) -> Option<Millis> {
         match &mut self.head {
-            HeadOperator::Keyed(operator) => operator.next_processing_timer(),
+            HeadOperator::Keyed { operator, .. } => operator.next_processing_timer(),
             HeadOperator::Stateless | HeadOperator::Window { .. } => None,
         }
     }
 
+    /// Puts state where the job wants it. `name` tells this subtask's from all others'.
+    pub(crate) fn open_backend(
+        &mut self,
+        backend: &Backend,
+        name: &str,
+        chain: &Chain,
+        max_parallelism: u32,
+    ) -> Result<()> {
+        if let (HeadOperator::Keyed { operator, tier }, Head::Keyed { states, .. }) = (&mut self.head, &chain.head) {
+            let states = states.iter().map(state_field).collect();
+            *tier = Some(Tier::new(backend, name, operator, states, max_parallelism)?);
+        }
+        Ok(())
+    }
+
     /// Keeps track of what changes, for snapshots.
     pub(crate) fn track_changes(&mut self, chain: &Chain, max_parallelism: u32) {
-        let field = |state: &StateDecl| {
-            let field = state.schema.field(0).clone().with_name(&state.name);
-            Arc::new(field.with_nullable(true))
-        };
         match (&mut self.head, &chain.head) {
-            (HeadOperator::Keyed(operator), Head::Keyed { states, .. }) => {
-                operator.track_changes(&states.iter().map(field).collect::<Vec<_>>(), max_parallelism);
+            (HeadOperator::Keyed { operator, .. }, Head::Keyed { states, .. }) => {
+                operator.track_changes(&states.iter().map(state_field).collect::<Vec<_>>(), max_parallelism);
             }
             (HeadOperator::Window { operator, .. }, Head::Window { accumulator, .. }) => {
-                operator.track_changes(&field(accumulator), max_parallelism);
+                operator.track_changes(&state_field(accumulator), max_parallelism);
             }
             _ => {}
         }
     }
 
-    /// Goes on from what a checkpoint holds. Before the first row.
-    pub(crate) fn restore(&mut self, restore: &TaskRestore) -> Result<()> {
+    /// Keeps track of changes no more: no snapshots will be taken.
+    pub(crate) fn forget_changes(&mut self) {
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed { operator, .. } => operator.forget_changes(),
+            HeadOperator::Window { operator, .. } => operator.forget_changes(),
+        }
+    }
+
+    /// Goes on from what a checkpoint holds, converted where its schema is another. Before the first row.
+    pub(crate) fn restore(&mut self, stored: TaskRestore, converter: Option<&Converter>) -> Result<()> {
+        let restore = match converter {
+            None => stored,
+            Some(converter) => {
+                let guest = &mut self.guest;
+                converter.convert(stored, &mut |state, migration, old| {
+                    guest.migrate_state(state, migration, old)
+                })?
+            }
+        };
         let watermark = restore.watermark.unwrap_or(WATERMARK_MIN);
         self.watermark = watermark;
         match &mut self.head {
             HeadOperator::Stateless => {}
-            HeadOperator::Keyed(operator) => {
+            HeadOperator::Keyed { operator, tier } => {
                 operator.restore_watermark(watermark);
+                if let Some(tier) = tier.as_ref().filter(|_| !restore.batches.is_empty()) {
+                    tier.prepare_restore(operator)?;
+                }
                 for batch in &restore.batches {
                     operator.restore(batch, &mut self.guest)?;
                 }
@@ -239,7 +284,7 @@ impl ChainTask {
     pub(crate) fn begin_snapshot(&mut self, full: bool) -> Result<bool> {
         match &mut self.head {
             HeadOperator::Stateless => return Ok(false),
-            HeadOperator::Keyed(operator) => operator.begin_snapshot(full)?,
+            HeadOperator::Keyed { operator, .. } => operator.begin_snapshot(full)?,
             HeadOperator::Window { operator, .. } => operator.begin_snapshot(full)?,
         }
         Ok(true)
@@ -249,7 +294,7 @@ impl ChainTask {
     pub(crate) fn export_some(&mut self, limit: usize) -> Result<Option<TableDelta>> {
         match &mut self.head {
             HeadOperator::Stateless => Ok(None),
-            HeadOperator::Keyed(operator) => {
+            HeadOperator::Keyed { operator, .. } => {
                 operator.export_some(limit, &mut self.guest)?;
                 Ok(operator.finish_snapshot())
             }
@@ -301,15 +346,25 @@ impl ChainTask {
     fn count_state(&self, metrics: &SubtaskMetrics) {
         match &self.head {
             HeadOperator::Stateless => {}
-            HeadOperator::Keyed(operator) => metrics.state_slots.set(operator.slot_count() as u64),
+            HeadOperator::Keyed { operator, .. } => {
+                metrics.state_slots.set(operator.slot_count() as u64);
+                metrics.state_resident.set(operator.resident_count() as u64);
+            }
             HeadOperator::Window { operator, .. } => {
                 metrics.state_slots.set(operator.slot_count() as u64);
+                metrics.state_resident.set(operator.slot_count() as u64);
                 let counters = operator.counters();
                 metrics.late.set(counters.late_rows);
                 metrics.dropped.set(counters.dropped_rows + counters.outside_rows);
             }
         }
     }
+}
+
+/// A state as a column of a snapshot.
+fn state_field(state: &StateDecl) -> FieldRef {
+    let field = state.schema.field(0).clone().with_name(&state.name);
+    Arc::new(field.with_nullable(true))
 }
 
 /// Some rows of a block.

@@ -16,7 +16,7 @@ mod taking;
 mod watermarks;
 mod wiring;
 
-pub(crate) use rejects::Rejects;
+pub(crate) use rejects::RejectPolicies;
 pub(crate) use shared::{Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, edge_names, wire};

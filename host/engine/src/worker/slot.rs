@@ -17,18 +17,20 @@ use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
+use millrace_state::convert::Converter;
 use millrace_state::format::Operator;
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
 use super::chain::ChainTask;
-use super::outputs::{LocalElement, Outputs};
-use super::rejects::Rejects;
+use super::outputs::LocalElement;
+use super::rejects::{Letters, RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceTask, rows_per_poll};
 use super::subtask::{Body, Place, Subtask, Turn};
 use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
+use crate::backend::Backend;
 use crate::checkpointing::identity;
 use crate::metrics::{Activity, SubtaskMetrics, TaskMetrics};
 use crate::prepare::{Connectors, JobOptions};
@@ -53,7 +55,7 @@ pub(crate) struct SlotJob {
     pub(crate) connectors: Connectors,
     /// Identity of each operator in checkpoints.
     pub(crate) ids: Vec<String>,
-    pub(crate) rejects: Rejects,
+    pub(crate) rejects: Arc<RejectPolicies>,
     pub(crate) metrics: Vec<TaskMetrics>,
 }
 
@@ -69,8 +71,12 @@ pub(crate) struct Start {
     pub(crate) channels: bool,
     /// Splits of each source with where to go on, by subtask in turn.
     pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
+    /// Where keyed state is.
+    pub(crate) backend: Backend,
     /// The checkpoint to go on from.
     pub(crate) checkpoint: Option<Arc<Restorable>>,
+    /// By identity of the operator: how its state is converted, where it is not the same any more.
+    pub(crate) converters: BTreeMap<String, Converter>,
 }
 
 /// What a slot leaves behind.
@@ -90,6 +96,7 @@ pub(crate) struct Slot {
     commands: usize,
     sleeper: Sleeper,
     instance: Rc<RefCell<Instance>>,
+    rejects: Rc<Rejects>,
     subtasks: Vec<Subtask>,
     targets: Vec<Vec<(usize, usize)>>,
     local: Vec<LocalElement>,
@@ -114,6 +121,7 @@ impl Slot {
         }
         instance.reseed(job.options.seed.wrapping_add(1 + u64::from(index)));
         let instance = Rc::new(RefCell::new(instance));
+        let rejects = Rc::new(Rejects::new(job.rejects.clone(), shared.mode.is_some()));
         let mut slot = Slot {
             index,
             job,
@@ -122,6 +130,7 @@ impl Slot {
             commands: 0,
             sleeper,
             instance,
+            rejects,
             subtasks: Vec::new(),
             targets: Vec::new(),
             local: Vec::new(),
@@ -160,8 +169,8 @@ impl Slot {
             place,
             self.shared.mode.unwrap_or_default(),
             body,
-            wiring.channels,
-            Outputs::new(wiring.edges),
+            Letters::new(self.rejects.clone(), &self.job.graph, &task.kind),
+            wiring,
             metrics,
         );
         if let Some((checkpoint, operator)) = stored {
@@ -219,8 +228,18 @@ impl Slot {
                 if self.shared.mode.is_some() {
                     chain.track_changes(declared, self.start.plan.max_parallelism);
                 }
+                let name = format!("chain-{}-subtask-{}", declared.operators[0].0, context.subtask);
+                chain.open_backend(&self.start.backend, &name, declared, job.plan.max_parallelism)?;
                 if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
-                    chain.restore(&checkpoint.restore_task(operator, context.parallelism, context.subtask)?)?;
+                    let stored = checkpoint.restore_task(operator, context.parallelism, context.subtask)?;
+                    if self.shared.mode.is_none() {
+                        // What is restored is told by the same table as what changes.
+                        chain.track_changes(declared, job.plan.max_parallelism);
+                    }
+                    chain.restore(stored, self.start.converters.get(&operator.id))?;
+                    if self.shared.mode.is_none() {
+                        chain.forget_changes();
+                    }
                 }
                 Body::Chain(Box::new(chain))
             }
@@ -245,11 +264,12 @@ impl Slot {
             }
         };
         for subtask in &mut self.subtasks {
-            if let Body::Sink(sink) = &mut subtask.body {
-                let finished = sink.finish(outcome);
-                if outcome == Outcome::Commit {
-                    finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
-                }
+            let finished = match &mut subtask.body {
+                Body::Sink(sink) => sink.finish(outcome),
+                Body::Source(_) | Body::Watermarks(_) | Body::Chain(_) => subtask.letters.finish(outcome),
+            };
+            if outcome == Outcome::Commit {
+                finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
             }
         }
         let instance = self.instance.borrow();
@@ -324,7 +344,7 @@ impl Slot {
             }
             (Command::Unalign(id), _) => subtask.handle_unaligned(id, shared),
             (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
-            (Command::Complete(_), _) => Ok(()),
+            (Command::Complete(id), _) => subtask.letters.commit(id),
             (Command::Cancel(id), _) => {
                 subtask.handle_cancelled(id, shared);
                 Ok(())
@@ -356,7 +376,7 @@ impl Slot {
             return Ok((exported, None));
         }
         subtask.set_activity(Activity::Busy, &self.shared);
-        let visit = subtask.visit(turn, &self.shared, &self.job.rejects);
+        let visit = subtask.visit(turn, &self.shared, &self.rejects);
         let visit = visit.map_err(|error| error.context(format!("task `{}`, subtask {}", subtask.name, self.index)))?;
         subtask.set_activity(Activity::Idle, &self.shared);
         self.deliver_local(index);

@@ -14,13 +14,13 @@ use self::barriers::Announced;
 use super::chain::{ChainContext, ChainTask, slice};
 use super::inputs::Inputs;
 use super::outputs::Outputs;
-use super::rejects::Rejects;
+use super::rejects::{Letters, Rejects};
 use super::shared::Shared;
 use super::sink::SinkTask;
 use super::source::{SourceStep, SourceTask};
 use super::taking::Taking;
 use super::watermarks::WatermarksTask;
-use super::wiring::Channel;
+use super::wiring::SubtaskWiring;
 use crate::metrics::{Activity, Meter, SubtaskMetrics};
 
 /// What a task does.
@@ -69,6 +69,7 @@ pub(crate) struct Place {
 pub(crate) struct Subtask {
     pub(crate) name: String,
     pub(crate) body: Body,
+    pub(crate) letters: Letters,
     inputs: Inputs,
     merge: WatermarkMerge,
     open_channels: usize,
@@ -92,14 +93,16 @@ impl Subtask {
         place: Place,
         mode: CheckpointMode,
         body: Body,
-        channels: Vec<Channel>,
-        outputs: Outputs,
+        letters: Letters,
+        wiring: SubtaskWiring,
         metrics: Arc<SubtaskMetrics>,
     ) -> Self {
+        let SubtaskWiring { channels, edges, .. } = wiring;
         let aligner = Aligner::new(mode, channels.len());
         Subtask {
             name,
             body,
+            letters,
             merge: WatermarkMerge::new(channels.len()),
             open_channels: channels.len(),
             resumes: false,
@@ -109,7 +112,7 @@ impl Subtask {
             announced: Vec::new(),
             place,
             inputs: Inputs::new(channels),
-            outputs,
+            outputs: Outputs::new(edges),
             metrics,
             meter: Meter::start(Duration::ZERO),
             done: false,

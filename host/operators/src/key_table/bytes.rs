@@ -1,24 +1,24 @@
-//! Keys that are bytes: open addressing over entries of 8 bytes, the keys in one arena.
+//! Keys that are bytes, in entries of 8 bytes and one arena.
 //!
 //! An entry is (low half of the hash, slot + 1), 0 meaning free. The arena is append-only; removed keys
 //! leave holes, and it is rewritten when more than half of it is holes.
 
 use millrace_core::function::Slot;
 
+use super::CHUNK;
 use super::batch::KeyBatch;
-use super::{CHUNK, empty_entries, entry_count};
+use super::entries::{Entries, Entry};
 
 /// Holes below this many bytes are not worth a rewrite of the arena.
 const HOLE_BYTES_MIN: usize = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct BytesTable {
-    entries: Vec<[u32; 2]>,
+    entries: Entries<HashEntry>,
     /// Key of each slot ever given.
     spans: Vec<Span>,
     arena: Vec<u8>,
     hole_bytes: usize,
-    used: usize,
 }
 
 /// Where a slot's key is.
@@ -29,20 +29,36 @@ struct Span {
     hash: u32,
 }
 
-/// What to shift a hash by to get an entry, as for integers: growing keeps the order.
-#[inline(always)]
-fn home_shift(entries: &[[u32; 2]]) -> u32 {
-    u32::BITS - entries.len().trailing_zeros()
+/// Low half of the hash, and slot + 1 or 0.
+#[derive(Debug, Clone, Copy, Default)]
+struct HashEntry(u32, u32);
+
+impl Entry for HashEntry {
+    type Hash = u32;
+
+    #[inline(always)]
+    fn home(hash: u32, bits: u32) -> usize {
+        (hash >> (u32::BITS - bits)) as usize
+    }
+
+    #[inline(always)]
+    fn hash(&self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn is_free(&self) -> bool {
+        self.1 == 0
+    }
 }
 
 impl BytesTable {
     pub(super) fn new(capacity: usize) -> Self {
         BytesTable {
-            entries: empty_entries(entry_count(capacity)),
+            entries: Entries::new(capacity),
             spans: Vec::with_capacity(capacity),
             arena: Vec::new(),
             hole_bytes: 0,
-            used: 0,
         }
     }
 
@@ -58,12 +74,23 @@ impl BytesTable {
     ) {
         let (bytes, bounds, hashes) = batch.encoded();
         let key = |row: usize| &bytes[bounds[row] as usize..bounds[row + 1] as usize];
-        let shift = home_shift(&self.entries);
+        self.entries.advance();
         // First pass: the entry at home, if its hash fits. Independent loads, no branches.
         let mut candidates = [0u32; CHUNK];
-        for (candidate, row) in candidates.iter_mut().zip(rows.clone()) {
-            let [hash, slot] = self.entries[(hashes[row] >> shift) as usize];
-            *candidate = if hash == hashes[row] { slot } else { 0 };
+        match self.entries.settled() {
+            Some((entries, bits)) => {
+                for (candidate, row) in candidates.iter_mut().zip(rows.clone()) {
+                    let HashEntry(hash, slot) = entries[HashEntry::home(hashes[row], bits)];
+                    *candidate = if hash == hashes[row] { slot } else { 0 };
+                }
+            }
+            None => {
+                let mut touched = false;
+                for row in rows.clone() {
+                    touched |= self.entries.touch(hashes[row]);
+                }
+                std::hint::black_box(touched);
+            }
         }
         // Second pass: bring the keys of the candidates into the cache.
         let mut touched = 0u8;
@@ -84,29 +111,13 @@ impl BytesTable {
     }
 
     pub(super) fn find(&self, key: &[u8], hash: u32) -> Option<Slot> {
-        let mask = self.entries.len() - 1;
-        let mut at = (hash >> home_shift(&self.entries)) as usize;
-        loop {
-            match self.entries[at] {
-                [_, 0] => return None,
-                [found, slot] if found == hash && self.key(slot - 1) == key => return Some(slot - 1),
-                _ => at = (at + 1) & mask,
-            }
-        }
+        let is_meant = |entry: &HashEntry| entry.0 == hash && self.key(entry.1 - 1) == key;
+        Some(self.entries.find(hash, is_meant)?.1 - 1)
     }
 
     fn find_or_insert_one(&mut self, key: &[u8], hash: u32, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
-        let mask = self.entries.len() - 1;
-        let mut at = (hash >> home_shift(&self.entries)) as usize;
-        loop {
-            let [found, slot] = self.entries[at];
-            if slot == 0 {
-                break;
-            }
-            if found == hash && self.key(slot - 1) == key {
-                return slot - 1;
-            }
-            at = (at + 1) & mask;
+        if let Some(slot) = self.find(key, hash) {
+            return slot;
         }
         let span = Span {
             start: self.arena.len() as u64,
@@ -125,54 +136,15 @@ impl BytesTable {
             }
         };
         fresh.push(slot);
-        self.entries[at] = [hash, slot + 1];
-        self.used += 1;
-        if self.used * 2 > self.entries.len() {
-            self.grow();
-        }
+        self.entries.insert(HashEntry(hash, slot + 1));
         slot
     }
 
-    fn grow(&mut self) {
-        let entries = empty_entries(self.entries.len() * 2);
-        let (mask, shift) = (entries.len() - 1, home_shift(&entries));
-        let old = std::mem::replace(&mut self.entries, entries);
-        for entry in old.into_iter().filter(|entry| entry[1] != 0) {
-            let mut at = (entry[0] >> shift) as usize;
-            while self.entries[at][1] != 0 {
-                at = (at + 1) & mask;
-            }
-            self.entries[at] = entry;
-        }
-    }
-
     pub(super) fn remove(&mut self, slot: Slot) {
-        let mask = self.entries.len() - 1;
-        let shift = home_shift(&self.entries);
         let span = &mut self.spans[slot as usize];
-        let mut hole = (span.hash >> shift) as usize;
         self.hole_bytes += span.length as usize;
         span.length = 0;
-        while self.entries[hole][1] != slot + 1 {
-            assert!(self.entries[hole][1] != 0, "slot {slot} is in use");
-            hole = (hole + 1) & mask;
-        }
-        // Close the gap: every later entry of the run that may stand nearer to its home moves up.
-        let mut at = hole;
-        loop {
-            at = (at + 1) & mask;
-            let entry = self.entries[at];
-            if entry[1] == 0 {
-                break;
-            }
-            let home = (entry[0] >> shift) as usize;
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
-                self.entries[hole] = entry;
-                hole = at;
-            }
-        }
-        self.entries[hole] = [0; 2];
-        self.used -= 1;
+        self.entries.remove(span.hash, |entry| entry.1 == slot + 1);
         if self.hole_bytes >= HOLE_BYTES_MIN && self.hole_bytes * 2 > self.arena.len() {
             self.rewrite_arena();
         }
@@ -190,11 +162,10 @@ impl BytesTable {
     }
 
     pub(super) fn clear(&mut self) {
-        self.entries.fill([0; 2]);
+        self.entries.clear();
         self.spans.clear();
         self.arena.clear();
         self.hole_bytes = 0;
-        self.used = 0;
     }
 
     #[inline]
@@ -212,9 +183,11 @@ impl BytesTable {
         self.spans.len() as Slot
     }
 
+    pub(super) fn growth_bytes_soon(&self) -> usize {
+        self.entries.growth_bytes_soon()
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<[u32; 2]>()
-            + self.spans.capacity() * size_of::<Span>()
-            + self.arena.capacity()
+        self.entries.memory_bytes() + self.spans.capacity() * size_of::<Span>() + self.arena.capacity()
     }
 }

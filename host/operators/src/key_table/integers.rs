@@ -1,20 +1,23 @@
-//! Keys that are integers: open addressing over entries of 16 bytes.
+//! Keys that are integers, in entries of 16 bytes.
 //!
-//! An entry is (key, slot + 1), 0 meaning free, so that a new table is zeroed memory from the system. The
-//! hash is a folded multiplication: fast, private to this table, and independent of the hash that chose
-//! the subtask.
+//! An entry is (key, slot + 1), 0 meaning free. The hash is a folded multiplication: fast, private to this
+//! table, and independent of the hash that chose the subtask.
 
 use millrace_core::function::Slot;
 
-use super::{CHUNK, empty_entries, entry_count};
+use super::CHUNK;
+use super::entries::{Entries, Entry};
 
 #[derive(Debug)]
 pub(super) struct IntegerTable {
-    entries: Vec<[u64; 2]>,
+    entries: Entries<KeyEntry>,
     /// Key of each slot ever given.
     keys: Vec<i64>,
-    used: usize,
 }
+
+/// Key, and slot + 1 or 0.
+#[derive(Debug, Clone, Copy, Default)]
+struct KeyEntry(u64, u64);
 
 #[inline(always)]
 fn hash(key: u64) -> u64 {
@@ -22,24 +25,30 @@ fn hash(key: u64) -> u64 {
     (product >> 64) as u64 ^ product as u64
 }
 
-/// What to shift a hash by to get an entry: its high bits number the entries, so that a table twice as large
-/// has them in the same order and growing runs through memory, not all over it.
-#[inline(always)]
-fn home_shift(entries: &[[u64; 2]]) -> u32 {
-    u64::BITS - entries.len().trailing_zeros()
-}
+impl Entry for KeyEntry {
+    type Hash = u64;
 
-#[inline(always)]
-fn home(key: u64, shift: u32) -> usize {
-    (hash(key) >> shift) as usize
+    #[inline(always)]
+    fn home(hash: u64, bits: u32) -> usize {
+        (hash >> (u64::BITS - bits)) as usize
+    }
+
+    #[inline(always)]
+    fn hash(&self) -> u64 {
+        hash(self.0)
+    }
+
+    #[inline(always)]
+    fn is_free(&self) -> bool {
+        self.1 == 0
+    }
 }
 
 impl IntegerTable {
     pub(super) fn new(capacity: usize) -> Self {
         IntegerTable {
-            entries: empty_entries(entry_count(capacity)),
+            entries: Entries::new(capacity),
             keys: Vec::with_capacity(capacity),
-            used: 0,
         }
     }
 
@@ -52,24 +61,26 @@ impl IntegerTable {
         slots: &mut Vec<Slot>,
         fresh: &mut Vec<Slot>,
     ) {
+        self.entries.advance();
+        let Some((entries, bits)) = self.entries.settled() else {
+            return self.find_or_insert_moving(keys, free, slots, fresh);
+        };
         let first = slots.len();
         let mut misses = [0u8; CHUNK];
         let mut miss_count = 0;
-        let entries = self.entries.as_slice();
-        let shift = home_shift(entries);
         // One pass only brings the entries into the cache. It does so little else that the processor has the
         // loads of some dozen keys under way at a time, three times as many as the pass after it could.
         let mut homes = [0u32; CHUNK];
         let mut touched = 0;
         for (at, &key) in homes.iter_mut().zip(keys) {
-            let home = home(key as u64, shift);
+            let home = KeyEntry::home(hash(key as u64), bits);
             *at = home as u32;
-            touched |= entries[home][1];
+            touched |= entries[home].1;
         }
         std::hint::black_box(touched);
         // No load and no branch of this loop depends on another turn.
         slots.extend(keys.iter().zip(&homes).enumerate().map(|(i, (&key, &home))| {
-            let [found, slot] = entries[home as usize];
+            let KeyEntry(found, slot) = entries[home as usize];
             misses[miss_count % CHUNK] = i as u8;
             miss_count += usize::from((found != key as u64) | (slot == 0));
             (slot as u32).wrapping_sub(1)
@@ -79,30 +90,34 @@ impl IntegerTable {
         }
     }
 
-    pub(super) fn find(&self, key: i64) -> Option<Slot> {
-        let mask = self.entries.len() - 1;
-        let mut at = home(key as u64, home_shift(&self.entries));
-        loop {
-            match self.entries[at] {
-                [_, 0] => return None,
-                [found, slot] if found == key as u64 => return Some(slot as Slot - 1),
-                _ => at = (at + 1) & mask,
-            }
+    /// The same while the table grows.
+    #[cold]
+    fn find_or_insert_moving(
+        &mut self,
+        keys: &[i64],
+        free: &mut Vec<Slot>,
+        slots: &mut Vec<Slot>,
+        fresh: &mut Vec<Slot>,
+    ) {
+        let mut touched = false;
+        for &key in keys {
+            touched |= self.entries.touch(hash(key as u64));
+        }
+        std::hint::black_box(touched);
+        for &key in keys {
+            slots.push(self.find_or_insert_one(key, free, fresh));
         }
     }
 
+    pub(super) fn find(&self, key: i64) -> Option<Slot> {
+        let key = key as u64;
+        let found = self.entries.find(hash(key), |entry| entry.0 == key)?;
+        Some(found.1 as Slot - 1)
+    }
+
     fn find_or_insert_one(&mut self, key: i64, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
-        let mask = self.entries.len() - 1;
-        let mut at = home(key as u64, home_shift(&self.entries));
-        loop {
-            let [found, slot] = self.entries[at];
-            if slot == 0 {
-                break;
-            }
-            if found == key as u64 {
-                return slot as Slot - 1;
-            }
-            at = (at + 1) & mask;
+        if let Some(slot) = self.find(key) {
+            return slot;
         }
         let slot = match free.pop() {
             Some(slot) => {
@@ -115,70 +130,24 @@ impl IntegerTable {
             }
         };
         fresh.push(slot);
-        self.entries[at] = [key as u64, u64::from(slot) + 1];
-        self.used += 1;
-        if self.used * 2 > self.entries.len() {
-            self.grow();
-        }
+        self.entries.insert(KeyEntry(key as u64, u64::from(slot) + 1));
         slot
     }
 
-    fn grow(&mut self) {
-        let entries = empty_entries(self.entries.len() * 2);
-        let (mask, shift) = (entries.len() - 1, home_shift(&entries));
-        let old = std::mem::replace(&mut self.entries, entries);
-        for entry in old.into_iter().filter(|entry| entry[1] != 0) {
-            let mut at = home(entry[0], shift);
-            while self.entries[at][1] != 0 {
-                at = (at + 1) & mask;
-            }
-            self.entries[at] = entry;
-        }
-    }
-
-    /// Brings the entries of these slots' keys into the cache, and those after them, to which closing the gap
-    /// leads: loads that depend on nothing overlap.
+    /// Brings what removing these slots touches into the cache.
     pub(super) fn warm(&self, slots: &[Slot]) {
-        let shift = home_shift(&self.entries);
-        let mask = self.entries.len() - 1;
-        let mut touched = 0;
-        for &slot in slots {
-            let home = home(self.keys[slot as usize] as u64, shift);
-            touched |= self.entries[home][1] | self.entries[(home + 2) & mask][1];
-        }
-        std::hint::black_box(touched);
+        let hashes = slots.iter().map(|&slot| hash(self.keys[slot as usize] as u64));
+        self.entries.warm(hashes);
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
-        let mask = self.entries.len() - 1;
-        let shift = home_shift(&self.entries);
-        let mut hole = home(self.keys[slot as usize] as u64, shift);
-        while self.entries[hole][1] != u64::from(slot) + 1 {
-            assert!(self.entries[hole][1] != 0, "slot {slot} is in use");
-            hole = (hole + 1) & mask;
-        }
-        // Close the gap: every later entry of the run that may stand nearer to its home moves up.
-        let mut at = hole;
-        loop {
-            at = (at + 1) & mask;
-            let entry = self.entries[at];
-            if entry[1] == 0 {
-                break;
-            }
-            let home = home(entry[0], shift);
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
-                self.entries[hole] = entry;
-                hole = at;
-            }
-        }
-        self.entries[hole] = [0; 2];
-        self.used -= 1;
+        let hash = hash(self.keys[slot as usize] as u64);
+        self.entries.remove(hash, |entry| entry.1 == u64::from(slot) + 1);
     }
 
     pub(super) fn clear(&mut self) {
-        self.entries.fill([0; 2]);
+        self.entries.clear();
         self.keys.clear();
-        self.used = 0;
     }
 
     #[inline]
@@ -190,7 +159,11 @@ impl IntegerTable {
         self.keys.len() as Slot
     }
 
+    pub(super) fn growth_bytes_soon(&self) -> usize {
+        self.entries.growth_bytes_soon()
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<[u64; 2]>() + self.keys.capacity() * size_of::<i64>()
+        self.entries.memory_bytes() + self.keys.capacity() * size_of::<i64>()
     }
 }

@@ -9,11 +9,12 @@
 //! do not depend on each other, so that the processor overlaps cache misses: the first pass loads the entry
 //! of each key and decides without branching whether it is a hit, later passes do the rest.
 //!
-//! Growth doubles the entries at once, which stalls one block: by some 0.1 s when a table of integers passes
-//! 4 million keys. Entries are moved, keys are not; moving them piece by piece would remove the stall.
+//! Growth doubles the entries and moves some of them with each chunk of keys that is looked up, so that no block waits
+//! for all.
 
 mod batch;
 mod bytes;
+mod entries;
 mod integers;
 
 use std::ops::Range;
@@ -213,6 +214,14 @@ impl KeyTable {
         }
     }
 
+    /// Bytes that the table will take more when it doubles, if that is about to be.
+    pub(crate) fn growth_bytes_soon(&self) -> usize {
+        match &self.keys {
+            Keys::Integers(table) => table.growth_bytes_soon(),
+            Keys::Bytes(table) => table.growth_bytes_soon(),
+        }
+    }
+
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
         let keys = match &self.keys {
@@ -221,24 +230,6 @@ impl KeyTable {
         };
         keys + self.free.capacity() * size_of::<Slot>()
     }
-}
-
-/// Entries of nothing, in memory that has been written to.
-///
-/// Memory that the kernel hands out zeroed is one shared page as long as it is only read. A table is read before it is
-/// written, so each of its pages would be mapped twice, and the second mapping interrupts all processors that run
-/// threads of this process.
-fn empty_entries<T: Copy + Default>(count: usize) -> Vec<[T; 2]> {
-    let mut entries = Vec::with_capacity(count);
-    // Without this the compiler would ask for zeroed memory after all.
-    std::hint::black_box(&mut entries);
-    entries.resize(count, [T::default(); 2]);
-    entries
-}
-
-/// Number of entries, a power of two, that keeps a table of so many keys at most half full.
-fn entry_count(keys: usize) -> usize {
-    (keys * 2).next_power_of_two().max(16)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef};
-use arrow_select::filter::filter;
+use arrow_select::filter::{filter, filter_record_batch};
 use millrace_core::Result;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{TableDelta, columns};
@@ -19,8 +19,10 @@ use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, tou
 
 use super::KeyedOperator;
 use crate::changes::{Changes, TableSchema, broken, tracked};
+use crate::key_table::KeyTable;
+use crate::slot_set::SlotSet;
 
-const TIMER_COLUMNS: [(&str, TimerKind); 2] = [
+pub(super) const TIMER_COLUMNS: [(&str, TimerKind); 2] = [
     (columns::EVENT_TIMERS, TimerKind::EventTime),
     (columns::PROCESSING_TIMERS, TimerKind::ProcessingTime),
 ];
@@ -37,15 +39,17 @@ fn times_field() -> FieldRef {
     Arc::new(Field::new_list_field(DataType::Int64, false))
 }
 
+/// The columns of an entry behind its states.
+pub(super) fn timer_fields() -> [FieldRef; 2] {
+    TIMER_COLUMNS.map(|(name, _)| Arc::new(Field::new(name, DataType::List(times_field()), true)))
+}
+
 impl KeyedOperator {
     /// Keeps track of changes from now on, so that snapshots can be taken. `states` are the fields of the
     /// states, in order; call it before the first row.
     pub fn track_changes(&mut self, states: &[FieldRef], max_parallelism: u32) {
         let mut more = states.to_vec();
-        more.extend(TIMER_COLUMNS.map(|(name, _)| {
-            let list = DataType::List(times_field());
-            Arc::new(Field::new(name, list, true))
-        }));
+        more.extend(timer_fields());
         self.tracking = Some(Box::new(Tracking {
             changes: Changes::default(),
             table: TableSchema::new(&self.key_schema, more, max_parallelism),
@@ -53,12 +57,26 @@ impl KeyedOperator {
         }));
     }
 
+    /// Keeps track of changes no more: no snapshots will be taken.
+    pub fn forget_changes(&mut self) {
+        self.tracking = None;
+    }
+
     /// Begins a snapshot: of everything if it is to be `full` or there is no earlier one. The operator goes on
     /// with its rows; call [`export_some`](Self::export_some) until nothing is left.
     pub fn begin_snapshot(&mut self, full: bool) -> Result<()> {
-        let (keys, live_rows) = (&self.keys, self.keys.len() as u64);
+        let (keys, live_rows) = (&self.keys, self.slot_count() as u64);
         let changes = &mut tracked(&mut self.tracking)?.changes;
-        changes.begin(full, || keys.live_slots(), live_rows)
+        let Some(tiering) = &mut self.tiering else {
+            return changes.begin(full, || keys.live_slots(), live_rows);
+        };
+        changes.begin(full, || tiering.only_here(), live_rows)?;
+        if changes.is_full()
+            && let Some((cold, rows)) = tiering.freeze()?
+        {
+            changes.add_cold(cold, rows, tiering.same_below());
+        }
+        Ok(())
     }
 
     /// Exports up to `limit` keys; false: the snapshot is complete.
@@ -84,7 +102,12 @@ impl KeyedOperator {
     #[inline]
     pub(super) fn export_before_touching(&mut self, function: &mut dyn KeyedFunction) -> Result<()> {
         match &self.tracking {
-            Some(tracking) if tracking.changes.has_marked() => self.export_touched(function),
+            Some(tracking) if tracking.changes.has_marked() => {
+                let slots = std::mem::take(&mut self.slots);
+                let exported = self.export_marked_among(&slots, function);
+                self.slots = slots;
+                exported
+            }
             _ => Ok(()),
         }
     }
@@ -101,20 +124,21 @@ impl KeyedOperator {
         for (&slot, &time) in self.slots.iter().zip(&self.times) {
             self.timers.set(slot, kind, time);
         }
-        self.export_touched(function)?;
+        self.export_before_touching(function)?;
         for (&slot, &time) in self.slots.iter().zip(&self.times) {
             self.timers.delete(slot, kind, time);
         }
         Ok(())
     }
 
+    /// Exports those of these entries that a snapshot has still to export.
     #[cold]
-    fn export_touched(&mut self, function: &mut dyn KeyedFunction) -> Result<()> {
+    pub(super) fn export_marked_among(&mut self, touched: &[Slot], function: &mut dyn KeyedFunction) -> Result<()> {
         let Some(mut tracking) = self.tracking.take() else {
             return Ok(());
         };
         let mut slots = std::mem::take(&mut tracking.slots);
-        tracking.changes.marked_among(&self.slots, &mut slots);
+        tracking.changes.marked_among(touched, &mut slots);
         let exported = self.export(&mut tracking, &slots, function);
         tracking.slots = slots;
         self.tracking = Some(tracking);
@@ -125,9 +149,17 @@ impl KeyedOperator {
         if slots.is_empty() {
             return Ok(());
         }
-        let mut more = Vec::new();
+        let columns = self.entry_columns(slots, function)?;
+        let rows = tracking.table.rows(self.keys.key_columns(slots)?, columns)?;
+        tracking.changes.exported(slots, rows);
+        Ok(())
+    }
+
+    /// States and timers of these entries, as columns.
+    pub(super) fn entry_columns(&self, slots: &[Slot], function: &mut dyn KeyedFunction) -> Result<Vec<ArrayRef>> {
+        let mut columns = Vec::new();
         for state in 0..self.state_count {
-            more.push(function.export_state(state as u32, slots)?);
+            columns.push(function.export_state(state as u32, slots)?);
         }
         let mut times = Vec::new();
         for (_, kind) in TIMER_COLUMNS {
@@ -138,11 +170,9 @@ impl KeyedOperator {
                 lists.values().append_slice(&times);
                 lists.append(true);
             }
-            more.push(Arc::new(lists.finish()) as ArrayRef);
+            columns.push(Arc::new(lists.finish()) as ArrayRef);
         }
-        let rows = tracking.table.rows(self.keys.key_columns(slots)?, more)?;
-        tracking.changes.exported(slots, rows);
-        Ok(())
+        Ok(columns)
     }
 
     /// Takes up where an operator left off that had seen this watermark. Before the first row and before
@@ -155,12 +185,18 @@ impl KeyedOperator {
     ///
     /// Rows of other keys than this operator's must have been filtered out.
     pub fn restore(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
+        let batch = &self.without_replaced(batch)?;
         let rows = tracked(&mut self.tracking)?.table.read(batch)?;
         self.restore_deletions(&rows.deleted, &rows.keys, function)?;
         let live = not(&rows.deleted);
         let select = |column: &ArrayRef| filter(column, &live).map_err(broken);
         let keys = rows.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
-        let more = rows.more.iter().map(select).collect::<Result<Vec<_>>>()?;
+        let columns = rows.more.iter().map(select).collect::<Result<Vec<_>>>()?;
+        if let Some(tiering) = &mut self.tiering {
+            tiering.restore(&keys, &columns, self.state_count)?;
+            tracked(&mut self.tracking)?.changes.restored(&[], batch.num_rows());
+            return Ok(());
+        }
         self.batch.load(&keys)?;
         self.slots.clear();
         self.fresh.clear();
@@ -173,30 +209,63 @@ impl KeyedOperator {
         for &slot in &self.slots {
             self.timers.clear(slot);
         }
-        let (states, timers) = more.split_at(self.state_count);
+        let slots = std::mem::take(&mut self.slots);
+        self.take_up(&slots, &columns, function)?;
+        let changes = &mut tracked(&mut self.tracking)?.changes;
+        changes.restored(&slots, batch.num_rows());
+        self.slots = slots;
+        Ok(())
+    }
+
+    /// The last row of each key: what left for a lower tier and came back is there more than once.
+    fn without_replaced(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = tracked(&mut self.tracking)?.table.read(batch)?;
+        self.batch.load(&rows.keys)?;
+        let count = self.batch.row_count();
+        let mut keys = KeyTable::new(self.key_schema.clone(), count)?;
+        self.slots.clear();
+        self.fresh.clear();
+        keys.find_or_insert(&self.batch, 0..count, &mut self.slots, &mut self.fresh);
+        if keys.len() == count {
+            return Ok(batch.clone());
+        }
+        let mut replaced = SlotSet::below(keys.slot_bound());
+        let mut last = vec![false; count];
+        for (&slot, last) in self.slots.iter().zip(&mut last).rev() {
+            *last = replaced.remove(slot);
+        }
+        filter_record_batch(batch, &BooleanArray::from(last)).map_err(broken)
+    }
+
+    /// Gives slots without timers the states and timers in these columns.
+    pub(super) fn take_up(
+        &mut self,
+        slots: &[Slot],
+        columns: &[ArrayRef],
+        function: &mut dyn KeyedFunction,
+    ) -> Result<()> {
+        let (states, timers) = columns.split_at(self.state_count);
         if !(self.always_writes && self.state_count > 0) {
             let flag = |valid| if valid { touched::WRITTEN } else { touched::CLEARED };
             let flags = states
                 .iter()
-                .flat_map(|values| (0..count).map(|row| flag(values.is_valid(row))));
+                .flat_map(|values| (0..slots.len()).map(|row| flag(values.is_valid(row))));
             self.present.cover(self.keys.slot_bound());
-            self.present.mark(&flags.collect::<Vec<_>>(), &self.slots);
+            self.present.mark(&flags.collect::<Vec<_>>(), slots);
         }
         for (state, values) in states.iter().enumerate() {
-            function.import_state(state as u32, &self.slots, values)?;
+            function.import_state(state as u32, slots, values)?;
         }
         for ((_, kind), lists) in TIMER_COLUMNS.into_iter().zip(timers) {
             let lists = lists.as_list::<i32>();
             let times = lists.values().as_primitive::<Int64Type>().values();
             let spans = lists.value_offsets().windows(2);
-            for (&slot, span) in self.slots.iter().zip(spans) {
+            for (&slot, span) in slots.iter().zip(spans) {
                 for &time in &times[span[0] as usize..span[1] as usize] {
                     self.timers.set(slot, kind, time);
                 }
             }
         }
-        let changes = &mut tracked(&mut self.tracking)?.changes;
-        changes.restored(&self.slots, batch.num_rows());
         Ok(())
     }
 
@@ -210,7 +279,11 @@ impl KeyedOperator {
             return Ok(());
         }
         let keys = keys.iter().map(|column| filter(column, deleted).map_err(broken));
-        self.batch.load(&keys.collect::<Result<Vec<_>>>()?)?;
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        if let Some(tiering) = &mut self.tiering {
+            return tiering.restore_deletions(&keys);
+        }
+        self.batch.load(&keys)?;
         let mut found = Vec::new();
         self.keys.find(&self.batch, 0..self.batch.row_count(), &mut found);
         let slots = found.into_iter().flatten().collect::<Vec<_>>();
@@ -222,9 +295,7 @@ impl KeyedOperator {
             self.timers.clear(slot);
             changes.restored_deletion(slot);
         }
-        self.present.cover(self.keys.slot_bound());
-        self.present
-            .mark(&vec![touched::CLEARED; self.state_count * slots.len()], &slots);
+        self.forget_present(&slots);
         StateFunction::drop_state(function, &slots)?;
         self.keys.remove_all(&slots);
         Ok(())

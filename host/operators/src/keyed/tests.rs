@@ -3,16 +3,19 @@
 //! The double of the guest keeps values by slot, does to each entry what a random script says, and fails
 //! the test when a slot it is given holds what belongs to another key.
 
+mod tree_tier;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Int64Array, RecordBatch};
-use arrow_schema::{DataType, Field, Schema};
+use arrow_schema::{DataType, Field, FieldRef, Schema};
 use millrace_core::checkpoint::TableDelta;
 use millrace_core::function::{StateFunction, TimerOperation, touched};
 
+use self::tree_tier::TreeTier;
 use super::*;
 use crate::testing::Random;
 
@@ -36,12 +39,14 @@ struct Guest {
     timers: BTreeMap<(i64, TimerKind), BTreeSet<Millis>>,
     fired: Vec<(i64, TimerKind, Millis)>,
     base_time: Millis,
+    /// Only looks.
+    idle: bool,
 }
 
 impl Guest {
     fn enter(&mut self, slots: &[Slot], keys: &[i64]) -> Effects {
         let mut effects = Effects::default();
-        if self.random.below(10) > 0 {
+        if !self.idle && self.random.below(10) > 0 {
             effects.touched = vec![0; STATES * slots.len()];
         }
         for (entry, (&slot, &key)) in slots.iter().zip(keys).enumerate() {
@@ -68,7 +73,7 @@ impl Guest {
                     _ => {}
                 }
             }
-            for _ in 0..self.random.below(3) {
+            for _ in 0..if self.idle { 0 } else { self.random.below(3) } {
                 let kind = [TimerKind::EventTime, TimerKind::ProcessingTime][self.random.below(2) as usize];
                 let time = self.base_time + self.random.below(100) as Millis;
                 let set = self.random.below(3) > 0;
@@ -179,6 +184,7 @@ fn agrees_with_a_map() {
             timers: BTreeMap::new(),
             fired: Vec::new(),
             base_time: 0,
+            idle: false,
         };
         let mut random = Random::new(seed + 1000);
         let mut operator = KeyedOperator::new(schema(), STATES, false).unwrap();
@@ -344,8 +350,14 @@ fn timers_that_never_end_are_an_error_and_those_that_end_are_not() {
     }
 }
 
+fn states() -> [FieldRef; 2] {
+    ["a", "b"].map(|name| Arc::new(Field::new(name, DataType::Int64, true)))
+}
+
 /// An operator, its guest, and the layers of its snapshots.
 struct Run {
+    resident_max: Option<usize>,
+    keeps: bool,
     operator: KeyedOperator,
     guest: Guest,
     layers: Vec<RecordBatch>,
@@ -354,10 +366,14 @@ struct Run {
 }
 
 impl Run {
-    fn tracked() -> KeyedOperator {
+    /// With a lower tier that leaves so many entries in the guest.
+    fn tracked(resident_max: Option<usize>, keeps: bool) -> KeyedOperator {
         let mut operator = KeyedOperator::new(schema(), STATES, false).unwrap();
-        let state = |name| Arc::new(Field::new(name, DataType::Int64, true));
-        operator.track_changes(&[state("a"), state("b")], 128);
+        operator.track_changes(&states(), 128);
+        if let Some(resident_max) = resident_max {
+            let tier = Box::new(TreeTier::new(keeps));
+            operator.set_lower_tier(tier, &states(), 128, resident_max).unwrap();
+        }
         operator
     }
 
@@ -381,18 +397,45 @@ impl Run {
         if delta.full {
             self.layers.clear();
         }
+        if let Some(cold) = delta.cold {
+            let mut read = |batch| {
+                self.layers.push(batch);
+                Ok(())
+            };
+            cold.read(&mut read).unwrap();
+        }
         self.layers.extend(delta.batches);
+    }
+
+    /// Has everything come up from below, by firing nothing and touching every key.
+    fn fetch_all(&mut self) {
+        let keys = self.guest.expected.keys().map(|&(key, _)| key).collect::<BTreeSet<_>>();
+        let timers = self.guest.timers.iter().filter(|(_, times)| !times.is_empty());
+        let keys = keys.into_iter().chain(timers.map(|(&(key, _), _)| key));
+        let keys = keys.collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        self.operator.set_resident_max(usize::MAX);
+        let block = block(&keys);
+        let Run { operator, guest, .. } = self;
+        guest.idle = true;
+        operator.handle_block(3, block.rows.columns(), &block, guest).unwrap();
+        guest.idle = false;
+        operator.set_resident_max(self.resident_max.unwrap_or(usize::MAX));
     }
 
     /// A fresh operator and guest as they were at the barrier.
     fn restore(&mut self) {
         let mut guest = self.at_barrier.take().unwrap();
         guest.values.clear();
-        let mut operator = Run::tracked();
+        let mut operator = Run::tracked(self.resident_max, self.keeps);
         operator.restore_watermark(self.operator.watermark);
         for layer in &self.layers {
             operator.restore(layer, &mut guest).unwrap();
         }
+        (self.operator, self.guest) = (operator, guest);
+        if self.resident_max.is_some() {
+            self.fetch_all();
+        }
+        let Run { operator, guest, .. } = self;
         assert_eq!(operator.slot_count(), guest.live_keys());
         assert_eq!(operator.timer_count(), guest.timers.values().map(BTreeSet::len).sum());
         let expected = guest.expected.iter().map(|(&(key, state), &value)| (state, key, value));
@@ -401,14 +444,28 @@ impl Run {
             .iter()
             .map(|(&(_, state), &(key, value))| (state, key, value));
         assert_eq!(held.collect::<BTreeSet<_>>(), expected.collect::<BTreeSet<_>>());
-        (self.operator, self.guest) = (operator, guest);
+        operator.send_excess_below(guest).unwrap();
     }
 }
 
 #[test]
 fn snapshots_hold_what_was_at_the_barrier() {
-    let mut restores = 0;
-    for seed in 0..40 {
+    check_snapshots(0..40, None, false);
+}
+
+#[test]
+fn entries_below_are_as_good_as_in_the_guest() {
+    for keeps in [false, true] {
+        check_snapshots(40..60, Some(0), keeps);
+        check_snapshots(60..100, Some(20), keeps);
+        check_snapshots(100..120, Some(150), keeps);
+    }
+}
+
+fn check_snapshots(seeds: std::ops::Range<u64>, resident_max: Option<usize>, keeps: bool) {
+    let (mut restores, mut below) = (0, 0);
+    let runs = seeds.end - seeds.start;
+    for seed in seeds {
         let mut random = Random::new(seed + 2000);
         let guest = Guest {
             random: Random::new(seed),
@@ -417,9 +474,12 @@ fn snapshots_hold_what_was_at_the_barrier() {
             timers: BTreeMap::new(),
             fired: Vec::new(),
             base_time: 0,
+            idle: false,
         };
         let mut run = Run {
-            operator: Run::tracked(),
+            resident_max,
+            keeps,
+            operator: Run::tracked(resident_max, keeps),
             guest,
             layers: Vec::new(),
             at_barrier: None,
@@ -427,6 +487,10 @@ fn snapshots_hold_what_was_at_the_barrier() {
         let key_count = 1 + random.below(300);
         for step in 0..200 {
             run.step(&mut random, step, key_count);
+            if let Some(resident_max) = resident_max {
+                assert!(run.operator.resident_count() <= resident_max);
+                below += run.operator.slot_count() - run.operator.resident_count();
+            }
             if run.at_barrier.is_none() && random.below(4) == 0 {
                 run.operator.begin_snapshot(random.below(20) == 0).unwrap();
                 run.at_barrier = Some(run.guest.clone());
@@ -446,5 +510,6 @@ fn snapshots_hold_what_was_at_the_barrier() {
             }
         }
     }
-    assert!(restores > 100, "{restores}");
+    assert!(restores > runs * 2, "{restores}");
+    assert_eq!(below > 0, resident_max.is_some(), "{below}");
 }

@@ -153,6 +153,14 @@ impl WindowOperator {
         }
     }
 
+    /// Keeps track of changes no more: no snapshots will be taken.
+    pub fn forget_changes(&mut self) {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.forget_changes(),
+            Windows::Session(windows) => windows.forget_changes(),
+        }
+    }
+
     /// Begins a snapshot: of everything if it is to be `full` or there is no earlier one. No firing is under way.
     /// The operator goes on with its rows; call [`export_some`](Self::export_some) until nothing is left.
     pub fn begin_snapshot(&mut self, full: bool) -> Result<()> {

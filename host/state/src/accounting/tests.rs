@@ -29,7 +29,7 @@ fn files(layers: &[Layer]) -> Vec<&str> {
 fn increments_need_the_layers_of_aborted_checkpoints() {
     let mut accounting = Accounting::default();
     let add =
-        |accounting: &mut Accounting, id, full| accounting.add(CheckpointId(id), owner(0), full, Some(layer(id, 0)), 1);
+        |accounting: &mut Accounting, id, full| accounting.add(CheckpointId(id), owner(0), full, vec![layer(id, 0)], 1);
     assert!(add(&mut accounting, 1, true).is_empty());
     assert!(accounting.complete(CheckpointId(1)).is_empty());
     assert!(add(&mut accounting, 2, false).is_empty());
@@ -51,10 +51,10 @@ fn increments_need_the_layers_of_aborted_checkpoints() {
 #[test]
 fn what_only_aborted_checkpoints_had_goes_with_the_next_full_one() {
     let mut accounting = Accounting::default();
-    accounting.add(CheckpointId(1), owner(0), true, Some(layer(1, 0)), 1);
+    accounting.add(CheckpointId(1), owner(0), true, vec![layer(1, 0)], 1);
     accounting.abort(CheckpointId(1));
     assert_eq!(
-        accounting.add(CheckpointId(2), owner(0), true, Some(layer(2, 0)), 1),
+        accounting.add(CheckpointId(2), owner(0), true, vec![layer(2, 0)], 1),
         ["1-count-0"]
     );
 }
@@ -67,7 +67,7 @@ fn what_lies_on_nothing_is_refused() {
     // A first one that is lost is no base either.
     accounting.lose(CheckpointId(1), &owner(0));
     assert_eq!(check(&accounting, 2, false), Err(Refusal::NoBase));
-    accounting.add(CheckpointId(2), owner(0), true, None, 0);
+    accounting.add(CheckpointId(2), owner(0), true, Vec::new(), 0);
     assert_eq!(accounting.stack(&owner(0)), Some(&[][..]));
     for full in [false, true] {
         assert_eq!(check(&accounting, 2, full), Err(Refusal::OutOfOrder(CheckpointId(2))));
@@ -79,14 +79,14 @@ fn what_lies_on_nothing_is_refused() {
     assert_eq!(check(&accounting, 3, false), Ok(()), "the lost one may come again");
     assert_eq!(check(&accounting, 4, false), Err(Refusal::Lost(CheckpointId(3))));
     assert_eq!(check(&accounting, 4, true), Ok(()));
-    accounting.add(CheckpointId(4), owner(0), true, None, 0);
+    accounting.add(CheckpointId(4), owner(0), true, Vec::new(), 0);
     assert_eq!(check(&accounting, 5, false), Ok(()));
 }
 
 #[test]
 fn what_comes_late_of_an_earlier_attempt_is_refused() {
     let mut accounting = Accounting::default();
-    accounting.add(CheckpointId(1), owner(0), true, Some(layer(1, 0)), 1);
+    accounting.add(CheckpointId(1), owner(0), true, vec![layer(1, 0)], 1);
     accounting.complete(CheckpointId(1));
     // Checkpoint 2 and 3 were under way when the job failed.
     accounting.resume(CheckpointId(3), [(owner(0), vec![layer(1, 0)])]);
@@ -102,12 +102,12 @@ fn what_comes_late_of_an_earlier_attempt_is_refused() {
 fn a_subtask_that_has_no_table_any_more_lets_go() {
     let mut accounting = Accounting::default();
     for subtask in 0..2 {
-        accounting.add(CheckpointId(1), owner(subtask), true, Some(layer(1, subtask)), 1);
+        accounting.add(CheckpointId(1), owner(subtask), true, vec![layer(1, subtask)], 1);
     }
     accounting.complete(CheckpointId(1));
-    accounting.add(CheckpointId(2), owner(0), false, None, 1);
+    accounting.add(CheckpointId(2), owner(0), false, Vec::new(), 1);
     // Subtask 1 is a checkpoint ahead: it stays.
-    accounting.add(CheckpointId(3), owner(1), true, Some(layer(3, 1)), 1);
+    accounting.add(CheckpointId(3), owner(1), true, vec![layer(3, 1)], 1);
     assert!(accounting.complete(CheckpointId(2)).is_empty());
     assert_eq!(accounting.discard(CheckpointId(1)), ["1-count-1"]);
     assert!(accounting.stack(&owner(1)).is_some());
@@ -155,7 +155,7 @@ fn write(accounting: &mut Accounting, model: &mut Model, random: &mut Random, id
     model.exists.extend(layer.iter().map(|layer| layer.file.clone()));
     model.stacks.insert(subtask, (id, stack.clone()));
     model.pending.entry(id).or_default().insert(subtask, stack.clone());
-    let freed = accounting.add(CheckpointId(id), owner(subtask), full, layer, 0);
+    let freed = accounting.add(CheckpointId(id), owner(subtask), full, layer.into_iter().collect(), 0);
     let written = accounting.written(CheckpointId(id), &owner(subtask)).unwrap();
     assert_eq!(files(&written.layers), stack);
     let step = format!("write {id} {subtask} {full}");

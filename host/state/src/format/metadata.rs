@@ -22,6 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::in_flight::{FileRef, InFlight, InFlightRows, InFlightSize};
+use crate::savepoint::SavedSchema;
 use crate::{codes, names};
 
 /// The newest version of the format that this crate reads. What has no rows in flight is written as version 1, which
@@ -44,9 +45,12 @@ pub struct Run {
     pub pipeline: String,
     /// When the run started, ms since 1970-01-01 UTC.
     pub started_ms: Millis,
-    /// URL of the savepoint that it began with.
+    /// URL of the savepoint or checkpoint of another run that it began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The run deletes what it began with when it needs it no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
 }
 
 impl Run {
@@ -65,6 +69,7 @@ impl Run {
             pipeline: pipeline.to_owned(),
             started_ms: now,
             from: None,
+            claimed: false,
         }
     }
 }
@@ -170,6 +175,12 @@ pub struct Operator {
     pub name: String,
     /// Number of its subtasks.
     pub parallelism: u32,
+    /// Kind of its connector, if it is a source or sink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
+    /// What it keeps by key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keyed: Option<SavedSchema>,
     /// Its subtasks by number.
     pub subtasks: Vec<Subtask>,
 }
@@ -192,13 +203,6 @@ pub struct Subtask {
     /// Its input channels, by edge, if the checkpoint was one that may overtake rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<InFlight>,
-}
-
-impl Subtask {
-    /// Something would be lost without it, rows in flight apart.
-    pub fn holds_state(&self) -> bool {
-        self.live_rows > 0 || !self.layers.is_empty() || !self.splits.is_empty() || !self.committables.is_empty()
-    }
 }
 
 /// How far a source has read a split.
@@ -386,6 +390,8 @@ mod tests {
                 id: "count".to_owned(),
                 name: "count".to_owned(),
                 parallelism: 1,
+                connector: Some("files".to_owned()),
+                keyed: None,
                 subtasks: vec![Subtask {
                     watermark: Some(i64::MAX),
                     splits: vec![Split {

@@ -28,6 +28,8 @@ fn operator(watermarks: [Option<Millis>; 2]) -> Operator {
         id: "x".to_owned(),
         name: "x".to_owned(),
         parallelism: 2,
+        connector: None,
+        keyed: None,
         subtasks: subtasks.collect(),
     }
 }

@@ -8,7 +8,8 @@ use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{WriterProperties, WriterVersion};
+use parquet::file::properties::{WriterProperties, WriterPropertiesBuilder, WriterVersion};
+use parquet::schema::types::ColumnPath;
 
 use super::split::BATCH_ROWS;
 use crate::codes;
@@ -30,6 +31,7 @@ pub(crate) struct Encoded {
 pub(crate) struct TableWriter {
     folder: String,
     schema: SchemaRef,
+    properties: WriterProperties,
     count: usize,
     open: Option<Open>,
 }
@@ -41,10 +43,21 @@ struct Open {
 }
 
 impl TableWriter {
-    /// Files will be named by their folder and a number.
-    pub(crate) fn new(folder: String, schema: SchemaRef) -> Self {
+    /// Files will be named by their folder and a number. `keys` columns behind the first are the key, of which there
+    /// are about so many.
+    pub(crate) fn new(folder: String, schema: SchemaRef, keys: usize, entries: u64) -> Self {
+        let mut with_filters = properties();
+        let keys = schema.fields().iter().skip(1).take(keys);
+        // Whether a row group has a key is told from a few bytes of it.
+        for key in keys.filter(|key| !key.data_type().is_nested()) {
+            let column = ColumnPath::from(key.name().as_str());
+            with_filters = with_filters
+                .set_column_bloom_filter_enabled(column.clone(), true)
+                .set_column_bloom_filter_max_ndv(column, entries.clamp(1, ROW_GROUP_ROWS as u64));
+        }
         TableWriter {
             folder,
+            properties: with_filters.build(),
             schema,
             count: 0,
             open: None,
@@ -60,7 +73,7 @@ impl TableWriter {
         let open = match &mut self.open {
             Some(open) => open,
             none => {
-                let writer = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(properties()));
+                let writer = ArrowWriter::try_new(Vec::new(), self.schema.clone(), Some(self.properties.clone()));
                 none.insert(Open {
                     writer: writer.map_err(|error| unwritable(&self.folder, &error))?,
                     rows: 0,
@@ -107,12 +120,11 @@ fn span(groups: &[u32]) -> Option<[u32; 2]> {
     Some([*groups.iter().min()?, *groups.iter().max()?])
 }
 
-fn properties() -> WriterProperties {
+fn properties() -> WriterPropertiesBuilder {
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_writer_version(WriterVersion::PARQUET_1_0) // what every reader knows
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-        .build()
 }
 
 fn unwritable(folder: &str, error: &ParquetError) -> Error {
@@ -128,11 +140,25 @@ fn unwritable(folder: &str, error: &ParquetError) -> Error {
 /// `CS0203` if they cannot be written as Parquet.
 pub fn to_parquet(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes> {
     let failed = |error: ParquetError| unwritable("the table", &error);
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties())).map_err(failed)?;
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties().build())).map_err(failed)?;
     for batch in batches {
         writer.write(batch).map_err(failed)?;
     }
     Ok(writer.into_inner().map_err(failed)?.into())
+}
+
+/// The rows of a Parquet file that anybody wrote.
+///
+/// # Errors
+/// `CS0206` if it is none.
+pub fn from_parquet(content: Bytes) -> Result<Vec<RecordBatch>> {
+    let failed = |error: &dyn std::fmt::Display| Error::user(codes::UNFIT, format!("not a table in Parquet: {error}"));
+    let builder = ParquetRecordBatchReaderBuilder::try_new(content).map_err(|error| failed(&error))?;
+    let reader = builder
+        .with_batch_size(BATCH_ROWS)
+        .build()
+        .map_err(|error| failed(&error))?;
+    reader.map(|batch| batch.map_err(|error| failed(&error))).collect()
 }
 
 /// The rows of a file whose checksum was found right.

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use arrow_schema::{FieldRef, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
 use millrace_core::Result;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::CheckpointId;
 use millrace_core::key::ENCODING_VERSION;
+use millrace_core::schema::KeyedSchema;
 use serde::{Deserialize, Serialize};
 
-use super::layout::{Layout, LayoutKind};
+use super::keyed::{SavedSchema, SavedSlices};
+use super::layout::Layout;
 use super::schema::Column;
 use crate::format::{
     Blob, Kind, Layer, Metadata, Operator, Split, Subtask, WITHOUT_IN_FLIGHT, damaged, envelope, open_envelope,
@@ -61,6 +63,12 @@ pub struct SavedOperator {
     pub parallelism: u32,
     /// What its state is.
     pub kind: StateKind,
+    /// Kind of its connector, if it is a source or sink.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connector: Option<String>,
+    /// How time was cut, of windows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slices: Option<SavedSlices>,
     /// Fields of its key; none if there is no keyed state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<Column>,
@@ -119,21 +127,21 @@ pub struct SavedSubtask {
 }
 
 impl SavedOperator {
+    /// What it keeps by key, if it keeps something.
+    pub fn schema(&self) -> Option<KeyedSchema> {
+        let states = self.tables.iter().filter_map(|table| table.state.clone());
+        let saved = SavedSchema {
+            kind: self.kind,
+            slices: self.slices,
+            key: self.key.clone(),
+            states: states.collect(),
+        };
+        saved.schema()
+    }
+
     /// What its keyed state looks like, if it has some.
     pub fn layout(&self) -> Option<Layout> {
-        let state = |table: &SavedTable| table.state.as_ref()?.field();
-        let only = || self.tables.first().and_then(state);
-        let kind = match self.kind {
-            StateKind::None => return None,
-            StateKind::Keyed => {
-                let states = self.tables.iter().filter(|table| table.state.is_some());
-                LayoutKind::Keyed(states.map(state).collect::<Option<Vec<FieldRef>>>()?)
-            }
-            StateKind::Windows => LayoutKind::Windows(only()?),
-            StateKind::Sessions => LayoutKind::Sessions(only()?),
-        };
-        let key = Column::fields(&self.key)?;
-        Some(Layout { key, kind })
+        self.schema().map(|schema| Layout::of_schema(&schema))
     }
 
     /// Its table for a state of this name, or of this name.
@@ -183,6 +191,8 @@ impl Manifest {
             id: saved.id.clone(),
             name: saved.name.clone(),
             parallelism: saved.parallelism,
+            connector: saved.connector.clone(),
+            keyed: saved.schema().and_then(|schema| SavedSchema::of(&schema).ok()),
             subtasks: saved.subtasks.iter().map(subtask).collect(),
         };
         Metadata {

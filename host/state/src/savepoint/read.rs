@@ -1,6 +1,6 @@
 //! Reading a savepoint: as what a job begins with, and table by table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
@@ -119,11 +119,7 @@ impl Savepoint {
                 continue;
             }
             let shown = self.storage.shown(&part.file);
-            let content = match self.contents.get(&part.file) {
-                Some(content) => content.clone(),
-                None => self.verified(part, self.storage.read(&part.file)?)?,
-            };
-            let rows = file::decode(part, &schema, content, &shown)?;
+            let rows = file::decode(part, &schema, self.read_file(part)?, &shown)?;
             if groups.start <= first && last < groups.end {
                 found.extend(rows);
                 continue;
@@ -136,6 +132,28 @@ impl Savepoint {
             }
         }
         Ok(found)
+    }
+
+    /// The verified content of one of its files.
+    pub(crate) fn read_file(&self, part: &Layer) -> Result<Bytes> {
+        match self.contents.get(&part.file) {
+            Some(content) => Ok(content.clone()),
+            None => self.verified(part, self.storage.read(&part.file)?),
+        }
+    }
+
+    /// Deletes it: the manifest first, without which the rest is none.
+    pub(crate) fn delete(&self) -> Result<()> {
+        self.storage.delete(MANIFEST_FILE)?;
+        let mut folders = BTreeSet::from([""]);
+        for part in self.manifest.files() {
+            self.storage.delete(&part.file)?;
+            let ends = part.file.match_indices('/').map(|(end, _)| end);
+            folders.extend(ends.map(|end| &part.file[..end]));
+        }
+        // Inner ones first: they are greater.
+        let mut folders = folders.into_iter().rev();
+        folders.try_for_each(|folder| self.storage.delete_folder(folder))
     }
 
     fn verify_sizes(&self) -> Result<()> {

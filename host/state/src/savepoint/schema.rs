@@ -7,7 +7,8 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, FieldRef, Fields, TimeUnit};
+use arrow_schema::{DataType, Field, FieldRef, Fields};
+use millrace_core::schema::{Declared, Hints, Variant, field_text, parse_type, type_name};
 use millrace_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -26,33 +27,10 @@ pub struct Column {
     /// Members of a struct, the item of a list, the entries of a map.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<Column>,
+    /// Of the tag of a sum type: its variants in the order of tags, if they are known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<String>,
 }
-
-/// Types that are a word.
-const PLAIN: &[(&str, DataType)] = &[
-    ("boolean", DataType::Boolean),
-    ("int8", DataType::Int8),
-    ("int16", DataType::Int16),
-    ("int32", DataType::Int32),
-    ("int64", DataType::Int64),
-    ("uint8", DataType::UInt8),
-    ("uint16", DataType::UInt16),
-    ("uint32", DataType::UInt32),
-    ("uint64", DataType::UInt64),
-    ("float32", DataType::Float32),
-    ("float64", DataType::Float64),
-    ("utf8", DataType::Utf8),
-    ("binary", DataType::Binary),
-    ("date32", DataType::Date32),
-    ("time64[us]", DataType::Time64(TimeUnit::Microsecond)),
-];
-
-const UNITS: &[(&str, TimeUnit)] = &[
-    ("s", TimeUnit::Second),
-    ("ms", TimeUnit::Millisecond),
-    ("us", TimeUnit::Microsecond),
-    ("ns", TimeUnit::Nanosecond),
-];
 
 impl Column {
     /// Describes a field.
@@ -67,14 +45,58 @@ impl Column {
                 let name = if *sorted { "sorted-map" } else { "map" };
                 (name.to_owned(), vec![Column::of(entries)?])
             }
-            flat => (type_name(flat, field.name())?, Vec::new()),
+            flat => match type_name(flat) {
+                Some(name) => (name, Vec::new()),
+                None => {
+                    let message = format!("field `{}` has type {flat}, which savepoints do not have", field.name());
+                    return Err(Error::user(codes::TABLE, message));
+                }
+            },
         };
         Ok(Column {
             name: field.name().clone(),
             data_type,
             nullable: field.is_nullable(),
             fields,
+            variants: Vec::new(),
         })
+    }
+
+    /// Describes a field with the variants of its sum types.
+    ///
+    /// # Errors
+    /// See [`of`](Self::of).
+    pub fn of_declared(declared: &Declared) -> Result<Column> {
+        let mut column = Column::of(&declared.field)?;
+        column.add_variants(&declared.hints);
+        Ok(column)
+    }
+
+    fn add_variants(&mut self, hints: &Hints) {
+        let names = hints.variants.iter().map(|variant| variant.name.clone());
+        self.variants = names.collect();
+        let children = self.fields.iter_mut().zip(&hints.children);
+        children.for_each(|(column, hints)| column.add_variants(hints));
+    }
+
+    /// The field that is described, with the variants of its sum types; `None` if there is no such type.
+    pub fn declared(&self) -> Option<Declared> {
+        Some(Declared {
+            field: self.field()?,
+            hints: self.hints(),
+        })
+    }
+
+    fn hints(&self) -> Hints {
+        let variant = |name: &String| Variant {
+            name: name.clone(),
+            aliases: Vec::new(),
+        };
+        Hints {
+            variants: self.variants.iter().map(variant).collect(),
+            children: self.fields.iter().map(Column::hints).collect(),
+            ..Hints::default()
+        }
     }
 
     /// Describes fields, in their order.
@@ -92,7 +114,7 @@ impl Column {
             ("struct", _) => DataType::Struct(Column::fields(&self.fields)?),
             ("map", [entries]) => DataType::Map(entries.field()?, false),
             ("sorted-map", [entries]) => DataType::Map(entries.field()?, true),
-            (flat, []) => parse(flat)?,
+            (flat, []) => parse_type(flat)?,
             _ => return None,
         };
         Some(Arc::new(Field::new(&self.name, data_type, self.nullable)))
@@ -105,79 +127,31 @@ impl Column {
 
     /// In one line, for people: `{id: int64, tags: list<utf8>?}`.
     pub fn shown(&self) -> String {
-        let inner = match (self.data_type.as_str(), self.fields.as_slice()) {
-            ("struct", members) => Column::shown_all(members),
-            ("list", [item]) => format!("list<{}>", item.shown()),
-            ("map" | "sorted-map", [entries]) => {
-                let members = entries.fields.iter().map(Column::shown);
-                format!("map<{}>", members.collect::<Vec<_>>().join(", "))
-            }
-            (flat, _) => flat.to_owned(),
-        };
-        let mark = if self.nullable { "?" } else { "" };
-        format!("{inner}{mark}")
+        let shown = self
+            .field()
+            .map_or_else(|| self.data_type.clone(), |field| field_text(field.data_type()));
+        format!("{shown}{}", if self.nullable { "?" } else { "" })
     }
 
     /// Fields with their names in one line, for people.
     pub fn shown_all(columns: &[Column]) -> String {
-        let members = columns
-            .iter()
-            .map(|column| format!("{}: {}", column.name, column.shown()));
-        format!("{{{}}}", members.collect::<Vec<_>>().join(", "))
+        let fields = Column::fields(columns).unwrap_or_default();
+        field_text(&DataType::Struct(fields))
     }
-}
-
-fn type_name(data_type: &DataType, field: &str) -> Result<String> {
-    if let Some((name, _)) = PLAIN.iter().find(|(_, plain)| plain == data_type) {
-        return Ok((*name).to_owned());
-    }
-    Ok(match data_type {
-        DataType::Decimal128(precision, scale) => format!("decimal128({precision}, {scale})"),
-        DataType::FixedSizeBinary(bytes) => format!("fixed-size-binary({bytes})"),
-        DataType::Timestamp(unit, zone) => {
-            let unit = UNITS
-                .iter()
-                .find(|(_, known)| known == unit)
-                .map_or("", |(name, _)| name);
-            match zone {
-                Some(zone) => format!("timestamp[{unit}, {zone}]"),
-                None => format!("timestamp[{unit}]"),
-            }
-        }
-        other => {
-            let message = format!("field `{field}` has type {other}, which savepoints do not have");
-            return Err(Error::user(codes::TABLE, message));
-        }
-    })
-}
-
-fn parse(text: &str) -> Option<DataType> {
-    if let Some((_, plain)) = PLAIN.iter().find(|(name, _)| *name == text) {
-        return Some(plain.clone());
-    }
-    if let Some(rest) = text.strip_prefix("decimal128(") {
-        let (precision, scale) = rest.strip_suffix(')')?.split_once(", ")?;
-        return Some(DataType::Decimal128(precision.parse().ok()?, scale.parse().ok()?));
-    }
-    if let Some(rest) = text.strip_prefix("fixed-size-binary(") {
-        return Some(DataType::FixedSizeBinary(rest.strip_suffix(')')?.parse().ok()?));
-    }
-    let rest = text.strip_prefix("timestamp[")?.strip_suffix(']')?;
-    let (unit, zone) = match rest.split_once(", ") {
-        Some((unit, zone)) => (unit, Some(zone.into())),
-        None => (rest, None),
-    };
-    let (_, unit) = UNITS.iter().find(|(name, _)| *name == unit)?;
-    Some(DataType::Timestamp(*unit, zone))
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow_schema::TimeUnit;
+
     use super::*;
 
     #[test]
     fn every_type_comes_back() {
-        let mut types: Vec<DataType> = PLAIN.iter().map(|(_, plain)| plain.clone()).collect();
+        let plain =
+            "boolean int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64 utf8 binary date32 time64[us]";
+        let plain = plain.split(' ').map(|name| parse_type(name).expect("a type"));
+        let mut types: Vec<DataType> = plain.collect();
         types.extend([
             DataType::Decimal128(38, 2),
             DataType::Decimal128(5, -1),
@@ -221,6 +195,7 @@ mod tests {
                 data_type: text.to_owned(),
                 nullable: true,
                 fields: Vec::new(),
+                variants: Vec::new(),
             };
             assert_eq!(column.field(), None, "{text}");
         }

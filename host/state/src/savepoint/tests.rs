@@ -160,6 +160,7 @@ fn delta(
     }
     TableDelta {
         full,
+        cold: None,
         batches,
         live_rows: own.len() as u64,
     }
@@ -193,6 +194,7 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
             id: "op/1".to_owned(),
             name: "Operator".to_owned(),
             subtasks: (0..parallelism).map(subtask).collect(),
+            ..OperatorSnapshot::default()
         };
         let info = CheckpointInfo {
             kind: Kind::Checkpoint,

@@ -1,9 +1,11 @@
 //! Writing a savepoint from a checkpoint.
 
+use arrow_schema::FieldRef;
 use millrace_core::key::ENCODING_VERSION;
 use millrace_core::{Error, Result};
 
 use super::file::{Encoded, TableWriter};
+use super::keyed::SavedSchema;
 use super::layout::{Layout, LayoutKind, TableSpec};
 use super::manifest::{
     MANIFEST_FILE, Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind, write_manifest,
@@ -18,8 +20,8 @@ use crate::{RestoredCheckpoint, Storage, codes, names};
 /// The manifest is written last: what lacks one is no savepoint. One subtask's state at a time is in memory.
 ///
 /// # Errors
-/// `CS0202` if something is there; `CS0206` if the checkpoint holds rows in flight; `CS0203` if an operator's state cannot be written as tables; if the checkpoint
-/// is damaged or the storage refuses.
+/// `CS0202` if something is there; `CS0207` if the checkpoint holds rows in flight; `CS0203` if an operator's state
+/// cannot be written as tables; if the checkpoint is damaged or the storage refuses.
 pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
     let in_flight = checkpoint.metadata().in_flight();
     if in_flight.elements > 0 {
@@ -31,11 +33,7 @@ pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
         return Err(Error::user(codes::IN_FLIGHT, message));
     }
     let storage = Storage::open(url)?;
-    let present = storage.list("")?;
-    if !present.files.is_empty() || !present.folders.is_empty() {
-        let message = format!("`{url}` is not empty, and a savepoint has a folder of its own");
-        return Err(Error::user(codes::OCCUPIED, message));
-    }
+    refuse_occupied(&storage, url)?;
     let metadata = checkpoint.metadata();
     let mut operators = Vec::with_capacity(metadata.operators.len());
     for operator in &metadata.operators {
@@ -57,6 +55,15 @@ pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
     };
     storage.write(MANIFEST_FILE, write_manifest(&manifest))?;
     Ok(manifest)
+}
+
+pub(super) fn refuse_occupied(storage: &Storage, url: &str) -> Result<()> {
+    let present = storage.list("")?;
+    if present.files.is_empty() && present.folders.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{url}` is not empty, and a savepoint has a folder of its own");
+    Err(Error::user(codes::OCCUPIED, message))
 }
 
 struct OperatorWriter<'a> {
@@ -96,13 +103,14 @@ impl<'a> OperatorWriter<'a> {
                 entries,
             });
         }
+        let known = self.operator.keyed.as_ref();
         let mut tables = Vec::with_capacity(self.tables.len());
         for mut table in self.tables {
             let last = table.writer.finish()?;
             store(self.storage, &mut table.files, last)?;
             tables.push(SavedTable {
                 name: table.spec.name,
-                state: table.spec.value.map(|value| Column::of(&value)).transpose()?,
+                state: table.spec.value.map(|value| described(known, &value)).transpose()?,
                 columns: Column::all(table.spec.schema.fields())?,
                 rows: table.files.iter().map(|file| file.rows).sum(),
                 files: table.files,
@@ -114,13 +122,16 @@ impl<'a> OperatorWriter<'a> {
             Some(LayoutKind::Windows(_)) => StateKind::Windows,
             Some(LayoutKind::Sessions(_)) => StateKind::Sessions,
         };
-        let key = self.layout.map(|layout| Column::all(&layout.key)).transpose()?;
+        let fields = self.layout.iter().flat_map(|layout| layout.key.iter());
+        let key = fields.map(|field| described(known, field)).collect::<Result<_>>()?;
         Ok(SavedOperator {
             id: self.operator.id.clone(),
             name: self.operator.name.clone(),
             parallelism: self.operator.parallelism,
             kind,
-            key: key.unwrap_or_default(),
+            connector: self.operator.connector.clone(),
+            slices: known.and_then(|known| known.slices),
+            key,
             tables,
             subtasks,
         })
@@ -160,8 +171,15 @@ impl<'a> OperatorWriter<'a> {
 
     fn begin(&mut self, layout: Layout) -> Layout {
         let folder = format!("tables/{}", names::encode(&self.operator.id));
+        let entries = self.operator.subtasks.iter().map(|subtask| subtask.live_rows).sum();
+        let keys = layout.key.len();
         let table = |spec: TableSpec| Table {
-            writer: TableWriter::new(format!("{folder}/{}", names::encode(&spec.name)), spec.schema.clone()),
+            writer: TableWriter::new(
+                format!("{folder}/{}", names::encode(&spec.name)),
+                spec.schema.clone(),
+                keys,
+                entries,
+            ),
             spec,
             files: Vec::new(),
         };
@@ -171,7 +189,19 @@ impl<'a> OperatorWriter<'a> {
     }
 }
 
-fn store(storage: &Storage, files: &mut Vec<Layer>, encoded: Option<Encoded>) -> Result<()> {
+/// A field as the checkpoint describes it, which knows more of it than rows do.
+fn described(known: Option<&SavedSchema>, field: &FieldRef) -> Result<Column> {
+    let columns = known
+        .into_iter()
+        .flat_map(|known| known.key.iter().chain(&known.states));
+    let same = |column: &&Column| column.field().as_ref() == Some(field);
+    match columns.into_iter().find(same) {
+        Some(column) => Ok(column.clone()),
+        None => Column::of(field),
+    }
+}
+
+pub(super) fn store(storage: &Storage, files: &mut Vec<Layer>, encoded: Option<Encoded>) -> Result<()> {
     if let Some(Encoded { file, content }) = encoded {
         storage.write(&file.file, content)?;
         files.push(file);

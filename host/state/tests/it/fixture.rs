@@ -180,6 +180,7 @@ fn write() {
             finished: true,
             ..SubtaskSnapshot::default()
         }],
+        ..OperatorSnapshot::default()
     });
     checkpoints.store(CheckpointId(2), &info(), operators).unwrap();
     checkpoints.discard(CheckpointId(1)).unwrap();

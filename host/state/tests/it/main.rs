@@ -8,6 +8,7 @@ mod testing;
 mod crash;
 mod damage;
 mod disk_full;
+mod editing;
 mod fixture;
 mod rescaling;
 #[cfg(feature = "cloud")]

@@ -61,6 +61,7 @@ fn all_that_a_subtask_hands_over_comes_back() {
         id: "files".to_owned(),
         name: "Files".to_owned(),
         subtasks: vec![subtask("a", false), subtask("b", true)],
+        ..OperatorSnapshot::default()
     }];
     let stored = checkpoints.store(CheckpointId(1), &info(), operators).unwrap();
     let restored = latest(&storage);

@@ -43,6 +43,7 @@ impl Table {
         };
         TableDelta {
             full,
+            cold: None,
             batches: rows.chunks(7).map(batch).collect(),
             live_rows: self.entries.len() as u64,
         }
@@ -108,5 +109,6 @@ pub(crate) fn counts(tables: impl IntoIterator<Item = TableDelta>) -> Vec<Operat
         id: "count".to_owned(),
         name: "Count by key".to_owned(),
         subtasks: subtasks.collect(),
+        ..OperatorSnapshot::default()
     }]
 }

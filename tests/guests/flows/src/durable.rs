@@ -3,6 +3,7 @@
 
 use std::hint::black_box;
 
+use millrace::connect::RedisSink;
 use millrace::prelude::*;
 
 use crate::{Event, Params};
@@ -135,6 +136,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
         .map(|count: Windowed<i64, i64>| fact("sessions", count.key, count.start.millis(), count.value));
     let trap = params.trap;
     let buckets = events
+        .clone()
         .key_by(Event::FIELDS.key)
         .process(move |setup| Buckets {
             sums: setup.map_state("sums"),
@@ -143,6 +145,18 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
             attempt: 0,
         })
         .uid("buckets");
+    if !params.letters.is_empty() {
+        // By one function or by another in the same chain.
+        events
+            .clone()
+            .try_map(refuse(7))
+            .on_reject(Reject::dead_letter(&params.letters))
+            .uid("first-refusal")
+            .try_map(refuse(57))
+            .on_reject(Reject::dead_letter(&params.letters))
+            .uid("second-refusal")
+            .sink("accepted", Discard::new());
+    }
     let facts = counts.union(tumbling).union(sliding).union(sessions).union(buckets);
     let rounds = params.work;
     let facts = if rounds > 0 {
@@ -151,7 +165,9 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     } else {
         facts
     };
-    if params.postgres.is_empty() {
+    if !params.redis.is_empty() {
+        facts.sink("facts", redis(&params.redis, &params.structure));
+    } else if params.postgres.is_empty() {
         facts.sink("facts", Files::to_csv(&params.output));
     } else {
         let table = Postgres::to(&params.postgres, "facts").create(true);
@@ -168,5 +184,25 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
                 table.upsert(upserted)
             },
         );
+    }
+}
+
+/// Each structure holds what a result is by.
+fn redis(url: &str, structure: &str) -> RedisSink {
+    let line = "{operator},{key},{at},{value}";
+    match structure {
+        "list" => Redis::list(url, "facts:{operator}").value(line),
+        "stream" => Redis::stream(url, "facts"),
+        "string" => Redis::string(url, "fact:{operator}:{key}:{at}").value(line),
+        "hash" => Redis::hash(url, "fact:{operator}:{key}:{at}").immediate(),
+        other => panic!("no structure `{other}`"),
+    }
+}
+
+/// Refuses every hundredth row.
+fn refuse(of: i64) -> impl Fn(Event) -> std::result::Result<Event, String> {
+    move |event| match event.value % 100 == of {
+        true => Err(format!("{} is refused", event.value)),
+        false => Ok(event),
     }
 }

@@ -1,11 +1,12 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `durable` what must survive, `streams` endless ones and slow
-//! ones.
+//! subtask, `states` one function with every kind of state, `durable` what must survive, `evolving` what changes,
+//! `streams` endless ones and slow ones.
 
 mod durable;
 mod edges;
+mod evolving;
 mod states;
 mod streams;
 mod windows;
@@ -39,6 +40,18 @@ pub struct Params {
     /// Columns of the key, if rows are to replace others there
     #[parameter(default = "")]
     upsert: String,
+    /// URL of a Redis server to write to instead
+    #[parameter(default = "")]
+    redis: String,
+    /// What rows become there
+    #[parameter(default = "list")]
+    structure: String,
+    /// Dead-letter file for some of the rows
+    #[parameter(default = "")]
+    letters: String,
+    /// Version of a pipeline that has several
+    #[parameter(default = "1")]
+    version: String,
     /// Rows of generated sources
     #[parameter(default = "1000")]
     rows: i64,
@@ -92,6 +105,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
     match params.kind.as_str() {
         "states" => states::build(flow, &params),
         "durable" => durable::build(flow, &params),
+        "evolving" => evolving::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
     Ok(())

@@ -426,6 +426,10 @@ impl Guest for Raw {
         Ok(())
     }
 
+    fn migrate_state(_chain: u32, _state: u32, _migration: u32, _old: Block) -> Result<Block, CallError> {
+        Ok(block(&[]))
+    }
+
     fn drop_state(_chain: u32, _slots: Vec<u32>) -> Result<(), CallError> {
         Ok(())
     }

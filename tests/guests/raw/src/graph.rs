@@ -14,6 +14,9 @@ fn field(name: &str, data_type: DataType, nullable: bool, children: u32) -> type
         data_type,
         nullable,
         children,
+        aliases: Vec::new(),
+        when_missing: types::Missing::Undeclared,
+        variants: Vec::new(),
     }
 }
 
@@ -94,8 +97,10 @@ fn chain(operator: u32) -> Chain {
 fn head(name: &str) -> Head {
     let state = |name: &str, kind| StateDecl {
         name: name.to_owned(),
+        aliases: Vec::new(),
         kind,
         schema: 2,
+        migrations: Vec::new(),
     };
     match name {
         "keyed" => Head::Keyed(Keyed {

@@ -161,6 +161,7 @@ impl Subtask {
         }
         let mut snapshot = SubtaskSnapshot {
             finished: self.done,
+            committables: self.letters.prepare(id)?,
             channels: if shared.keeps_channels {
                 self.channels()
             } else {

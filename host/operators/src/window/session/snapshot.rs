@@ -39,7 +39,7 @@ pub(super) struct Tracking {
 impl Tracking {
     #[inline]
     pub(super) fn mark_dirty(&mut self, keys: &[Slot], bound: Slot) {
-        self.changes.mark_dirty(keys, bound);
+        self.changes.dirty_mut().insert_all(keys, bound);
     }
 
     /// Exports the marked ones among these keys, which are about to be touched.
@@ -119,6 +119,10 @@ impl SessionWindows {
             session_fields: fields,
             slots: Vec::new(),
         }));
+    }
+
+    pub(in crate::window) fn forget_changes(&mut self) {
+        self.tracking = None;
     }
 
     pub(in crate::window) fn begin_snapshot(&mut self, full: bool) -> Result<()> {

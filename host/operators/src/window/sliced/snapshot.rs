@@ -125,6 +125,10 @@ impl SlicedWindows {
         }));
     }
 
+    pub(in crate::window) fn forget_changes(&mut self) {
+        self.tracking = None;
+    }
+
     pub(in crate::window) fn begin_snapshot(&mut self, full: bool) -> Result<()> {
         let tracking = tracked(&mut self.tracking)?;
         if self.firing.is_some() {

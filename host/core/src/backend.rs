@@ -1,0 +1,119 @@
+//! State backends: where keyed state is that is not in the guest.
+//!
+//! Every backend is a cache in two tiers. The upper tier is the guest itself: entries by slot, as fast as memory
+//! is. An entry that has not been touched for long leaves it for the [`LowerTier`], as bytes, and comes back when
+//! its key is next seen. `millrace-operators` decides which, `millrace-state` has the tiers (host memory, RocksDB),
+//! and neither knows what the other's bytes mean.
+//!
+//! A lower tier outlives no attempt. What survives a crash is in checkpoints, which the operators export; so
+//! a tier needs no log and no flush.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::error::Result;
+
+/// Strings of bytes, one after the other in one buffer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ByteRows {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl ByteRows {
+    /// None, with the memory kept.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Appends one.
+    pub fn push(&mut self, row: &[u8]) {
+        self.push_with(|bytes| bytes.extend_from_slice(row));
+    }
+
+    /// Appends what `write` appends to the buffer.
+    ///
+    /// ```
+    /// # use millrace_core::backend::ByteRows;
+    /// let mut rows = ByteRows::default();
+    /// rows.push_with(|bytes| bytes.extend([1, 2]));
+    /// assert_eq!((rows.len(), rows.get(0)), (1, [1, 2].as_slice()));
+    /// ```
+    pub fn push_with(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        write(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// One of them.
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub fn get(&self, row: usize) -> &[u8] {
+        let start = if row == 0 { 0 } else { self.ends[row - 1] };
+        &self.bytes[start..self.ends[row]]
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &[u8]> + Clone {
+        (0..self.len()).map(|row| self.get(row))
+    }
+
+    /// Bytes of memory held.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
+    }
+}
+
+/// Entries of one subtask of an operator, by key, and an index of their timers.
+///
+/// Keys and values are bytes that mean nothing here; keys order as bytes do. The index is a set of bytes in order.
+/// After an error a tier is unusable.
+pub trait LowerTier: Debug + Send {
+    /// Looks keys up that differ: for each whether it is `found`, and in `values` its value, empty where it is not
+    /// there. Both are cleared before.
+    fn get(&mut self, keys: &ByteRows, found: &mut Vec<bool>, values: &mut ByteRows) -> Result<()>;
+
+    /// Whether entries are still there after they were got; if not, getting takes them out.
+    fn keeps_what_was_got(&self) -> bool;
+
+    /// Sets entries, in order.
+    fn put(&mut self, keys: &ByteRows, values: &ByteRows) -> Result<()>;
+
+    /// Takes entries out; some may not be there.
+    fn remove(&mut self, keys: &ByteRows) -> Result<()>;
+
+    /// Adds to the index and takes out of it.
+    fn change_index(&mut self, add: &ByteRows, remove: &ByteRows) -> Result<()>;
+
+    /// The first entries of the index from `from` up to and without `to`, up to `limit`. `entries` is cleared before.
+    fn read_index(&mut self, from: &[u8], to: &[u8], limit: usize, entries: &mut ByteRows) -> Result<()>;
+
+    /// All entries as they are now, to be read while this changes.
+    fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>>;
+
+    /// Number of entries, about.
+    fn len(&self) -> u64;
+
+    /// Whether there is certainly no entry.
+    fn is_empty(&self) -> bool;
+
+    /// Bytes of memory held for this alone.
+    fn memory_bytes(&self) -> usize;
+}
+
+/// The entries of a [`LowerTier`] at one moment.
+pub trait FrozenTier: Debug + Send + Sync {
+    /// Goes through all entries in pieces of up to `limit`: keys, and the value of each.
+    fn scan(&self, limit: usize, each: &mut dyn FnMut(&ByteRows, &ByteRows) -> Result<()>) -> Result<()>;
+}

@@ -1,0 +1,242 @@
+//! Making a savepoint without a job: from tables, or from another savepoint with some of its state replaced.
+//!
+//! ```text
+//!   a savepoint --edit--+                         +-- remove_operator
+//!   nothing -----new----+--> Writer <-- tables ---+-- add_operator
+//!                               |                 +-- set_table
+//!                               +--finish--> files, then the manifest
+//! ```
+//!
+//! The rows of one table at a time are in memory, for they are put in the order of savepoints.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow_select::interleave::interleave_record_batch;
+use millrace_core::block::Millis;
+use millrace_core::checkpoint::CheckpointId;
+use millrace_core::key::{ENCODING_VERSION, KeyGroup, hash_rows};
+use millrace_core::schema::KeyedSchema;
+use millrace_core::{Error, Result};
+
+use super::Savepoint;
+use super::adapt::adapt;
+use super::file::TableWriter;
+use super::keyed::SavedSchema;
+use super::layout::Layout;
+use super::manifest::{
+    MANIFEST_FILE, Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind, write_manifest,
+};
+use super::order::Order;
+use super::schema::Column;
+use super::split::{BATCH_ROWS, broken};
+use super::write::{refuse_occupied, store};
+use crate::{Storage, codes, names};
+
+/// Makes a savepoint. Nothing exists before [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct Writer<'s> {
+    storage: Storage,
+    manifest: Manifest,
+    /// Whose files are taken over, as far as the manifest still names them.
+    source: Option<&'s Savepoint>,
+    /// Tables written so far, which gives their files names of their own.
+    written: usize,
+}
+
+impl<'s> Writer<'s> {
+    /// A savepoint of no operator yet, at a URL at which there is nothing. `max_parallelism` is the number of key groups
+    /// of the job that will begin with it.
+    ///
+    /// # Errors
+    /// `CS0202` if something is there; if the storage refuses.
+    pub fn new(url: &str, job: &str, max_parallelism: u32, now: Millis) -> Result<Self> {
+        let manifest = Manifest {
+            format_version: SAVEPOINT_VERSION,
+            job: job.to_owned(),
+            run: String::new(),
+            checkpoint: CheckpointId(0),
+            pipeline: String::new(),
+            parameters: Default::default(),
+            taken_ms: now,
+            max_parallelism,
+            key_encoding: ENCODING_VERSION,
+            operators: Vec::new(),
+        };
+        Self::at(url, manifest, None)
+    }
+
+    /// A savepoint like another one, to be changed, at a URL at which there is nothing.
+    ///
+    /// # Errors
+    /// `CS0202` if something is there; if the storage refuses.
+    pub fn edit(source: &'s Savepoint, url: &str) -> Result<Self> {
+        Self::at(url, source.manifest().clone(), Some(source))
+    }
+
+    fn at(url: &str, manifest: Manifest, source: Option<&'s Savepoint>) -> Result<Self> {
+        let storage = Storage::open(url)?;
+        refuse_occupied(&storage, url)?;
+        Ok(Writer {
+            storage,
+            manifest,
+            source,
+            written: 0,
+        })
+    }
+
+    /// What it will be.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Drops an operator with all that is kept of it; whether there was one.
+    pub fn remove_operator(&mut self, id: &str) -> bool {
+        let before = self.manifest.operators.len();
+        self.manifest.operators.retain(|operator| operator.id != id);
+        self.manifest.operators.len() < before
+    }
+
+    /// Adds an operator that keeps nothing yet. Its schema is that of the pipeline's operator.
+    ///
+    /// # Errors
+    /// `CS0206` if there is one of this id.
+    pub fn add_operator(&mut self, id: &str, name: &str, schema: &KeyedSchema) -> Result<()> {
+        if self.manifest.operator(id).is_some() {
+            return Err(unfit(format!("there is an operator `{id}` already")));
+        }
+        let saved = SavedSchema::of(schema)?;
+        let tables = Layout::of_schema(schema).tables().into_iter().map(|spec| {
+            let described =
+                |value: arrow_schema::FieldRef| saved.states.iter().find(|state| state.name == *value.name());
+            Ok(SavedTable {
+                name: spec.name,
+                state: spec.value.and_then(described).cloned(),
+                columns: Column::all(spec.schema.fields())?,
+                rows: 0,
+                files: Vec::new(),
+            })
+        });
+        self.manifest.operators.push(SavedOperator {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            parallelism: 1,
+            kind: saved.kind,
+            connector: None,
+            slices: saved.slices,
+            tables: tables.collect::<Result<_>>()?,
+            key: saved.key,
+            subtasks: vec![SavedSubtask::default()],
+        });
+        Ok(())
+    }
+
+    /// Replaces a table, which is named like its state or by its own name, by these rows. They are in any order and have
+    /// the table's columns by name, but for the key group, which is computed; others are left out. Types may be narrower.
+    ///
+    /// # Errors
+    /// `CS0204` if there is no such table; `CS0206` if a column is missing or does not fit, a value is null that must not
+    /// be, or a key has several values.
+    pub fn set_table(&mut self, operator: &str, table: &str, rows: &[RecordBatch]) -> Result<()> {
+        let max_parallelism = self.manifest.max_parallelism;
+        let missing = |what: String| Error::user(codes::NO_STATE, what);
+        let found = self.manifest.operators.iter_mut().find(|known| known.id == operator);
+        let found = found.ok_or_else(|| missing(format!("there is no operator `{operator}`")))?;
+        let keys = found.key.len();
+        let name = found.table(table).map(|table| table.name.clone());
+        let name = name.ok_or_else(|| missing(format!("operator `{operator}` has no state `{table}`")))?;
+        let single = found.kind == StateKind::Windows || name.starts_with("state-");
+        let windows = found.kind == StateKind::Windows;
+        let saved = found.tables.iter_mut().find(|known| known.name == name);
+        let saved = saved.expect("it was just found");
+        let schema = saved
+            .schema()
+            .ok_or_else(|| Error::internal("a schema of a manifest was not checked"))?;
+        let context = |error: Error| error.context(format!("operator `{operator}`, state `{table}`"));
+        let mut batches = Vec::new();
+        let mut order = Order::default();
+        for batch in rows {
+            let columns = schema.fields()[1..].iter().map(|field| column(batch, field));
+            let columns = columns.collect::<Result<Vec<_>>>().map_err(context)?;
+            let mut hashes = Vec::new();
+            hash_rows(&columns[..keys], &mut hashes)?;
+            let groups = hashes.iter().map(|hash| KeyGroup::of_hash(*hash, max_parallelism).0);
+            let groups: PrimitiveArray<UInt32Type> = UInt32Array::from_iter_values(groups);
+            let starts = columns
+                .get(keys)
+                .filter(|_| windows)
+                .map(|starts| starts.as_primitive::<Int64Type>());
+            match starts {
+                Some(starts) => order.add(&groups, &columns[..keys], Some(&|row| starts.value(row)))?,
+                None => order.add(&groups, &columns[..keys], None)?,
+            }
+            let mut all: Vec<ArrayRef> = vec![std::sync::Arc::new(groups)];
+            all.extend(columns);
+            batches.push(RecordBatch::try_new(schema.clone(), all).map_err(broken)?);
+        }
+        let mut positions = Vec::new();
+        let mut repeated = 0;
+        order.runs(|run| {
+            repeated += usize::from(single && run.len() > 1);
+            positions.extend(run.iter().map(|entry| (entry.source, entry.row)));
+        });
+        if repeated > 0 {
+            return Err(context(unfit(format!("{repeated} keys are there more than once"))));
+        }
+        let folder = format!(
+            "tables/{}/{}.{}",
+            names::encode(operator),
+            names::encode(&name),
+            self.written
+        );
+        let mut writer = TableWriter::new(folder, schema, keys, positions.len() as u64);
+        self.written += 1;
+        saved.files.clear();
+        let sources: Vec<&RecordBatch> = batches.iter().collect();
+        for piece in positions.chunks(BATCH_ROWS) {
+            let rows = interleave_record_batch(&sources, piece).map_err(broken)?;
+            store(&self.storage, &mut saved.files, writer.push(&rows)?)?;
+        }
+        store(&self.storage, &mut saved.files, writer.finish()?)?;
+        saved.rows = positions.len() as u64;
+        count_entries(found);
+        Ok(())
+    }
+
+    /// Copies what is taken over from the savepoint that was edited, and writes the manifest: now it exists.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written, or is damaged.
+    pub fn finish(self) -> Result<Manifest> {
+        if let Some(source) = self.source {
+            for part in self.manifest.files() {
+                let own = source.manifest().files().any(|known| known == part);
+                if own {
+                    self.storage.write(&part.file, source.read_file(part)?)?;
+                }
+            }
+        }
+        self.storage.write(MANIFEST_FILE, write_manifest(&self.manifest))?;
+        Ok(self.manifest)
+    }
+}
+
+/// Of changed tables only the number of rows is known: the largest has no more keys than there are.
+fn count_entries(operator: &mut SavedOperator) {
+    let largest = operator.tables.iter().map(|table| table.rows).max();
+    for (at, subtask) in operator.subtasks.iter_mut().enumerate() {
+        subtask.entries = if at == 0 { largest.unwrap_or(0) } else { 0 };
+    }
+}
+
+fn column(rows: &RecordBatch, field: &arrow_schema::FieldRef) -> Result<ArrayRef> {
+    let name = field.name();
+    let values = rows
+        .column_by_name(name)
+        .ok_or_else(|| unfit(format!("the table has no column `{name}`")))?;
+    adapt(values, field, None).map_err(|why| unfit(format!("column `{name}`: {why}")))
+}
+
+fn unfit(message: String) -> Error {
+    Error::user(codes::UNFIT, message)
+}

@@ -1,0 +1,329 @@
+//! A lower tier in the host's memory: entries in segments that are only ever appended to.
+//!
+//! An entry is found by the hash of its key: segment and row. One that is got or replaced is dead; a segment of
+//! which more than half is dead is given up and what lives in it appended anew. So memory is at most about twice
+//! what lives, and no table of all entries is ever copied at once: the hash tables are many and small.
+//!
+//! Freezing shares all segments, whose contents do not change, and their sets of live rows, which are copied if
+//! they change while they are shared.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use millrace_core::Result;
+use millrace_core::backend::{ByteRows, FrozenTier, LowerTier};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A segment with this many bytes gets no more entries.
+const SEGMENT_BYTES: usize = if cfg!(test) { 256 } else { 1 << 20 };
+
+/// Hash tables, each for a part of the keys.
+const TABLES: usize = 256;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct MemoryTier {
+    segments: Vec<Option<Segment>>,
+    /// Numbers of segments that were given up.
+    free: Vec<u32>,
+    /// The segment that is appended to.
+    open: Option<u32>,
+    tables: Vec<HashTable<Location>>,
+    index: BTreeSet<Box<[u8]>>,
+    index_bytes: usize,
+    /// Bytes that segments hold.
+    segment_bytes: usize,
+    live: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Location {
+    /// High half of the key's hash; the low half chose the table.
+    hash: u32,
+    segment: u32,
+    row: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Segment {
+    entries: Arc<Entries>,
+    /// One bit for each row.
+    live: Arc<Vec<u64>>,
+    live_count: u32,
+}
+
+/// Keys and values, one after the other.
+#[derive(Debug, Clone, Default)]
+struct Entries {
+    bytes: Vec<u8>,
+    /// Where each value starts and ends.
+    spans: Vec<[u32; 2]>,
+}
+
+impl Entries {
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.spans.push([start, self.bytes.len() as u32]);
+    }
+
+    fn get(&self, row: u32) -> (&[u8], &[u8]) {
+        let row = row as usize;
+        let first = if row == 0 { 0 } else { self.spans[row - 1][1] };
+        let [start, end] = self.spans[row];
+        let (first, start, end) = (first as usize, start as usize, end as usize);
+        (&self.bytes[first..start], &self.bytes[start..end])
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.spans.capacity() * size_of::<[u32; 2]>()
+    }
+}
+
+impl Default for MemoryTier {
+    fn default() -> Self {
+        MemoryTier {
+            segments: Vec::new(),
+            free: Vec::new(),
+            open: None,
+            tables: (0..TABLES).map(|_| HashTable::new()).collect(),
+            index: BTreeSet::new(),
+            index_bytes: 0,
+            segment_bytes: 0,
+            live: 0,
+        }
+    }
+}
+
+fn split(hash: u64) -> (usize, u32) {
+    (hash as usize % TABLES, (hash >> 32) as u32)
+}
+
+/// A table's hash of an entry: hash tables want good high and low bits.
+fn rehash(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+impl MemoryTier {
+    fn segment(&self, number: u32) -> &Segment {
+        let segment = self.segments[number as usize].as_ref();
+        segment.expect("a segment with entries is there")
+    }
+
+    fn take(&mut self, key: &[u8]) -> Option<Location> {
+        let (table, hash) = split(xxh3_64(key));
+        let segments = &self.segments;
+        let same = |found: &Location| {
+            let segment = segments[found.segment as usize].as_ref();
+            found.hash == hash && segment.is_some_and(|segment| segment.entries.get(found.row).0 == key)
+        };
+        let found = self.tables[table].find_entry(rehash(hash), same).ok()?;
+        Some(found.remove().0)
+    }
+
+    fn append(&mut self, key: &[u8], value: &[u8]) {
+        let number = self.open_segment(key.len() + value.len());
+        let segment = self.segments[number as usize]
+            .as_mut()
+            .expect("the open segment is there");
+        let entries = Arc::make_mut(&mut segment.entries);
+        self.segment_bytes -= entries.memory_bytes();
+        let row = entries.spans.len() as u32;
+        entries.push(key, value);
+        self.segment_bytes += entries.memory_bytes();
+        let live = Arc::make_mut(&mut segment.live);
+        if row.is_multiple_of(64) {
+            live.push(0);
+        }
+        live[row as usize / 64] |= 1 << (row % 64);
+        segment.live_count += 1;
+        let (table, hash) = split(xxh3_64(key));
+        let location = Location {
+            hash,
+            segment: number,
+            row,
+        };
+        self.tables[table].insert_unique(rehash(hash), location, |entry| rehash(entry.hash));
+    }
+
+    fn open_segment(&mut self, more: usize) -> u32 {
+        if let Some(open) = self.open {
+            let entries = &self.segment(open).entries;
+            // What is shared with a frozen view stays as it is.
+            if entries.bytes.len() + more <= SEGMENT_BYTES && Arc::strong_count(entries) == 1 {
+                return open;
+            }
+        }
+        let segment = Segment {
+            entries: Arc::new(Entries::default()),
+            live: Arc::new(Vec::new()),
+            live_count: 0,
+        };
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.segments.push(None);
+            self.segments.len() as u32 - 1
+        });
+        self.segments[number as usize] = Some(segment);
+        let sealed = self.open.replace(number);
+        if let Some(sealed) = sealed {
+            self.give_up_if_mostly_dead(sealed);
+        }
+        number
+    }
+
+    /// An entry that was taken out of its table is dead.
+    fn bury(&mut self, location: Location) {
+        let Some(segment) = &mut self.segments[location.segment as usize] else {
+            return;
+        };
+        let live = Arc::make_mut(&mut segment.live);
+        live[location.row as usize / 64] &= !(1 << (location.row % 64));
+        segment.live_count -= 1;
+        if self.open != Some(location.segment) {
+            self.give_up_if_mostly_dead(location.segment);
+        }
+    }
+
+    fn give_up_if_mostly_dead(&mut self, number: u32) {
+        let segment = self.segment(number);
+        if segment.live_count as usize * 2 > segment.entries.spans.len() {
+            return;
+        }
+        let segment = self.segments[number as usize].take().expect("it was just looked at");
+        self.segment_bytes -= segment.entries.memory_bytes();
+        for row in live_rows(&segment) {
+            let (key, value) = segment.entries.get(row);
+            let (table, hash) = split(xxh3_64(key));
+            let same = |found: &Location| (found.segment, found.row) == (number, row);
+            if let Ok(found) = self.tables[table].find_entry(rehash(hash), same) {
+                found.remove();
+            }
+            self.append(key, value);
+        }
+        self.free.push(number);
+    }
+}
+
+fn live_rows(segment: &Segment) -> impl Iterator<Item = u32> + '_ {
+    let rows = 0..segment.entries.spans.len() as u32;
+    rows.filter(|row| segment.live[*row as usize / 64] & (1 << (row % 64)) != 0)
+}
+
+impl LowerTier for MemoryTier {
+    fn get(&mut self, keys: &ByteRows, found: &mut Vec<bool>, values: &mut ByteRows) -> Result<()> {
+        found.clear();
+        values.clear();
+        for key in keys.iter() {
+            let location = self.take(key);
+            found.push(location.is_some());
+            match location {
+                None => values.push(&[]),
+                Some(location) => {
+                    values.push(self.segment(location.segment).entries.get(location.row).1);
+                    self.bury(location);
+                    self.live -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keeps_what_was_got(&self) -> bool {
+        false
+    }
+
+    fn put(&mut self, keys: &ByteRows, values: &ByteRows) -> Result<()> {
+        for (key, value) in keys.iter().zip(values.iter()) {
+            match self.take(key) {
+                Some(location) => self.bury(location),
+                None => self.live += 1,
+            }
+            self.append(key, value);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, keys: &ByteRows) -> Result<()> {
+        for key in keys.iter() {
+            if let Some(location) = self.take(key) {
+                self.bury(location);
+                self.live -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn change_index(&mut self, add: &ByteRows, remove: &ByteRows) -> Result<()> {
+        for entry in add.iter() {
+            if self.index.insert(entry.into()) {
+                self.index_bytes += index_entry_bytes(entry);
+            }
+        }
+        for entry in remove.iter() {
+            if self.index.remove(entry) {
+                self.index_bytes -= index_entry_bytes(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_index(&mut self, from: &[u8], to: &[u8], limit: usize, entries: &mut ByteRows) -> Result<()> {
+        entries.clear();
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        for entry in self.index.range::<[u8], _>(range).take(limit) {
+            entries.push(entry);
+        }
+        Ok(())
+    }
+
+    fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>> {
+        Ok(Arc::new(Frozen(self.segments.iter().flatten().cloned().collect())))
+    }
+
+    fn len(&self) -> u64 {
+        self.live
+    }
+
+    fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let tables = self.tables.iter().map(HashTable::allocation_size).sum::<usize>();
+        self.segment_bytes + tables + self.index_bytes
+    }
+}
+
+/// About what an entry takes in the tree.
+fn index_entry_bytes(entry: &[u8]) -> usize {
+    entry.len() + 3 * size_of::<Box<[u8]>>()
+}
+
+/// All segments as they were.
+#[derive(Debug)]
+struct Frozen(Vec<Segment>);
+
+impl FrozenTier for Frozen {
+    fn scan(&self, limit: usize, each: &mut dyn FnMut(&ByteRows, &ByteRows) -> Result<()>) -> Result<()> {
+        let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
+        for segment in &self.0 {
+            for row in live_rows(segment) {
+                let (key, value) = segment.entries.get(row);
+                keys.push(key);
+                values.push(value);
+                if keys.len() == limit {
+                    each(&keys, &values)?;
+                    keys.clear();
+                    values.clear();
+                }
+            }
+        }
+        match keys.is_empty() {
+            true => Ok(()),
+            false => each(&keys, &values),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Lower tiers of state backends: where entries are that have left the guest.
+//!
+//! - `memory`: encoded entries in the host's memory, for state that is larger than one instance may be, and for
+//!   state just restored that nobody has asked for yet.
+//! - `rocks` (feature `rocksdb`): on disk, for state larger than memory.
+//!
+//! Neither is durable: what a job holds is in its checkpoints.
+
+mod memory;
+#[cfg(feature = "rocksdb")]
+mod rocks;
+
+pub use memory::MemoryTier;
+#[cfg(feature = "rocksdb")]
+pub use rocks::{RocksDb, RocksDbOptions};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! State that is not in the guest: results are those of a job that has all of it in memory.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use millrace_engine::metrics::TaskMetrics;
+use millrace_engine::{JobOptions, Limits, Report, Restore, StateBackend};
+use millrace_tests::guests::Guest;
+use millrace_tests::jobs::{self, as_text};
+
+use crate::durable::{EXACTLY, Place, RATE, ROWS, assert_same, expected_with, kill_after, sorted};
+
+/// Far more keys than stay in the guest when there is next to no memory for them.
+const KEYS: (&str, &str) = ("keys", "3000");
+
+/// RocksDB with next to no memory.
+fn on_disk(place: &Place) -> StateBackend {
+    StateBackend::RocksDb {
+        folder: folder(place),
+        cache_bytes: 1 << 20,
+    }
+}
+
+fn folder(place: &Place) -> PathBuf {
+    place.0.path().join("state")
+}
+
+fn options(place: &Place, parallelism: u32, backend: StateBackend, restore: Restore) -> JobOptions {
+    JobOptions {
+        backend,
+        block_rows: 200,
+        ..place.options(parallelism, EXACTLY, restore)
+    }
+}
+
+/// Keys of the keyed functions, and those among them that were in the guest at the end.
+fn slots(report: &Report) -> (u64, u64) {
+    let keyed = report.tasks.iter().filter(|task| {
+        let names = [task.name.as_str(), task.operators.first().map_or("", String::as_str)];
+        names
+            .iter()
+            .any(|name| name.contains("count") || name.contains("process"))
+    });
+    keyed.fold((0, 0), |(slots, resident), task| {
+        let total = |counter: fn(&millrace_engine::metrics::SubtaskMetrics) -> &millrace_engine::metrics::Counter| {
+            TaskMetrics::total(task, counter)
+        };
+        (
+            slots + total(|metrics| &metrics.state_slots),
+            resident + total(|metrics| &metrics.state_resident),
+        )
+    })
+}
+
+#[test]
+fn state_on_disk_changes_no_result() {
+    let expected = expected_with(&[KEYS]);
+    for parallelism in [1, 2] {
+        let place = Place::new();
+        let options = options(&place, parallelism, on_disk(&place), Restore::Nothing);
+        let report = place.run(options, &[KEYS, ("rate", RATE), ("trap", "17777")]);
+        assert_same(&sorted(&place.output()), &expected);
+        assert_eq!(report.checkpoints.restarts, 2, "{:?}", report.checkpoints);
+        let (slots, resident) = slots(&report);
+        assert!(slots > 2 * resident, "{resident} of {slots} keys are in the guest");
+    }
+}
+
+/// Also without checkpoints, and in the host's memory.
+#[test]
+fn state_in_host_memory_changes_no_result() {
+    let many = ("keys", "9000");
+    let options = |memory_bytes| JobOptions {
+        limits: Limits {
+            memory_bytes,
+            ..Limits::default()
+        },
+        block_rows: 200,
+        ..jobs::options()
+    };
+    let clean = Place::new();
+    let report = clean.run(options(Limits::default().memory_bytes), &[many]);
+    let (all, resident) = slots(&report);
+    assert_eq!(resident, all);
+    // What it took is now more than it may.
+    let place = Place::new();
+    let report = place.run(options(report.guest_memory_bytes), &[many]);
+    assert_same(&sorted(&place.output()), &sorted(&clean.output()));
+    let (slots, resident) = slots(&report);
+    assert!(
+        slots == all && resident < slots,
+        "{resident} of {slots} keys are in the guest"
+    );
+}
+
+#[test]
+fn a_stopped_job_goes_on_with_another_backend() {
+    let expected = expected_with(&[KEYS]);
+    let place = Place::new();
+    let output = place.output();
+    let pairs = [
+        ("kind", "durable"),
+        ("rows", ROWS),
+        KEYS,
+        ("rate", RATE),
+        ("disorder", "8s"),
+        ("output", as_text(&output)),
+    ];
+    for (parallelism, disk) in [(2, true), (1, false), (3, true)] {
+        let backend = if disk { on_disk(&place) } else { StateBackend::Memory };
+        let job = jobs::start(
+            Guest::Flows,
+            options(&place, parallelism, backend, Restore::Latest),
+            &pairs,
+        );
+        job.wait_timeout(Duration::from_millis(300));
+        job.stop();
+        job.wait().expect("a stop is no failure");
+        // What is on disk is worth nothing without a checkpoint, and a checkpoint needs nothing of it.
+        if disk {
+            std::fs::remove_dir_all(folder(&place)).expect("the folder of a stopped job");
+        }
+    }
+    place.run(
+        options(&place, 2, StateBackend::Memory, Restore::Latest),
+        &[KEYS, ("disorder", "8s")],
+    );
+    assert_same(&sorted(&output), &expected);
+}
+
+#[test]
+fn a_job_with_state_on_disk_is_killed_again_and_again() {
+    let expected = expected_with(&[KEYS]);
+    for parallelism in [1, 2] {
+        let place = Place::new();
+        let state = folder(&place);
+        let arguments = [
+            "--state-backend=rocksdb".to_owned(),
+            "--state-cache=1".to_owned(),
+            format!("--state-dir={}", as_text(&state)),
+            "--block-rows=200".to_owned(),
+        ];
+        kill_after(100, &place, parallelism, &arguments, &[KEYS], &[]);
+        assert_same(&sorted(&place.output()), &expected);
+        // Those that were killed left theirs to the next.
+        assert_eq!(std::fs::read_dir(&state).expect("the folder").count(), 0);
+    }
+}
