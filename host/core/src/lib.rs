@@ -12,6 +12,7 @@
 pub mod block;
 pub mod checkpoint;
 pub mod connector;
+pub mod control;
 pub mod error;
 pub mod function;
 pub mod graph;
