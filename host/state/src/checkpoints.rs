@@ -14,7 +14,7 @@ use millrace_core::{Error, Result};
 use crate::accounting::{Accounting, Owner, Refusal};
 use crate::format::{FORMAT_VERSION, Kind, Layer, Metadata, Operator, Run, Subtask, layer, write_metadata, write_run};
 use crate::names::{self, RunPaths};
-use crate::{Skipped, Storage, codes};
+use crate::{RestoredCheckpoint, Skipped, Storage, codes};
 
 /// What a checkpoint is about, beside what the subtasks hand over.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -306,9 +306,7 @@ impl Checkpoints {
             return Err(Error::internal(format!("checkpoint {id} is complete already")));
         }
         if self.state().accounting.is_stale(id) {
-            return Err(Error::internal(format!(
-                "checkpoint {id} was given up when the job started again"
-            )));
+            return Err(given_up(id));
         }
         let metadata = self.describe(id, info, operators)?;
         let path = self.paths.metadata(id);
@@ -319,6 +317,31 @@ impl Checkpoints {
         drop(state);
         self.clean_up(freed);
         Ok(metadata)
+    }
+
+    /// What a savepoint is to be made of: as [`complete`](Self::complete), but nothing is stored that a restart would
+    /// find. The layers stay until [`discard`](Self::discard); checkpoints before and after it are not concerned.
+    ///
+    /// # Errors
+    /// If the checkpoint was given up or its tables are not written.
+    pub fn hold(
+        &self,
+        id: CheckpointId,
+        info: &CheckpointInfo,
+        operators: &[OperatorSnapshot],
+    ) -> Result<RestoredCheckpoint> {
+        if self.state().accounting.is_stale(id) {
+            return Err(given_up(id));
+        }
+        let metadata = self.describe(id, info, operators)?;
+        let freed = self.state().accounting.hold(id);
+        self.clean_up(freed);
+        Ok(self.opened(metadata))
+    }
+
+    /// A checkpoint of this run that was just written, to be read.
+    pub fn opened(&self, metadata: Metadata) -> RestoredCheckpoint {
+        RestoredCheckpoint::new(metadata, &self.storage)
     }
 
     /// Stores a whole checkpoint: writes the tables in `operators`, then completes it.
@@ -441,6 +464,10 @@ fn owner(operator: &str, subtask: u32) -> Owner {
         operator: operator.to_owned(),
         subtask,
     }
+}
+
+fn given_up(id: CheckpointId) -> Error {
+    Error::internal(format!("checkpoint {id} was given up when the job started again"))
 }
 
 fn refused(id: CheckpointId, owner: &Owner, refusal: Refusal) -> Error {
