@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::Restarts;
+use millrace_core::control::End;
 use millrace_core::graph::operator_ids;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
@@ -13,11 +14,13 @@ use millrace_state::{Checkpoints, Restorable, Run, Storage};
 use millrace_wasm::{LogLevel, UserMetric};
 
 use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
+use crate::control::{Control, JobControl, SavepointReport};
 use crate::env::{Clock, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{CheckpointOptions, Prepared, Restore};
+use crate::rest::{Endpoint, JobView};
 use crate::restore;
-use crate::supervisor::{Control, Durable, Supervisor};
+use crate::supervisor::{Durable, Supervisor};
 use crate::worker::{Rejects, SlotJob, SlotReport};
 
 /// A running job.
@@ -25,7 +28,9 @@ pub struct Job {
     control: Arc<Control>,
     job: Arc<SlotJob>,
     clock: Clock,
+    run: String,
     thread: JoinHandle<Result<Vec<SlotReport>>>,
+    endpoint: Option<Endpoint>,
 }
 
 /// What a sink says at the end.
@@ -52,6 +57,10 @@ pub struct Report {
     pub guest_memory_bytes: usize,
     /// Checkpoints taken, and restarts.
     pub checkpoints: CheckpointStatistics,
+    /// How it ended.
+    pub end: End,
+    /// The savepoint that a stop has left.
+    pub savepoint: Option<SavepointReport>,
 }
 
 impl Job {
@@ -81,27 +90,29 @@ impl Job {
         let splits = restore::find_splits(&job)?;
         let clock = Clock::start();
         let tasks = snapshot_tasks(&job.plan, &job.graph, &job.ids);
-        let (durable, checkpoint) = match job.options.checkpoints.clone() {
-            None => {
-                restore::check_sinks(&job)?;
-                (None, None)
-            }
-            Some(options) => {
-                let (durable, checkpoint) = open_durable(&job, &tasks, clock, options)?;
-                (Some(durable), checkpoint)
-            }
+        let control = Arc::new(Control::new(job.options.checkpoints.is_some()));
+        let begin = match job.options.checkpoints.clone() {
+            None => begin(&job, clock)?,
+            Some(options) => begin_durable(&job, &tasks, clock, &control, options)?,
         };
-        let control = Arc::new(Control::default());
+        let Begin { run, mut endpoint, .. } = begin;
+        let scratch = endpoint.as_ref().map(Endpoint::scratch);
         let supervisor = Supervisor {
             job: job.clone(),
             control: control.clone(),
             clock,
             tasks,
             splits,
-            durable,
-            checkpoint,
+            checkpointing: begin.checkpointing,
+            scratch: scratch.unwrap_or_else(|| format!("memory://{run}")),
+            run: run.clone(),
+            durable: begin.durable,
+            checkpoint: begin.checkpoint,
         };
-        let run = {
+        if let Some(endpoint) = &mut endpoint {
+            endpoint.serve(JobView::new(&job, &run, clock, JobControl(control.clone())))?;
+        }
+        let work = {
             let control = control.clone();
             move || {
                 let ended = EndOnDrop(control);
@@ -110,7 +121,7 @@ impl Job {
                 result
             }
         };
-        let thread = std::thread::Builder::new().name("supervisor".into()).spawn(run);
+        let thread = std::thread::Builder::new().name("supervisor".into()).spawn(work);
         let thread = thread.map_err(|error| {
             let message = format!("a thread for the job cannot be started: {error}");
             Error::external("IO0002", message)
@@ -119,7 +130,9 @@ impl Job {
             control,
             job,
             clock,
+            run,
             thread,
+            endpoint,
         })
     }
 
@@ -143,16 +156,26 @@ impl Job {
         self.control.statistics()
     }
 
+    /// Name of this run, unique among all of all jobs.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Asks for savepoints, stops and cancels, from anywhere.
+    pub fn control(&self) -> JobControl {
+        JobControl(self.control.clone())
+    }
+
     /// Asks the sources to end. Rows under way reach the sinks and are committed; windows that are still
     /// open do not fire. With checkpoints the last one is taken here, and the job can go on from it.
     pub fn stop(&self) {
-        self.control.stop();
+        self.control.signal();
     }
 
     /// Something that stops the job from elsewhere (a signal handler's thread).
     pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
         let control = self.control.clone();
-        move || control.stop()
+        move || control.signal()
     }
 
     /// Whether the job has ended.
@@ -169,6 +192,9 @@ impl Job {
     pub fn wait(self) -> Result<Report> {
         let reports = self.thread.join();
         let elapsed = self.clock.elapsed();
+        if let Some(endpoint) = self.endpoint {
+            endpoint.finish(&self.control);
+        }
         let reports = reports.unwrap_or_else(|_| Err(Error::internal("the job's thread panicked")))?;
         self.job.rejects.flush()?;
         let sinks = self.job.connectors.sinks.iter().map(|(operator, sink)| SinkSummary {
@@ -182,6 +208,8 @@ impl Job {
             user_metrics: sum_user_metrics(&reports),
             guest_memory_bytes: reports.iter().map(|report| report.memory_bytes).sum(),
             checkpoints: self.control.statistics(),
+            end: self.control.end_of_job(),
+            savepoint: self.control.last_savepoint(),
         })
     }
 }
@@ -191,17 +219,44 @@ struct EndOnDrop(Arc<Control>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end(false);
     }
 }
 
+/// Where a job begins, and what it has from there on.
+struct Begin {
+    run: String,
+    endpoint: Option<Endpoint>,
+    checkpointing: Option<Checkpointing>,
+    durable: Option<Durable>,
+    checkpoint: Option<Restorable>,
+}
+
+fn new_run(job: &SlotJob, clock: Clock) -> Run {
+    Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32())
+}
+
+/// A job without checkpoints.
+fn begin(job: &SlotJob, clock: Clock) -> Result<Begin> {
+    restore::check_sinks(job)?;
+    let run = new_run(job, clock).run;
+    Ok(Begin {
+        endpoint: Endpoint::claim(&job.options, &run)?,
+        run,
+        checkpointing: None,
+        durable: None,
+        checkpoint: None,
+    })
+}
+
 /// Opens the storage of checkpoints, and the one to begin with.
-fn open_durable(
+fn begin_durable(
     job: &SlotJob,
     tasks: &[SnapshotTask],
     clock: Clock,
+    control: &Arc<Control>,
     options: CheckpointOptions,
-) -> Result<(Durable, Option<Restorable>)> {
+) -> Result<Begin> {
     options.config.validate()?;
     let storage = Storage::open(&options.storage)?;
     // What to begin with, the run to go on with, and whether state may be left behind.
@@ -220,6 +275,14 @@ fn open_durable(
             allow_non_restored_state,
         } => (Some(restore::open_savepoint(url)?), None, *allow_non_restored_state),
     };
+    let from = match &restored {
+        Some(Restorable::Savepoint(savepoint)) => Some(savepoint.url().to_owned()),
+        Some(Restorable::Checkpoint(_)) | None => None,
+    };
+    let new = new_run(job, clock);
+    // Before anything is touched that another process with this run may need.
+    let name = run.as_ref().unwrap_or(&new.run).clone();
+    let endpoint = Endpoint::claim(&job.options, &name)?;
     match &restored {
         Some(found) => {
             restore::check(job, tasks, found, may_lose)?;
@@ -229,34 +292,27 @@ fn open_durable(
         }
         None => restore::check_sinks(job)?,
     }
-    let from = match &restored {
-        Some(Restorable::Savepoint(savepoint)) => Some(savepoint.url().to_owned()),
-        Some(Restorable::Checkpoint(_)) | None => None,
-    };
     let checkpoints = match run {
         Some(run) => Checkpoints::open(&storage, &job.graph.name, &run)?.0,
         None => {
-            let mut run = Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32());
-            run.from = from.clone();
-            Checkpoints::create(&storage, run)?
+            let from = from.clone();
+            Checkpoints::create(&storage, Run { from, ..new })?
         }
     };
     let latest = restored.as_ref().and_then(Restorable::as_checkpoint);
     let latest = latest.map(|checkpoint| checkpoint.metadata().checkpoint);
-    let durable = CheckpointedJob {
-        tasks: tasks.to_vec(),
-        parameters: job.parameters.clone(),
-        max_parallelism: job.plan.max_parallelism,
-        clock,
-        log: job.options.log.clone(),
-    };
-    let durable = Durable {
-        storage,
-        checkpointing: Checkpointing::new(options.config, checkpoints, latest, durable)?,
-        restarts: Restarts::new(options.restart, job.options.seed),
-        from,
-    };
-    Ok((durable, restored))
+    let checkpointed = CheckpointedJob::new(job, tasks, clock, control, true);
+    Ok(Begin {
+        run: name,
+        endpoint,
+        checkpointing: Some(Checkpointing::new(options.config, checkpoints, latest, checkpointed)?),
+        durable: Some(Durable {
+            storage,
+            restarts: Restarts::new(options.restart, job.options.seed),
+            from,
+        }),
+        checkpoint: restored,
+    })
 }
 
 fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {

@@ -35,6 +35,21 @@ pub struct JobOptions {
     pub seed: u64,
     /// Checkpoints, if they are taken; without any a failure ends the job.
     pub checkpoints: Option<CheckpointOptions>,
+    /// Where the job can be found while it runs, if it can.
+    pub api: Option<ApiOptions>,
+}
+
+/// How a running job can be reached.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// Folder of this user, shared by all jobs that are to find each other; the job's socket is below it.
+    pub data_dir: PathBuf,
+    /// Without a socket the job does not run either; otherwise it says so and runs.
+    pub required: bool,
+    /// Folder or URL below which savepoints go whose place nobody says.
+    pub savepoint_dir: String,
+    /// What to do about an error, by its code.
+    pub remedy: fn(&str) -> Option<String>,
 }
 
 /// How a job is to survive.
@@ -87,6 +102,7 @@ impl Default for JobOptions {
             log: Arc::new(|_, _| ()),
             seed: 0,
             checkpoints: None,
+            api: None,
         }
     }
 }

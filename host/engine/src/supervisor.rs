@@ -1,92 +1,27 @@
 //! Runs a job's attempts: starts the slots, has checkpoints taken, and starts again after a failure.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use millrace_core::checkpoint::{CheckpointKind, Decision, Restarts};
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointKind, Decision, Restarts};
+use millrace_core::control::{Controller, Failure, OperationId, Order};
 use millrace_core::{Error, Result};
-use millrace_state::{Restorable, Storage};
+use millrace_state::{Checkpoints, Restorable, Run, Storage};
 use millrace_wasm::LogLevel;
 
-use crate::checkpointing::{CheckpointStatistics, Checkpointing, SnapshotTask};
+use crate::checkpointing::{CheckpointedJob, Checkpointing, SnapshotTask};
+use crate::control::Control;
 use crate::env::Clock;
 use crate::restore::{self, Splits};
-use crate::worker::{Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire};
+use crate::worker::{Command, Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire};
 
 /// Stack of a slot's thread: the wasm stack, the host's calls under it, and room for deep schemas.
 const SLOT_STACK_BYTES: usize = 8 << 20;
 
-/// What a job's handle and its supervisor share.
-#[derive(Default)]
-pub(crate) struct Control {
-    stopping: AtomicBool,
-    state: Mutex<ControlState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct ControlState {
-    ended: bool,
-    /// To the supervisor of the attempt that runs.
-    events: Option<Sender<Event>>,
-    statistics: CheckpointStatistics,
-}
-
-impl Control {
-    fn state(&self) -> MutexGuard<'_, ControlState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        if let Some(events) = &self.state().events {
-            // An attempt that has just ended looks at the flag.
-            let _ = events.send(Event::Stop);
-        }
-        self.changed.notify_all();
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn end(&self) {
-        self.state().ended = true;
-        self.changed.notify_all();
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.state().ended
-    }
-
-    pub(crate) fn statistics(&self) -> CheckpointStatistics {
-        self.state().statistics.clone()
-    }
-
-    /// Waits for the end, or for a while.
-    pub(crate) fn wait_ended(&self, longest: Duration) {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.state(), longest, |state| !state.ended);
-        drop(waited);
-    }
-
-    /// Waits before a restart; a stop ends it.
-    fn wait_restart(&self, longest: Duration) {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.state(), longest, |_| !self.is_stopping());
-        drop(waited);
-    }
-}
-
 /// A job with checkpoints.
 pub(crate) struct Durable {
     pub(crate) storage: Storage,
-    pub(crate) checkpointing: Checkpointing,
     pub(crate) restarts: Restarts,
     /// URL of the savepoint that the run began with: where it begins again as long as it has no checkpoint.
     pub(crate) from: Option<String>,
@@ -99,6 +34,11 @@ pub(crate) struct Supervisor {
     pub(crate) clock: Clock,
     pub(crate) tasks: Vec<SnapshotTask>,
     pub(crate) splits: Splits,
+    /// Of a job that is not durable: as soon as somebody wants a savepoint.
+    pub(crate) checkpointing: Option<Checkpointing>,
+    /// Where that one keeps what savepoints are made of.
+    pub(crate) scratch: String,
+    pub(crate) run: String,
     /// `None`: a failure is the end.
     pub(crate) durable: Option<Durable>,
     /// Where the first attempt begins.
@@ -108,6 +48,15 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs to the end: of all input, of a stop, or of all attempts.
     pub(crate) fn run(mut self) -> Result<Vec<SlotReport>> {
+        let result = self.run_attempts();
+        if let Some(checkpointing) = &mut self.checkpointing {
+            checkpointing.savepoints.finish();
+        }
+        self.control.end(result.is_ok());
+        result
+    }
+
+    fn run_attempts(&mut self) -> Result<Vec<SlotReport>> {
         let mut checkpoint = self.checkpoint.take().map(Arc::new);
         let mut attempt = 0;
         loop {
@@ -116,28 +65,46 @@ impl Supervisor {
                 Err(error) => error,
             };
             let Some(durable) = &mut self.durable else {
+                return self.end_failed(error);
+            };
+            let Some(checkpointing) = &mut self.checkpointing else {
                 return Err(error);
             };
-            durable.checkpointing.settle()?;
-            if durable.checkpointing.coordinator.has_ended() {
+            checkpointing.settle()?;
+            if checkpointing.coordinator.has_ended() {
                 // All that was left to do was to commit.
                 self.recover()?;
                 return Ok(Vec::new());
             }
             let decision = durable.restarts.handle_failure(self.clock.elapsed());
             let after = match decision {
-                Decision::Restart { after } if !self.control.is_stopping() => after,
+                Decision::Restart { after } if self.control.ask(Controller::may_restart) => after,
                 Decision::Restart { .. } | Decision::Fail { .. } => {
                     self.recover()?;
-                    return Err(error);
+                    return self.end_failed(error);
                 }
             };
             let seconds = after.as_secs_f64();
             let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
             (self.job.options.log)(LogLevel::Warn, &message);
             self.control.wait_restart(after);
+            if self.control.ask(Controller::is_cancelling) {
+                self.recover()?;
+                return self.end_failed(error);
+            }
+            if let Some(checkpointing) = &mut self.checkpointing {
+                checkpointing.count_restart();
+            }
             checkpoint = self.recover()?.map(Arc::new);
             attempt += 1;
+        }
+    }
+
+    /// No other attempt follows, as it should not if the job was cancelled.
+    fn end_failed(&self, error: Error) -> Result<Vec<SlotReport>> {
+        match self.control.ask(Controller::is_cancelling) {
+            true => Ok(Vec::new()),
+            false => Err(error),
         }
     }
 
@@ -150,17 +117,16 @@ impl Supervisor {
 
     /// The checkpoint that a restart begins with.
     fn latest(&self) -> Result<Option<Restorable>> {
-        let Some(durable) = &self.durable else {
+        let (Some(durable), Some(checkpointing)) = (&self.durable, &self.checkpointing) else {
             return Ok(None);
         };
-        let coordinator = &durable.checkpointing.coordinator;
+        let coordinator = &checkpointing.coordinator;
         let Some(latest) = coordinator.latest() else {
             return durable.from.as_deref().map(restore::open_savepoint).transpose();
         };
-        let run = &durable.checkpointing.checkpoints.run().run;
         let mut ids = coordinator.retained().filter(|id| *id < latest).collect::<Vec<_>>();
         ids.push(latest);
-        restore::open_newest(&durable.storage, &self.job, run, ids.into_iter().rev())
+        restore::open_newest(&durable.storage, &self.job, &self.run, ids.into_iter().rev())
     }
 
     fn attempt(&mut self, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Result<Vec<SlotReport>> {
@@ -171,7 +137,7 @@ impl Supervisor {
         let stacked = self.stack_on(checkpoint.as_deref())?;
         let start = restore::start(&self.job, &self.splits, attempt, checkpoint);
         let wirings = wire(&self.job.plan, &shared.sleepers);
-        self.control.state().events = Some(sender);
+        self.control.listen(Some(sender));
         let mut threads = Vec::new();
         for (index, wiring) in (0u32..).zip(wirings) {
             match spawn(index, self.job.clone(), start.clone(), shared.clone(), wiring) {
@@ -185,9 +151,9 @@ impl Supervisor {
         }
         drop(start);
         let outcome = self.watch(&shared, &events, stacked);
-        self.control.state().events = None;
-        if let (Some(durable), true) = (&mut self.durable, shared.has_failed()) {
-            durable.checkpointing.handle_failed(&shared);
+        self.control.listen(None);
+        if let (Some(checkpointing), true) = (&mut self.checkpointing, shared.has_failed()) {
+            checkpointing.handle_failed(&shared);
         }
         shared.decide(outcome);
         let mut reports = Vec::new();
@@ -198,18 +164,21 @@ impl Supervisor {
                 Err(_) => shared.fail(Error::internal("a slot's thread panicked")),
             }
         }
-        match shared.error() {
-            Some(error) => Err(error),
-            None => Ok(reports),
-        }
+        let error = match shared.error() {
+            Some(error) => error,
+            None if shared.has_failed() => Error::external("AP0006", "the job was cancelled"),
+            None => return Ok(reports),
+        };
+        self.control.handle_failed(&error);
+        Err(error)
     }
 
     /// Whether snapshots can be increments to what the attempt begins with.
     fn stack_on(&self, restored: Option<&Restorable>) -> Result<bool> {
-        let Some(durable) = &self.durable else {
+        let Some(checkpointing) = &self.checkpointing else {
             return Ok(false);
         };
-        let checkpoints = &durable.checkpointing.checkpoints;
+        let checkpoints = &checkpointing.checkpoints;
         let checkpoint = restored.and_then(Restorable::as_checkpoint);
         match checkpoint.map(|checkpoint| checkpoint.metadata()) {
             Some(metadata) if restore::is_same_shape(&self.tasks, metadata) => {
@@ -227,39 +196,40 @@ impl Supervisor {
     fn watch(&mut self, shared: &Shared, events: &Receiver<Event>, stacked: bool) -> Outcome {
         let slots = self.job.plan.slots;
         let (mut ready, mut finished) = (0, 0);
-        let failed = match self.durable {
-            Some(_) => Outcome::Leave,
-            None => Outcome::Abort,
-        };
         loop {
+            while let Some(order) = self.control.next_order() {
+                if let Some(outcome) = self.carry_out(&order, shared) {
+                    return outcome;
+                }
+            }
+            let checkpointing = self.checkpointing.as_ref();
+            if let Some(checkpointing) = checkpointing {
+                self.control.set_statistics(checkpointing.statistics().clone());
+            }
+            if finished == slots && checkpointing.is_some_and(|checkpointing| checkpointing.coordinator.has_ended()) {
+                return Outcome::Commit;
+            }
             let event = match self.next_event(events) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return failed,
+                Err(RecvTimeoutError::Disconnected) => return self.failed(),
             };
-            let checkpointing = self.durable.as_mut().map(|durable| &mut durable.checkpointing);
-            match (event, checkpointing) {
-                (Some(Event::Failed), _) => return failed,
-                (Some(Event::Stop), _) => self.stop(shared, ready == slots),
+            match (event, self.checkpointing.as_mut()) {
+                (Some(Event::Failed), _) => return self.failed(),
+                (Some(Event::Orders), _) => {}
                 (Some(Event::Ready), checkpointing) => {
                     ready += 1;
                     if ready == slots {
                         if let Some(checkpointing) = checkpointing {
                             checkpointing.handle_running(stacked, shared);
                         }
-                        if self.control.is_stopping() {
-                            self.stop(shared, true);
-                        }
+                        self.control.tell(Controller::handle_running);
                     }
                 }
-                (Some(Event::Finished), checkpointing) => {
+                (Some(Event::Finished), _) => {
                     finished += 1;
-                    match checkpointing {
-                        None if finished == slots => return Outcome::Commit,
-                        Some(checkpointing) if finished == slots => {
-                            checkpointing.trigger(CheckpointKind::Final, shared);
-                        }
-                        _ => {}
+                    if finished == slots {
+                        self.control.tell(Controller::handle_finished);
                     }
                 }
                 (
@@ -277,32 +247,87 @@ impl Supervisor {
                 (None, Some(checkpointing)) => checkpointing.handle_time(shared),
                 (Some(Event::Acknowledged { .. } | Event::Superseded { .. }) | None, None) => {}
             }
-            let Some(durable) = &self.durable else { continue };
-            self.control.state().statistics = durable.checkpointing.statistics().clone();
-            if finished == slots && durable.checkpointing.coordinator.has_ended() {
-                return Outcome::Commit;
+        }
+    }
+
+    /// What becomes of what sinks have prepared when the attempt fails. Of a job without checkpoints a savepoint may
+    /// hold it.
+    fn failed(&self) -> Outcome {
+        match self.durable.is_some() || self.control.has_savepoint() {
+            true => Outcome::Leave,
+            false => Outcome::Abort,
+        }
+    }
+
+    /// Does what the controller wants; the outcome if that is the end of the attempt.
+    fn carry_out(&mut self, order: &Order, shared: &Shared) -> Option<Outcome> {
+        match order {
+            Order::Trigger { kind, operation } => self.trigger(*kind, *operation, shared),
+            Order::Drain => {
+                if let Some(checkpointing) = &mut self.checkpointing {
+                    checkpointing.coordinator.suspend();
+                }
+                shared.command(Command::Drain);
+            }
+            Order::EndSources => shared.stop_now(),
+            Order::Commit => return Some(Outcome::Commit),
+            Order::Cancel if self.control.ask(Controller::is_cancelling) => {
+                shared.give_up();
+                return Some(self.failed());
+            }
+            // Too late to cancel; nothing is waited for.
+            Order::Cancel | Order::Hurry => {}
+        }
+        None
+    }
+
+    fn trigger(&mut self, kind: CheckpointKind, operation: Option<OperationId>, shared: &Shared) {
+        if self.checkpointing.is_none() {
+            match self.scratch() {
+                Ok(mut checkpointing) => {
+                    checkpointing.handle_running(false, shared);
+                    self.checkpointing = Some(checkpointing);
+                }
+                Err(error) => {
+                    let failure = Failure::Unwritten(error.to_string());
+                    if let Some(operation) = operation {
+                        self.control.record(operation, &Err(error));
+                        let tell = |controller: &mut Controller| controller.handle_written(operation, Some(failure));
+                        self.control.tell(tell);
+                    }
+                }
             }
         }
+        if let Some(checkpointing) = &mut self.checkpointing {
+            checkpointing.trigger(kind, operation, shared);
+        }
+    }
+
+    /// Checkpoints that nothing restarts from: savepoints of a job without others are made of them.
+    fn scratch(&self) -> Result<Checkpointing> {
+        let storage = Storage::open(&self.scratch)?;
+        let mut run = Run::new(
+            &self.job.graph.name,
+            self.job.pipeline.hash(),
+            self.clock.now_millis(),
+            0,
+        );
+        run.run.clone_from(&self.run);
+        let config = CheckpointConfig {
+            // That one fails is for who asked for it, not for the job.
+            tolerable_failures: u32::MAX,
+            ..CheckpointConfig::default()
+        };
+        let job = CheckpointedJob::new(&self.job, &self.tasks, self.clock, &self.control, false);
+        Checkpointing::new(config, Checkpoints::create(&storage, run)?, None, job)
     }
 
     fn next_event(&self, events: &Receiver<Event>) -> std::result::Result<Event, RecvTimeoutError> {
-        let deadline = self
-            .durable
-            .as_ref()
-            .and_then(|durable| durable.checkpointing.coordinator.next_deadline());
+        let checkpointing = self.checkpointing.as_ref();
+        let deadline = checkpointing.and_then(|checkpointing| checkpointing.coordinator.next_deadline());
         match deadline {
             Some(deadline) => events.recv_timeout(deadline.saturating_sub(self.clock.elapsed())),
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
-    }
-
-    /// Ends the sources: behind a last checkpoint, if checkpoints are taken.
-    fn stop(&mut self, shared: &Shared, running: bool) {
-        match &mut self.durable {
-            None => shared.stop(),
-            Some(durable) if running => durable.checkpointing.trigger(CheckpointKind::Stop, shared),
-            // Done as soon as all slots are ready.
-            Some(_) => {}
         }
     }
 }

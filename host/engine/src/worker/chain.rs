@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::ArrayRef;
-use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use arrow_schema::FieldRef;
+use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::TableDelta;
 use millrace_core::connector::Rejected;
 use millrace_core::graph::{Chain, Head, StateDecl};
@@ -45,6 +46,34 @@ pub(crate) struct ChainTask {
     late: Vec<Block>,
     /// Measured cost of a row, ns, averaged over the last calls.
     row_ns: u64,
+    tables: Tables,
+}
+
+/// What snapshots of a chain are made of.
+struct Tables {
+    /// Fields of the states, or of the accumulator.
+    states: Vec<FieldRef>,
+    max_parallelism: u32,
+    tracked: bool,
+}
+
+impl Tables {
+    fn new(chain: &Chain, max_parallelism: u32) -> Self {
+        let field = |state: &StateDecl| -> FieldRef {
+            let field = state.schema.field(0).clone().with_name(&state.name);
+            Arc::new(field.with_nullable(true))
+        };
+        let states = match &chain.head {
+            Head::Stateless => Vec::new(),
+            Head::Keyed { states, .. } => states.iter().map(field).collect(),
+            Head::Window { accumulator, .. } => vec![field(accumulator)],
+        };
+        Tables {
+            states,
+            max_parallelism,
+            tracked: false,
+        }
+    }
 }
 
 /// What a chain step needs from its surroundings.
@@ -72,7 +101,7 @@ impl<'a> ChainContext<'a> {
 }
 
 impl ChainTask {
-    pub(crate) fn new(guest: GuestChain, chain: &Chain) -> Result<Self> {
+    pub(crate) fn new(guest: GuestChain, chain: &Chain, max_parallelism: u32) -> Result<Self> {
         let head = match &chain.head {
             Head::Stateless => HeadOperator::Stateless,
             Head::Keyed {
@@ -91,6 +120,7 @@ impl ChainTask {
             watermark: WATERMARK_MIN,
             late: Vec::new(),
             row_ns: 0,
+            tables: Tables::new(chain, max_parallelism),
         })
     }
 
@@ -192,26 +222,28 @@ impl ChainTask {
         }
     }
 
-    /// Keeps track of what changes, for snapshots.
-    pub(crate) fn track_changes(&mut self, chain: &Chain, max_parallelism: u32) {
-        let field = |state: &StateDecl| {
-            let field = state.schema.field(0).clone().with_name(&state.name);
-            Arc::new(field.with_nullable(true))
-        };
-        match (&mut self.head, &chain.head) {
-            (HeadOperator::Keyed(operator), Head::Keyed { states, .. }) => {
-                operator.track_changes(&states.iter().map(field).collect::<Vec<_>>(), max_parallelism);
-            }
-            (HeadOperator::Window { operator, .. }, Head::Window { accumulator, .. }) => {
-                operator.track_changes(&field(accumulator), max_parallelism);
-            }
-            _ => {}
+    /// Keeps track of what changes, for snapshots that are increments. Without it the first snapshot does so.
+    pub(crate) fn track_changes(&mut self) {
+        let Tables {
+            states,
+            max_parallelism,
+            ..
+        } = &self.tables;
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed(operator) => operator.track_changes(states, *max_parallelism),
+            HeadOperator::Window { operator, .. } => operator.track_changes(&states[0], *max_parallelism),
         }
+        self.tables.tracked = true;
     }
 
     /// Goes on from what a checkpoint holds. Before the first row.
+    ///
+    /// Where the last watermark had come all windows had fired and are over, and time begins anew: a job that was
+    /// drained may go on with more input.
     pub(crate) fn restore(&mut self, restore: &TaskRestore) -> Result<()> {
-        let watermark = restore.watermark.unwrap_or(WATERMARK_MIN);
+        let drained = restore.watermark == Some(WATERMARK_MAX);
+        let watermark = restore.watermark.filter(|_| !drained).unwrap_or(WATERMARK_MIN);
         self.watermark = watermark;
         match &mut self.head {
             HeadOperator::Stateless => {}
@@ -221,6 +253,7 @@ impl ChainTask {
                     operator.restore(batch, &mut self.guest)?;
                 }
             }
+            HeadOperator::Window { .. } if drained => {}
             HeadOperator::Window { operator, .. } => {
                 operator.restore_watermark(watermark);
                 for batch in &restore.batches {
@@ -237,6 +270,9 @@ impl ChainTask {
 
     /// Begins a snapshot; false: there is nothing to export.
     pub(crate) fn begin_snapshot(&mut self, full: bool) -> Result<bool> {
+        if !self.tables.tracked {
+            self.track_changes();
+        }
         match &mut self.head {
             HeadOperator::Stateless => return Ok(false),
             HeadOperator::Keyed(operator) => operator.begin_snapshot(full)?,

@@ -194,9 +194,9 @@ impl Slot {
                 let instance = self.instance.clone();
                 let guest = GuestChain::open(job.pipeline.clone(), parameters, instance, &job.graph, chain.0, config)?;
                 let declared = &job.graph.chains[chain.0 as usize];
-                let mut chain = ChainTask::new(guest, declared)?;
+                let mut chain = ChainTask::new(guest, declared, job.plan.max_parallelism)?;
                 if self.shared.mode.is_some() {
-                    chain.track_changes(declared, job.plan.max_parallelism);
+                    chain.track_changes();
                 }
                 if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
                     chain.restore(&checkpoint.restore_task(operator, context.parallelism, context.subtask)?)?;
@@ -297,6 +297,10 @@ impl Slot {
             }
             (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
             (Command::Complete(_), _) => Ok(()),
+            (Command::Drain, _) => {
+                subtask.drain_source();
+                Ok(())
+            }
             (Command::Cancel(id), _) => {
                 subtask.handle_cancelled(id);
                 Ok(())
@@ -364,7 +368,7 @@ impl Slot {
 
     /// A stop may have come between the last visit and the announcement.
     fn source_must_stop(&self) -> bool {
-        self.shared.is_stopping()
+        self.shared.sources_end()
             && self
                 .subtasks
                 .iter()

@@ -219,7 +219,7 @@ impl Subtask {
         };
         // With checkpoints a source ends behind the barrier of the last one ([`Self::stop_source`]): before it, what
         // follows could come to its end without having handed over its state.
-        let stopping = shared.is_stopping() && shared.mode.is_none();
+        let stopping = shared.sources_end();
         let step = if stopping {
             SourceStep::Ended
         } else {
@@ -384,6 +384,19 @@ impl Subtask {
         }
     }
 
+    /// A source gives nothing more, as if its input had ended.
+    pub(crate) fn drain_source(&mut self) {
+        if let Body::Source(source) = &self.body
+            && !self.done
+        {
+            if source.has_watermarks() {
+                self.outputs.watermark(WATERMARK_MAX);
+            }
+            self.outputs.end();
+            self.done = true;
+        }
+    }
+
     fn follow(&mut self, alignment: &Alignment, shared: &Shared) -> Result<()> {
         let Place { task, subtask } = self.place;
         for &id in &alignment.given_up {
@@ -472,7 +485,7 @@ impl Subtask {
                 }
             }
             // A job that is stopped at a checkpoint goes on from it: nothing may follow its barrier.
-            Body::Chain(_) if shared.is_stopping() && shared.mode.is_some() => {}
+            Body::Chain(_) if shared.stops_at_checkpoint() => {}
             Body::Chain(task) => {
                 let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                 task.handle_end(context)?;

@@ -422,3 +422,20 @@ fn a_final_one_is_tried_again_while_failures_are_tolerated() {
     );
     assert!(coordinator.has_ended());
 }
+
+#[test]
+fn nothing_periodic_begins_while_sources_are_drained() {
+    let mut coordinator = running(every(10), 2);
+    assert_eq!(coordinator.handle_time(at(10)), [trigger(1, Periodic)]);
+    coordinator.suspend();
+    // What has begun lies before the end of the sources.
+    assert_eq!(coordinator.finish(1, 11), [complete(1, Periodic)]);
+    assert_eq!(coordinator.next_deadline(), None);
+    assert_eq!(coordinator.handle_time(at(50)), []);
+    let (stop, actions) = coordinator.trigger(Stop, at(51)).unwrap();
+    assert_eq!((stop, actions), (id(2), vec![trigger(2, Stop)]));
+    coordinator.handle_failed(at(52));
+    assert_eq!(coordinator.latest(), Some(id(1)));
+    coordinator.handle_running(2, at(60));
+    assert_eq!(coordinator.handle_time(at(70)), [trigger(3, Periodic)]);
+}
