@@ -9,6 +9,8 @@ mod object_store;
 mod parallelism;
 mod postgres;
 mod rejects;
+mod running;
+mod running_ends;
 mod savepoint;
 mod sinks;
 mod state;

@@ -161,7 +161,9 @@ impl Attempt {
                     .filter(|((_, key), _)| owned(*key))
                     .map(|(at, sum)| (*at, *sum))
                     .collect();
-                subtask.watermark = own().map(|part| part.watermark).min().unwrap_or(WATERMARK_MIN);
+                // Where all windows had fired time begins anew: the job may have been drained.
+                let watermark = own().map(|part| part.watermark).min();
+                subtask.watermark = watermark.filter(|at| *at != WATERMARK_MAX).unwrap_or(WATERMARK_MIN);
             }
         }
     }

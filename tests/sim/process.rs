@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_core::block::WATERMARK_MAX;
 use millrace_core::checkpoint::{
     AbortReason, Action, CheckpointId, CheckpointKind, CheckpointMode, Coordinator, Decision, Participant, Restarts,
 };
+use millrace_core::control::{Controller, End, Failure, OperationId, Order, Request, Status};
 
 use crate::attempt::Attempt;
 use crate::job::{Job, chance};
@@ -22,6 +24,11 @@ pub(crate) struct Running {
 
 pub(crate) struct Process {
     coordinator: Coordinator,
+    controller: Controller,
+    /// What was taken: each has to come to one end.
+    operations: BTreeMap<OperationId, Option<Status>>,
+    /// Written by this process for those who asked.
+    written: BTreeSet<OperationId>,
     restarts: Restarts,
     pub(crate) attempt: Option<Running>,
     /// What subtasks have handed over for what is not stored yet.
@@ -35,6 +42,8 @@ pub(crate) struct Process {
     deadline: Option<u64>,
     /// The last checkpoint is committed everywhere: the process may go.
     leaving: bool,
+    /// It was cancelled, and may go as soon as nothing is being stored.
+    cancelled: bool,
 }
 
 impl Process {
@@ -52,6 +61,9 @@ impl Process {
         }
         Process {
             coordinator,
+            controller: Controller::new(true),
+            operations: BTreeMap::new(),
+            written: BTreeSet::new(),
             restarts: Restarts::new(job.restarts.parse().expect("a strategy"), number),
             attempt: None,
             parts: BTreeMap::new(),
@@ -60,6 +72,7 @@ impl Process {
             savepoints: BTreeSet::new(),
             deadline: None,
             leaving: false,
+            cancelled: false,
         }
     }
 
@@ -90,6 +103,8 @@ impl World<'_> {
                 Action::Complete { id, kind } => self.complete(id, kind),
                 Action::Abort { id, reason } => {
                     self.process.parts.remove(&id);
+                    let orders = self.process.controller.handle_aborted(id, &reason);
+                    assert_eq!(orders, [], "a job with checkpoints ends with one");
                     self.met.count(match reason {
                         AbortReason::JobFailed => "aborted: job failed",
                         AbortReason::Timeout => "aborted: timeout",
@@ -168,6 +183,14 @@ impl World<'_> {
             CheckpointKind::Final => "complete: final",
         });
         self.process.completed.insert(id);
+        self.process.controller.handle_complete(kind);
+        if kind == CheckpointKind::Savepoint
+            && let Some(operation) = self.process.controller.handle_held(id)
+        {
+            let most = if self.maybe_trouble(10) { 2_000 } else { 100 };
+            let good = !self.maybe_trouble(5);
+            self.after(most, Event::Written(operation, good));
+        }
         if kind.is_savepoint() {
             self.process.savepoints.insert(id);
         }
@@ -220,21 +243,136 @@ impl World<'_> {
             Event::RestoreStep(attempt) if attempt == current => self.restore_step(),
             Event::Message(..) | Event::Finished(_) | Event::Committed(_) | Event::RestoreStep(_) => {}
             Event::Restart => self.begin_restore(),
-            Event::Request(kind) => self.request(kind),
+            Event::Request(request) => self.request(request),
+            Event::Signal => {
+                let orders = self.process.controller.handle_signal();
+                note!(self, "a signal");
+                self.carry_out(orders);
+            }
+            Event::Written(operation, good) => {
+                let failure = (!good).then(|| Failure::Unwritten("disk".to_owned()));
+                self.process.written.insert(operation);
+                self.process.controller.handle_written(operation, failure);
+            }
+        }
+        self.watch_operations();
+        if self.process.cancelled && self.process.is_quiet() && self.fault.is_none() {
+            self.leave_cancelled();
         }
         if self.process.leaving && self.process.is_quiet() && self.fault.is_none() {
             self.leave();
         }
     }
 
-    fn request(&mut self, kind: CheckpointKind) {
+    fn request(&mut self, request: Request) {
+        let state = self.process.controller.state();
+        match self.process.controller.handle_request(request.clone()) {
+            Ok((operation, orders)) => {
+                note!(self, "{request:?} is taken as {operation:?} while {state}");
+                self.process.operations.entry(operation).or_default();
+                self.carry_out(orders);
+            }
+            Err(refused) => {
+                note!(self, "{request:?} is refused: {refused}");
+                self.met.count("refused");
+            }
+        }
+    }
+
+    /// What the controller wants.
+    fn carry_out(&mut self, orders: Vec<Order>) {
+        for order in orders {
+            note!(self, "{order:?}");
+            match order {
+                Order::Trigger { kind, operation } => self.trigger(kind, operation),
+                Order::Drain => {
+                    self.process.coordinator.suspend();
+                    self.tell_subtasks(&Message::Drain);
+                }
+                Order::Cancel => self.cancel(),
+                // The restart comes when it comes.
+                Order::Hurry => {}
+                Order::EndSources | Order::Commit => panic!("a job with checkpoints ends with one"),
+            }
+        }
+    }
+
+    fn trigger(&mut self, kind: CheckpointKind, operation: Option<OperationId>) {
         let now = self.now();
         match self.process.coordinator.trigger(kind, now) {
             Ok((id, actions)) => {
                 note!(self, "{kind:?} {id} is asked for");
+                self.process.controller.handle_triggered(operation, id);
                 self.perform(actions);
             }
-            Err(refused) => note!(self, "{kind:?} is refused: {refused}"),
+            Err(refused) => {
+                note!(self, "{kind:?} is refused: {refused}");
+                let orders = self.process.controller.handle_not_triggered(operation, refused);
+                self.carry_out(orders);
+            }
+        }
+    }
+
+    /// The attempt is given up, and nothing that it prepared is committed but by the next process.
+    fn cancel(&mut self) {
+        if !self.process.controller.is_cancelling() {
+            return;
+        }
+        self.attempts += 1;
+        self.process.attempt = None;
+        self.process.leaving = false;
+        self.process.cancelled = true;
+        self.coordinate(|coordinator, now| coordinator.handle_failed(now));
+    }
+
+    fn leave_cancelled(&mut self) {
+        self.process.cancelled = false;
+        self.process.controller.handle_ended(true);
+        assert_eq!(self.process.controller.end(), End::Cancelled);
+        self.check_operations();
+        self.met.count("cancelled");
+        self.start_process();
+    }
+
+    /// An end is an end: nothing becomes of an operation behind it.
+    fn watch_operations(&mut self) {
+        let controller = &self.process.controller;
+        for (id, end) in &mut self.process.operations {
+            let status = &controller.operation(*id).expect("few enough to be remembered").status;
+            match end {
+                Some(end) => assert_eq!(end, status, "{id:?} has come to another end"),
+                None if status.has_ended() => *end = Some(status.clone()),
+                None => {}
+            }
+        }
+    }
+
+    /// The job is over: so is all that was asked of it.
+    fn check_operations(&mut self) {
+        self.watch_operations();
+        let ends: Vec<_> = self.process.operations.values().cloned().collect();
+        let end = self.process.controller.end();
+        for (id, status) in self.process.operations.iter() {
+            let request = &self
+                .process
+                .controller
+                .operation(*id)
+                .expect("it is remembered")
+                .request;
+            let completed = *status == Some(Status::Completed);
+            let expect = match request {
+                Request::Savepoint { .. } => self.process.written.contains(id) || !completed,
+                Request::Stop { drain, .. } => !completed || end == if *drain { End::Drained } else { End::Stopped },
+                Request::Cancel => completed == (end == End::Cancelled),
+            };
+            assert!(expect, "{request:?} is {status:?} when the job has {end:?}");
+        }
+        for status in ends {
+            match status {
+                None => panic!("nothing became of an operation"),
+                Some(Status::Completed) => self.met.count("operation completed"),
+                Some(_) => self.met.count("operation failed"),
+            }
         }
     }
 
@@ -244,7 +382,8 @@ impl World<'_> {
         };
         running.state.finished += 1;
         if running.state.finished == running.state.subtasks.len() {
-            self.request(CheckpointKind::Final);
+            let orders = self.process.controller.handle_finished();
+            self.carry_out(orders);
         }
     }
 
@@ -277,10 +416,32 @@ impl World<'_> {
         // A stop does not count among the retained, and so discards none.
         let is_counted = kind == CheckpointKind::Final && self.sabotage == Sabotage::Nothing;
         assert!(there <= retained || !is_counted, "{there} are left of {retained}");
+        self.end_operations();
         match kind {
             CheckpointKind::Final => self.done = true,
             CheckpointKind::Stop => self.start_process(),
             CheckpointKind::Periodic | CheckpointKind::Savepoint => panic!("{latest} is not a last one"),
+        }
+    }
+
+    /// The job has ended well.
+    fn end_operations(&mut self) {
+        // The process waits for savepoints that are being written.
+        for (id, end) in &self.process.operations {
+            let controller = &mut self.process.controller;
+            if end.is_none()
+                && controller
+                    .operation(*id)
+                    .is_some_and(|operation| operation.status == Status::Writing)
+            {
+                self.process.written.insert(*id);
+                controller.handle_written(*id, None);
+            }
+        }
+        self.process.controller.handle_ended(true);
+        self.check_operations();
+        if self.process.controller.end() == End::Drained {
+            self.met.count("drained");
         }
     }
 
@@ -290,8 +451,19 @@ impl World<'_> {
         self.process.attempt = None;
         self.process.leaving = false;
         self.coordinate(|coordinator, now| coordinator.handle_failed(now));
+        self.process.controller.handle_failed();
+        self.watch_operations();
         self.fault = None;
+        if self.process.cancelled {
+            return;
+        }
+        let may_restart = self.process.controller.may_restart() || self.process.coordinator.has_ended();
         match self.process.restarts.handle_failure(self.now()) {
+            Decision::Restart { .. } if !may_restart => {
+                note!(self, "not restarted: a signal has asked for the end");
+                self.met.count("not restarted");
+                self.crash();
+            }
             Decision::Restart { after } => {
                 note!(self, "restart after {after:?}");
                 self.at(self.now + 1 + after.as_millis() as u64, Event::Restart);
@@ -306,7 +478,7 @@ impl World<'_> {
 
     /// Begins an attempt where the latest checkpoint is, as soon as nothing can turn up behind its back.
     pub(crate) fn begin_restore(&mut self) {
-        if self.process.attempt.is_some() || self.process.leaving {
+        if self.process.attempt.is_some() || self.process.leaving || self.process.cancelled {
             return;
         }
         if !self.process.is_quiet() {
@@ -332,6 +504,8 @@ impl World<'_> {
         }
         let mut state = Attempt::new(&job);
         let parts: &[Part] = from.as_ref().map_or(&[], |from| &from.parts);
+        let is_stop = from.as_ref().is_some_and(|from| from.kind == CheckpointKind::Stop);
+        self.drained |= is_stop && parts.iter().any(|part| part.watermark == WATERMARK_MAX);
         state.restore(&job, parts);
         for subtask in &mut state.subtasks {
             subtask.slowness = 1 + self.random.below(4);
@@ -392,17 +566,21 @@ impl World<'_> {
             .is_some_and(|from| from.kind == CheckpointKind::Final)
         {
             note!(self, "nothing is left to do");
+            self.end_operations();
             self.done = true;
             return;
         }
         if self.process.coordinator.has_ended() {
             // The stop was complete, but not committed everywhere.
             note!(self, "stopped after a restart");
+            self.end_operations();
             self.start_process();
             return;
         }
         running.running = true;
         self.coordinate(|coordinator, now| coordinator.handle_running(participants, now));
         note!(self, "attempt {} runs", self.attempts);
+        let orders = self.process.controller.handle_running();
+        self.carry_out(orders);
     }
 }

@@ -235,6 +235,12 @@ impl World<'_> {
                 let answer = self.attempt().subtasks[at].aligner.handle_announced(id);
                 self.align(at, answer);
             }
+            Message::Drain => {
+                let subtask = &self.attempt().subtasks[at];
+                if subtask.inputs.is_empty() && !subtask.finished && !subtask.stopped {
+                    self.finish(at);
+                }
+            }
             Message::Cancelled(id) => self.attempt().subtasks[at].aligner.handle_cancelled(id),
             Message::Complete(id, is_last) => {
                 self.commit(at, id);

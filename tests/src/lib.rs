@@ -9,4 +9,5 @@ pub mod guests;
 pub mod jobs;
 pub mod postgres;
 pub mod random;
+pub mod running;
 pub mod s3;
