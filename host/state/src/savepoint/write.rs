@@ -50,7 +50,7 @@ pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
 /// The same, as long as it is wanted: `still_wanted` is asked before each file, and may say why not.
 ///
 /// # Errors
-/// Those of [`write`], and what `still_wanted` says.
+/// Those of [`write()`], and what `still_wanted` says.
 pub fn write_while(
     checkpoint: &RestoredCheckpoint,
     url: &str,
