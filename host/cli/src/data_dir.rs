@@ -10,15 +10,20 @@ use crate::{cache, files};
 /// Which data dir a command uses.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DataDir {
-    /// Folder by which running jobs are found [default: $XDG_DATA_HOME/millrace or ~/.local/share/millrace]
-    #[arg(long, value_name = "FOLDER", env = "MILLRACE_DATA")]
+    /// Folder by which running jobs are found [default: $MILLRACE_DATA, $XDG_DATA_HOME/millrace or
+    /// ~/.local/share/millrace]
+    #[arg(long, value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
 }
 
 impl DataDir {
     /// Whether somebody named it.
     pub fn is_named(&self) -> bool {
-        self.data_dir.is_some()
+        self.named().is_some()
+    }
+
+    fn named(&self) -> Option<PathBuf> {
+        self.data_dir.clone().or_else(|| cache::variable("MILLRACE_DATA"))
     }
 
     /// The folder, as an absolute path; it need not be there.
@@ -26,8 +31,7 @@ impl DataDir {
     /// # Errors
     /// `CL0030` if nothing says where it is.
     pub fn folder(&self) -> Result<PathBuf> {
-        let named = self.data_dir.clone().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = named.or_else(|| locate(cache::variable)).ok_or_else(|| {
+        let folder = self.named().or_else(|| locate(cache::variable)).ok_or_else(|| {
             let message = "no data folder: neither --data-dir, MILLRACE_DATA, XDG_DATA_HOME nor HOME is set";
             Error::user("CL0030", message)
         })?;
