@@ -12,6 +12,8 @@ mod postgres;
 mod postgres_access;
 mod redis;
 mod rejects;
+mod running;
+mod running_ends;
 mod savepoint;
 mod sinks;
 mod state;

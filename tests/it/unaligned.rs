@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use millrace_core::Fault;
-use millrace_engine::{JobOptions, Restore};
+use millrace_engine::{Beginning, End, JobOptions, Request, Restore};
 use millrace_state::{Depth, Metadata, Storage};
 use millrace_tests::guests::Guest;
-use millrace_tests::jobs::{self, PATIENCE, as_text, check_error, cli};
+use millrace_tests::jobs::{self, PATIENCE, as_text, check_error, cli, parallel, wait_until};
 
-use crate::durable::{EXACTLY, Place, assert_same, expected, kill_after, sorted, spawn};
+use crate::durable::{EXACTLY, Place, ROWS, assert_same, expected, kill_after, sorted, spawn};
 
 /// Some ten microseconds for each result: what comes before it backs up.
 const WORK: (&str, &str) = ("work", "20000");
@@ -124,6 +124,106 @@ fn rows_in_flight_survive_other_parallelisms() {
     let report = place.run(place.options(2, EXACTLY, Restore::Latest), &more);
     assert_same(&sorted(&place.output()), &expected);
     assert_eq!(report.checkpoints.restarts, 0, "to let rows through is no restart");
+}
+
+/// A savepoint and a stop that come while rows are overtaken have barriers that wait for rows.
+#[test]
+fn what_is_asked_for_meanwhile_holds_no_rows() {
+    let place = Place::new();
+    let output = place.output();
+    let pairs = |work| {
+        [
+            ("kind", "durable"),
+            ("rows", ROWS),
+            ("disorder", "8s"),
+            ("work", work),
+            ("output", as_text(&output)),
+        ]
+    };
+    let options = options(&place, 2, Restore::Nothing, Duration::ZERO);
+    let job = jobs::start(Guest::Flows, options, &pairs("200000"));
+    let (control, target) = (job.control(), |name: &str| {
+        as_text(&place.0.path().join(name)).to_owned()
+    });
+    wait_until("rows are in flight", || job.checkpoints().unaligned > 0);
+    let request = Request::Savepoint {
+        target: target("while-it-runs"),
+    };
+    let savepoint = control.request(request).expect("a running job makes savepoints");
+    let savepoint = control.wait_operation(savepoint, PATIENCE).expect("it is remembered");
+    assert!(savepoint.ended && savepoint.error.is_none(), "{savepoint:?}");
+    let request = Request::Stop {
+        savepoint: Some(target("stopped")),
+        drain: false,
+    };
+    control.request(request).expect("a running job can be stopped");
+    let report = job.wait().expect("a stop is no failure");
+    assert_eq!(report.end, End::Stopped);
+    assert_eq!(latest(&place).expect("the last one").in_flight().elements, 0);
+    let from = |name| Beginning {
+        url: target(name),
+        allow_non_restored_state: false,
+        claim: false,
+    };
+    let goes_on = JobOptions {
+        from: Some(from("stopped")),
+        ..place.options(3, EXACTLY, Restore::Nothing)
+    };
+    jobs::run(Guest::Flows, goes_on, &pairs("1")).expect("the savepoint is sound");
+    assert_same(&sorted(&output), &expected());
+}
+
+/// Before rows in flight are through, a job at another parallelism has not begun: it can be stopped and cancelled.
+#[test]
+fn a_job_that_lets_rows_through_first_can_be_told_to_end() {
+    let place = Place::new();
+    let output = place.output();
+    let more = [WORK, ("disorder", "8s")];
+    let mut pairs = vec![("kind", "durable"), ("rows", ROWS), ("output", as_text(&output))];
+    pairs.extend(more);
+    for (parallelism, cancel) in [(3, false), (3, true), (1, true), (1, false)] {
+        kill_in_flight(&place, 2, &more);
+        let options = options(&place, parallelism, Restore::Latest, Duration::ZERO);
+        let job = jobs::start(Guest::Flows, options, &pairs);
+        let expect = if cancel {
+            job.control().request(Request::Cancel).expect("at any time");
+            End::Cancelled
+        } else {
+            job.stop();
+            End::Stopped
+        };
+        assert_eq!(job.wait().expect("no failure").end, expect);
+    }
+    place.run(place.options(2, EXACTLY, Restore::Latest), &more);
+    assert_same(&sorted(&output), &expected());
+}
+
+/// A job without checkpoints may begin with rows in flight, but not at another parallelism.
+#[test]
+fn rows_in_flight_without_checkpoints() {
+    let place = Place::new();
+    kill_in_flight(&place, 2, &[WORK]);
+    let held = latest(&place).expect("it was there");
+    let (run, id) = (held.run, held.checkpoint);
+    let options = |parallelism| JobOptions {
+        from: Some(Beginning {
+            url: format!("{}/durable/{run}/chk-{id}", place.storage()),
+            allow_non_restored_state: false,
+            claim: false,
+        }),
+        ..parallel(parallelism)
+    };
+    let output = place.output();
+    let pairs = [("kind", "durable"), ("rows", ROWS), WORK, ("output", as_text(&output))];
+    let error = jobs::run(Guest::Flows, options(3), &pairs).expect_err("there is nowhere to settle");
+    check_error(
+        &error,
+        "CK0015",
+        Fault::User,
+        &["rows in flight", "place for checkpoints"],
+    );
+    jobs::run(Guest::Flows, options(2), &pairs).expect("the same subtasks take them up");
+    assert_same(&sorted(&output), &expected());
 }
 
 #[test]

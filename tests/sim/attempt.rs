@@ -138,11 +138,14 @@ impl Attempt {
         self.subtasks.iter().take_while(|subtask| subtask.task != task).count()
     }
 
-    /// Goes on with the channels of a checkpoint that was taken of the same subtasks.
-    pub(crate) fn restore_channels(&mut self, parts: &[Part]) {
+    /// Goes on with the channels of a checkpoint that was taken of the same subtasks. The last watermark comes again,
+    /// unless the attempt `settles` and sources stand still.
+    pub(crate) fn restore_channels(&mut self, parts: &[Part], settles: bool) {
         for (subtask, part) in self.subtasks.iter_mut().zip(parts) {
             for (input, (watermark, elements)) in part.channels.iter().enumerate() {
-                subtask.merge.restore([(input, *watermark, false)]);
+                let comes_again = *watermark == WATERMARK_MAX && !settles;
+                let watermark = if comes_again { WATERMARK_MIN } else { *watermark };
+                subtask.merge.restore([(input, watermark, false)]);
                 let queue = &mut self.channels[subtask.inputs[input]].queue;
                 queue.extend(elements.iter().map(|element| (0, element.clone())));
             }
@@ -150,7 +153,7 @@ impl Attempt {
     }
 
     /// Hands splits and windows of a checkpoint out over the subtasks that there are now.
-    pub(crate) fn restore(&mut self, job: &Job, parts: &[Part]) {
+    pub(crate) fn restore(&mut self, job: &Job, parts: &[Part], settles: bool) {
         let mut read: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for part in parts {
             read.extend(part.splits.iter().map(|(split, rows)| ((part.task, *split), *rows)));
@@ -174,7 +177,10 @@ impl Attempt {
                     .filter(|((_, key), _)| owned(*key))
                     .map(|(at, sum)| (*at, *sum))
                     .collect();
-                subtask.watermark = own().map(|part| part.watermark).min().unwrap_or(WATERMARK_MIN);
+                // Where all windows had fired time begins anew: the job may have been drained.
+                let watermark = own().map(|part| part.watermark).min();
+                let kept = watermark.filter(|at| *at != WATERMARK_MAX || settles);
+                subtask.watermark = kept.unwrap_or(WATERMARK_MIN);
             }
         }
     }

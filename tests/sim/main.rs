@@ -3,10 +3,11 @@
 //!
 //! Jobs are small, but have all that matters: unions, keyed, forward, rebalance and broadcast edges, windows, bounded
 //! sources of several splits, several sinks with the two-phase protocol, channels that are short and slow, checkpoints
-//! that are aligned, unaligned, or unaligned after a while, savepoints,
-//! stops that are resumed, other parallelisms after restarts. What must hold ([`world`]): what is committed equals
+//! that are aligned, unaligned, or unaligned after a while, other parallelisms after restarts; and requests at any
+//! moment: savepoints, stops that are resumed, with savepoints and drained, cancels, signals. What must hold
+//! ([`world`]): what is committed equals
 //! what a run without failures gives (at least once: covers it), whatever was prepared is committed or gone, the job
-//! ends once failures stop, and no restart goes behind what was committed.
+//! ends once failures stop, no restart goes behind what was committed, and each request comes to one end.
 //!
 //! `make simulate SEEDS=0..100000` runs more. A failure prints its seed and the last lines of its trace.
 
@@ -109,8 +110,14 @@ fn random_jobs_survive_random_failures() {
         "job failed by checkpoints",
         "overtaken",
         "rows in flight",
-        "drained",
+        "settled",
         "rescaled",
+        "cancelled",
+        "drained",
+        "not restarted",
+        "operation completed",
+        "operation failed",
+        "refused",
         "store failed and was not there",
     ] {
         if met.events.get(event).is_none_or(|times| *times < 20) {

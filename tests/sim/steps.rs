@@ -89,7 +89,7 @@ impl World<'_> {
     }
 
     fn poll(&mut self, at: usize) {
-        if self.process.drains {
+        if self.process.settles {
             return;
         }
         let rows_max = 1 + self.random.below(5) as usize;
@@ -316,6 +316,12 @@ impl World<'_> {
             Message::Unaligned(id) => {
                 let answer = self.attempt().subtasks[at].aligner.handle_unaligned(id);
                 self.align(at, answer);
+            }
+            Message::Drain => {
+                let subtask = &self.attempt().subtasks[at];
+                if subtask.inputs.is_empty() && !subtask.finished && !subtask.stopped {
+                    self.finish(at);
+                }
             }
             Message::Cancelled(id) => {
                 let subtask = &mut self.attempt().subtasks[at];

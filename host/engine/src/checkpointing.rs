@@ -6,21 +6,26 @@
 //! ```
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_core::block::Millis;
 use millrace_core::checkpoint::{
-    Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, Refused,
-    SubtaskSnapshot,
+    Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, SubtaskSnapshot,
 };
+use millrace_core::connector::without_passwords;
+use millrace_core::control::{Controller, OperationId, Order, State};
 use millrace_core::graph::{Graph, OperatorIndex, OperatorKind};
 use millrace_core::plan::{Plan, TaskKind};
 use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
-use millrace_state::{CheckpointInfo, Checkpoints, Kind, OperatorSnapshot, Restorable};
+use millrace_state::{CheckpointInfo, Checkpoints, Kind, Metadata, OperatorSnapshot, Restorable};
 use millrace_wasm::{LogLevel, LogSink};
 
+use crate::control::Control;
 use crate::env::Clock;
-use crate::worker::{Command, Shared};
+use crate::savepoints::Savepoints;
+use crate::worker::{Command, Shared, SlotJob};
 
 /// Checkpoints of a job so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub struct CheckpointStatistics {
     pub failed: u64,
     /// Id of the last completed one.
     pub last_id: u64,
+    /// When that was.
+    pub last_completed_ms: Millis,
     /// From its trigger until it was durable.
     pub last_duration: Duration,
     /// Bytes that a restart from it reads.
@@ -104,6 +111,9 @@ pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<
     tasks.collect()
 }
 
+/// The savepoint of a stop is given up that much before its checkpoint, so that the two agree.
+const DEADLINE_MARGIN: Duration = Duration::from_millis(1);
+
 struct Pending {
     started: Duration,
     started_ms: i64,
@@ -115,7 +125,12 @@ struct Pending {
 /// See the module's documentation.
 pub(crate) struct Checkpointing {
     pub(crate) coordinator: Coordinator,
-    pub(crate) checkpoints: Checkpoints,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) savepoints: Savepoints,
+    control: Arc<Control>,
+    /// Checkpoints are kept to restart from; otherwise all is gone with the job, but savepoints.
+    durable: bool,
+    timeout: Duration,
     tasks: Vec<SnapshotTask>,
     parameters: BTreeMap<String, String>,
     max_parallelism: u32,
@@ -145,13 +160,48 @@ enum Settling {
 
 /// What does not change while a job runs.
 pub(crate) struct CheckpointedJob {
-    pub(crate) tasks: Vec<SnapshotTask>,
-    pub(crate) parameters: Vec<(String, String)>,
-    pub(crate) max_parallelism: u32,
-    pub(crate) clock: Clock,
-    pub(crate) log: LogSink,
+    control: Arc<Control>,
+    durable: bool,
+    tasks: Vec<SnapshotTask>,
+    parameters: Vec<(String, String)>,
+    max_parallelism: u32,
+    clock: Clock,
+    log: LogSink,
     /// Where the run began, if it is to delete that when it needs it no more.
-    pub(crate) claimed: Option<String>,
+    claimed: Option<String>,
+}
+
+impl CheckpointedJob {
+    /// `durable`: a restart may begin with its checkpoints.
+    pub(crate) fn new(
+        job: &SlotJob,
+        tasks: &[SnapshotTask],
+        clock: Clock,
+        control: &Arc<Control>,
+        durable: bool,
+    ) -> Self {
+        CheckpointedJob {
+            control: control.clone(),
+            durable,
+            tasks: tasks.to_vec(),
+            parameters: shown_parameters(&job.parameters),
+            max_parallelism: job.plan.max_parallelism,
+            clock,
+            log: job.options.log.clone(),
+            claimed: None,
+        }
+    }
+
+    /// The run owns what it began with.
+    pub(crate) fn claiming(self, claimed: Option<String>) -> Self {
+        CheckpointedJob { claimed, ..self }
+    }
+}
+
+/// Parameters as checkpoints hold them, where people read them: nobody goes on from these.
+fn shown_parameters(parameters: &[(String, String)]) -> Vec<(String, String)> {
+    let shown = |(name, value): &(String, String)| (name.clone(), without_passwords(value));
+    parameters.iter().map(shown).collect()
 }
 
 impl Checkpointing {
@@ -163,14 +213,19 @@ impl Checkpointing {
         job: CheckpointedJob,
     ) -> Result<Self> {
         let next = CheckpointId(checkpoints.last_id().map_or(1, |id| id.0 + 1));
-        let retained = config.retained as usize;
+        let (retained, timeout) = (config.retained as usize, config.timeout);
         let mut coordinator = Coordinator::new(config, next)?;
         if let Some(latest) = latest {
             coordinator = coordinator.resuming(latest, checkpoints.completed());
         }
+        let checkpoints = Arc::new(checkpoints);
         Ok(Checkpointing {
             coordinator,
+            savepoints: Savepoints::new(checkpoints.clone(), job.control.clone(), job.clock, job.log.clone()),
             checkpoints,
+            control: job.control,
+            durable: job.durable,
+            timeout,
             tasks: job.tasks,
             parameters: job.parameters.into_iter().collect(),
             max_parallelism: job.max_parallelism,
@@ -205,7 +260,12 @@ impl Checkpointing {
         self.settling = if settles { Settling::Yes } else { Settling::No };
     }
 
-    /// Whether the attempt has let through what it was to.
+    /// Whether the attempt only lets rows under way through.
+    pub(crate) fn settles(&self) -> bool {
+        self.settling != Settling::No
+    }
+
+    /// Whether it has let through what it was to.
     pub(crate) fn has_settled(&self) -> bool {
         self.settling == Settling::Done
     }
@@ -218,7 +278,7 @@ impl Checkpointing {
             .handle_running(self.participants(), self.clock.elapsed());
         self.act(actions, shared);
         if self.settling == Settling::Yes {
-            self.trigger(CheckpointKind::Periodic, shared);
+            self.trigger(CheckpointKind::Periodic, None, shared);
         }
     }
 
@@ -227,14 +287,22 @@ impl Checkpointing {
         self.act(actions, shared);
     }
 
-    /// Asks for a checkpoint now.
-    pub(crate) fn trigger(&mut self, kind: CheckpointKind, shared: &Shared) {
+    /// Asks for a checkpoint now, maybe for an operation.
+    pub(crate) fn trigger(&mut self, kind: CheckpointKind, operation: Option<OperationId>, shared: &Shared) {
         match self.coordinator.trigger(kind, self.clock.elapsed()) {
-            Ok((_, actions)) => self.act(actions, shared),
-            // The last one is under way already.
-            Err(Refused::Stopping | Refused::Finishing | Refused::Ended) => {}
-            Err(refused @ Refused::NotRunning) => (self.log)(LogLevel::Warn, &format!("no checkpoint now: {refused}")),
+            Ok((id, actions)) => {
+                self.tell(|controller| {
+                    controller.handle_triggered(operation, id);
+                    Vec::new()
+                });
+                self.act(actions, shared);
+            }
+            Err(refused) => self.tell(|controller| controller.handle_not_triggered(operation, refused)),
         }
+    }
+
+    fn tell(&self, tell: impl FnOnce(&mut Controller) -> Vec<Order>) {
+        self.control.tell(tell);
     }
 
     /// A subtask's part has come.
@@ -286,7 +354,12 @@ impl Checkpointing {
         let actions = self.coordinator.handle_failed(self.clock.elapsed());
         self.act(actions, shared);
         self.pending.clear();
-        self.statistics.restarts += u32::from(!self.has_settled());
+    }
+
+    /// Another attempt follows.
+    pub(crate) fn count_restart(&mut self) {
+        self.statistics.restarts += 1;
+        self.control.set_statistics(self.statistics.clone());
     }
 
     /// Before a restart: a checkpoint that was given up must not turn up later, after its transactions were
@@ -294,7 +367,12 @@ impl Checkpointing {
     pub(crate) fn settle(&mut self) -> Result<()> {
         while let Some(&id) = self.doubtful.last() {
             let context = |error: Error| error.context(format!("checkpoint {id} was given up and cannot be deleted"));
-            self.checkpoints.abort(id).map_err(context)?;
+            let deleted = if self.checkpoints.completed().contains(&id) {
+                self.checkpoints.discard(id)
+            } else {
+                self.checkpoints.abort(id)
+            };
+            deleted.map_err(context)?;
             self.doubtful.pop();
         }
         Ok(())
@@ -309,30 +387,33 @@ impl Checkpointing {
                 Action::Unalign { .. } if self.settling != Settling::No => {}
                 Action::Unalign { id } => shared.command(Command::Unalign(id)),
                 Action::Store { id, kind } => actions.extend(self.store(id, kind)),
-                Action::Complete { id, .. } => {
-                    if self.settling == Settling::Yes {
-                        self.settling = Settling::Done;
+                Action::Complete { id, kind } => {
+                    self.tell(|controller| {
+                        controller.handle_complete(kind);
+                        Vec::new()
+                    });
+                    if kind.commits() {
+                        if self.settling == Settling::Yes {
+                            self.settling = Settling::Done;
+                        }
+                        self.statistics.completed += 1;
+                        self.statistics.last_id = id.0;
+                        shared.command(Command::Complete(id));
+                        self.delete_claimed();
+                    } else {
+                        self.savepoints.write(id);
                     }
-                    self.statistics.completed += 1;
-                    self.statistics.last_id = id.0;
-                    shared.command(Command::Complete(id));
-                    self.delete_claimed();
                 }
                 Action::Abort { id, reason } => {
                     self.pending.remove(&id);
+                    self.savepoints.give_up(id);
                     self.statistics.failed += 1;
                     (self.log)(LogLevel::Warn, &format!("checkpoint {id} came to nothing: {reason}"));
+                    self.tell(|controller| controller.handle_aborted(id, &reason));
                     shared.command(Command::Cancel(id));
                     self.tidy(id, self.checkpoints.abort(id));
                 }
-                Action::Discard { id } => {
-                    if self.checkpoints.completed().contains(&id) {
-                        self.tidy(id, self.checkpoints.discard(id));
-                    } else if let Err(error) = self.checkpoints.abort(id) {
-                        self.tidy(id, Err(error));
-                        self.doubtful.push(id);
-                    }
-                }
+                Action::Discard { id } => self.discard(id),
                 Action::FailJob { reason } => {
                     let message = format!("a checkpoint failed: {reason}");
                     shared.fail(Error::external("CK0003", message));
@@ -353,16 +434,17 @@ impl Checkpointing {
             },
         );
         let stop = kind == CheckpointKind::Stop;
-        if stop {
+        // Behind a drain nothing is left to end.
+        if stop && !self.control.ask(|controller| controller.state() == State::Draining) {
             // Before the announcement: what ends because of it must not fire windows.
-            shared.stop();
+            shared.stop_at_checkpoint();
         }
-        let full = std::mem::take(&mut self.full);
+        let full = std::mem::take(&mut self.full) || !self.durable;
         shared.command(Command::Announce { id, full, stop });
     }
 
     fn store(&mut self, id: CheckpointId, kind: CheckpointKind) -> Vec<Action> {
-        let Some(pending) = self.pending.remove(&id) else {
+        let Some(mut pending) = self.pending.remove(&id) else {
             return Vec::new();
         };
         let info = CheckpointInfo {
@@ -376,7 +458,7 @@ impl Checkpointing {
             started_ms: pending.started_ms,
             completed_ms: self.clock.now_millis(),
         };
-        let operators = self.tasks.iter().zip(pending.snapshots);
+        let operators = self.tasks.iter().zip(std::mem::take(&mut pending.snapshots));
         let operators = operators.map(|(task, subtasks)| OperatorSnapshot {
             id: task.id.clone(),
             name: task.name.clone(),
@@ -385,27 +467,69 @@ impl Checkpointing {
             subtasks,
         });
         let operators = operators.collect::<Vec<_>>();
-        match self.checkpoints.complete(id, &info, &operators) {
-            Ok(metadata) => {
-                let now = self.clock.elapsed();
-                let taken = &mut self.statistics;
-                let in_flight = metadata.in_flight();
-                taken.last_duration = now.saturating_sub(pending.started);
-                taken.last_bytes = metadata.bytes();
-                taken.last_alignment = pending.alignment;
-                taken.last_in_flight_rows = in_flight.rows;
-                taken.last_in_flight_bytes = in_flight.bytes;
-                taken.unaligned += u64::from(in_flight.rows > 0);
-                taken.longest_duration = taken.longest_duration.max(taken.last_duration);
-                taken.longest_alignment = taken.longest_alignment.max(taken.last_alignment);
-                taken.most_in_flight_bytes = taken.most_in_flight_bytes.max(taken.last_in_flight_bytes);
-                self.coordinator.handle_stored(id, now)
+        let deadline = pending.started + self.timeout;
+        let stored = match kind {
+            CheckpointKind::Savepoint => self.checkpoints.hold(id, &info, &operators).map(|held| {
+                self.savepoints.hold(id, held, deadline);
+                self.clock.elapsed()
+            }),
+            CheckpointKind::Periodic | CheckpointKind::Stop | CheckpointKind::Final => {
+                self.keep(id, &info, &operators, &pending)
             }
+        };
+        match stored {
+            Ok(at) => self.coordinator.handle_stored(id, at),
             Err(error) => {
                 let now = self.clock.elapsed();
                 self.coordinator.handle_store_failed(id, error.to_string(), now)
             }
         }
+    }
+
+    /// Stores what a restart begins with, and the savepoint of a stop behind it: should that fail, there was no stop.
+    /// Returns when that was.
+    fn keep(
+        &mut self,
+        id: CheckpointId,
+        info: &CheckpointInfo,
+        operators: &[OperatorSnapshot],
+        pending: &Pending,
+    ) -> Result<Duration> {
+        let checkpoint = if self.durable {
+            let metadata = self.checkpoints.complete(id, info, operators)?;
+            self.count_stored(&metadata, pending);
+            self.checkpoints.opened(metadata)
+        } else {
+            self.checkpoints.hold(id, info, operators)?
+        };
+        let savepoint = self.control.ask(|controller| {
+            let savepoint = controller.savepoint_of(id);
+            savepoint.map(|(operation, target)| (operation, target.to_owned()))
+        });
+        let Some((operation, target)) = savepoint else {
+            return Ok(self.clock.elapsed());
+        };
+        let deadline = (pending.started + self.timeout).saturating_sub(DEADLINE_MARGIN);
+        let written = self.savepoints.writer(deadline).write(&checkpoint, operation, &target);
+        if written.is_err() {
+            self.discard(id);
+        }
+        // What was begun in time counts, though the last of it took longer: the savepoint is there.
+        written.map(|()| self.clock.elapsed().min(deadline))
+    }
+
+    fn count_stored(&mut self, metadata: &Metadata, pending: &Pending) {
+        let (taken, in_flight) = (&mut self.statistics, metadata.in_flight());
+        taken.last_duration = self.clock.elapsed().saturating_sub(pending.started);
+        taken.last_completed_ms = self.clock.now_millis();
+        taken.last_bytes = metadata.bytes();
+        taken.last_alignment = pending.alignment;
+        taken.last_in_flight_rows = in_flight.rows;
+        taken.last_in_flight_bytes = in_flight.bytes;
+        taken.unaligned += u64::from(in_flight.rows > 0);
+        taken.longest_duration = taken.longest_duration.max(taken.last_duration);
+        taken.longest_alignment = taken.longest_alignment.max(taken.last_alignment);
+        taken.most_in_flight_bytes = taken.most_in_flight_bytes.max(taken.last_in_flight_bytes);
     }
 
     /// What the run began with is one of its checkpoints, and gives way to newer ones as they do.
@@ -421,6 +545,20 @@ impl Checkpointing {
                 &format!("`{url}` was claimed and cannot be deleted: {error}"),
             ),
         }
+    }
+
+    /// Deletes a checkpoint, whatever there is of it.
+    fn discard(&mut self, id: CheckpointId) {
+        let completed = self.checkpoints.completed().contains(&id);
+        let discarded = match completed {
+            true => self.checkpoints.discard(id),
+            false => self.checkpoints.abort(id),
+        };
+        self.savepoints.give_up(id);
+        if discarded.is_err() && (!completed || self.coordinator.latest() < Some(id)) {
+            self.doubtful.push(id);
+        }
+        self.tidy(id, discarded);
     }
 
     /// Files that stay behind are collected when the run is opened the next time.

@@ -44,6 +44,8 @@ pub struct JobOptions {
     pub checkpoints: Option<CheckpointOptions>,
     /// What a new run begins with, if not with nothing.
     pub from: Option<Beginning>,
+    /// Where the job can be found while it runs, if it can.
+    pub api: Option<ApiOptions>,
 }
 
 /// A savepoint, or a checkpoint of another run, that a run begins with.
@@ -55,6 +57,19 @@ pub struct Beginning {
     pub allow_non_restored_state: bool,
     /// The run owns it, and deletes it when it has as many checkpoints as it is to retain.
     pub claim: bool,
+}
+
+/// How a running job can be reached.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// Folder of this user, shared by all jobs that are to find each other; the job's socket is below it.
+    pub data_dir: PathBuf,
+    /// Without a socket the job does not run either; otherwise it says so and runs.
+    pub required: bool,
+    /// Folder or URL below which savepoints go whose place nobody says.
+    pub savepoint_dir: String,
+    /// What to do about an error, by its code.
+    pub remedy: fn(&str) -> Option<String>,
 }
 
 /// How a job is to survive.
@@ -94,6 +109,7 @@ impl Default for JobOptions {
             backend: StateBackend::default(),
             checkpoints: None,
             from: None,
+            api: None,
         }
     }
 }

@@ -254,6 +254,16 @@ pub(crate) fn settling_plan(job: &SlotJob, tasks: &[SnapshotTask], metadata: &Me
     plan::plan_as(&job.graph, job.options.parallelism, parallelism).map(Some)
 }
 
+/// Rows under way need an aligned checkpoint behind them before other numbers of subtasks take over.
+pub(crate) fn nowhere_to_settle(restorable: &Restorable) -> Error {
+    let message = format!(
+        "{} holds rows in flight, and the job has another parallelism than it was taken with: to get them through first, \
+         the job needs a place for checkpoints",
+        named(restorable)
+    );
+    Error::user("CK0015", message)
+}
+
 /// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had, and their
 /// rows are of the same schema.
 pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool {

@@ -204,6 +204,15 @@ impl Accounting {
         freed
     }
 
+    /// All subtasks have written what a savepoint is made of: it is kept like a checkpoint until it is discarded, and
+    /// concerns no other. Returns the files that are free now.
+    pub fn hold(&mut self, id: CheckpointId) -> Vec<String> {
+        let written = self.pending.remove(&id).unwrap_or_default();
+        let files = written.values().flat_map(|written| &written.layers);
+        self.adopt(id, files.map(|layer| layer.file.clone()).collect::<Vec<_>>());
+        self.release_all(written.into_values().map(|written| written.layers))
+    }
+
     /// A pending checkpoint is given up. Returns the files that are free now.
     pub fn abort(&mut self, id: CheckpointId) -> Vec<String> {
         let written = self.pending.remove(&id).unwrap_or_default();

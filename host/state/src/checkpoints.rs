@@ -20,7 +20,7 @@ use crate::format::{
 };
 use crate::names::{self, RunPaths};
 use crate::savepoint::SavedSchema;
-use crate::{Skipped, Storage, codes};
+use crate::{RestoredCheckpoint, Skipped, Storage, codes};
 
 /// Rows read from a lower tier are written as a layer of their own when they take this much memory.
 const PIECE_BYTES: usize = 64 << 20;
@@ -321,7 +321,7 @@ impl Checkpoints {
                 if state.accounting.is_stale(id) {
                     drop(state);
                     self.clean_up(vec![rows.file.clone()]);
-                    return Err(stale(id));
+                    return Err(given_up(id));
                 }
                 state.accounting.add_file(id, rows.file.clone());
             }
@@ -385,7 +385,7 @@ impl Checkpoints {
             return Err(Error::internal(format!("checkpoint {id} is complete already")));
         }
         if self.state().accounting.is_stale(id) {
-            return Err(stale(id));
+            return Err(given_up(id));
         }
         let metadata = self.describe(id, info, operators)?;
         let path = self.paths.metadata(id);
@@ -397,6 +397,34 @@ impl Checkpoints {
         drop(state);
         self.clean_up(freed);
         Ok(metadata)
+    }
+
+    /// What a savepoint is to be made of: as [`complete`](Self::complete), but nothing is stored that a restart would
+    /// find. The layers stay until [`discard`](Self::discard); checkpoints before and after it are not concerned.
+    ///
+    /// # Errors
+    /// If the checkpoint was given up or its tables are not written.
+    pub fn hold(
+        &self,
+        id: CheckpointId,
+        info: &CheckpointInfo,
+        operators: &[OperatorSnapshot],
+    ) -> Result<RestoredCheckpoint> {
+        if self.state().accounting.is_stale(id) {
+            return Err(given_up(id));
+        }
+        let metadata = self.describe(id, info, operators)?;
+        let mut state = self.state();
+        state.in_flight.retain(|(of, _), _| *of != id);
+        let freed = state.accounting.hold(id);
+        drop(state);
+        self.clean_up(freed);
+        Ok(self.opened(metadata))
+    }
+
+    /// A checkpoint of this run that was just written, to be read.
+    pub fn opened(&self, metadata: Metadata) -> RestoredCheckpoint {
+        RestoredCheckpoint::new(metadata, &self.storage)
     }
 
     /// Stores a whole checkpoint: writes the tables in `operators`, then completes it.
@@ -535,7 +563,7 @@ fn owner(operator: &str, subtask: u32) -> Owner {
     }
 }
 
-fn stale(id: CheckpointId) -> Error {
+fn given_up(id: CheckpointId) -> Error {
     Error::internal(format!("checkpoint {id} was given up when the job started again"))
 }
 

@@ -144,12 +144,7 @@ impl Storage {
     /// # Errors
     /// Those of [`read_checkpoint`](Self::read_checkpoint); `CS0103` and `CS0104` if a layer is missing or damaged.
     pub fn open_checkpoint(&self, job: &str, run: &str, id: CheckpointId, depth: Depth) -> Result<RestoredCheckpoint> {
-        let mut restored = RestoredCheckpoint {
-            metadata: self.read_checkpoint(job, run, id)?,
-            storage: self.clone(),
-            paths: RunPaths::new(job, run),
-            contents: BTreeMap::new(),
-        };
+        let mut restored = RestoredCheckpoint::new(self.read_checkpoint(job, run, id)?, self);
         restored.verify_sizes()?;
         match depth {
             Depth::Sizes => {}
@@ -183,6 +178,16 @@ impl Storage {
 }
 
 impl RestoredCheckpoint {
+    /// Nothing of it is read yet.
+    pub(crate) fn new(metadata: Metadata, storage: &Storage) -> Self {
+        RestoredCheckpoint {
+            paths: RunPaths::new(&metadata.job, &metadata.run),
+            metadata,
+            storage: storage.clone(),
+            contents: BTreeMap::new(),
+        }
+    }
+
     /// What it is.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata

@@ -81,6 +81,8 @@ pub struct Coordinator {
     waiting: VecDeque<(CheckpointId, CheckpointKind)>,
     /// All subtasks have finished, and no final checkpoint has completed.
     finishing: bool,
+    /// No periodic ones begin before the next attempt.
+    suspended: bool,
     /// Stores that were not answered, of aborted checkpoints too.
     stores: BTreeSet<CheckpointId>,
     /// Completed and not discarded, without savepoints.
@@ -107,6 +109,7 @@ impl Coordinator {
             pending: BTreeMap::new(),
             waiting: VecDeque::new(),
             finishing: false,
+            suspended: false,
             stores: BTreeSet::new(),
             completed: BTreeSet::new(),
             latest: None,
@@ -196,6 +199,7 @@ impl Coordinator {
             self.phase = Phase::Waiting;
         }
         self.finishing = false;
+        self.suspended = false;
         self.due = None;
         let ids: Vec<CheckpointId> = self.pending.keys().copied().collect();
         for id in ids {
@@ -207,6 +211,12 @@ impl Coordinator {
             reason: reason.clone(),
         }));
         actions
+    }
+
+    /// Sources were told to end before their input does, as before a [`CheckpointKind::Stop`] that drains: should that
+    /// fail, the next attempt goes back behind the end, and so no periodic checkpoint may commit what follows from it.
+    pub fn suspend(&mut self) {
+        self.suspended = true;
     }
 
     /// A subtask has handed over its snapshot.
@@ -359,7 +369,7 @@ impl Coordinator {
         if !self.waiting.is_empty() {
             return Some(Duration::ZERO);
         }
-        if self.is_stopping() {
+        if self.is_stopping() || self.suspended {
             return None;
         }
         if self.finishing {

@@ -40,6 +40,9 @@ pub(crate) enum Command {
     Complete(CheckpointId),
     /// It came to nothing.
     Cancel(CheckpointId),
+    /// Sources end as if their input did: windows fire. A command, so that it stays behind the checkpoints announced
+    /// before.
+    Drain,
 }
 
 /// What the supervisor is told.
@@ -66,8 +69,8 @@ pub(crate) enum Event {
     Finished,
     /// A slot has failed; the error is in [`Shared`].
     Failed,
-    /// The user wants the job to stop.
-    Stop,
+    /// There are orders.
+    Orders,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +90,7 @@ pub(crate) struct Shared {
     pub(crate) keeps_channels: bool,
     slots: u32,
     stopping: AtomicBool,
+    sources_end: AtomicBool,
     failed: AtomicBool,
     decided: AtomicBool,
     progress: Mutex<Progress>,
@@ -110,6 +114,7 @@ impl Shared {
             keeps_channels: config.is_some_and(|config| config.aligned_timeout.is_some()),
             slots,
             stopping: AtomicBool::new(false),
+            sources_end: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             decided: AtomicBool::new(false),
             progress: Mutex::new(Progress::default()),
@@ -127,14 +132,32 @@ impl Shared {
         }
     }
 
-    /// Asks sources to end; rows under way still reach the sinks, open windows stay open.
-    pub(crate) fn stop(&self) {
+    /// A last checkpoint comes, and sources end behind its barrier; open windows stay open.
+    pub(crate) fn stop_at_checkpoint(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.wake_all();
     }
 
+    /// Asks sources to end; rows under way still reach the sinks, open windows stay open.
+    pub(crate) fn stop_now(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.sources_end.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Whether the end of a source is not the end of its input.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether sources end without waiting for a barrier.
+    pub(crate) fn sources_end(&self) -> bool {
+        self.sources_end.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing may follow the barrier of the last checkpoint.
+    pub(crate) fn stops_at_checkpoint(&self) -> bool {
+        self.is_stopping() && !self.sources_end()
     }
 
     /// Tells the supervisor. It may have gone after a failure; then nobody needs to know.
@@ -144,16 +167,21 @@ impl Shared {
 
     /// Records an error; the first one is the attempt's. Every slot gives up.
     pub(crate) fn fail(&self, error: Error) {
-        lock(&self.progress).error.get_or_insert(error);
+        let mut progress = lock(&self.progress);
+        progress.error.get_or_insert(error);
         self.failed.store(true, Ordering::SeqCst);
+        drop(progress);
         self.changed.notify_all();
         self.wake_all();
         self.send(Event::Failed);
     }
 
-    /// Ends the attempt without an error: another one is to take its place.
-    pub(crate) fn cease(&self) {
+    /// Every slot gives up, though nothing has failed: the job was cancelled, or another attempt is to take this one's
+    /// place.
+    pub(crate) fn give_up(&self) {
+        let progress = lock(&self.progress);
         self.failed.store(true, Ordering::SeqCst);
+        drop(progress);
         self.changed.notify_all();
         self.wake_all();
     }
@@ -172,10 +200,10 @@ impl Shared {
         let mut progress = lock(&self.progress);
         progress.ready += 1;
         self.changed.notify_all();
-        while progress.ready < self.slots && progress.error.is_none() {
+        while progress.ready < self.slots && !self.has_failed() {
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
-        progress.error.is_none()
+        !self.has_failed()
     }
 
     /// Says how the attempt ends. Slots look at it once all their subtasks are done, or one has failed.
@@ -231,7 +259,7 @@ impl Shared {
         // It was announced of late.
         lock(&self.commands).iter().rev().any(|command| match command {
             Command::Announce { id, full, .. } => *id == wanted && *full,
-            Command::Unalign(_) | Command::Complete(_) | Command::Cancel(_) => false,
+            Command::Unalign(_) | Command::Complete(_) | Command::Cancel(_) | Command::Drain => false,
         })
     }
 }

@@ -174,7 +174,7 @@ impl Slot {
             metrics,
         );
         if let Some((checkpoint, operator)) = stored {
-            subtask.restore_channels(checkpoint.channels(operator, self.index)?)?;
+            subtask.restore_channels(checkpoint.channels(operator, self.index)?, self.start.settles)?;
         }
         Ok(subtask)
     }
@@ -224,19 +224,19 @@ impl Slot {
                 let instance = self.instance.clone();
                 let guest = GuestChain::open(job.pipeline.clone(), parameters, instance, &job.graph, chain.0, config)?;
                 let declared = &job.graph.chains[chain.0 as usize];
-                let mut chain = ChainTask::new(guest, declared)?;
+                let mut chain = ChainTask::new(guest, declared, self.start.plan.max_parallelism)?;
                 if self.shared.mode.is_some() {
-                    chain.track_changes(declared, self.start.plan.max_parallelism);
+                    chain.track_changes();
                 }
                 let name = format!("chain-{}-subtask-{}", declared.operators[0].0, context.subtask);
-                chain.open_backend(&self.start.backend, &name, declared, job.plan.max_parallelism)?;
+                chain.open_backend(&self.start.backend, &name)?;
                 if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
                     let stored = checkpoint.restore_task(operator, context.parallelism, context.subtask)?;
                     if self.shared.mode.is_none() {
                         // What is restored is told by the same table as what changes.
-                        chain.track_changes(declared, job.plan.max_parallelism);
+                        chain.track_changes();
                     }
-                    chain.restore(stored, self.start.converters.get(&operator.id))?;
+                    chain.restore(stored, self.start.converters.get(&operator.id), self.start.settles)?;
                     if self.shared.mode.is_none() {
                         chain.forget_changes();
                     }
@@ -345,6 +345,10 @@ impl Slot {
             (Command::Unalign(id), _) => subtask.handle_unaligned(id, shared),
             (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
             (Command::Complete(id), _) => subtask.letters.commit(id),
+            (Command::Drain, _) => {
+                subtask.drain_source();
+                Ok(())
+            }
             (Command::Cancel(id), _) => {
                 subtask.handle_cancelled(id, shared);
                 Ok(())
@@ -413,7 +417,7 @@ impl Slot {
 
     /// A stop may have come between the last visit and the announcement.
     fn source_must_stop(&self) -> bool {
-        self.shared.is_stopping()
+        self.shared.sources_end()
             && self
                 .subtasks
                 .iter()

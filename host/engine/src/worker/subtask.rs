@@ -199,7 +199,7 @@ impl Subtask {
         };
         // With checkpoints a source ends behind the barrier of the last one ([`Self::stop_source`]): before it, what
         // follows could come to its end without having handed over its state.
-        let stopping = shared.is_stopping() && shared.mode.is_none();
+        let stopping = shared.sources_end();
         let step = if stopping {
             SourceStep::Ended
         } else {
@@ -372,6 +372,19 @@ impl Subtask {
         }
     }
 
+    /// A source gives nothing more, as if its input had ended.
+    pub(crate) fn drain_source(&mut self) {
+        if let Body::Source(source) = &self.body
+            && !self.done
+        {
+            if source.has_watermarks() {
+                self.outputs.watermark(WATERMARK_MAX);
+            }
+            self.outputs.end();
+            self.done = true;
+        }
+    }
+
     /// Ends the task behind the last results of its last watermark.
     fn end_if_over(&mut self, shared: &Shared, rejects: &Rejects) -> Result<()> {
         if self.open_channels == 0 && self.firing.is_none() && !self.done {
@@ -390,7 +403,7 @@ impl Subtask {
                 }
             }
             // A job that is stopped at a checkpoint goes on from it: nothing may follow its barrier.
-            Body::Chain(_) if shared.is_stopping() && shared.mode.is_some() => {}
+            Body::Chain(_) if shared.stops_at_checkpoint() => {}
             Body::Chain(task) => {
                 let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                 task.handle_end(context)?;

@@ -65,13 +65,18 @@ impl Run {
         Run {
             format_version: WITHOUT_IN_FLIGHT,
             job: job.to_owned(),
-            run: format!("{}-{random:08x}", timestamp(now)),
+            run: stamp(now, random),
             pipeline: pipeline.to_owned(),
             started_ms: now,
             from: None,
             claimed: false,
         }
     }
+}
+
+/// A moment and a random number, as in the names of runs and savepoints: in the order of time.
+pub(crate) fn stamp(time: Millis, random: u32) -> String {
+    format!("{}-{random:08x}", timestamp(time))
 }
 
 /// UTC as `20231114T221320.123Z`; times outside of the years 0 to 9999 are taken for the nearest in them.

@@ -52,6 +52,20 @@ pub struct Manifest {
     pub operators: Vec<SavedOperator>,
 }
 
+impl Manifest {
+    /// Bytes of all tables.
+    pub fn bytes(&self) -> u64 {
+        let tables = self.operators.iter().flat_map(|operator| &operator.tables);
+        tables.map(SavedTable::bytes).sum()
+    }
+
+    /// Keys that are in it, and keys of windows.
+    pub fn entries(&self) -> u64 {
+        let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
+        subtasks.map(|subtask| subtask.entries).sum()
+    }
+}
+
 /// One operator in a savepoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedOperator {

@@ -452,3 +452,20 @@ fn what_takes_too_long_is_unaligned() {
     assert_eq!(coordinator.handle_ack(id(2), Participant(0), at(23)), [unalign(2)]);
     assert_eq!(coordinator.handle_time(at(24)), []);
 }
+
+#[test]
+fn nothing_periodic_begins_while_sources_are_drained() {
+    let mut coordinator = running(every(10), 2);
+    assert_eq!(coordinator.handle_time(at(10)), [trigger(1, Periodic)]);
+    coordinator.suspend();
+    // What has begun lies before the end of the sources.
+    assert_eq!(coordinator.finish(1, 11), [complete(1, Periodic)]);
+    assert_eq!(coordinator.next_deadline(), None);
+    assert_eq!(coordinator.handle_time(at(50)), []);
+    let (stop, actions) = coordinator.trigger(Stop, at(51)).unwrap();
+    assert_eq!((stop, actions), (id(2), vec![trigger(2, Stop)]));
+    coordinator.handle_failed(at(52));
+    assert_eq!(coordinator.latest(), Some(id(1)));
+    coordinator.handle_running(2, at(60));
+    assert_eq!(coordinator.handle_time(at(70)), [trigger(3, Periodic)]);
+}

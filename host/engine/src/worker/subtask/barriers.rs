@@ -1,6 +1,6 @@
 //! A subtask's part in checkpoints: what it does with barriers and with what the supervisor says of them.
 
-use millrace_core::block::{Element, WATERMARK_MIN};
+use millrace_core::block::{Element, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{Alignment, ChannelSnapshot, CheckpointId, EdgeName, SubtaskSnapshot};
 use millrace_core::{Error, Result};
 
@@ -29,7 +29,12 @@ impl Announced {
 
 impl Subtask {
     /// Goes on with the channels of a checkpoint; those that it does not know begin from nothing.
-    pub(crate) fn restore_channels(&mut self, channels: Vec<ChannelSnapshot>) -> Result<()> {
+    ///
+    /// The last watermark is not restored: senders that had come to it come to it again, unless there is more input,
+    /// which must not be late for that (see [`ChainTask::restore`]). In an attempt that `settles` they say nothing.
+    ///
+    /// [`ChainTask::restore`]: crate::worker::chain::ChainTask::restore
+    pub(crate) fn restore_channels(&mut self, channels: Vec<ChannelSnapshot>, settles: bool) -> Result<()> {
         for stored in channels {
             let is_same = |channel: &Channel| *channel.edge == stored.edge && channel.sender == stored.sender;
             let Some(channel) = self.inputs.channels().iter().position(is_same) else {
@@ -38,7 +43,9 @@ impl Subtask {
                 }
                 return Err(no_channel(&self.name, &stored));
             };
-            self.merge.restore([(channel, stored.watermark, stored.idle)]);
+            let comes_again = stored.watermark == WATERMARK_MAX && !settles;
+            let watermark = if comes_again { WATERMARK_MIN } else { stored.watermark };
+            self.merge.restore([(channel, watermark, stored.idle)]);
             for element in stored.elements {
                 self.inputs.deliver(channel, element);
             }
