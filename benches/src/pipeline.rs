@@ -35,6 +35,7 @@ pub(crate) fn options(arguments: &Arguments) -> JobOptions {
         storage: folder("checkpoints").display().to_string(),
         config: CheckpointConfig {
             interval: Some(Duration::from_millis(interval)),
+            aligned_timeout: arguments.aligned_timeout_ms.map(Duration::from_millis),
             ..CheckpointConfig::default()
         },
         restore: Restore::Nothing,

@@ -209,7 +209,7 @@ fn a_stopped_job_goes_on_at_another_parallelism() {
 }
 
 /// A job in a process of its own.
-fn spawn(
+pub(crate) fn spawn(
     place: &Place,
     parallelism: u32,
     rate: &str,
@@ -234,6 +234,7 @@ fn spawn(
     }
     command.arg(Guest::Flows.path());
     command.env("MILLRACE_CACHE", code_cache().join("cli"));
+    command.env("MILLRACE_DATA", place.0.path().join("data"));
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command.spawn().expect("jobctl starts")
@@ -284,10 +285,14 @@ fn a_job_that_is_killed_again_and_again_puts_out_everything_once() {
 }
 
 /// A small disk, if this test may mount one.
-struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
-    fn mount(kib: u32) -> Option<Self> {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn mount(kib: u32) -> Option<Self> {
         let folder = tempfile::tempdir().expect("temporary folder");
         let size = format!("size={kib}k");
         let arguments = ["-t", "tmpfs", "-o", &size, "tmpfs", as_text(folder.path())];
@@ -300,7 +305,7 @@ impl SmallDisk {
         }
     }
 
-    fn grow(&self) {
+    pub(crate) fn grow(&self) {
         let arguments = ["-o", "remount,size=256m", as_text(self.0.path())];
         let status = Command::new("mount").args(arguments).status().expect("mount runs");
         assert!(status.success());

@@ -13,12 +13,15 @@ mod postgres_access;
 mod quarantine;
 mod redis;
 mod rejects;
+mod running;
+mod running_ends;
 mod savepoint;
 mod sinks;
 mod state;
 mod state_commands;
 mod stop;
 mod time;
+mod unaligned;
 mod upgrade;
 mod windows;
 

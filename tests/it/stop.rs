@@ -62,6 +62,7 @@ fn interrupt_and_terminate_stop_the_command() {
                 &format!("--param=output={}", as_text(folder.path())),
             ])
             .env("MILLRACE_CACHE", code_cache().join("cli"))
+            .env("MILLRACE_DATA", code_cache().join("data"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

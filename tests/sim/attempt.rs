@@ -55,6 +55,8 @@ pub(crate) struct Subtask {
     pub(crate) outputs: Vec<Output>,
     pub(crate) aligner: Aligner,
     pub(crate) merge: WatermarkMerge,
+    /// Checkpoints that overtook rows which are still being copied.
+    pub(crate) recording: Vec<(CheckpointId, Part)>,
     /// Open inputs.
     pub(crate) open: usize,
     /// Of a source: its splits and how many rows of each were read.
@@ -136,8 +138,22 @@ impl Attempt {
         self.subtasks.iter().take_while(|subtask| subtask.task != task).count()
     }
 
+    /// Goes on with the channels of a checkpoint that was taken of the same subtasks. The last watermark comes again,
+    /// unless the attempt `settles` and sources stand still.
+    pub(crate) fn restore_channels(&mut self, parts: &[Part], settles: bool) {
+        for (subtask, part) in self.subtasks.iter_mut().zip(parts) {
+            for (input, (watermark, elements)) in part.channels.iter().enumerate() {
+                let comes_again = *watermark == WATERMARK_MAX && !settles;
+                let watermark = if comes_again { WATERMARK_MIN } else { *watermark };
+                subtask.merge.restore([(input, watermark, false)]);
+                let queue = &mut self.channels[subtask.inputs[input]].queue;
+                queue.extend(elements.iter().map(|element| (0, element.clone())));
+            }
+        }
+    }
+
     /// Hands splits and windows of a checkpoint out over the subtasks that there are now.
-    pub(crate) fn restore(&mut self, job: &Job, parts: &[Part]) {
+    pub(crate) fn restore(&mut self, job: &Job, parts: &[Part], settles: bool) {
         let mut read: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for part in parts {
             read.extend(part.splits.iter().map(|(split, rows)| ((part.task, *split), *rows)));
@@ -161,7 +177,10 @@ impl Attempt {
                     .filter(|((_, key), _)| owned(*key))
                     .map(|(at, sum)| (*at, *sum))
                     .collect();
-                subtask.watermark = own().map(|part| part.watermark).min().unwrap_or(WATERMARK_MIN);
+                // Where all windows had fired time begins anew: the job may have been drained.
+                let watermark = own().map(|part| part.watermark).min();
+                let kept = watermark.filter(|at| *at != WATERMARK_MAX || settles);
+                subtask.watermark = kept.unwrap_or(WATERMARK_MIN);
             }
         }
     }
@@ -177,6 +196,7 @@ impl Subtask {
             outputs: Vec::new(),
             aligner: Aligner::new(CheckpointMode::ExactlyOnce, 0),
             merge: WatermarkMerge::new(0),
+            recording: Vec::new(),
             open: 0,
             splits: Vec::new(),
             split_merge: WatermarkMerge::new(0),
@@ -208,13 +228,26 @@ impl Subtask {
     }
 
     /// What is handed over at a barrier.
-    pub(crate) fn part(&self) -> Part {
+    pub(crate) fn part(&self, keeps_channels: bool) -> Part {
+        let inputs = if keeps_channels { self.inputs.len() } else { 0 };
         Part {
+            channels: (0..inputs)
+                .map(|input| (self.merge.input(input).0, Vec::new()))
+                .collect(),
             task: self.task,
             splits: self.splits.clone(),
             windows: self.windows.clone(),
             watermark: self.watermark,
             committables: self.prepared.iter().map(|(_, transaction)| *transaction).collect(),
+        }
+    }
+
+    /// Keeps what was under way at a checkpoint.
+    pub(crate) fn copy(&mut self, id: CheckpointId, input: usize, element: &Element) {
+        let part = self.recording.iter_mut().find(|(of, _)| *of == id);
+        match (part, element) {
+            (Some((_, part)), Element::Rows(_) | Element::Watermark(_)) => part.channels[input].1.push(element.clone()),
+            (None, _) | (_, Element::Barrier(_) | Element::End) => {}
         }
     }
 

@@ -115,6 +115,19 @@ impl Job {
         }
     }
 
+    /// Parallelism of each task.
+    pub(crate) fn shape(&self) -> Vec<u32> {
+        self.tasks.iter().map(|task| task.parallelism).collect()
+    }
+
+    /// The same job with these.
+    pub(crate) fn shaped(mut self, shape: &[u32]) -> Self {
+        for (task, parallelism) in self.tasks.iter_mut().zip(shape) {
+            task.parallelism = *parallelism;
+        }
+        self
+    }
+
     /// Other parallelisms, where they do not change the result.
     pub(crate) fn rescale(&mut self, random: &mut Random) {
         for task in self.tasks.iter_mut().filter(|task| !task.is_broadcast) {
@@ -197,8 +210,11 @@ fn random_rows(random: &mut Random) -> Vec<Row> {
 fn random_config(random: &mut Random, mode: CheckpointMode) -> CheckpointConfig {
     let ms = |ms: i64| Duration::from_millis(ms as u64);
     let max_concurrent = [1, 1, 2, 3][random.below(4) as usize];
+    let may_overtake = max_concurrent == 1 && mode == CheckpointMode::ExactlyOnce;
+    let timeout = ms([0, random.below(150)][random.below(2) as usize]);
     CheckpointConfig {
         mode,
+        aligned_timeout: (may_overtake && chance(random, 60)).then_some(timeout),
         interval: chance(random, 90).then(|| ms(10 + random.below(200))),
         min_pause: ms(if max_concurrent == 1 { random.below(60) } else { 0 }),
         timeout: ms(3_000 + random.below(3_000)),

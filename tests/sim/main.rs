@@ -2,10 +2,12 @@
 //! failures, in virtual time. One seed is one run, byte for byte.
 //!
 //! Jobs are small, but have all that matters: unions, keyed, forward, rebalance and broadcast edges, windows, bounded
-//! sources of several splits, several sinks with the two-phase protocol, channels that are short and slow, savepoints,
-//! stops that are resumed, other parallelisms after restarts. What must hold ([`world`]): what is committed equals
+//! sources of several splits, several sinks with the two-phase protocol, channels that are short and slow, checkpoints
+//! that are aligned, unaligned, or unaligned after a while, other parallelisms after restarts; and requests at any
+//! moment: savepoints, stops that are resumed, with savepoints and drained, cancels, signals. What must hold
+//! ([`world`]): what is committed equals
 //! what a run without failures gives (at least once: covers it), whatever was prepared is committed or gone, the job
-//! ends once failures stop, and no restart goes behind what was committed.
+//! ends once failures stop, no restart goes behind what was committed, and each request comes to one end.
 //!
 //! `make simulate SEEDS=0..100000` runs more. A failure prints its seed and the last lines of its trace.
 
@@ -106,7 +108,16 @@ fn random_jobs_survive_random_failures() {
         "complete: final",
         "failed for good",
         "job failed by checkpoints",
+        "overtaken",
+        "rows in flight",
+        "settled",
         "rescaled",
+        "cancelled",
+        "drained",
+        "not restarted",
+        "operation completed",
+        "operation failed",
+        "refused",
         "store failed and was not there",
     ] {
         if met.events.get(event).is_none_or(|times| *times < 20) {
@@ -138,6 +149,7 @@ fn the_simulator_can_fail() {
         Sabotage::CommitTooMuch,
         Sabotage::ForgetDiscards,
         Sabotage::SkipARow,
+        Sabotage::ForgetInFlight,
     ] {
         let fails = |seed: &u64| {
             let run = || world::run(*seed, sabotage, &mut Trace::new(false));

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_core::checkpoint::{CheckpointId, CheckpointKind};
 
+use crate::attempt::Element;
 use crate::job::{Row, Windows};
 
 /// What one subtask handed over.
@@ -16,13 +17,25 @@ pub(crate) struct Part {
     /// Rows that come after must be later than this.
     pub(crate) watermark: i64,
     pub(crate) committables: Vec<Transaction>,
+    /// Of each input its watermark, and what was under way; nothing where all checkpoints are aligned.
+    pub(crate) channels: Vec<(i64, Vec<Element>)>,
 }
 
 /// A checkpoint whose metadata is durable.
 #[derive(Debug, Clone)]
 pub(crate) struct Stored {
     pub(crate) kind: CheckpointKind,
+    /// Parallelism of each task.
+    pub(crate) shape: Vec<u32>,
     pub(crate) parts: Vec<Part>,
+}
+
+impl Stored {
+    /// Whether anything was under way.
+    pub(crate) fn has_in_flight(&self) -> bool {
+        let channels = self.parts.iter().flat_map(|part| &part.channels);
+        channels.into_iter().any(|(_, elements)| !elements.is_empty())
+    }
 }
 
 pub(crate) type Storage = BTreeMap<CheckpointId, Stored>;

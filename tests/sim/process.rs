@@ -3,14 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use millrace_core::block::WATERMARK_MAX;
 use millrace_core::checkpoint::{
     AbortReason, Action, CheckpointId, CheckpointKind, CheckpointMode, Coordinator, Decision, Participant, Restarts,
 };
+use millrace_core::control::{Controller, Failure, OperationId, Status};
 
 use crate::attempt::Attempt;
 use crate::job::{Job, chance};
 use crate::outside::{Part, Storage, Stored};
 use crate::world::{Event, Fault, Message, Point, Sabotage, World, note};
+
+mod requests;
 
 /// An attempt, from the beginning of its restore.
 pub(crate) struct Running {
@@ -22,6 +26,11 @@ pub(crate) struct Running {
 
 pub(crate) struct Process {
     coordinator: Coordinator,
+    controller: Controller,
+    /// What was taken: each has to come to one end.
+    operations: BTreeMap<OperationId, Option<Status>>,
+    /// Written by this process for those who asked.
+    written: BTreeSet<OperationId>,
     restarts: Restarts,
     pub(crate) attempt: Option<Running>,
     /// What subtasks have handed over for what is not stored yet.
@@ -35,6 +44,14 @@ pub(crate) struct Process {
     deadline: Option<u64>,
     /// The last checkpoint is committed everywhere: the process may go.
     leaving: bool,
+    /// Parallelism of each task in the last attempt.
+    shape: Vec<u32>,
+    /// Rows under way are let through by the subtasks of a checkpoint, before others take over.
+    pub(crate) settles: bool,
+    /// They are through, and a checkpoint is complete behind them.
+    settled: bool,
+    /// It was cancelled, and may go as soon as nothing is being stored.
+    cancelled: bool,
 }
 
 impl Process {
@@ -52,6 +69,9 @@ impl Process {
         }
         Process {
             coordinator,
+            controller: Controller::new(true),
+            operations: BTreeMap::new(),
+            written: BTreeSet::new(),
             restarts: Restarts::new(job.restarts.parse().expect("a strategy"), number),
             attempt: None,
             parts: BTreeMap::new(),
@@ -60,6 +80,10 @@ impl Process {
             savepoints: BTreeSet::new(),
             deadline: None,
             leaving: false,
+            shape: Vec::new(),
+            settles: false,
+            settled: false,
+            cancelled: false,
         }
     }
 
@@ -86,10 +110,14 @@ impl World<'_> {
             note!(self, "{action:?}");
             match action {
                 Action::Trigger { id, kind } => self.tell_subtasks(&Message::Announced(id, kind)),
+                Action::Unalign { id } if !self.process.settles => self.tell_subtasks(&Message::Unaligned(id)),
+                Action::Unalign { .. } => {}
                 Action::Store { id, kind } => self.store(id, kind),
                 Action::Complete { id, kind } => self.complete(id, kind),
                 Action::Abort { id, reason } => {
                     self.process.parts.remove(&id);
+                    let orders = self.process.controller.handle_aborted(id, &reason);
+                    assert_eq!(orders, [], "a job with checkpoints ends with one");
                     self.met.count(match reason {
                         AbortReason::JobFailed => "aborted: job failed",
                         AbortReason::Timeout => "aborted: timeout",
@@ -141,6 +169,7 @@ impl World<'_> {
         let parts = self.process.parts.remove(&id).expect("all have acknowledged");
         let stored = Stored {
             kind,
+            shape: self.process.shape.clone(),
             parts: parts.into_values().collect(),
         };
         let slow = self.maybe_trouble(6);
@@ -168,12 +197,21 @@ impl World<'_> {
             CheckpointKind::Final => "complete: final",
         });
         self.process.completed.insert(id);
+        self.process.controller.handle_complete(kind);
+        if kind == CheckpointKind::Savepoint
+            && let Some(operation) = self.process.controller.handle_held(id)
+        {
+            let most = if self.maybe_trouble(10) { 2_000 } else { 100 };
+            let good = !self.maybe_trouble(5);
+            self.after(most, Event::Written(operation, good));
+        }
         if kind.is_savepoint() {
             self.process.savepoints.insert(id);
         }
         if kind.commits() {
             let is_last = self.process.coordinator.has_ended();
             self.tell_subtasks(&Message::Complete(id, is_last));
+            self.process.settled = self.process.settles && !is_last;
         }
     }
 
@@ -220,21 +258,27 @@ impl World<'_> {
             Event::RestoreStep(attempt) if attempt == current => self.restore_step(),
             Event::Message(..) | Event::Finished(_) | Event::Committed(_) | Event::RestoreStep(_) => {}
             Event::Restart => self.begin_restore(),
-            Event::Request(kind) => self.request(kind),
+            Event::Request(request) => self.request(request),
+            Event::Signal => {
+                let orders = self.process.controller.handle_signal();
+                note!(self, "a signal");
+                self.carry_out(orders);
+            }
+            Event::Written(operation, good) => {
+                let failure = (!good).then(|| Failure::Unwritten("disk".to_owned()));
+                self.process.written.insert(operation);
+                self.process.controller.handle_written(operation, failure);
+            }
+        }
+        self.watch_operations();
+        if self.process.cancelled && self.process.is_quiet() && self.fault.is_none() {
+            self.leave_cancelled();
+        }
+        if self.process.settled && self.fault.is_none() {
+            self.end_settling();
         }
         if self.process.leaving && self.process.is_quiet() && self.fault.is_none() {
             self.leave();
-        }
-    }
-
-    fn request(&mut self, kind: CheckpointKind) {
-        let now = self.now();
-        match self.process.coordinator.trigger(kind, now) {
-            Ok((id, actions)) => {
-                note!(self, "{kind:?} {id} is asked for");
-                self.perform(actions);
-            }
-            Err(refused) => note!(self, "{kind:?} is refused: {refused}"),
         }
     }
 
@@ -243,8 +287,9 @@ impl World<'_> {
             return;
         };
         running.state.finished += 1;
-        if running.state.finished == running.state.subtasks.len() {
-            self.request(CheckpointKind::Final);
+        if running.state.finished == running.state.subtasks.len() && !self.process.settles {
+            let orders = self.process.controller.handle_finished();
+            self.carry_out(orders);
         }
     }
 
@@ -277,6 +322,7 @@ impl World<'_> {
         // A stop does not count among the retained, and so discards none.
         let is_counted = kind == CheckpointKind::Final && self.sabotage == Sabotage::Nothing;
         assert!(there <= retained || !is_counted, "{there} are left of {retained}");
+        self.end_operations();
         match kind {
             CheckpointKind::Final => self.done = true,
             CheckpointKind::Stop => self.start_process(),
@@ -284,14 +330,37 @@ impl World<'_> {
         }
     }
 
+    /// What was under way is through: other subtasks take over.
+    fn end_settling(&mut self) {
+        note!(self, "settled");
+        self.met.count("settled");
+        self.attempts += 1;
+        self.process.attempt = None;
+        self.process.settled = false;
+        self.coordinate(|coordinator, now| coordinator.handle_failed(now));
+        self.at(self.now + 1, Event::Restart);
+    }
+
     /// A subtask has failed, and with it the attempt.
     pub(crate) fn fail_attempt(&mut self) {
         self.attempts += 1;
         self.process.attempt = None;
         self.process.leaving = false;
+        self.process.settled = false;
         self.coordinate(|coordinator, now| coordinator.handle_failed(now));
+        self.process.controller.handle_failed();
+        self.watch_operations();
         self.fault = None;
+        if self.process.cancelled {
+            return;
+        }
+        let may_restart = self.process.controller.may_restart() || self.process.coordinator.has_ended();
         match self.process.restarts.handle_failure(self.now()) {
+            Decision::Restart { .. } if !may_restart => {
+                note!(self, "not restarted: a signal has asked for the end");
+                self.met.count("not restarted");
+                self.crash();
+            }
             Decision::Restart { after } => {
                 note!(self, "restart after {after:?}");
                 self.at(self.now + 1 + after.as_millis() as u64, Event::Restart);
@@ -306,7 +375,7 @@ impl World<'_> {
 
     /// Begins an attempt where the latest checkpoint is, as soon as nothing can turn up behind its back.
     pub(crate) fn begin_restore(&mut self) {
-        if self.process.attempt.is_some() || self.process.leaving {
+        if self.process.attempt.is_some() || self.process.leaving || self.process.cancelled {
             return;
         }
         if !self.process.is_quiet() {
@@ -326,13 +395,27 @@ impl World<'_> {
             self.met.count("rescaled");
         }
         self.attempts += 1;
-        let mut job = self.job.clone();
+        let in_flight = from.as_ref().filter(|from| from.has_in_flight());
+        let rescaled = in_flight.filter(|from| from.shape != self.job.shape());
+        let settles = rescaled.is_some() && self.sabotage != Sabotage::ForgetInFlight;
+        self.process.settles = settles;
+        let mut job = match rescaled.filter(|_| settles) {
+            Some(from) => self.job.clone().shaped(&from.shape),
+            None => self.job.clone(),
+        };
         if self.sabotage == Sabotage::NoBlocking {
             job.config.mode = CheckpointMode::AtLeastOnce;
         }
         let mut state = Attempt::new(&job);
         let parts: &[Part] = from.as_ref().map_or(&[], |from| &from.parts);
-        state.restore(&job, parts);
+        let is_stop = from.as_ref().is_some_and(|from| from.kind == CheckpointKind::Stop);
+        self.drained |= is_stop && parts.iter().any(|part| part.watermark == WATERMARK_MAX);
+        state.restore(&job, parts, settles);
+        self.process.shape = job.shape();
+        let same_shape = from.as_ref().is_some_and(|from| from.shape == job.shape());
+        if same_shape && self.sabotage != Sabotage::ForgetInFlight {
+            state.restore_channels(parts, settles);
+        }
         for subtask in &mut state.subtasks {
             subtask.slowness = 1 + self.random.below(4);
             if self.sabotage == Sabotage::SkipARow && from.is_some() {
@@ -392,17 +475,26 @@ impl World<'_> {
             .is_some_and(|from| from.kind == CheckpointKind::Final)
         {
             note!(self, "nothing is left to do");
+            self.end_operations();
             self.done = true;
             return;
         }
         if self.process.coordinator.has_ended() {
             // The stop was complete, but not committed everywhere.
             note!(self, "stopped after a restart");
+            self.end_operations();
             self.start_process();
             return;
         }
         running.running = true;
         self.coordinate(|coordinator, now| coordinator.handle_running(participants, now));
-        note!(self, "attempt {} runs", self.attempts);
+        let settles = self.process.settles;
+        note!(self, "attempt {} runs, settling: {settles}", self.attempts);
+        if settles {
+            self.trigger(CheckpointKind::Periodic, None);
+            return;
+        }
+        let orders = self.process.controller.handle_running();
+        self.carry_out(orders);
     }
 }

@@ -7,6 +7,7 @@ use millrace_core::time::Progress;
 
 use crate::attempt::{Attempt, Element};
 use crate::job::{Partition, Row, chance};
+use crate::outside::Part;
 use crate::world::{Event, Message, Point, Sabotage, World, note};
 
 impl World<'_> {
@@ -16,6 +17,7 @@ impl World<'_> {
 
     /// A subtask does a piece of work, if it can.
     pub(crate) fn step(&mut self, at: usize) {
+        self.look_ahead(at);
         let bound = self.job.queue_elements;
         let (now, poll_every) = (self.now, self.job.poll_every);
         let attempt = &mut self.process.attempt.as_mut().expect("an attempt runs").state;
@@ -46,7 +48,50 @@ impl World<'_> {
         self.take(at, input, element);
     }
 
+    /// Copies what is ahead of barriers that have arrived, for checkpoints that overtook it.
+    fn look_ahead(&mut self, at: usize) {
+        let recording = self.attempt().subtasks[at].aligner.recording().collect::<Vec<_>>();
+        for id in recording {
+            for input in 0..self.attempt().subtasks[at].inputs.len() {
+                let now = self.now;
+                let attempt = self.attempt();
+                let subtask = &mut attempt.subtasks[at];
+                let queue = &attempt.channels[subtask.inputs[input]].queue;
+                let is_cut = |element: &Element| match element {
+                    Element::Barrier(other) => *other >= id,
+                    Element::End => true,
+                    Element::Rows(_) | Element::Watermark(_) => false,
+                };
+                let cut = queue
+                    .iter()
+                    .position(|(arrival, element)| *arrival <= now && is_cut(element));
+                let Some(cut) = cut.filter(|_| subtask.aligner.is_recorded(input, id)) else {
+                    continue;
+                };
+                let ahead: Vec<Element> = queue.iter().take(cut).map(|(_, element)| element.clone()).collect();
+                ahead.iter().for_each(|element| subtask.copy(id, input, element));
+                let answer = match queue[cut].1 {
+                    Element::Barrier(found) => {
+                        if found == id {
+                            let queue = &mut attempt.channels[subtask.inputs[input]].queue;
+                            let stays = |element: &Element| !matches!(element, Element::Barrier(other) if *other <= id);
+                            queue.retain(|(_, element)| stays(element));
+                        }
+                        subtask.aligner.handle_sighted(input, id, found)
+                    }
+                    Element::End | Element::Rows(_) | Element::Watermark(_) => {
+                        subtask.aligner.handle_end_sighted(input, id)
+                    }
+                };
+                self.align(at, answer);
+            }
+        }
+    }
+
     fn poll(&mut self, at: usize) {
+        if self.process.settles {
+            return;
+        }
         let rows_max = 1 + self.random.below(5) as usize;
         let task = self.attempt().subtasks[at].task;
         let attempt = &mut self.process.attempt.as_mut().expect("an attempt runs").state;
@@ -77,6 +122,11 @@ impl World<'_> {
         let exactly = self.job.config.mode == CheckpointMode::ExactlyOnce;
         let sabotaged = self.sabotage != Sabotage::Nothing;
         let subtask = &mut self.attempt().subtasks[at];
+        for id in subtask.aligner.recording().collect::<Vec<_>>() {
+            if subtask.aligner.is_recorded(input, id) {
+                subtask.copy(id, input, &element);
+            }
+        }
         match element {
             Element::Rows(rows) => {
                 subtask.merge.handle_block(input);
@@ -98,10 +148,10 @@ impl World<'_> {
             Element::End => {
                 subtask.open -= 1;
                 let answer = subtask.aligner.handle_end(input);
-                let progress = subtask.merge.handle_end(input);
                 let all = subtask.open == 0;
                 // Before anything follows from the end: the barrier that it stands for comes first.
                 self.align(at, answer);
+                let progress = self.attempt().subtasks[at].merge.handle_end(input);
                 self.advance(at, progress);
                 if all {
                     self.finish(at);
@@ -177,17 +227,29 @@ impl World<'_> {
 
     fn align(&mut self, at: usize, answer: Alignment) {
         for id in answer.given_up {
+            self.attempt().subtasks[at].recording.retain(|(of, _)| *of != id);
             self.met.count("given up");
             self.after(20, Event::Decline(id, at as u32, DeclineReason::Superseded));
         }
         for id in answer.aligned {
-            self.snapshot(at, id);
+            self.snapshot(at, id, false);
+        }
+        for id in answer.overtaken {
+            self.met.count("overtaken");
+            self.snapshot(at, id, true);
+        }
+        for id in answer.recorded {
+            let recording = &mut self.attempt().subtasks[at].recording;
+            let part = recording.extract_if(.., |(of, _)| *of == id).next();
+            if let Some((_, part)) = part {
+                self.hand_over(at, id, part);
+            }
         }
     }
 
     /// A subtask's part in a checkpoint: prepare, hand over, send the barrier onwards.
-    fn snapshot(&mut self, at: usize, id: CheckpointId) {
-        note!(self, "subtask {at} is aligned for {id}");
+    fn snapshot(&mut self, at: usize, id: CheckpointId, overtaking: bool) {
+        note!(self, "subtask {at} begins {id}, overtaking: {overtaking}");
         let sabotage = self.sabotage;
         let subtask = &mut self.process.attempt.as_mut().expect("an attempt runs").state.subtasks[at];
         if !subtask.written.is_empty() {
@@ -201,7 +263,26 @@ impl World<'_> {
         }
         let subtask = &mut self.attempt().subtasks[at];
         subtask.stopped |= subtask.stop == Some(id) && subtask.inputs.is_empty();
-        let (part, finished) = (Box::new(subtask.part()), subtask.finished);
+        let keeps_channels = self.job.config.aligned_timeout.is_some();
+        let subtask = &mut self.attempt().subtasks[at];
+        let (part, finished) = (subtask.part(keeps_channels), subtask.finished);
+        if overtaking {
+            subtask.recording.push((id, part));
+        } else {
+            self.hand_over(at, id, part);
+        }
+        if !finished {
+            self.send_all(at, &Element::Barrier(id));
+        }
+    }
+
+    /// All of a subtask's part is there.
+    fn hand_over(&mut self, at: usize, id: CheckpointId, part: Part) {
+        let under_way = part.channels.iter().map(|(_, elements)| elements.len()).sum::<usize>();
+        note!(self, "subtask {at} hands over {id} with {under_way} under way");
+        if under_way > 0 {
+            self.met.count("rows in flight");
+        }
         let slow = if chance(&mut self.random, 10) { 150 } else { 20 };
         if self.maybe_trouble(1) {
             self.after(
@@ -211,10 +292,7 @@ impl World<'_> {
         } else if self.maybe_trouble(1) {
             self.met.count("lost acknowledgement");
         } else {
-            self.after(slow, Event::Ack(id, at as u32, part));
-        }
-        if !finished {
-            self.send_all(at, &Element::Barrier(id));
+            self.after(slow, Event::Ack(id, at as u32, Box::new(part)));
         }
     }
 
@@ -235,7 +313,21 @@ impl World<'_> {
                 let answer = self.attempt().subtasks[at].aligner.handle_announced(id);
                 self.align(at, answer);
             }
-            Message::Cancelled(id) => self.attempt().subtasks[at].aligner.handle_cancelled(id),
+            Message::Unaligned(id) => {
+                let answer = self.attempt().subtasks[at].aligner.handle_unaligned(id);
+                self.align(at, answer);
+            }
+            Message::Drain => {
+                let subtask = &self.attempt().subtasks[at];
+                if subtask.inputs.is_empty() && !subtask.finished && !subtask.stopped {
+                    self.finish(at);
+                }
+            }
+            Message::Cancelled(id) => {
+                let subtask = &mut self.attempt().subtasks[at];
+                subtask.recording.retain(|(of, _)| *of != id);
+                subtask.aligner.handle_cancelled(id);
+            }
             Message::Complete(id, is_last) => {
                 self.commit(at, id);
                 if is_last && self.fault.is_none() {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointId, CheckpointKind, CheckpointMode, DeclineReason};
+use millrace_core::control::{OperationId, Request};
 use millrace_tests::random::Random;
 
 use crate::job::{Job, chance};
@@ -34,6 +35,8 @@ pub(crate) enum Sabotage {
     ForgetDiscards,
     /// Sources begin one row too late after a restart.
     SkipARow,
+    /// What a checkpoint holds of channels is not put back.
+    ForgetInFlight,
 }
 
 /// Where failures strike.
@@ -67,8 +70,11 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone)]
 pub(crate) enum Message {
     Announced(CheckpointId, CheckpointKind),
+    Unaligned(CheckpointId),
     Cancelled(CheckpointId),
     Complete(CheckpointId, bool),
+    /// Sources end as if their input did.
+    Drain,
 }
 
 #[derive(Debug)]
@@ -88,7 +94,10 @@ pub(crate) enum Event {
     Committed(u64),
     Restart,
     RestoreStep(u64),
-    Request(CheckpointKind),
+    Request(Request),
+    Signal,
+    /// A savepoint that was held is written, or could not be.
+    Written(OperationId, bool),
 }
 
 /// What a run has met, to see that runs meet everything.
@@ -140,6 +149,8 @@ pub(crate) struct World<'a> {
     pub(crate) processes: u64,
     pub(crate) attempts: u64,
     pub(crate) done: bool,
+    /// Windows have fired before their time: their results come in parts.
+    pub(crate) drained: bool,
 }
 
 macro_rules! note {
@@ -178,6 +189,7 @@ pub(crate) fn run(seed: u64, sabotage: Sabotage, trace: &mut Trace) -> Met {
         processes: 0,
         attempts: 0,
         done: false,
+        drained: false,
     };
     note!(world, "seed {seed} {mode:?} {:?}", world.job.config);
     world.request_some();
@@ -207,14 +219,20 @@ impl World<'_> {
     }
 
     fn request_some(&mut self) {
-        for _ in 0..self.random.below(4) {
-            let stop = chance(&mut self.random, 25);
-            let kind = if stop {
-                CheckpointKind::Stop
-            } else {
-                CheckpointKind::Savepoint
+        let target = || "savepoint".to_owned();
+        for _ in 0..self.random.below(6) {
+            let savepoint = chance(&mut self.random, 70).then(target);
+            let event = match self.random.below(20) {
+                0 => Event::Signal,
+                1 | 2 => Event::Request(Request::Cancel),
+                3 | 4 => Event::Request(Request::Stop { savepoint, drain: true }),
+                5..9 => Event::Request(Request::Stop {
+                    savepoint,
+                    drain: false,
+                }),
+                _ => Event::Request(Request::Savepoint { target: target() }),
             };
-            self.after(2_000, Event::Request(kind));
+            self.after(2_000, event);
         }
     }
 
@@ -229,7 +247,7 @@ impl World<'_> {
         while let Some(entry) = self.events.first_entry().filter(|entry| entry.key().0 <= self.now) {
             let (process, event) = entry.remove();
             // What was on its way to a process that is gone, but requests, which people repeat.
-            if process == self.processes || matches!(event, Event::Request(_)) {
+            if process == self.processes || matches!(event, Event::Request(_) | Event::Signal) {
                 self.handle(event);
                 self.settle();
             }
@@ -312,7 +330,7 @@ impl World<'_> {
                     note!(self, "{id} becomes durable after the crash");
                     self.storage.insert(id, *stored);
                 }
-                Event::Request(_) => _ = self.events.insert(key, (process, event)),
+                Event::Request(_) | Event::Signal => _ = self.events.insert(key, (process, event)),
                 _ => {}
             }
         }
@@ -334,12 +352,25 @@ impl World<'_> {
         for (task, expect) in self.job.results().into_iter().enumerate() {
             let got = self.outside.visible(task);
             match self.job.config.mode {
+                CheckpointMode::ExactlyOnce if self.drained => {
+                    assert_eq!(joined(&got), joined(&expect), "results of task {task}, joined");
+                }
                 CheckpointMode::ExactlyOnce => assert_eq!(got, expect, "results of task {task}"),
                 CheckpointMode::AtLeastOnce => at_least(&got, &expect),
             }
         }
         note!(self, "end");
     }
+}
+
+/// Results of the same key and time, put together.
+fn joined(rows: &[crate::job::Row]) -> BTreeMap<(u64, i64), (u64, i64)> {
+    let mut sums: BTreeMap<(u64, i64), (u64, i64)> = BTreeMap::new();
+    for row in rows {
+        let sum = sums.entry((row.key, row.time)).or_default();
+        *sum = (sum.0 + row.count, sum.1 + row.value);
+    }
+    sums
 }
 
 /// Every expected result is there, perhaps in parts, and nothing else: of each window at least as many rows, of rows

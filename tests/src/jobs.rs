@@ -122,6 +122,7 @@ pub fn cli(arguments: &[&str]) -> Output {
     let output = Command::new(jobctl())
         .args(arguments)
         .env("MILLRACE_CACHE", code_cache().join("cli"))
+        .env("MILLRACE_DATA", code_cache().join("data"))
         .output();
     output.expect("jobctl starts")
 }

@@ -11,4 +11,5 @@ pub mod jobs;
 pub mod postgres;
 pub mod random;
 pub mod redis;
+pub mod running;
 pub mod s3;

@@ -31,7 +31,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["connectors"]),
     // Checkpoints and files: they share no code but this client.
     ("object_store", &["state", "connectors"]),
-    ("tokio", &["state", "connectors"]),
+    // The engine for its API.
+    ("tokio", &["state", "connectors", "engine"]),
+    ("hyper", &["engine"]),
 ];
 
 /// External crates that `core` may have: it is read first and compiled by everyone.

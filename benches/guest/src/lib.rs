@@ -3,6 +3,8 @@
 //! Event i has key = mix(i) mod keys, value = i mod 1000 and time = i / per_ms ms; the host's generator
 //! makes them. What comes out is summed by the discarding sink.
 
+use std::hint::black_box;
+
 use millrace::prelude::*;
 
 #[derive(Record, Clone)]
@@ -36,7 +38,7 @@ struct WindowResult {
 
 #[derive(Parameters)]
 struct Params {
-    /// stateless, keyed, tumbling, sliding, session, timer or latency
+    /// stateless, keyed, slow, tumbling, sliding, session, timer or latency
     workload: String,
     /// Number of events
     rows: i64,
@@ -232,6 +234,26 @@ fn events(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
     events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1)))
 }
 
+/// Some 20 us of work.
+fn slow(pair: Pair) -> Pair {
+    let mut value = pair.value as u64;
+    for _ in 0..20_000 {
+        value = black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+    black_box(value);
+    pair
+}
+
+/// Everything before the slow function backs up.
+fn backed_up(flow: &Flow, params: &Params) {
+    flow.source("events", pairs(params))
+        .key_by(Pair::FIELDS.key)
+        .sum(Pair::FIELDS.value)
+        .rebalance()
+        .map(slow)
+        .sink("out", Discard::new().sum("value"));
+}
+
 #[millrace::pipeline]
 fn bench(flow: &Flow, params: Params) -> Result<()> {
     flow.name(&params.workload);
@@ -251,6 +273,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .sum(Pair::FIELDS.value)
                 .sink("out", Discard::new().sum("value").gaps());
         }
+        "slow" => backed_up(flow, &params),
         "tumbling" => {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)

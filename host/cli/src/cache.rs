@@ -6,12 +6,13 @@ use millrace_core::{Error, Result};
 
 /// The cache folder: `$MILLRACE_CACHE`, `$XDG_CACHE_HOME/millrace` or `~/.cache/millrace`.
 pub fn folder() -> Result<PathBuf> {
-    locate(|name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    })
-    .ok_or_else(|| Error::user("CL0013", "no cache folder: neither MILLRACE_CACHE nor HOME is set"))
+    locate(variable).ok_or_else(|| Error::user("CL0013", "no cache folder: neither MILLRACE_CACHE nor HOME is set"))
+}
+
+/// An environment variable that names a folder.
+pub(crate) fn variable(name: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
 }
 
 fn locate(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {

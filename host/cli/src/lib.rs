@@ -9,6 +9,7 @@
 
 pub mod cache;
 pub mod commands;
+pub mod data_dir;
 pub mod error;
 pub mod files;
 pub mod format;
@@ -19,6 +20,7 @@ pub mod pack;
 pub mod params;
 pub mod progress;
 pub mod run_report;
+pub mod running;
 pub mod snapshot;
 
 use std::process::ExitCode;
@@ -30,7 +32,7 @@ pub fn main() -> ExitCode {
     let cli = commands::Cli::parse();
     let printer = output::Printer::new(cli.output);
     match commands::run(cli.command, &printer) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => error::report(&error, cli.output),
     }
 }

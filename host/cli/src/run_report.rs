@@ -1,5 +1,6 @@
 //! What a finished job leaves for people and for programs: results of the sinks and metrics of user code.
 
+use millrace_engine::metrics::TaskMetrics;
 use millrace_engine::{Report, UserMetricKind};
 use serde_json::{Value, json};
 
@@ -35,9 +36,16 @@ pub fn text(report: &Report) -> String {
         let millis = taken.last_duration.as_millis();
         let last = format!("{} in {millis} ms", format::bytes(taken.last_bytes));
         let failed = taken.failed.to_string();
+        let longest = format!("{} ms", taken.longest_duration.as_millis());
+        let alignment = format!("{} ms", taken.longest_alignment.as_millis());
+        let in_flight = format::bytes(taken.most_in_flight_bytes);
         for (name, value) in [
             ("completed", taken.completed.to_string()),
             ("last", last),
+            ("longest", longest),
+            ("longest wait for barriers", alignment),
+            ("most in flight", in_flight),
+            ("with rows in flight", taken.unaligned.to_string()),
             ("failed", failed),
             ("restarts", taken.restarts.to_string()),
         ] {
@@ -55,34 +63,7 @@ pub fn text(report: &Report) -> String {
 
 /// Everything as JSON.
 pub fn json(report: &Report) -> Value {
-    let tasks: Vec<Value> = report
-        .tasks
-        .iter()
-        .map(|task| {
-            json!({
-                "name": task.name,
-                "subtasks": task.subtasks.len(),
-                "rows_in": task.total(|metrics| &metrics.rows_in),
-                "rows_out": task.total(|metrics| &metrics.rows_out),
-                "bytes_in": task.total(|metrics| &metrics.bytes_in),
-                "bytes_out": task.total(|metrics| &metrics.bytes_out),
-                "late": task.total(|metrics| &metrics.late),
-                "dropped": task.total(|metrics| &metrics.dropped),
-                "rejected": task.total(|metrics| &metrics.rejected),
-                "quarantined": task.total(|metrics| &metrics.quarantined),
-                "shadow_bytes_max": task.total(|metrics| &metrics.shadow_bytes_max),
-                "state_slots": task.total(|metrics| &metrics.state_slots),
-                "state_resident": task.total(|metrics| &metrics.state_resident),
-                "busy_ns": task.total(|metrics| &metrics.busy_ns),
-                "backpressured_ns": task.total(|metrics| &metrics.backpressured_ns),
-                "idle_ns": task.total(|metrics| &metrics.idle_ns),
-                "operators": task.operators.iter().enumerate().map(|(index, name)| json!({
-                    "name": name,
-                    "rows_out": task.subtasks.iter().map(|subtask| subtask.emitted[index].get()).sum::<u64>(),
-                })).collect::<Vec<_>>(),
-            })
-        })
-        .collect();
+    let tasks: Vec<Value> = report.tasks.iter().map(task_json).collect();
     let sinks: Vec<Value> = report
         .sinks
         .iter()
@@ -108,6 +89,13 @@ pub fn json(report: &Report) -> Value {
             "last_id": taken.last_id,
             "last_seconds": taken.last_duration.as_secs_f64(),
             "last_bytes": taken.last_bytes,
+            "last_alignment_seconds": taken.last_alignment.as_secs_f64(),
+            "last_in_flight_rows": taken.last_in_flight_rows,
+            "last_in_flight_bytes": taken.last_in_flight_bytes,
+            "unaligned": taken.unaligned,
+            "longest_seconds": taken.longest_duration.as_secs_f64(),
+            "longest_alignment_seconds": taken.longest_alignment.as_secs_f64(),
+            "most_in_flight_bytes": taken.most_in_flight_bytes,
             "restarts": taken.restarts,
             "quarantined": taken.quarantined,
         },
@@ -116,5 +104,30 @@ pub fn json(report: &Report) -> Value {
         "tasks": tasks,
         "sinks": sinks,
         "metrics": metrics,
+    })
+}
+
+fn task_json(task: &TaskMetrics) -> Value {
+    json!({
+        "name": task.name,
+        "subtasks": task.subtasks.len(),
+        "rows_in": task.total(|metrics| &metrics.rows_in),
+        "rows_out": task.total(|metrics| &metrics.rows_out),
+        "bytes_in": task.total(|metrics| &metrics.bytes_in),
+        "bytes_out": task.total(|metrics| &metrics.bytes_out),
+        "late": task.total(|metrics| &metrics.late),
+        "dropped": task.total(|metrics| &metrics.dropped),
+        "rejected": task.total(|metrics| &metrics.rejected),
+        "quarantined": task.total(|metrics| &metrics.quarantined),
+        "shadow_bytes_max": task.total(|metrics| &metrics.shadow_bytes_max),
+        "state_slots": task.total(|metrics| &metrics.state_slots),
+        "state_resident": task.total(|metrics| &metrics.state_resident),
+        "busy_ns": task.total(|metrics| &metrics.busy_ns),
+        "backpressured_ns": task.total(|metrics| &metrics.backpressured_ns),
+        "idle_ns": task.total(|metrics| &metrics.idle_ns),
+        "operators": task.operators.iter().enumerate().map(|(index, name)| json!({
+            "name": name,
+            "rows_out": task.subtasks.iter().map(|subtask| subtask.emitted[index].get()).sum::<u64>(),
+        })).collect::<Vec<_>>(),
     })
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use millrace_core::block::{Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_engine::metrics::{TaskMetrics, TaskRole};
-use millrace_engine::{Job, Report};
+use millrace_engine::{CheckpointStatistics, Job, Report};
 
-use crate::progress::{OperatorRow, Snapshot};
+use crate::progress::{CheckpointRow, OperatorRow, Snapshot};
 
 /// Takes snapshots of a job; shares of time are those since the previous one.
 #[derive(Debug, Default)]
@@ -17,7 +17,11 @@ pub struct Snapshots {
 impl Snapshots {
     /// The job as it is now.
     pub fn take(&mut self, job: &Job) -> Snapshot {
-        self.of(job.tasks(), job.elapsed())
+        let now = self.of(job.tasks(), job.elapsed());
+        Snapshot {
+            checkpoint: last_checkpoint(&job.checkpoints()),
+            ..now
+        }
     }
 
     /// A job that has ended, shares of time over its whole life.
@@ -40,8 +44,18 @@ impl Snapshots {
             rows_out: total(TaskRole::Sink, |task| task.total(|metrics| &metrics.rows_out)),
             watermark: lowest_watermark(tasks),
             operators,
+            checkpoint: None,
         }
     }
+}
+
+fn last_checkpoint(taken: &CheckpointStatistics) -> Option<CheckpointRow> {
+    (taken.completed > 0).then_some(CheckpointRow {
+        id: taken.last_id,
+        duration: taken.last_duration,
+        alignment: taken.last_alignment,
+        in_flight_bytes: taken.last_in_flight_bytes,
+    })
 }
 
 fn row(task: &TaskMetrics, previous: &mut [u64; 3]) -> OperatorRow {

@@ -14,6 +14,7 @@ pub mod backend;
 pub mod block;
 pub mod checkpoint;
 pub mod connector;
+pub mod control;
 pub mod error;
 pub mod function;
 pub mod graph;

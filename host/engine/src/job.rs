@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::Restarts;
-use millrace_core::connector::without_passwords;
+use millrace_core::control::End;
 use millrace_core::graph::operator_ids;
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
@@ -14,12 +14,14 @@ use millrace_state::{Checkpoints, Restorable, Run, Storage};
 use millrace_wasm::{LogLevel, UserMetric};
 
 use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
+use crate::control::{Control, JobControl, SavepointReport};
 use crate::env::{Clock, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
-use crate::prepare::{CheckpointOptions, Prepared, Restore};
+use crate::prepare::{Prepared, Restore};
 use crate::quarantine::Traps;
+use crate::rest::{Endpoint, JobView};
 use crate::restore;
-use crate::supervisor::{Control, Durable, Supervisor};
+use crate::supervisor::{Durable, Supervisor};
 use crate::worker::{RejectPolicies, SlotJob, SlotReport};
 
 /// A running job.
@@ -27,7 +29,9 @@ pub struct Job {
     control: Arc<Control>,
     job: Arc<SlotJob>,
     clock: Clock,
+    run: String,
     thread: JoinHandle<Result<Vec<SlotReport>>>,
+    endpoint: Option<Endpoint>,
 }
 
 /// What a sink says at the end.
@@ -54,52 +58,45 @@ pub struct Report {
     pub guest_memory_bytes: usize,
     /// Checkpoints taken, and restarts.
     pub checkpoints: CheckpointStatistics,
+    /// How it ended.
+    pub end: End,
+    /// The savepoint that a stop has left.
+    pub savepoint: Option<SavepointReport>,
 }
 
 impl Job {
     /// Checks the outside world, finds where to begin, and lets the job run.
     pub(crate) fn start(prepared: Prepared) -> Result<Self> {
         let traps = Traps::new(&prepared.options)?;
-        let metrics = task_metrics(&prepared);
-        let Prepared {
-            pipeline,
-            options,
-            parameters,
-            graph,
-            plan,
-            connectors,
-        } = prepared;
-        let job = Arc::new(SlotJob {
-            ids: operator_ids(&graph),
-            rejects: Arc::new(RejectPolicies::open(&graph, &options.on_trap)?),
-            pipeline,
-            options,
-            parameters,
-            graph,
-            plan,
-            connectors,
-            metrics,
-        });
+        let job = slot_job(prepared)?;
         // Sources first: a sink's check may clear what an earlier run wrote.
         let splits = restore::find_splits(&job)?;
         let clock = Clock::start();
         let tasks = snapshot_tasks(&job.plan, &job.graph, &job.ids);
-        let (mut durable, checkpoint) = begin(&job, &tasks, clock)?;
-        if let Some(durable) = &mut durable {
+        let control = Arc::new(Control::new(job.options.checkpoints.is_some()));
+        let mut begin = begin(&job, &tasks, clock, &control)?;
+        if let Some(durable) = &mut begin.durable {
             durable.traps = traps;
         }
-        let control = Arc::new(Control::default());
+        let Begin { run, mut endpoint, .. } = begin;
+        let scratch = endpoint.as_ref().map(Endpoint::scratch);
         let supervisor = Supervisor {
             job: job.clone(),
             control: control.clone(),
             clock,
             tasks,
             splits,
-            durable,
-            checkpoint,
+            checkpointing: begin.checkpointing,
+            scratch: scratch.unwrap_or_else(|| format!("memory://{run}")),
+            run: run.clone(),
+            durable: begin.durable,
+            checkpoint: begin.checkpoint,
             trap: None,
         };
-        let run = {
+        if let Some(endpoint) = &mut endpoint {
+            endpoint.serve(JobView::new(&job, &run, clock, JobControl(control.clone())))?;
+        }
+        let work = {
             let control = control.clone();
             move || {
                 let ended = EndOnDrop(control);
@@ -108,7 +105,7 @@ impl Job {
                 result
             }
         };
-        let thread = std::thread::Builder::new().name("supervisor".into()).spawn(run);
+        let thread = std::thread::Builder::new().name("supervisor".into()).spawn(work);
         let thread = thread.map_err(|error| {
             let message = format!("a thread for the job cannot be started: {error}");
             Error::external("IO0002", message)
@@ -117,7 +114,9 @@ impl Job {
             control,
             job,
             clock,
+            run,
             thread,
+            endpoint,
         })
     }
 
@@ -141,16 +140,26 @@ impl Job {
         self.control.statistics()
     }
 
+    /// Name of this run, unique among all of all jobs.
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
+    /// Asks for savepoints, stops and cancels, from anywhere.
+    pub fn control(&self) -> JobControl {
+        JobControl(self.control.clone())
+    }
+
     /// Asks the sources to end. Rows under way reach the sinks and are committed; windows that are still
     /// open do not fire. With checkpoints the last one is taken here, and the job can go on from it.
     pub fn stop(&self) {
-        self.control.stop();
+        self.control.signal();
     }
 
     /// Something that stops the job from elsewhere (a signal handler's thread).
     pub fn stopper(&self) -> impl Fn() + Send + Sync + 'static {
         let control = self.control.clone();
-        move || control.stop()
+        move || control.signal()
     }
 
     /// Whether the job has ended.
@@ -167,6 +176,9 @@ impl Job {
     pub fn wait(self) -> Result<Report> {
         let reports = self.thread.join();
         let elapsed = self.clock.elapsed();
+        if let Some(endpoint) = self.endpoint {
+            endpoint.finish(&self.control);
+        }
         let reports = reports.unwrap_or_else(|_| Err(Error::internal("the job's thread panicked")))?;
         self.job.rejects.flush()?;
         let sinks = self.job.connectors.sinks.iter().map(|(operator, sink)| SinkSummary {
@@ -180,6 +192,8 @@ impl Job {
             user_metrics: sum_user_metrics(&reports),
             guest_memory_bytes: reports.iter().map(|report| report.memory_bytes).sum(),
             checkpoints: self.control.statistics(),
+            end: self.control.end_of_job(),
+            savepoint: self.control.last_savepoint(),
         })
     }
 }
@@ -189,12 +203,21 @@ struct EndOnDrop(Arc<Control>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.end();
+        self.0.end(false);
     }
 }
 
+/// Where a job begins, and what it has from there on.
+struct Begin {
+    run: String,
+    endpoint: Option<Endpoint>,
+    checkpointing: Option<Checkpointing>,
+    durable: Option<Durable>,
+    checkpoint: Option<Restorable>,
+}
+
 /// Finds what to begin with, has sinks begin there too, and opens the storage of checkpoints.
-fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock) -> Result<(Option<Durable>, Option<Restorable>)> {
+fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock, control: &Arc<Control>) -> Result<Begin> {
     let options = job.options.checkpoints.as_ref();
     options.map_or(Ok(()), |options| options.config.validate())?;
     let storage = options.map(|options| Storage::open(&options.storage)).transpose()?;
@@ -209,11 +232,18 @@ fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock) -> Result<(Option<
         (None, Some(from)) => (Some(restore::open(&from.url)?), None, from.allow_non_restored_state),
         (None, None) => (None, None, false),
     };
+    let new = Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32());
+    // Before anything is touched that another process with this run may need.
+    let name = run.as_ref().unwrap_or(&new.run).clone();
+    let endpoint = Endpoint::claim(&job.options, &name)?;
     match &restored {
         Some(found) => {
             let upgrade = restore::decide(tasks, job.plan.max_parallelism, found)?;
-            if let Some(refusal) = restore::refusal(&upgrade, found, may_lose) {
+            if let Some(refusal) = restore::refusal(&upgrade, (&job.graph, &job.plan), tasks, found, may_lose) {
                 return Err(refusal);
+            }
+            if options.is_none() && restore::settling_plan(job, tasks, found.metadata())?.is_some() {
+                return Err(restore::nowhere_to_settle(found));
             }
             restore::recover_sinks(job, Some(found.metadata()))?;
             let (what, of) = (restore::named(found), &found.metadata().run);
@@ -221,58 +251,74 @@ fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock) -> Result<(Option<
         }
         None => restore::check_sinks(job)?,
     }
-    let durable = match (options, storage) {
-        (Some(options), Some(storage)) => Some(open_durable(job, tasks, clock, options, storage, run, &restored)?),
-        (_, _) => None,
+    let mut begin = Begin {
+        run: name,
+        endpoint,
+        checkpointing: None,
+        durable: None,
+        checkpoint: restored,
     };
-    Ok((durable, restored))
+    if let (Some(options), Some(storage)) = (options, storage) {
+        let checkpoints = open_run(job, &storage, run, new)?;
+        let run = checkpoints.run();
+        let (from, claimed) = (run.from.clone(), run.claimed);
+        let latest = begin.checkpoint.as_ref().map(Restorable::metadata);
+        let latest = latest.filter(|metadata| metadata.run == run.run);
+        let latest = latest.map(|metadata| metadata.checkpoint);
+        let checkpointed = CheckpointedJob::new(job, tasks, clock, control, true);
+        let checkpointed = checkpointed.claiming(from.clone().filter(|_| claimed));
+        begin.checkpointing = Some(Checkpointing::new(
+            options.config.clone(),
+            checkpoints,
+            latest,
+            checkpointed,
+        )?);
+        begin.durable = Some(Durable {
+            storage,
+            restarts: Restarts::new(options.restart.clone(), job.options.seed),
+            traps: None,
+            from,
+        });
+    }
+    Ok(begin)
 }
 
-/// Opens the run that goes on, or a new one.
-fn open_durable(
-    job: &SlotJob,
-    tasks: &[SnapshotTask],
-    clock: Clock,
-    options: &CheckpointOptions,
-    storage: Storage,
-    run: Option<String>,
-    restored: &Option<Restorable>,
-) -> Result<Durable> {
-    let checkpoints = match run {
-        Some(run) => Checkpoints::open(&storage, &job.graph.name, &run)?.0,
-        None => {
-            let mut run = Run::new(&job.graph.name, job.pipeline.hash(), clock.now_millis(), random_u32());
-            run.from = job.options.from.as_ref().map(|from| from.url.clone());
-            run.claimed = job.options.from.as_ref().is_some_and(|from| from.claim);
-            Checkpoints::create(&storage, run)?
-        }
+/// Opens the run that goes on, or the new one.
+fn open_run(job: &SlotJob, storage: &Storage, run: Option<String>, new: Run) -> Result<Checkpoints> {
+    if let Some(run) = run {
+        return Ok(Checkpoints::open(storage, &job.graph.name, &run)?.0);
+    }
+    let from = job.options.from.as_ref();
+    let run = Run {
+        from: from.map(|from| from.url.clone()),
+        claimed: from.is_some_and(|from| from.claim),
+        ..new
     };
-    let run = checkpoints.run();
-    let (from, claimed) = (run.from.clone(), run.claimed);
-    let latest = restored.as_ref().map(Restorable::metadata);
-    let latest = latest.filter(|metadata| metadata.run == run.run);
-    let latest = latest.map(|metadata| metadata.checkpoint);
-    let durable = CheckpointedJob {
-        tasks: tasks.to_vec(),
-        parameters: shown_parameters(&job.parameters),
-        max_parallelism: job.plan.max_parallelism,
-        clock,
-        log: job.options.log.clone(),
-        claimed: from.clone().filter(|_| claimed),
-    };
-    Ok(Durable {
-        storage,
-        checkpointing: Checkpointing::new(options.config.clone(), checkpoints, latest, durable)?,
-        restarts: Restarts::new(options.restart.clone(), job.options.seed),
-        traps: None,
-        from,
-    })
+    Checkpoints::create(storage, run)
 }
 
-/// Parameters as checkpoints hold them, where people read them: nobody goes on from these.
-fn shown_parameters(parameters: &[(String, String)]) -> Vec<(String, String)> {
-    let shown = |(name, value): &(String, String)| (name.clone(), without_passwords(value));
-    parameters.iter().map(shown).collect()
+/// What all slots share.
+fn slot_job(prepared: Prepared) -> Result<Arc<SlotJob>> {
+    let metrics = task_metrics(&prepared);
+    let Prepared {
+        pipeline,
+        options,
+        parameters,
+        graph,
+        plan,
+        connectors,
+    } = prepared;
+    Ok(Arc::new(SlotJob {
+        ids: operator_ids(&graph),
+        rejects: Arc::new(RejectPolicies::open(&graph, &options.on_trap)?),
+        pipeline,
+        options,
+        parameters,
+        graph,
+        plan: Arc::new(plan),
+        connectors,
+        metrics,
+    }))
 }
 
 fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {

@@ -2,7 +2,7 @@
 //!
 //! [`Loaded`] is a compiled pipeline with its parameters; [`Prepared`] is a planned job whose connectors
 //! have been checked; [`Job`] is a running one. Slots are threads (`worker/`), each with one sandboxed
-//! instance; [`metrics`] is what they report. Decisions live in `millrace-core` and `millrace-operators`;
+//! instance; [`metrics`] is what they report; [`rest`] is how others find a running job and ask things of it. Decisions live in `millrace-core` and `millrace-operators`;
 //! this crate carries them out.
 
 #![forbid(unsafe_code)]
@@ -10,21 +10,26 @@
 
 mod backend;
 mod checkpointing;
+mod control;
 pub mod env;
 mod job;
 pub mod metrics;
 mod parameters;
 mod prepare;
 mod quarantine;
+pub mod rest;
 mod restore;
+mod savepoints;
 mod supervisor;
 mod worker;
 
 pub use backend::StateBackend;
 pub use checkpointing::CheckpointStatistics;
+pub use control::{JobControl, OperationReport, SavepointReport};
 pub use job::{Job, Report, SinkSummary};
 pub use parameters::resolve as resolve_parameters;
-pub use prepare::{Beginning, Check, CheckpointOptions, JobOptions, Loaded, OnTrap, Prepared, Restore};
+pub use prepare::{ApiOptions, Beginning, Check, CheckpointOptions, JobOptions, Loaded, OnTrap, Prepared, Restore};
 
 pub use millrace_connectors::STDOUT_CLOSED;
+pub use millrace_core::control::{End, OperationId, Request, State};
 pub use millrace_wasm::{Limits, LogLevel, LogSink, Runtime, UserMetric, UserMetricKind};

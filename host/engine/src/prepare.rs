@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, CheckpointMode, RestartStrategy};
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
 use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
 use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter, operator_ids};
 use millrace_core::key::check_key_schema;
@@ -46,6 +46,8 @@ pub struct JobOptions {
     pub from: Option<Beginning>,
     /// What follows when user code traps.
     pub on_trap: OnTrap,
+    /// Where the job can be found while it runs, if it can.
+    pub api: Option<ApiOptions>,
 }
 
 /// A savepoint, or a checkpoint of another run, that a run begins with.
@@ -81,6 +83,19 @@ impl OnTrap {
     pub const ROWS_MAX_DEFAULT: u64 = 100;
 }
 
+/// How a running job can be reached.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// Folder of this user, shared by all jobs that are to find each other; the job's socket is below it.
+    pub data_dir: PathBuf,
+    /// Without a socket the job does not run either; otherwise it says so and runs.
+    pub required: bool,
+    /// Folder or URL below which savepoints go whose place nobody says.
+    pub savepoint_dir: String,
+    /// What to do about an error, by its code.
+    pub remedy: fn(&str) -> Option<String>,
+}
+
 /// How a job is to survive.
 #[derive(Debug, Clone)]
 pub struct CheckpointOptions {
@@ -103,14 +118,6 @@ pub enum Restore {
     Latest,
 }
 
-impl JobOptions {
-    /// How barriers are aligned.
-    pub(crate) fn checkpoint_mode(&self) -> CheckpointMode {
-        let config = self.checkpoints.as_ref().map(|options| options.config.mode);
-        config.unwrap_or_default()
-    }
-}
-
 /// Rows per block: enough to spread the cost of a call, few enough to stay in the second-level cache.
 const BLOCK_ROWS_DEFAULT: usize = 2_048;
 
@@ -127,6 +134,7 @@ impl Default for JobOptions {
             checkpoints: None,
             from: None,
             on_trap: OnTrap::Fail,
+            api: None,
         }
     }
 }
@@ -295,7 +303,8 @@ fn sink_schema(graph: &Graph, plan: &Plan, sink: OperatorIndex) -> Result<Schema
     Ok(first)
 }
 
-fn output_schema(graph: &Graph, plan: &Plan, exchange: &plan::Exchange) -> SchemaRef {
+/// Schema of the rows of an edge.
+pub(crate) fn output_schema(graph: &Graph, plan: &Plan, exchange: &plan::Exchange) -> SchemaRef {
     match &plan.tasks[exchange.from.0].kind {
         TaskKind::Source { operator, .. } => match &graph.operators[operator.0 as usize].kind {
             OperatorKind::Source { schema, .. } => schema.clone(),
@@ -372,7 +381,13 @@ impl Prepared {
         let tasks = snapshot_tasks(&self.plan, &self.graph, &operator_ids(&self.graph));
         let restorable = restore::open(&from.url)?;
         let upgrade = restore::decide(&tasks, self.plan.max_parallelism, &restorable)?;
-        let refusal = restore::refusal(&upgrade, &restorable, from.allow_non_restored_state);
+        let refusal = restore::refusal(
+            &upgrade,
+            (&self.graph, &self.plan),
+            &tasks,
+            &restorable,
+            from.allow_non_restored_state,
+        );
         let metadata = restorable.metadata();
         Ok(Check {
             job: metadata.job.clone(),

@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow_schema::Schema;
 use millrace_connectors::is_dead_letters;
-use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, Trap};
+use millrace_core::checkpoint::{CheckpointId, EdgeName, SplitSnapshot, Trap};
 use millrace_core::connector::Split;
-use millrace_core::graph::OperatorIndex;
-use millrace_core::plan::TaskKind;
+use millrace_core::graph::{Graph, OperatorIndex};
+use millrace_core::plan::{self, Exchange, Plan, TaskKind};
 use millrace_core::upgrade::{self, DeclaredOperator, Upgrade};
 use millrace_core::{Error, Result};
 use millrace_state::codes::{NOT_FOUND, is_damage};
 use millrace_state::convert::Converter;
+use millrace_state::format::fingerprint;
 use millrace_state::{Depth, Metadata, Restorable, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
 use crate::backend::Backend;
 use crate::checkpointing::SnapshotTask;
-use crate::worker::{SlotJob, Start};
+use crate::prepare::output_schema;
+use crate::worker::{SlotJob, Start, edge_names};
 
 /// Splits of a source, dealt out to its subtasks in turn.
 pub(crate) type Splits = BTreeMap<OperatorIndex, Vec<SplitSnapshot>>;
@@ -160,8 +163,15 @@ pub(crate) fn decide(tasks: &[SnapshotTask], max_parallelism: u32, restorable: &
 }
 
 /// Why a job cannot go on from there, if so. `may_lose`: state that it does not declare may be left behind.
-pub(crate) fn refusal(upgrade: &Upgrade, restorable: &Restorable, may_lose: bool) -> Option<Error> {
-    let refusal = upgrade.refusal(&named(restorable), may_lose);
+pub(crate) fn refusal(
+    upgrade: &Upgrade,
+    (graph, plan): (&Graph, &Plan),
+    tasks: &[SnapshotTask],
+    restorable: &Restorable,
+    may_lose: bool,
+) -> Option<Error> {
+    let channels = check_channels(graph, plan, tasks, restorable).err();
+    let refusal = channels.or_else(|| upgrade.refusal(&named(restorable), may_lose));
     refusal.or_else(|| check_values(upgrade, restorable).err())
 }
 
@@ -187,6 +197,73 @@ fn check_values(upgrade: &Upgrade, restorable: &Restorable) -> Result<()> {
     Ok(())
 }
 
+/// Whether what was in flight at a checkpoint has somewhere to go: the same edges, with rows of the same schema.
+fn check_channels(graph: &Graph, plan: &Plan, tasks: &[SnapshotTask], restorable: &Restorable) -> Result<()> {
+    let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+    let edges: Vec<_> = plan.exchanges.iter().zip(edge_names(plan, &ids)).collect();
+    let what = named(restorable);
+    for operator in &restorable.metadata().operators {
+        let in_flight = operator.subtasks.iter().flat_map(|subtask| &subtask.in_flight);
+        for (in_flight, rows) in in_flight.filter_map(|in_flight| Some((in_flight, in_flight.rows.as_ref()?))) {
+            let (to, from, count) = (&operator.name, &in_flight.edge.from, rows.rows);
+            let between = format!("{what} holds {count} rows in flight from `{from}` to `{to}`");
+            let is_it = |(exchange, name): &&(&Exchange, EdgeName)| {
+                ids[exchange.to.0] == operator.id && *name == in_flight.edge
+            };
+            let Some((exchange, _)) = edges.iter().find(is_it) else {
+                let message = format!("{between}, an edge that the pipeline does not have");
+                return Err(Error::user("CK0013", message));
+            };
+            let schema = output_schema(graph, plan, exchange);
+            if fingerprint(&schema)? != rows.schema {
+                let message = format!("{between}, where rows now are of another schema: {}", describe(&schema));
+                return Err(Error::user("CK0014", message));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn describe(schema: &Schema) -> String {
+    let fields = schema.fields().iter().map(|field| {
+        let optional = if field.is_nullable() { "?" } else { "" };
+        format!("`{}` {}{optional}", field.name(), field.data_type())
+    });
+    fields.collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a task that a checkpoint knows has another number of subtasks than then.
+fn is_rescaled(tasks: &[SnapshotTask], metadata: &Metadata) -> bool {
+    let other = |task: &SnapshotTask| {
+        let stored = metadata.operator(&task.id);
+        stored.is_some_and(|stored| stored.parallelism != task.parallelism)
+    };
+    tasks.iter().any(other)
+}
+
+/// What has to run first: if rows were under way between other numbers of subtasks than the job has now, the job as it
+/// was then, until they are through. Their order, and which windows have fired for whom, is right only there.
+pub(crate) fn settling_plan(job: &SlotJob, tasks: &[SnapshotTask], metadata: &Metadata) -> Result<Option<Plan>> {
+    if metadata.in_flight().elements == 0 || !is_rescaled(tasks, metadata) {
+        return Ok(None);
+    }
+    let parallelism = |operator: OperatorIndex| {
+        let stored = metadata.operator(&job.ids[operator.0 as usize]);
+        stored.map(|stored| stored.parallelism)
+    };
+    plan::plan_as(&job.graph, job.options.parallelism, parallelism).map(Some)
+}
+
+/// Rows under way need an aligned checkpoint behind them before other numbers of subtasks take over.
+pub(crate) fn nowhere_to_settle(restorable: &Restorable) -> Error {
+    let message = format!(
+        "{} holds rows in flight, and the job has another parallelism than it was taken with: to get them through first, \
+         the job needs a place for checkpoints",
+        named(restorable)
+    );
+    Error::user("CK0015", message)
+}
+
 /// Whether snapshots may go on as increments to a checkpoint: every task has as many subtasks as it had, and their
 /// rows are of the same schema.
 pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool {
@@ -204,15 +281,16 @@ pub(crate) fn is_same_shape(tasks: &[SnapshotTask], metadata: &Metadata) -> bool
     tasks.iter().all(same)
 }
 
-/// What an attempt begins with.
+/// What an attempt of a plan, whose tasks these are, begins with. `settles`: only to let rows under way through.
 pub(crate) fn start(
     job: &SlotJob,
-    tasks: &[SnapshotTask],
+    (plan, tasks): (Arc<Plan>, &[SnapshotTask]),
+    settles: bool,
     found: &Splits,
-    attempt: u32,
-    checkpoint: Option<Arc<Restorable>>,
-    careful: BTreeMap<u32, Trap>,
+    (attempt, checkpoint, careful): (u32, Option<Arc<Restorable>>, BTreeMap<u32, Trap>),
 ) -> Result<Arc<Start>> {
+    let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
+    let channels = metadata.is_some_and(|metadata| !is_rescaled(tasks, metadata));
     let mut splits = found.clone();
     for (operator, splits) in &mut splits {
         let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
@@ -224,7 +302,7 @@ pub(crate) fn start(
     let (options, limit) = (&job.options, job.options.limits.memory_bytes);
     let mut converters = BTreeMap::new();
     if let Some(checkpoint) = &checkpoint {
-        for operator in decide(tasks, job.plan.max_parallelism, checkpoint)?.operators {
+        for operator in decide(tasks, plan.max_parallelism, checkpoint)?.operators {
             if let Some(plan) = operator.plan.filter(|plan| !plan.is_same()) {
                 converters.insert(operator.id, Converter::new(&plan));
             }
@@ -232,8 +310,11 @@ pub(crate) fn start(
     }
     Ok(Arc::new(Start {
         attempt,
+        backend: Backend::open(&options.backend, limit, plan.slots)?,
+        plan,
+        settles,
+        channels,
         splits,
-        backend: Backend::open(&options.backend, limit, job.plan.slots)?,
         checkpoint,
         converters,
         careful,

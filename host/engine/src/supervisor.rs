@@ -1,94 +1,33 @@
 //! Runs a job's attempts: starts the slots, has checkpoints taken, and starts again after a failure.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
+
 use std::time::Duration;
 
-use millrace_core::checkpoint::{CheckpointId, CheckpointKind, Decision, Restarts, Trap};
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, CheckpointKind, Decision, Restarts, Trap};
+use millrace_core::control::{Controller, Failure, OperationId, Order};
 use millrace_core::{Error, Fault, Result};
 use millrace_state::codes::is_damage;
-use millrace_state::{Restorable, Storage};
-use millrace_wasm::{LogLevel, LogSink};
+use millrace_state::{Checkpoints, Restorable, Run, Storage};
+use millrace_wasm::LogLevel;
 
-use crate::checkpointing::{CheckpointStatistics, Checkpointing, SnapshotTask};
+use crate::checkpointing::{CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
+use crate::control::Control;
 use crate::env::Clock;
 use crate::quarantine::Traps;
 use crate::restore::{self, Splits};
-use crate::worker::{CarefulEvent, Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire};
+use crate::worker::{
+    CarefulEvent, Command, Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire,
+};
 
 /// Stack of a slot's thread: the wasm stack, the host's calls under it, and room for deep schemas.
 const SLOT_STACK_BYTES: usize = 8 << 20;
 
-/// What a job's handle and its supervisor share.
-#[derive(Default)]
-pub(crate) struct Control {
-    stopping: AtomicBool,
-    state: Mutex<ControlState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct ControlState {
-    ended: bool,
-    /// To the supervisor of the attempt that runs.
-    events: Option<Sender<Event>>,
-    statistics: CheckpointStatistics,
-}
-
-impl Control {
-    fn state(&self) -> MutexGuard<'_, ControlState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn stop(&self) {
-        self.stopping.store(true, Ordering::SeqCst);
-        if let Some(events) = &self.state().events {
-            // An attempt that has just ended looks at the flag.
-            let _ = events.send(Event::Stop);
-        }
-        self.changed.notify_all();
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::SeqCst)
-    }
-
-    pub(crate) fn end(&self) {
-        self.state().ended = true;
-        self.changed.notify_all();
-    }
-
-    pub(crate) fn has_ended(&self) -> bool {
-        self.state().ended
-    }
-
-    pub(crate) fn statistics(&self) -> CheckpointStatistics {
-        self.state().statistics.clone()
-    }
-
-    /// Waits for the end, or for a while.
-    pub(crate) fn wait_ended(&self, longest: Duration) {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.state(), longest, |state| !state.ended);
-        drop(waited);
-    }
-
-    /// Waits before a restart; a stop ends it.
-    fn wait_restart(&self, longest: Duration) {
-        let waited = self
-            .changed
-            .wait_timeout_while(self.state(), longest, |_| !self.is_stopping());
-        drop(waited);
-    }
-}
-
 /// A job with checkpoints.
 pub(crate) struct Durable {
     pub(crate) storage: Storage,
-    pub(crate) checkpointing: Checkpointing,
     pub(crate) restarts: Restarts,
     /// `None`: traps are failures like any other.
     pub(crate) traps: Option<Traps>,
@@ -97,33 +36,18 @@ pub(crate) struct Durable {
 }
 
 impl Durable {
-    /// What there is to say about checkpoints, and what follows from it for careful mode.
-    fn statistics(&mut self, shared: &Shared) -> CheckpointStatistics {
-        let mut statistics = self.checkpointing.statistics().clone();
-        if let Some(traps) = &mut self.traps {
-            traps.handle_completed(statistics.completed, CheckpointId(statistics.last_id), shared);
-            statistics.quarantined = traps.rows();
-        }
-        statistics
-    }
-
-    /// An attempt has failed: when the job is to run again, if it is.
-    fn restart_after(&mut self, trap: Option<Trap>, error: &Error, now: Duration, log: &LogSink) -> Option<Duration> {
+    /// An attempt has failed: when the job is to run again, if it is; and whether that was said already.
+    fn restart_after(&mut self, trap: Option<Trap>, error: &Error, now: Duration) -> Option<(Duration, bool)> {
         if let Some(traps) = &mut self.traps {
             if traps.handle_failed(trap, error) {
-                return Some(Duration::ZERO);
+                return Some((Duration::ZERO, true));
             }
             if traps.is_over() {
                 return None;
             }
         }
         match self.restarts.handle_failure(now) {
-            Decision::Restart { after } => {
-                let seconds = after.as_secs_f64();
-                let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
-                log(LogLevel::Warn, &message);
-                Some(after)
-            }
+            Decision::Restart { after } => Some((after, false)),
             Decision::Fail { .. } => None,
         }
     }
@@ -136,6 +60,11 @@ pub(crate) struct Supervisor {
     pub(crate) clock: Clock,
     pub(crate) tasks: Vec<SnapshotTask>,
     pub(crate) splits: Splits,
+    /// Of a job that is not durable: as soon as somebody wants a savepoint.
+    pub(crate) checkpointing: Option<Checkpointing>,
+    /// Where that one keeps what savepoints are made of.
+    pub(crate) scratch: String,
+    pub(crate) run: String,
     /// `None`: a failure is the end.
     pub(crate) durable: Option<Durable>,
     /// Where the first attempt begins.
@@ -147,22 +76,42 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Runs to the end: of all input, of a stop, or of all attempts.
     pub(crate) fn run(mut self) -> Result<Vec<SlotReport>> {
+        let result = self.run_attempts();
+        if let Some(checkpointing) = &mut self.checkpointing {
+            checkpointing.savepoints.finish();
+        }
+        self.control.end(result.is_ok());
+        result
+    }
+
+    fn run_attempts(&mut self) -> Result<Vec<SlotReport>> {
         let mut begin = Ok(self.checkpoint.take());
         let mut attempt = 0;
         loop {
-            let mut error = match begin.and_then(|checkpoint| self.attempt(attempt, checkpoint.map(Arc::new))) {
-                Ok(reports) => return Ok(reports),
+            let ended = begin.and_then(|checkpoint| self.attempt(attempt, checkpoint.map(Arc::new)));
+            let (Some(durable), Some(checkpointing)) = (&mut self.durable, &mut self.checkpointing) else {
+                return match ended {
+                    Ok(reports) => Ok(reports.unwrap_or_default()),
+                    Err(error) => self.end_failed(error),
+                };
+            };
+            let mut error = match ended {
+                Ok(Some(reports)) => return Ok(reports),
+                Ok(None) => {
+                    checkpointing.settle()?;
+                    // What goes wrong here and may pass counts as a failure of the next attempt.
+                    begin = match self.recover() {
+                        Err(failed) if !may_pass(&failed) => return Err(failed),
+                        recovered => recovered,
+                    };
+                    continue;
+                }
                 Err(error) => error,
             };
-            let Some(durable) = &mut self.durable else {
-                return Err(error);
-            };
-            durable.checkpointing.settle()?;
-            let has_ended = durable.checkpointing.coordinator.has_ended();
-            let after = match self.control.is_stopping() {
-                true => None,
-                false => durable.restart_after(self.trap.take(), &error, self.clock.elapsed(), &self.job.options.log),
-            };
+            checkpointing.settle()?;
+            let has_ended = checkpointing.coordinator.has_ended();
+            let now = self.clock.elapsed();
+            let after = durable.restart_after(self.trap.take(), &error, now);
             if has_ended {
                 // All that was left to do was to commit.
                 match self.recover() {
@@ -171,17 +120,40 @@ impl Supervisor {
                     Err(failed) => return Err(failed),
                 }
             }
-            let Some(after) = after else {
-                self.recover()?;
-                return Err(error);
+            let (after, quietly) = match after {
+                Some(after) if self.control.ask(Controller::may_restart) => after,
+                Some(_) | None => {
+                    self.recover()?;
+                    return self.end_failed(error);
+                }
+            };
+            if !quietly {
+                let seconds = after.as_secs_f64();
+                let message = format!("the job failed and is restarted in {seconds:.1} s: {error}");
+                (self.job.options.log)(LogLevel::Warn, &message);
             };
             self.control.wait_restart(after);
+            if self.control.ask(Controller::is_cancelling) {
+                self.recover()?;
+                return self.end_failed(error);
+            }
             let recovered = if has_ended { Err(error) } else { self.recover() };
+            if let Some(checkpointing) = self.checkpointing.as_mut().filter(|_| !has_ended) {
+                checkpointing.count_restart();
+            }
             begin = match recovered {
                 Err(failed) if !may_pass(&failed) => return Err(failed),
                 recovered => recovered,
             };
             attempt += 1;
+        }
+    }
+
+    /// No other attempt follows, as it should not if the job was cancelled.
+    fn end_failed(&self, error: Error) -> Result<Vec<SlotReport>> {
+        match self.control.ask(Controller::is_cancelling) {
+            true => Ok(Vec::new()),
+            false => Err(error),
         }
     }
 
@@ -194,30 +166,46 @@ impl Supervisor {
 
     /// The checkpoint that a restart begins with.
     fn latest(&self) -> Result<Option<Restorable>> {
-        let Some(durable) = &self.durable else {
+        let (Some(durable), Some(checkpointing)) = (&self.durable, &self.checkpointing) else {
             return Ok(None);
         };
-        let coordinator = &durable.checkpointing.coordinator;
+        let coordinator = &checkpointing.coordinator;
         let Some(latest) = coordinator.latest() else {
             return durable.from.as_deref().map(restore::open).transpose();
         };
-        let run = &durable.checkpointing.checkpoints.run().run;
         let mut ids = coordinator.retained().filter(|id| *id < latest).collect::<Vec<_>>();
         ids.push(latest);
-        restore::open_newest(&durable.storage, &self.job, run, ids.into_iter().rev())
+        restore::open_newest(&durable.storage, &self.job, &self.run, ids.into_iter().rev())
     }
 
-    fn attempt(&mut self, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Result<Vec<SlotReport>> {
+    /// `None`: rows under way were let through and a checkpoint was taken, from which the job is to go on.
+    fn attempt(&mut self, attempt: u32, checkpoint: Option<Arc<Restorable>>) -> Result<Option<Vec<SlotReport>>> {
         let (sender, events) = channel();
-        let mode = self.durable.as_ref().map(|_| self.job.options.checkpoint_mode());
-        let slots = self.job.plan.slots;
-        let shared = Arc::new(Shared::new(self.clock, slots, mode, sender.clone()));
-        let stacked = self.stack_on(checkpoint.as_deref())?;
+        let metadata = checkpoint.as_ref().map(|checkpoint| checkpoint.metadata());
+        let settling = metadata.map(|metadata| restore::settling_plan(&self.job, &self.tasks, metadata));
+        let (plan, tasks, settles) = match settling.transpose()?.flatten() {
+            None => (self.job.plan.clone(), self.tasks.clone(), false),
+            Some(plan) => {
+                let tasks = snapshot_tasks(&plan, &self.job.graph, &self.job.ids);
+                let message = "rows in flight are let through at the parallelism that the checkpoint was taken at";
+                (self.job.options.log)(LogLevel::Info, message);
+                (Arc::new(plan), tasks, true)
+            }
+        };
+        let config = self.job.options.checkpoints.as_ref().map(|options| &options.config);
+        let slots = plan.slots;
+        let shared = Arc::new(Shared::new(self.clock, slots, config, sender.clone()));
+        if let Some(checkpointing) = &mut self.checkpointing {
+            checkpointing.prepare(&tasks, settles);
+        }
+        let stacked = self.stack_on(&tasks, checkpoint.as_deref())?;
+        let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
+        let wirings = wire(&plan, &ids, &shared.sleepers);
         let traps = self.durable.as_ref().and_then(|durable| durable.traps.as_ref());
         let careful = traps.map(Traps::careful).unwrap_or_default();
-        let start = restore::start(&self.job, &self.tasks, &self.splits, attempt, checkpoint, careful)?;
-        let wirings = wire(&self.job.plan, &shared.sleepers);
-        self.control.state().events = Some(sender);
+        let begin = (attempt, checkpoint, careful);
+        let start = restore::start(&self.job, (plan, &tasks), settles, &self.splits, begin)?;
+        self.control.listen(Some(sender));
         let mut threads = Vec::new();
         for (index, wiring) in (0u32..).zip(wirings) {
             match spawn(index, self.job.clone(), start.clone(), shared.clone(), wiring) {
@@ -230,10 +218,14 @@ impl Supervisor {
             }
         }
         drop(start);
-        let outcome = self.watch(&shared, &events, stacked);
-        self.control.state().events = None;
-        if let (Some(durable), true) = (&mut self.durable, shared.has_failed()) {
-            durable.checkpointing.handle_failed(&shared);
+        let outcome = self.watch(&shared, slots, &events, stacked);
+        self.control.listen(None);
+        let settled = self.has_settled() && !shared.has_failed();
+        if settled {
+            shared.give_up();
+        }
+        if let (Some(checkpointing), true) = (&mut self.checkpointing, shared.has_failed()) {
+            checkpointing.handle_failed(&shared);
         }
         shared.decide(outcome);
         let mut reports = Vec::new();
@@ -245,23 +237,30 @@ impl Supervisor {
             }
         }
         self.trap = shared.trap();
-        match shared.error() {
-            Some(error) => Err(error),
-            None => Ok(reports),
-        }
+        let error = match shared.error() {
+            Some(error) => error,
+            None if settled => return Ok(None),
+            None if shared.has_failed() => Error::external("AP0006", "the job was cancelled"),
+            None => return Ok(Some(reports)),
+        };
+        self.control.handle_failed(&error);
+        Err(error)
+    }
+
+    /// Whether the attempt was to let rows under way through, and has.
+    fn has_settled(&self) -> bool {
+        self.checkpointing.as_ref().is_some_and(Checkpointing::has_settled)
     }
 
     /// Whether snapshots can be increments to what the attempt begins with.
-    fn stack_on(&self, restored: Option<&Restorable>) -> Result<bool> {
-        let Some(durable) = &self.durable else {
+    fn stack_on(&self, tasks: &[SnapshotTask], restored: Option<&Restorable>) -> Result<bool> {
+        let Some(checkpointing) = &self.checkpointing else {
             return Ok(false);
         };
-        let checkpoints = &durable.checkpointing.checkpoints;
+        let checkpoints = &checkpointing.checkpoints;
         let checkpoint = restored.and_then(Restorable::as_checkpoint);
         match checkpoint.map(|checkpoint| checkpoint.metadata()) {
-            Some(metadata)
-                if metadata.run == checkpoints.run().run && restore::is_same_shape(&self.tasks, metadata) =>
-            {
+            Some(metadata) if metadata.run == checkpoints.run().run && restore::is_same_shape(tasks, metadata) => {
                 checkpoints.resume(metadata)?;
                 Ok(true)
             }
@@ -273,42 +272,55 @@ impl Supervisor {
     }
 
     /// Follows an attempt to its end.
-    fn watch(&mut self, shared: &Shared, events: &Receiver<Event>, stacked: bool) -> Outcome {
-        let slots = self.job.plan.slots;
+    fn watch(&mut self, shared: &Shared, slots: u32, events: &Receiver<Event>, stacked: bool) -> Outcome {
         let (mut ready, mut finished) = (0, 0);
-        let failed = match self.durable {
-            Some(_) => Outcome::Leave,
-            None => Outcome::Abort,
-        };
+        // To the controller the job does not run before what was under way is through: stops wait for the attempt behind
+        // it, savepoints are refused, and only a cancel is carried out at once.
+        let settles = self.checkpointing.as_ref().is_some_and(Checkpointing::settles);
         loop {
+            while let Some(order) = self.control.next_order() {
+                if let Some(outcome) = self.carry_out(&order, shared) {
+                    return outcome;
+                }
+            }
+            let checkpointing = self.checkpointing.as_ref();
+            if let Some(checkpointing) = checkpointing {
+                self.control.set_statistics(checkpointing.statistics().clone());
+                if let Some(traps) = self.durable.as_mut().and_then(|durable| durable.traps.as_mut()) {
+                    let taken = checkpointing.statistics();
+                    traps.handle_completed(taken.completed, CheckpointId(taken.last_id), shared);
+                    self.control.set_quarantined(traps.rows());
+                }
+            }
+            if finished == slots && checkpointing.is_some_and(|checkpointing| checkpointing.coordinator.has_ended()) {
+                return Outcome::Commit;
+            }
+            if self.has_settled() {
+                return self.failed();
+            }
             let event = match self.next_event(events) {
                 Ok(event) => Some(event),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return failed,
+                Err(RecvTimeoutError::Disconnected) => return self.failed(),
             };
-            let checkpointing = self.durable.as_mut().map(|durable| &mut durable.checkpointing);
-            match (event, checkpointing) {
-                (Some(Event::Failed), _) => return failed,
-                (Some(Event::Stop), _) => self.stop(shared, ready == slots),
+            match (event, self.checkpointing.as_mut()) {
+                (Some(Event::Failed), _) => return self.failed(),
+                (Some(Event::Orders), _) => {}
                 (Some(Event::Ready), checkpointing) => {
                     ready += 1;
                     if ready == slots {
                         if let Some(checkpointing) = checkpointing {
                             checkpointing.handle_running(stacked, shared);
                         }
-                        if self.control.is_stopping() {
-                            self.stop(shared, true);
+                        if !settles {
+                            self.control.tell(Controller::handle_running);
                         }
                     }
                 }
-                (Some(Event::Finished), checkpointing) => {
+                (Some(Event::Finished), _) => {
                     finished += 1;
-                    match checkpointing {
-                        None if finished == slots => return Outcome::Commit,
-                        Some(checkpointing) if finished == slots => {
-                            checkpointing.trigger(CheckpointKind::Final, shared);
-                        }
-                        _ => {}
+                    if finished == slots && !settles {
+                        self.control.tell(Controller::handle_finished);
                     }
                 }
                 (
@@ -317,9 +329,10 @@ impl Supervisor {
                         task,
                         subtask,
                         snapshot,
+                        alignment,
                     }),
                     Some(checkpointing),
-                ) => checkpointing.handle_snapshot(id, task, subtask, *snapshot, shared),
+                ) => checkpointing.handle_snapshot(id, task, subtask, *snapshot, alignment, shared),
                 (Some(Event::Superseded { id, task, subtask }), Some(checkpointing)) => {
                     checkpointing.handle_superseded(id, task, subtask, shared);
                 }
@@ -327,12 +340,79 @@ impl Supervisor {
                 (None, Some(checkpointing)) => checkpointing.handle_time(shared),
                 (Some(Event::Acknowledged { .. } | Event::Superseded { .. } | Event::Careful(_)) | None, None) => {}
             }
-            let Some(durable) = &mut self.durable else { continue };
-            self.control.state().statistics = durable.statistics(shared);
-            if finished == slots && durable.checkpointing.coordinator.has_ended() {
-                return Outcome::Commit;
+        }
+    }
+
+    /// What becomes of what sinks have prepared when the attempt fails. Of a job without checkpoints a savepoint may
+    /// hold it.
+    fn failed(&self) -> Outcome {
+        match self.durable.is_some() || self.control.has_savepoint() {
+            true => Outcome::Leave,
+            false => Outcome::Abort,
+        }
+    }
+
+    /// Does what the controller wants; the outcome if that is the end of the attempt.
+    fn carry_out(&mut self, order: &Order, shared: &Shared) -> Option<Outcome> {
+        match order {
+            Order::Trigger { kind, operation } => self.trigger(*kind, *operation, shared),
+            Order::Drain => {
+                if let Some(checkpointing) = &mut self.checkpointing {
+                    checkpointing.coordinator.suspend();
+                }
+                shared.command(Command::Drain);
+            }
+            Order::EndSources => shared.stop_now(),
+            Order::Commit => return Some(Outcome::Commit),
+            Order::Cancel if self.control.ask(Controller::is_cancelling) => {
+                shared.give_up();
+                return Some(self.failed());
+            }
+            // Too late to cancel; nothing is waited for.
+            Order::Cancel | Order::Hurry => {}
+        }
+        None
+    }
+
+    fn trigger(&mut self, kind: CheckpointKind, operation: Option<OperationId>, shared: &Shared) {
+        if self.checkpointing.is_none() {
+            match self.scratch() {
+                Ok(mut checkpointing) => {
+                    checkpointing.handle_running(false, shared);
+                    self.checkpointing = Some(checkpointing);
+                }
+                Err(error) => {
+                    let failure = Failure::Unwritten(error.to_string());
+                    if let Some(operation) = operation {
+                        self.control.record(operation, &Err(error));
+                        let tell = |controller: &mut Controller| controller.handle_written(operation, Some(failure));
+                        self.control.tell(tell);
+                    }
+                }
             }
         }
+        if let Some(checkpointing) = &mut self.checkpointing {
+            checkpointing.trigger(kind, operation, shared);
+        }
+    }
+
+    /// Checkpoints that nothing restarts from: savepoints of a job without others are made of them.
+    fn scratch(&self) -> Result<Checkpointing> {
+        let storage = Storage::open(&self.scratch)?;
+        let mut run = Run::new(
+            &self.job.graph.name,
+            self.job.pipeline.hash(),
+            self.clock.now_millis(),
+            0,
+        );
+        run.run.clone_from(&self.run);
+        let config = CheckpointConfig {
+            // That one fails is for who asked for it, not for the job.
+            tolerable_failures: u32::MAX,
+            ..CheckpointConfig::default()
+        };
+        let job = CheckpointedJob::new(&self.job, &self.tasks, self.clock, &self.control, false);
+        Checkpointing::new(config, Checkpoints::create(&storage, run)?, None, job)
     }
 
     fn follow_careful(&mut self, event: CarefulEvent, shared: &Shared) {
@@ -343,23 +423,11 @@ impl Supervisor {
     }
 
     fn next_event(&self, events: &Receiver<Event>) -> std::result::Result<Event, RecvTimeoutError> {
-        let deadline = self
-            .durable
-            .as_ref()
-            .and_then(|durable| durable.checkpointing.coordinator.next_deadline());
+        let checkpointing = self.checkpointing.as_ref();
+        let deadline = checkpointing.and_then(|checkpointing| checkpointing.coordinator.next_deadline());
         match deadline {
             Some(deadline) => events.recv_timeout(deadline.saturating_sub(self.clock.elapsed())),
             None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
-    }
-
-    /// Ends the sources: behind a last checkpoint, if checkpoints are taken.
-    fn stop(&mut self, shared: &Shared, running: bool) {
-        match &mut self.durable {
-            None => shared.stop(),
-            Some(durable) if running => durable.checkpointing.trigger(CheckpointKind::Stop, shared),
-            // Done as soon as all slots are ready.
-            Some(_) => {}
         }
     }
 }

@@ -10,6 +10,9 @@
 //!             ^ sleeps while full       |   | wakes B when it was asleep
 //!             '------ wakes A when room '---'
 //! ```
+//!
+//! A barrier that is to overtake what waits is taken out by the receiver, which looks ahead for it ([`Receiver::edit`])
+//! and copies what is in front of it: a matter of counting references.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -139,6 +142,26 @@ impl Receiver {
         self.queue.length.load(Ordering::SeqCst) > 0
     }
 
+    /// Looks at all elements that wait, the next one first; senders cannot push meanwhile.
+    pub fn peek<T>(&self, look: impl FnOnce(&VecDeque<Element>) -> T) -> T {
+        look(&lock(&self.queue.elements))
+    }
+
+    /// Lets the receiver take elements out of the middle.
+    pub fn edit<T>(&self, edit: impl FnOnce(&mut VecDeque<Element>) -> T) -> T {
+        let (result, had_room, length) = {
+            let mut elements = lock(&self.queue.elements);
+            let before = elements.len();
+            let result = edit(&mut elements);
+            self.queue.length.store(elements.len(), Ordering::SeqCst);
+            (result, before < QUEUE_ELEMENTS_MAX, elements.len())
+        };
+        if !had_room && length < QUEUE_ELEMENTS_MAX {
+            self.queue.sender.wake();
+        }
+        result
+    }
+
     /// The next element, if there is one; wakes a sender that waits for room.
     pub fn pop(&self) -> Option<Element> {
         if !self.has_element() {
@@ -160,7 +183,22 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use millrace_core::checkpoint::CheckpointId;
+
     use super::*;
+
+    #[test]
+    fn what_is_taken_out_of_the_middle_makes_room() {
+        let (sender, receiver) = channel(Sleeper::default(), Sleeper::default());
+        for _ in 1..QUEUE_ELEMENTS_MAX {
+            sender.push(Element::Idle);
+        }
+        sender.push(Element::Barrier(CheckpointId(1)));
+        assert!(!sender.has_room());
+        receiver.edit(|queue| queue.retain(|element| !matches!(element, Element::Barrier(_))));
+        assert!(sender.has_room());
+        assert_eq!(receiver.peek(VecDeque::len), QUEUE_ELEMENTS_MAX - 1);
+    }
 
     #[test]
     fn elements_arrive_in_order_across_threads_and_the_bound_holds() {

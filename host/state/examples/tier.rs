@@ -7,11 +7,31 @@
 
 #![expect(clippy::unwrap_used, reason = "a measurement that fails is worth nothing")]
 
+use millrace_core::backend::ByteRows;
+
+/// Keys and values as an operator encodes them: group, tag, integer; and a tag, an integer and two empty lists.
+fn entries(numbers: impl Iterator<Item = u64>) -> (ByteRows, ByteRows) {
+    let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
+    for number in numbers {
+        keys.push_with(|bytes| {
+            bytes.extend(((number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57) as u16).to_be_bytes());
+            bytes.push(1);
+            bytes.extend(number.to_le_bytes());
+        });
+        values.push_with(|bytes| {
+            bytes.push(1);
+            bytes.extend(number.to_be_bytes());
+            bytes.extend([1, 1]);
+        });
+    }
+    (keys, values)
+}
+
 #[cfg(feature = "rocksdb")]
 fn main() {
     use std::time::Instant;
 
-    use millrace_core::backend::{ByteRows, LowerTier};
+    use millrace_core::backend::LowerTier;
     use millrace_state::tier::{RocksDb, RocksDbOptions};
 
     /// Rows of a block.
@@ -24,25 +44,6 @@ fn main() {
     let rows = arguments.next().unwrap_or(5_000_000);
     let memory_bytes = arguments.next().unwrap_or(32 << 20) as usize;
 
-    // As an operator encodes them: group, tag, integer; and a tag, an integer and two empty lists.
-    let key = |number: u64, bytes: &mut Vec<u8>| {
-        bytes.extend(((number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 57) as u16).to_be_bytes());
-        bytes.push(1);
-        bytes.extend(number.to_le_bytes());
-    };
-    let value = |number: u64, bytes: &mut Vec<u8>| {
-        bytes.push(1);
-        bytes.extend(number.to_be_bytes());
-        bytes.extend([1, 1]);
-    };
-    let fill = |numbers: &mut dyn Iterator<Item = u64>| {
-        let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
-        for number in numbers {
-            keys.push_with(|bytes| key(number, bytes));
-            values.push_with(|bytes| value(number, bytes));
-        }
-        (keys, values)
-    };
     let mut state = 0u64;
     let mut random = || {
         state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -60,7 +61,7 @@ fn main() {
     let mut tier = database.unwrap().tier("tier").unwrap();
     let begin = Instant::now();
     for first in (0..keys).step_by(BLOCK as usize) {
-        let (keys, values) = fill(&mut (first..keys.min(first + BLOCK)));
+        let (keys, values) = entries(first..keys.min(first + BLOCK));
         tier.put(&keys, &values).unwrap();
     }
     println!("filled with {keys} entries in {:.1} s", begin.elapsed().as_secs_f64());
@@ -71,7 +72,7 @@ fn main() {
         let mut block = (0..BLOCK).map(|_| random()).collect::<Vec<_>>();
         block.sort_unstable();
         block.dedup();
-        let (keys, values) = fill(&mut block.iter().copied());
+        let (keys, values) = entries(block.iter().copied());
         let begin = Instant::now();
         tier.get(&keys, &mut found, &mut got).unwrap();
         reading += begin.elapsed().as_secs_f64();
@@ -79,7 +80,7 @@ fn main() {
             found.iter().all(|found| *found) && got == values,
             "what was put comes back"
         );
-        let (keys, values) = fill(&mut (0..BLOCK).map(|_| random()));
+        let (keys, values) = entries((0..BLOCK).map(|_| random()));
         let begin = Instant::now();
         tier.put(&keys, &values).unwrap();
         writing += begin.elapsed().as_secs_f64();
@@ -95,6 +96,7 @@ fn main() {
 
 #[cfg(not(feature = "rocksdb"))]
 fn main() {
+    let _ = entries(0..1);
     eprintln!("this takes the feature `rocksdb`");
     std::process::exit(2);
 }

@@ -62,6 +62,8 @@ struct Stack {
 pub struct Accounting {
     completed: BTreeMap<CheckpointId, BTreeSet<String>>,
     pending: BTreeMap<CheckpointId, BTreeMap<Owner, Written>>,
+    /// Files of pending checkpoints that are part of no table: rows in flight.
+    loose: BTreeMap<CheckpointId, Vec<String>>,
     stacks: BTreeMap<Owner, Stack>,
     references: BTreeMap<String, usize>,
     /// Checkpoints up to this one are of earlier attempts.
@@ -98,7 +100,15 @@ impl Accounting {
         let pending = std::mem::take(&mut self.pending);
         let written = pending.into_values().flat_map(BTreeMap::into_values);
         freed.extend(self.release_all(written.map(|written| written.layers)));
+        let loose = std::mem::take(&mut self.loose);
+        freed.extend(self.release_files(loose.into_values().flatten()));
         freed
+    }
+
+    /// A file was written that is part of a pending checkpoint and of no table.
+    pub fn add_file(&mut self, id: CheckpointId, file: String) {
+        self.retain(&file);
+        self.loose.entry(id).or_default().push(file);
     }
 
     /// Whether a delta may be written. An increment that could not be written may be tried again.
@@ -177,7 +187,11 @@ impl Accounting {
     pub fn complete(&mut self, id: CheckpointId) -> Vec<String> {
         let written = self.pending.remove(&id).unwrap_or_default();
         let files = written.values().flat_map(|written| &written.layers);
-        self.adopt(id, files.map(|layer| layer.file.clone()).collect::<Vec<_>>());
+        let files = files.map(|layer| layer.file.clone());
+        let loose = self.loose.get(&id).into_iter().flatten().cloned();
+        self.adopt(id, files.chain(loose).collect::<Vec<_>>());
+        let later = self.loose.split_off(&CheckpointId(id.0 + 1));
+        let loose = std::mem::replace(&mut self.loose, later);
         let gone = |owner: &Owner, stack: &mut Stack| stack.last < id && !written.contains_key(owner);
         let gone: Vec<_> = self.stacks.extract_if(.., gone).collect();
         let later = self.pending.split_off(&id);
@@ -185,13 +199,27 @@ impl Accounting {
         let earlier = earlier.into_values().flat_map(BTreeMap::into_values);
         let layers = gone.into_iter().map(|(_, stack)| stack.layers);
         let layers = layers.chain(earlier.chain(written.into_values()).map(|written| written.layers));
-        self.release_all(layers)
+        let mut freed = self.release_all(layers);
+        freed.extend(self.release_files(loose.into_values().flatten()));
+        freed
+    }
+
+    /// All subtasks have written what a savepoint is made of: it is kept like a checkpoint until it is discarded, and
+    /// concerns no other. Returns the files that are free now.
+    pub fn hold(&mut self, id: CheckpointId) -> Vec<String> {
+        let written = self.pending.remove(&id).unwrap_or_default();
+        let files = written.values().flat_map(|written| &written.layers);
+        self.adopt(id, files.map(|layer| layer.file.clone()).collect::<Vec<_>>());
+        self.release_all(written.into_values().map(|written| written.layers))
     }
 
     /// A pending checkpoint is given up. Returns the files that are free now.
     pub fn abort(&mut self, id: CheckpointId) -> Vec<String> {
         let written = self.pending.remove(&id).unwrap_or_default();
-        self.release_all(written.into_values().map(|written| written.layers))
+        let mut freed = self.release_all(written.into_values().map(|written| written.layers));
+        let loose = self.loose.remove(&id).unwrap_or_default();
+        freed.extend(self.release_files(loose));
+        freed
     }
 
     /// A completed checkpoint is no longer kept. Returns the files that are free now.
@@ -231,8 +259,11 @@ impl Accounting {
     }
 
     fn release_all(&mut self, layers: impl IntoIterator<Item = Vec<Layer>>) -> Vec<String> {
-        let files = layers.into_iter().flatten().map(|layer| layer.file);
-        files.filter(|file| self.release(file)).collect()
+        self.release_files(layers.into_iter().flatten().map(|layer| layer.file))
+    }
+
+    fn release_files(&mut self, files: impl IntoIterator<Item = String>) -> Vec<String> {
+        files.into_iter().filter(|file| self.release(file)).collect()
     }
 }
 

@@ -9,15 +9,18 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
 use millrace_core::block::Millis;
-use millrace_core::checkpoint::{CheckpointId, SubtaskSnapshot, TableDelta};
+use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId, SubtaskSnapshot, TableDelta};
 use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 
 use crate::accounting::{Accounting, Owner, Refusal};
-use crate::format::{FORMAT_VERSION, Kind, Layer, Metadata, Operator, Run, Subtask, layer, write_metadata, write_run};
+use crate::format::{
+    FORMAT_VERSION, InFlight, Kind, Layer, Metadata, Operator, Run, Subtask, WITHOUT_IN_FLIGHT, encode_in_flight,
+    layer, write_metadata, write_run,
+};
 use crate::names::{self, RunPaths};
 use crate::savepoint::SavedSchema;
-use crate::{Skipped, Storage, codes};
+use crate::{RestoredCheckpoint, Skipped, Storage, codes};
 
 /// Rows read from a lower tier are written as a layer of their own when they take this much memory.
 const PIECE_BYTES: usize = 64 << 20;
@@ -80,6 +83,8 @@ pub struct Checkpoints {
 #[derive(Debug, Default)]
 struct State {
     accounting: Accounting,
+    /// What was written of the channels of subtasks, for pending checkpoints.
+    in_flight: BTreeMap<(CheckpointId, Owner), Vec<InFlight>>,
     /// Greatest id that is known in this run.
     last: Option<CheckpointId>,
     /// Files that nobody needs and that could not be deleted yet.
@@ -124,7 +129,7 @@ impl Checkpoints {
             match storage.read_checkpoint(job, run, id) {
                 Ok(metadata) => state
                     .accounting
-                    .adopt(id, metadata.layers().map(|layer| layer.file.clone())),
+                    .adopt(id, metadata.files().map(|file| file.file.to_owned())),
                 Err(error) if error.code() == codes::NOT_FOUND => {
                     // Best effort, like all cleaning up.
                     let _ = storage.delete_unfinished(&paths.checkpoint(id));
@@ -220,6 +225,7 @@ impl Checkpoints {
             }
         }
         let last = state.last.unwrap_or(id);
+        state.in_flight.clear();
         let freed = state.accounting.resume(last, stacks);
         drop(state);
         self.clean_up(freed);
@@ -231,6 +237,7 @@ impl Checkpoints {
     pub fn forget(&self) {
         let mut state = self.state();
         let last = state.last.unwrap_or(CheckpointId(0));
+        state.in_flight.clear();
         let freed = state.accounting.resume(last, []);
         drop(state);
         self.clean_up(freed);
@@ -288,6 +295,42 @@ impl Checkpoints {
         Ok(layers)
     }
 
+    /// Writes what was under way in the input channels of a subtask of a pending checkpoint.
+    ///
+    /// # Errors
+    /// If the storage refuses, or if the checkpoint was given up when the job started again.
+    pub fn write_channels(
+        &self,
+        id: CheckpointId,
+        operator: &str,
+        subtask: u32,
+        channels: &[ChannelSnapshot],
+    ) -> Result<()> {
+        let owner = owner(operator, subtask);
+        {
+            let mut state = self.state();
+            state.last = state.last.max(Some(id));
+        }
+        let mut described = Vec::new();
+        for (in_flight, content) in
+            encode_in_flight(channels, |number| names::rows_file(id, operator, subtask, number))?
+        {
+            if let (Some(rows), Some(content)) = (&in_flight.rows, content) {
+                self.storage.write(&self.paths.layer(&rows.file), content)?;
+                let mut state = self.state();
+                if state.accounting.is_stale(id) {
+                    drop(state);
+                    self.clean_up(vec![rows.file.clone()]);
+                    return Err(given_up(id));
+                }
+                state.accounting.add_file(id, rows.file.clone());
+            }
+            described.push(in_flight);
+        }
+        self.state().in_flight.insert((id, owner), described);
+        Ok(())
+    }
+
     /// Writes the layers of a delta: what is cold as it is read, then the rest. `new` are those written, also after an
     /// error.
     fn write_pieces(
@@ -324,7 +367,7 @@ impl Checkpoints {
     }
 
     /// Completes a checkpoint: all tables are written, and now what holds it together. When this returns it
-    /// is durable, and a restart will begin there. `operators` have no tables any more.
+    /// is durable, and a restart will begin there. `operators` have no tables and channels any more.
     ///
     /// After an error it may be tried again. Whoever gives up instead calls [`abort`](Self::abort); until that
     /// has succeeded in deleting, the checkpoint may be there all the same (an answer that is lost on a
@@ -342,9 +385,7 @@ impl Checkpoints {
             return Err(Error::internal(format!("checkpoint {id} is complete already")));
         }
         if self.state().accounting.is_stale(id) {
-            return Err(Error::internal(format!(
-                "checkpoint {id} was given up when the job started again"
-            )));
+            return Err(given_up(id));
         }
         let metadata = self.describe(id, info, operators)?;
         let path = self.paths.metadata(id);
@@ -352,9 +393,38 @@ impl Checkpoints {
         let mut state = self.state();
         state.last = state.last.max(Some(id));
         let freed = state.accounting.complete(id);
+        state.in_flight.retain(|(of, _), _| *of > id);
         drop(state);
         self.clean_up(freed);
         Ok(metadata)
+    }
+
+    /// What a savepoint is to be made of: as [`complete`](Self::complete), but nothing is stored that a restart would
+    /// find. The layers stay until [`discard`](Self::discard); checkpoints before and after it are not concerned.
+    ///
+    /// # Errors
+    /// If the checkpoint was given up or its tables are not written.
+    pub fn hold(
+        &self,
+        id: CheckpointId,
+        info: &CheckpointInfo,
+        operators: &[OperatorSnapshot],
+    ) -> Result<RestoredCheckpoint> {
+        if self.state().accounting.is_stale(id) {
+            return Err(given_up(id));
+        }
+        let metadata = self.describe(id, info, operators)?;
+        let mut state = self.state();
+        state.in_flight.retain(|(of, _), _| *of != id);
+        let freed = state.accounting.hold(id);
+        drop(state);
+        self.clean_up(freed);
+        Ok(self.opened(metadata))
+    }
+
+    /// A checkpoint of this run that was just written, to be read.
+    pub fn opened(&self, metadata: Metadata) -> RestoredCheckpoint {
+        RestoredCheckpoint::new(metadata, &self.storage)
     }
 
     /// Stores a whole checkpoint: writes the tables in `operators`, then completes it.
@@ -372,6 +442,8 @@ impl Checkpoints {
                 if let Some(delta) = subtask.table.take() {
                     self.write_layers(id, &operator.id, number, &delta)?;
                 }
+                let channels = std::mem::take(&mut subtask.channels);
+                self.write_channels(id, &operator.id, number, &channels)?;
             }
         }
         self.complete(id, info, &operators)
@@ -389,7 +461,10 @@ impl Checkpoints {
         }
         self.storage.delete(&self.paths.metadata(id))?;
         let _ = self.storage.delete_folder(&self.paths.checkpoint(id)); // an empty folder does no harm
-        let freed = self.state().accounting.abort(id);
+        let mut state = self.state();
+        let freed = state.accounting.abort(id);
+        state.in_flight.retain(|(of, _), _| *of != id);
+        drop(state);
         self.clean_up(freed);
         Ok(())
     }
@@ -421,9 +496,9 @@ impl Checkpoints {
             let mut subtasks = Vec::with_capacity(operator.subtasks.len());
             for (snapshot, number) in operator.subtasks.iter().zip(0..) {
                 let owner = owner(&operator.id, number);
-                if snapshot.table.is_some() {
+                if snapshot.table.is_some() || !snapshot.channels.is_empty() {
                     return Err(Error::internal(format!(
-                        "the table of {owner:?} at checkpoint {id} is not written"
+                        "the table or the channels of {owner:?} at checkpoint {id} are not written"
                     )));
                 }
                 let written = state.accounting.written(id, &owner).cloned().unwrap_or_default();
@@ -434,6 +509,7 @@ impl Checkpoints {
                     committables: snapshot.committables.iter().cloned().map(Into::into).collect(),
                     live_rows: written.live_rows,
                     layers: written.layers,
+                    in_flight: state.in_flight.get(&(id, owner)).cloned().unwrap_or_default(),
                 });
             }
             described.push(Operator {
@@ -445,8 +521,14 @@ impl Checkpoints {
                 subtasks,
             });
         }
+        let has_channels = |operator: &Operator| operator.subtasks.iter().any(|subtask| !subtask.in_flight.is_empty());
+        let format_version = if described.iter().any(has_channels) {
+            FORMAT_VERSION
+        } else {
+            WITHOUT_IN_FLIGHT
+        };
         Ok(Metadata {
-            format_version: FORMAT_VERSION,
+            format_version,
             job: self.run.job.clone(),
             run: self.run.run.clone(),
             checkpoint: id,
@@ -479,6 +561,10 @@ fn owner(operator: &str, subtask: u32) -> Owner {
         operator: operator.to_owned(),
         subtask,
     }
+}
+
+fn given_up(id: CheckpointId) -> Error {
+    Error::internal(format!("checkpoint {id} was given up when the job started again"))
 }
 
 fn refused(id: CheckpointId, owner: &Owner, refusal: Refusal) -> Error {

@@ -43,6 +43,9 @@ pub const KEY: &str = "CS0205";
 /// A table does not fit the state that it is to be.
 pub const UNFIT: &str = "CS0206";
 
+/// A checkpoint with rows in flight cannot become a savepoint.
+pub const IN_FLIGHT: &str = "CS0207";
+
 /// A state backend cannot read or write what it holds.
 pub const BACKEND: &str = "CS0301";
 

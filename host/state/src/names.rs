@@ -103,6 +103,11 @@ pub(crate) fn layer_file(id: CheckpointId, operator: &str, subtask: u32, piece: 
     }
 }
 
+/// Name of a file with rows that were under way to a subtask at a checkpoint, by number.
+pub(crate) fn rows_file(id: CheckpointId, operator: &str, subtask: u32, number: usize) -> String {
+    format!("{id}-{}-{subtask}-rows{number}.arrow", encode(operator))
+}
+
 /// The checkpoint at which a layer was written.
 pub(crate) fn checkpoint_of_layer(file: &str) -> Option<CheckpointId> {
     Some(CheckpointId(file.split_once('-')?.0.parse().ok()?))

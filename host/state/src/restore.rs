@@ -12,10 +12,10 @@ use std::collections::BTreeMap;
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
-use millrace_core::checkpoint::{CheckpointId, GROUP_COLUMN};
+use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId, GROUP_COLUMN};
 use millrace_core::{Error, Result};
 
-use crate::format::{Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
+use crate::format::{FileRef, Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
 use crate::names::{self, RunPaths};
 use crate::redistribute::{TaskRestore, share};
 use crate::{Storage, codes};
@@ -58,7 +58,7 @@ pub struct RestoredCheckpoint {
     metadata: Metadata,
     storage: Storage,
     paths: RunPaths,
-    /// Verified contents of layers by file, if they were read already.
+    /// Verified contents of files, if they were read already.
     contents: BTreeMap<String, Bytes>,
 }
 
@@ -144,12 +144,7 @@ impl Storage {
     /// # Errors
     /// Those of [`read_checkpoint`](Self::read_checkpoint); `CS0103` and `CS0104` if a layer is missing or damaged.
     pub fn open_checkpoint(&self, job: &str, run: &str, id: CheckpointId, depth: Depth) -> Result<RestoredCheckpoint> {
-        let mut restored = RestoredCheckpoint {
-            metadata: self.read_checkpoint(job, run, id)?,
-            storage: self.clone(),
-            paths: RunPaths::new(job, run),
-            contents: BTreeMap::new(),
-        };
+        let mut restored = RestoredCheckpoint::new(self.read_checkpoint(job, run, id)?, self);
         restored.verify_sizes()?;
         match depth {
             Depth::Sizes => {}
@@ -183,6 +178,16 @@ impl Storage {
 }
 
 impl RestoredCheckpoint {
+    /// Nothing of it is read yet.
+    pub(crate) fn new(metadata: Metadata, storage: &Storage) -> Self {
+        RestoredCheckpoint {
+            paths: RunPaths::new(&metadata.job, &metadata.run),
+            metadata,
+            storage: storage.clone(),
+            contents: BTreeMap::new(),
+        }
+    }
+
     /// What it is.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
@@ -198,15 +203,33 @@ impl RestoredCheckpoint {
     /// # Errors
     /// If it cannot be read or is damaged.
     pub fn read_layer(&self, layer: &Layer) -> Result<Vec<RecordBatch>> {
-        let shown = self.shown(layer);
-        let content = match self.contents.get(&layer.file) {
-            Some(content) => content.clone(),
-            None => {
-                let content = self.storage.read(&self.paths.layer(&layer.file))?;
-                self.verified(layer, content)?
-            }
+        let content = self.content(&layer.file())?;
+        layer::decode(layer, content, &self.shown(layer.file().file))
+    }
+
+    fn content(&self, file: &FileRef<'_>) -> Result<Bytes> {
+        match self.contents.get(file.file) {
+            Some(content) => Ok(content.clone()),
+            None => self.verified(file, self.storage.read(&self.paths.layer(file.file))?),
+        }
+    }
+
+    /// The input channels of a subtask of as many as there were, with what was under way in them.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    pub fn channels(&self, operator: &Operator, subtask: u32) -> Result<Vec<ChannelSnapshot>> {
+        let Some(stored) = operator.subtasks.get(subtask as usize) else {
+            return Ok(Vec::new());
         };
-        layer::decode(layer, content, &shown)
+        let mut channels = Vec::new();
+        for in_flight in &stored.in_flight {
+            let file = in_flight.rows.as_ref().map(|rows| rows.file());
+            let content = file.map(|file| self.content(&file)).transpose()?;
+            let shown = file.map_or_else(String::new, |file| self.shown(file.file));
+            channels.extend(in_flight.decode(content, &shown)?);
+        }
+        Ok(channels)
     }
 
     /// What subtask `subtask` of `parallelism` of a keyed operator begins with.
@@ -238,43 +261,40 @@ impl RestoredCheckpoint {
         })
     }
 
-    fn shown(&self, layer: &Layer) -> String {
-        self.storage.shown(&self.paths.layer(&layer.file))
+    fn shown(&self, file: &str) -> String {
+        self.storage.shown(&self.paths.layer(file))
     }
 
     fn verify_sizes(&self) -> Result<()> {
-        if self.metadata.layers().next().is_none() {
+        if self.metadata.files().next().is_none() {
             return Ok(());
         }
         let files: BTreeMap<String, u64> = self.storage.list(&self.paths.shared())?.files.into_iter().collect();
-        for layer in self.metadata.layers() {
-            match files.get(&layer.file) {
-                Some(bytes) => layer::verify_size(layer, *bytes, &self.shown(layer))?,
-                None => return Err(missing(&self.shown(layer))),
+        for file in self.metadata.files() {
+            let shown = self.shown(file.file);
+            match files.get(file.file) {
+                Some(bytes) => layer::verify_size(&file, *bytes, &shown)?,
+                None => return Err(missing(&shown)),
             }
         }
         Ok(())
     }
 
     fn load(&mut self) -> Result<()> {
-        let layers: BTreeMap<&str, &Layer> = self
-            .metadata
-            .layers()
-            .map(|layer| (layer.file.as_str(), layer))
-            .collect();
-        let paths: Vec<String> = layers.keys().map(|file| self.paths.layer(file)).collect();
+        let files: BTreeMap<&str, FileRef<'_>> = self.metadata.files().map(|file| (file.file, file)).collect();
+        let paths: Vec<String> = files.keys().map(|file| self.paths.layer(file)).collect();
         let mut contents = BTreeMap::new();
-        for (read, (file, layer)) in self.storage.read_all(&paths).into_iter().zip(layers) {
-            contents.insert(file.to_owned(), self.verified(layer, read?)?);
+        for (read, (name, file)) in self.storage.read_all(&paths).into_iter().zip(files) {
+            contents.insert(name.to_owned(), self.verified(&file, read?)?);
         }
         self.contents = contents;
         Ok(())
     }
 
-    fn verified(&self, layer: &Layer, content: Option<Bytes>) -> Result<Bytes> {
-        let shown = self.shown(layer);
+    fn verified(&self, file: &FileRef<'_>, content: Option<Bytes>) -> Result<Bytes> {
+        let shown = self.shown(file.file);
         let content = content.ok_or_else(|| missing(&shown))?;
-        layer::verify(layer, &content, &shown)?;
+        layer::verify(file, &content, &shown)?;
         Ok(content)
     }
 }

@@ -42,6 +42,14 @@ pub struct CheckpointArgs {
     #[arg(long, value_enum, default_value_t = Mode::ExactlyOnce, requires = "checkpoint_dir")]
     checkpoint_mode: Mode,
 
+    /// Let barriers overtake rows, which become part of the checkpoint: it then takes no longer where rows back up
+    #[arg(long, requires = "checkpoint_dir")]
+    unaligned_checkpoints: bool,
+
+    /// Let them do so only in checkpoints that have taken this long
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration, requires = "unaligned_checkpoints")]
+    aligned_checkpoint_timeout: Duration,
+
     /// Go on from a checkpoint: `latest` of this job, or from the beginning if there is none yet
     #[arg(long, value_name = "CHECKPOINT", value_enum, requires = "checkpoint_dir")]
     restore: Option<From>,
@@ -147,6 +155,7 @@ impl CheckpointArgs {
                     Mode::ExactlyOnce => CheckpointMode::ExactlyOnce,
                     Mode::AtLeastOnce => CheckpointMode::AtLeastOnce,
                 },
+                aligned_timeout: self.unaligned_checkpoints.then_some(self.aligned_checkpoint_timeout),
                 interval: Some(self.checkpoint_interval),
                 min_pause: self.checkpoint_min_pause,
                 timeout: self.checkpoint_timeout,

@@ -1,17 +1,22 @@
 //! The commands: one file each, whose doc comments are the help.
 
 pub mod build;
+pub mod cancel;
 pub mod check;
 pub mod checkpoint_args;
 pub mod completions;
 pub mod explain;
 pub mod inspect;
+pub mod list;
 pub mod new;
 pub mod run;
 pub mod savepoint;
 pub mod state;
 pub mod state_args;
 pub mod state_import;
+pub mod stop;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use millrace_core::Result;
@@ -22,7 +27,7 @@ use crate::output::{Format, Printer};
 ///
 /// A pipeline is one wasm component. Data is printed to standard output, all else to standard error.
 /// Exit codes: 0 success, 2 the command or the pipeline is wrong, 3 user code failed while running,
-/// 4 a file or server failed, 70 a bug in Millrace.
+/// 4 a file or server failed, 5 the job was cancelled, 70 a bug in Millrace.
 #[derive(Debug, Parser)]
 #[command(name = "jobctl", version, max_term_width = 100)]
 pub struct Cli {
@@ -41,28 +46,35 @@ pub enum Command {
     #[command(name = "new")]
     New(new::Args),
     Build(build::Args),
-    Run(run::Args),
+    Run(Box<run::Args>),
     Check(check::Args),
+    List(list::Args),
     Savepoint(savepoint::Args),
+    Stop(stop::Args),
+    Cancel(cancel::Args),
     State(state::Args),
     Inspect(inspect::Args),
     Explain(explain::Args),
     Completions(completions::Args),
 }
 
-/// Carries out a command.
-pub fn run(command: Command, printer: &Printer) -> Result<()> {
-    match command {
+/// Carries out a command. Gives the exit code of one that did not fail.
+pub fn run(command: Command, printer: &Printer) -> Result<ExitCode> {
+    let done = match command {
+        Command::Run(args) => return run::run(&args, printer),
         Command::New(args) => new::run(&args, printer),
         Command::Build(args) => build::run(&args, printer),
-        Command::Run(args) => run::run(&args, printer),
         Command::Check(args) => check::run(&args, printer),
+        Command::List(args) => list::run(&args, printer),
         Command::Savepoint(args) => savepoint::run(&args, printer),
+        Command::Stop(args) => stop::run(&args, printer),
+        Command::Cancel(args) => cancel::run(&args, printer),
         Command::State(args) => state::run(&args, printer),
         Command::Inspect(args) => inspect::run(&args, printer),
         Command::Explain(args) => explain::run(&args, printer),
         Command::Completions(args) => completions::run(&args, printer),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 #[cfg(test)]

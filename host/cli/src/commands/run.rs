@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,9 +10,13 @@ use std::time::Duration;
 
 use millrace_core::graph::{Graph, OperatorKind};
 use millrace_core::{Error, Result};
-use millrace_engine::{Job, JobOptions, Limits, Loaded, LogLevel, Report, STDOUT_CLOSED, StateBackend};
+use millrace_engine::{
+    ApiOptions, End, Job, JobOptions, Limits, Loaded, LogLevel, Report, STDOUT_CLOSED, StateBackend,
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+use super::savepoint;
+use crate::data_dir::DataDir;
 use crate::output::{Format, Printer};
 use crate::progress::{Mode, Progress};
 use crate::snapshot::Snapshots;
@@ -21,7 +26,8 @@ use crate::{cache, files, params, run_report};
 ///
 /// The engine runs inside this process: one thread per slot, no cluster. Progress and the summary go to
 /// standard error. Ctrl-C stops the sources, lets the rows under way reach the sinks and commits them;
-/// windows that are still open do not fire. A second Ctrl-C ends the process at once.
+/// windows that are still open do not fire. A second Ctrl-C ends the process at once. `jobctl list`, `savepoint`,
+/// `stop` and `cancel` find the job while it runs, by a socket in its data folder.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline: a wasm component, as made by `jobctl build`
@@ -60,8 +66,18 @@ pub struct Args {
     state: super::state_args::StateArgs,
 
     #[command(flatten)]
+    data_dir: DataDir,
+
+    /// Folder or URL for savepoints whose place nobody says [default: savepoints in the data folder]
+    #[arg(long, value_name = "URL")]
+    savepoint_dir: Option<String>,
+
+    #[command(flatten)]
     checkpoints: super::checkpoint_args::CheckpointArgs,
 }
+
+/// Exit code of a job that was cancelled.
+const CANCELLED: u8 = 5;
 
 /// Time between two looks at a running job.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -70,7 +86,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 const LOG_LINES_WAITING_MAX: usize = 1_000;
 
 /// Carries out the command.
-pub fn run(args: &Args, printer: &Printer) -> Result<()> {
+pub fn run(args: &Args, printer: &Printer) -> Result<ExitCode> {
     let bytes = files::read(&args.pipeline)?;
     let (log_sender, log_lines) = sync_channel(LOG_LINES_WAITING_MAX);
     let context = |error: Error| error.context(format!("{}", args.pipeline.display()));
@@ -96,18 +112,56 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
     match result {
         Ok(report) => {
             progress.finish(&Snapshots::whole(&report));
-            finish(&report, writes_stdout, printer)
+            say_end(&name, &report, printer);
+            finish(&report, writes_stdout, printer)?;
+            Ok(match report.end {
+                End::Cancelled => ExitCode::from(CANCELLED),
+                End::Finished | End::Stopped | End::Drained => ExitCode::SUCCESS,
+            })
         }
         // The reader of our output has seen enough, as with `| head`.
         Err(error) if error.code() == STDOUT_CLOSED => {
             progress.clear();
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
             progress.clear();
             Err(error.context(format!("job `{name}`")))
         }
     }
+}
+
+/// An end that not everybody may have expected.
+fn say_end(name: &str, report: &Report, printer: &Printer) {
+    let what = match report.end {
+        End::Finished => return,
+        End::Stopped => "stopped",
+        End::Drained => "drained and stopped",
+        End::Cancelled => "cancelled: what no checkpoint holds is not committed",
+    };
+    printer.note(&format!("job `{name}` was {what}"));
+    if let Some(savepoint) = &report.savepoint {
+        printer.note(&format!("savepoint `{}`", savepoint.url));
+    }
+}
+
+/// Where the job can be found. Without a folder for it the job runs all the same, unless somebody named one.
+fn api(args: &Args) -> Result<Option<ApiOptions>> {
+    let data_dir = match args.data_dir.folder() {
+        Ok(folder) => folder,
+        Err(_) if !args.data_dir.is_named() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let savepoint_dir = match &args.savepoint_dir {
+        Some(named) => savepoint::absolute(named)?,
+        None => data_dir.join("savepoints").to_string_lossy().into_owned(),
+    };
+    Ok(Some(ApiOptions {
+        data_dir,
+        required: args.data_dir.is_named(),
+        savepoint_dir,
+        remedy: crate::error::remedy,
+    }))
 }
 
 fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Result<JobOptions> {
@@ -130,6 +184,7 @@ fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Resul
         checkpoints: args.checkpoints.options()?,
         from: args.checkpoints.from()?,
         on_trap: args.checkpoints.on_trap()?,
+        api: api(args)?,
     })
 }
 

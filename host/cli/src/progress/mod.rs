@@ -48,6 +48,24 @@ pub struct Snapshot {
     pub watermark: Option<Millis>,
     /// The operators, in the order of the graph.
     pub operators: Vec<OperatorRow>,
+    /// The last checkpoint, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointRow>,
+}
+
+/// A completed checkpoint.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct CheckpointRow {
+    /// Its id.
+    pub id: u64,
+    /// From its trigger until it was durable.
+    #[serde(rename = "seconds", serialize_with = "as_seconds")]
+    pub duration: Duration,
+    /// Longest time that a subtask waited for its barriers.
+    #[serde(rename = "alignment_seconds", serialize_with = "as_seconds")]
+    pub alignment: Duration,
+    /// Bytes of rows under way that it holds.
+    pub in_flight_bytes: u64,
 }
 
 /// An operator, all its subtasks together.

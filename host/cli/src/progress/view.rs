@@ -2,7 +2,7 @@
 
 use crate::format;
 use crate::output::{Align, Table};
-use crate::progress::{OperatorRow, Snapshot};
+use crate::progress::{CheckpointRow, OperatorRow, Snapshot};
 
 /// Characters of an operator's bar.
 const BAR_WIDTH: usize = 20;
@@ -28,6 +28,11 @@ pub fn screen(job: &str, previous: &Snapshot, now: &Snapshot, width: usize, heig
             format::short(rates.rows_out),
         ),
     ];
+    lines.extend(
+        now.checkpoint
+            .as_ref()
+            .map(|checkpoint| format!("  {}", describe(checkpoint))),
+    );
     let names = now
         .operators
         .iter()
@@ -35,7 +40,7 @@ pub fn screen(job: &str, previous: &Snapshot, now: &Snapshot, width: usize, heig
         .max()
         .unwrap_or(0);
     let names = names.min(NAME_WIDTH_MAX);
-    let room = height.saturating_sub(4).max(1);
+    let room = height.saturating_sub(2 + lines.len()).max(1);
     for operator in now.operators.iter().take(room) {
         let before = previous.operators.iter().find(|earlier| earlier.name == operator.name);
         let rows = operator.rows_in - before.map_or(0, |before| before.rows_in.min(operator.rows_in));
@@ -56,6 +61,24 @@ pub fn screen(job: &str, previous: &Snapshot, now: &Snapshot, width: usize, heig
     lines
 }
 
+/// How the last checkpoint went.
+fn describe(checkpoint: &CheckpointRow) -> String {
+    let CheckpointRow {
+        id,
+        duration,
+        alignment,
+        in_flight_bytes,
+    } = checkpoint;
+    let mut text = format!("checkpoint {id} in {} ms", duration.as_millis());
+    if alignment.as_millis() > 0 {
+        text += &format!(", waited {} ms for barriers", alignment.as_millis());
+    }
+    if *in_flight_bytes > 0 {
+        text += &format!(", {} in flight", format::bytes(*in_flight_bytes));
+    }
+    text
+}
+
 /// A line for a log.
 pub fn line(previous: &Snapshot, now: &Snapshot) -> String {
     let rates = Rates::between(previous, now);
@@ -71,6 +94,9 @@ pub fn line(previous: &Snapshot, now: &Snapshot) -> String {
     let busiest = now.operators.iter().max_by(|a, b| a.busy.total_cmp(&b.busy));
     if let Some(operator) = busiest.filter(|operator| operator.busy > 0.0) {
         text += &format!("  busiest {} {:.0} %", operator.name, operator.busy * 100.0);
+    }
+    if let Some(checkpoint) = &now.checkpoint {
+        text += &format!("  {}", describe(checkpoint));
     }
     text
 }
@@ -188,7 +214,29 @@ mod tests {
             rows_out: rows / 2,
             watermark: Some(978_307_199_999),
             operators: vec![operator("flights", 0.25, 0.5), operator("hourly", 1.0, 0.0)],
+            checkpoint: None,
         }
+    }
+
+    #[test]
+    fn the_last_checkpoint_has_a_line() {
+        let mut now = snapshot(3, 1_000);
+        let mut check = |alignment, in_flight_bytes, expect: &str| {
+            now.checkpoint = Some(CheckpointRow {
+                id: 7,
+                duration: Duration::from_millis(43),
+                alignment: Duration::from_millis(alignment),
+                in_flight_bytes,
+            });
+            assert_eq!(
+                screen("demo", &Snapshot::default(), &now, 120, 30)[2],
+                format!("  {expect}")
+            );
+            assert!(line(&Snapshot::default(), &now).ends_with(&format!("  {expect}")));
+        };
+        check(0, 0, "checkpoint 7 in 43 ms");
+        check(12, 0, "checkpoint 7 in 43 ms, waited 12 ms for barriers");
+        check(0, 2_048, "checkpoint 7 in 43 ms, 2.00 KiB in flight");
     }
 
     #[test]

@@ -129,6 +129,11 @@ pub enum Action {
         /// What for.
         kind: CheckpointKind,
     },
+    /// A checkpoint that was triggered is not to wait for rows any longer: tell all subtasks.
+    Unalign {
+        /// Which.
+        id: CheckpointId,
+    },
     /// All subtasks have acknowledged: write the metadata, then call [`super::Coordinator::handle_stored`] or
     /// [`super::Coordinator::handle_store_failed`].
     Store {

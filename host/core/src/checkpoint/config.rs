@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 pub struct CheckpointConfig {
     /// Exactly once or at least once.
     pub mode: CheckpointMode,
+    /// How long periodic checkpoints wait for their barriers to get past rows; those that take longer overtake them,
+    /// and hold the rows that they overtook. 0: all do; `None`: none does.
+    pub aligned_timeout: Option<Duration>,
     /// From one periodic checkpoint's trigger to the next; `None`: only on demand.
     pub interval: Option<Duration>,
     /// Shortest time from the end of any checkpoint to the next periodic one.
@@ -29,6 +32,7 @@ impl Default for CheckpointConfig {
     fn default() -> Self {
         CheckpointConfig {
             mode: CheckpointMode::ExactlyOnce,
+            aligned_timeout: None,
             interval: None,
             min_pause: Duration::ZERO,
             timeout: Duration::from_secs(10 * 60),
@@ -63,6 +67,14 @@ impl CheckpointConfig {
                 "option `max_concurrent` of checkpoints is over 1, but `min_pause` asks for a pause between them",
             );
         }
+        if self.aligned_timeout.is_some() && self.mode == CheckpointMode::AtLeastOnce {
+            return refuse(
+                "option `mode` of checkpoints is at least once, which never waits: unaligned makes no sense",
+            );
+        }
+        if self.aligned_timeout.is_some() && self.max_concurrent > 1 {
+            return refuse("option `max_concurrent` of checkpoints is over 1, but unaligned ones come one at a time");
+        }
         if self.retained == 0 {
             return refuse("option `retained` of checkpoints is 0: there would be none to restart from");
         }
@@ -94,6 +106,20 @@ mod tests {
                 config.min_pause = Duration::from_secs(1);
             },
             "min_pause",
+        );
+        check(
+            |config| {
+                config.aligned_timeout = Some(Duration::ZERO);
+                config.mode = CheckpointMode::AtLeastOnce;
+            },
+            "mode",
+        );
+        check(
+            |config| {
+                config.aligned_timeout = Some(Duration::from_secs(1));
+                config.max_concurrent = 2;
+            },
+            "max_concurrent",
         );
     }
 }

@@ -17,6 +17,10 @@
 //! find it and take it for the latest. For the same reason a store that failed is always discarded: it may have
 //! succeeded without anybody knowing. An attempt restores [`Coordinator::latest`].
 //!
+//! **Unaligned.** With [`CheckpointConfig::aligned_timeout`] a periodic checkpoint that takes longer than that is to wait
+//! for rows no longer ([`Action::Unalign`]); at 0 that follows its trigger. All others are the user's, or the last of
+//! the job, and wait for as long as it takes.
+//!
 //! **Savepoints do not commit.** A savepoint is the user's, who may delete it; so no restart may depend on it,
 //! and so what sinks prepared before it must not become visible by it, but by the next checkpoint (as in Flink since
 //! FLIP-203). Only [`CheckpointKind::Stop`], behind which nothing comes, commits.
@@ -35,6 +39,8 @@ pub const FINAL_RETRY: Duration = Duration::from_secs(1);
 struct Pending {
     kind: CheckpointKind,
     deadline: Duration,
+    /// When it is no longer waited for; `None`: always, or that was said.
+    unalign_at: Option<Duration>,
     acked: Vec<bool>,
     /// Participants that have not acknowledged; 0: being stored.
     missing: u32,
@@ -75,6 +81,8 @@ pub struct Coordinator {
     waiting: VecDeque<(CheckpointId, CheckpointKind)>,
     /// All subtasks have finished, and no final checkpoint has completed.
     finishing: bool,
+    /// No periodic ones begin before the next attempt.
+    suspended: bool,
     /// Stores that were not answered, of aborted checkpoints too.
     stores: BTreeSet<CheckpointId>,
     /// Completed and not discarded, without savepoints.
@@ -101,6 +109,7 @@ impl Coordinator {
             pending: BTreeMap::new(),
             waiting: VecDeque::new(),
             finishing: false,
+            suspended: false,
             stores: BTreeSet::new(),
             completed: BTreeSet::new(),
             latest: None,
@@ -151,11 +160,12 @@ impl Coordinator {
     /// When to call [`Coordinator::handle_time`] at the latest; `None`: only after another event.
     pub fn next_deadline(&self) -> Option<Duration> {
         let timeout = self.pending.values().map(|pending| pending.deadline).min();
+        let unalign = self.pending.values().filter_map(|pending| pending.unalign_at).min();
         let trigger = match self.phase {
             Phase::Running { .. } if self.has_room() => self.next_trigger(),
             Phase::Running { .. } | Phase::Waiting | Phase::Ended => None,
         };
-        [timeout, trigger].into_iter().flatten().min()
+        [timeout, unalign, trigger].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -189,6 +199,7 @@ impl Coordinator {
             self.phase = Phase::Waiting;
         }
         self.finishing = false;
+        self.suspended = false;
         self.due = None;
         let ids: Vec<CheckpointId> = self.pending.keys().copied().collect();
         for id in ids {
@@ -200,6 +211,12 @@ impl Coordinator {
             reason: reason.clone(),
         }));
         actions
+    }
+
+    /// Sources were told to end before their input does, as before a [`CheckpointKind::Stop`] that drains: should that
+    /// fail, the next attempt goes back behind the end, and so no periodic checkpoint may commit what follows from it.
+    pub fn suspend(&mut self) {
+        self.suspended = true;
     }
 
     /// A subtask has handed over its snapshot.
@@ -216,6 +233,7 @@ impl Coordinator {
             }
             pending.missing -= 1;
             if pending.missing == 0 {
+                pending.unalign_at = None;
                 this.stores.insert(id);
                 actions.push(Action::Store { id, kind: pending.kind });
             }
@@ -294,7 +312,17 @@ impl Coordinator {
         self.expire(now, &mut actions);
         event(self, &mut actions);
         self.begin(now, &mut actions);
+        self.unalign(now, &mut actions);
         actions
+    }
+
+    /// What was waited for long enough, or is not to be waited for at all.
+    fn unalign(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        for (&id, pending) in &mut self.pending {
+            if pending.unalign_at.take_if(|at| *at <= now).is_some() {
+                actions.push(Action::Unalign { id });
+            }
+        }
     }
 
     fn expire(&mut self, now: Duration, actions: &mut Vec<Action>) {
@@ -319,9 +347,11 @@ impl Coordinator {
                     (self.take_id(), CheckpointKind::Periodic)
                 }
             };
+            let timeout = self.config.aligned_timeout.filter(|_| kind == CheckpointKind::Periodic);
             let pending = Pending {
                 kind,
                 deadline: now + self.config.timeout,
+                unalign_at: timeout.map(|timeout| now + timeout),
                 acked: vec![false; participants as usize],
                 missing: participants,
             };
@@ -339,7 +369,7 @@ impl Coordinator {
         if !self.waiting.is_empty() {
             return Some(Duration::ZERO);
         }
-        if self.is_stopping() {
+        if self.is_stopping() || self.suspended {
             return None;
         }
         if self.finishing {

@@ -21,6 +21,7 @@ mod action;
 mod aligner;
 mod config;
 mod coordinator;
+mod in_flight;
 mod quarantine;
 mod restart;
 
@@ -36,6 +37,7 @@ pub use action::{AbortReason, Action, CheckpointKind, DeclineReason, Participant
 pub use aligner::{Aligner, Alignment, CheckpointMode};
 pub use config::CheckpointConfig;
 pub use coordinator::{Coordinator, FINAL_RETRY};
+pub use in_flight::{ChannelSnapshot, EdgeName};
 pub use quarantine::{Quarantine, Trap, TrapDecision};
 pub use restart::{Decision, RestartStrategy, Restarts};
 
@@ -86,6 +88,8 @@ pub struct SubtaskSnapshot {
     pub table: Option<TableDelta>,
     /// What a sink subtask pre-committed and does not know to be committed.
     pub committables: Vec<Committable>,
+    /// Its input channels, if the checkpoint overtook what was in them.
+    pub channels: Vec<ChannelSnapshot>,
     /// All inputs had ended and all that follows from that was done.
     pub finished: bool,
 }

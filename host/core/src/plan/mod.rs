@@ -93,9 +93,14 @@ pub struct Plan {
 
 /// Checks a graph and plans it for a parallelism.
 pub fn plan(graph: &Graph, parallelism: u32) -> Result<Plan> {
+    plan_as(graph, parallelism, |_| None)
+}
+
+/// The same with the parallelism of some tasks given, by their first operator: whatever the graph says of them.
+pub fn plan_as(graph: &Graph, parallelism: u32, given: impl Fn(OperatorIndex) -> Option<u32>) -> Result<Plan> {
     validate::check(graph)?;
     let max_parallelism = max_parallelism(graph)?;
-    let nodes = nodes(graph, parallelism, max_parallelism)?;
+    let nodes = nodes(graph, parallelism, max_parallelism, &given)?;
     let (tasks, task_of) = order(graph, nodes)?;
     let mut plan = Plan {
         slots: 1,
@@ -120,13 +125,16 @@ fn max_parallelism(graph: &Graph) -> Result<u32> {
     }
 }
 
+/// Parallelism that is given for a task, by its first operator.
+type Given<'a> = &'a dyn Fn(OperatorIndex) -> Option<u32>;
+
 /// A task to be, with the operator whose inputs and outputs are the task's.
 struct Node {
     task: Task,
     operators: Vec<OperatorIndex>,
 }
 
-fn nodes(graph: &Graph, parallelism: u32, max_parallelism: u32) -> Result<Vec<Node>> {
+fn nodes(graph: &Graph, parallelism: u32, max_parallelism: u32, given: Given<'_>) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
     let merged = merged_watermarks(graph);
     for (index, operator) in graph.operators.iter().enumerate() {
@@ -179,7 +187,7 @@ fn nodes(graph: &Graph, parallelism: u32, max_parallelism: u32) -> Result<Vec<No
         let asked = operators
             .iter()
             .find_map(|member| graph.operators[member.0 as usize].parallelism);
-        let parallelism = asked.unwrap_or(parallelism);
+        let parallelism = given(operators[0]).or(asked).unwrap_or(parallelism);
         if parallelism == 0 || parallelism > max_parallelism {
             let message =
                 format!("operator `{name}` has parallelism {parallelism}; 1 to {max_parallelism} are possible");

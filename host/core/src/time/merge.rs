@@ -82,6 +82,23 @@ impl WatermarkMerge {
         self.watermark
     }
 
+    /// What an input last said: its watermark, and whether it is idle.
+    pub fn input(&self, input: usize) -> (Millis, bool) {
+        let Input { watermark, idle } = self.inputs[input];
+        (watermark, idle)
+    }
+
+    /// Takes up where a merge left off whose inputs had said this ([`input`](Self::input)). What follows from it was
+    /// announced then.
+    pub fn restore(&mut self, inputs: impl IntoIterator<Item = (usize, Millis, bool)>) {
+        for (input, watermark, idle) in inputs {
+            let _ = self.handle_watermark(input, watermark);
+            if idle {
+                let _ = self.handle_idle(input);
+            }
+        }
+    }
+
     fn progress(&mut self) -> Option<Progress> {
         let active = self.inputs.iter().filter(|input| !input.idle);
         // Ended inputs beside idle ones are no reason to fire everything: what is idle may wake up.
@@ -189,6 +206,24 @@ mod tests {
                 (Idle(1), idle),
             ],
         );
+    }
+
+    #[test]
+    fn a_restored_merge_goes_on_where_the_other_was() {
+        let mut merge = WatermarkMerge::new(3);
+        let _ = (
+            merge.handle_watermark(0, 5),
+            merge.handle_watermark(1, 8),
+            merge.handle_idle(2),
+        );
+        let said = (0..3).map(|input| (input, merge.input(input).0, merge.input(input).1));
+        let said: Vec<_> = said.collect();
+        assert_eq!(said, [(0, 5, false), (1, 8, false), (2, WATERMARK_MIN, true)]);
+        let mut restored = WatermarkMerge::new(3);
+        restored.restore(said);
+        assert_eq!(restored.watermark(), 5);
+        assert_eq!(restored.handle_watermark(0, 5), None);
+        assert_eq!(restored.handle_watermark(0, 9), at(8));
     }
 
     #[test]

@@ -86,10 +86,11 @@ impl WatermarkGenerator {
         WATERMARK_MAX
     }
 
-    /// Latest event time met, as far as it moved the watermark; `None`: no row has come.
+    /// Latest event time met, as far as it moved the watermark; `None`: no row has come, or none is to come.
     pub fn max_time(&self) -> Option<Millis> {
         let time = self.watermark.saturating_add(1).saturating_add(self.out_of_orderness);
-        (self.watermark != WATERMARK_MIN).then_some(time)
+        let says_nothing = [WATERMARK_MIN, WATERMARK_MAX].contains(&self.watermark);
+        (!says_nothing).then_some(time)
     }
 
     /// Takes up where a generator left off that had met this time.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_schema::FieldRef;
-use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, TableDelta, Trap};
 use millrace_core::connector::Rejected;
 use millrace_core::function::TriedFunction;
@@ -62,6 +62,30 @@ pub(crate) struct ChainTask {
     late: Vec<Block>,
     /// Measured cost of a row, ns, averaged over the last calls.
     row_ns: u64,
+    tables: Tables,
+}
+
+/// What snapshots of a chain are made of.
+struct Tables {
+    /// Fields of the states, or of the accumulator.
+    states: Vec<FieldRef>,
+    max_parallelism: u32,
+    tracked: bool,
+}
+
+impl Tables {
+    fn new(chain: &Chain, max_parallelism: u32) -> Self {
+        let states = match &chain.head {
+            Head::Stateless => Vec::new(),
+            Head::Keyed { states, .. } => states.iter().map(state_field).collect(),
+            Head::Window { accumulator, .. } => vec![state_field(accumulator)],
+        };
+        Tables {
+            states,
+            max_parallelism,
+            tracked: false,
+        }
+    }
 }
 
 /// What a chain step needs from its surroundings.
@@ -90,7 +114,13 @@ impl<'a> ChainContext<'a> {
 
 impl ChainTask {
     /// `careful`: the chain is to run in careful mode.
-    pub(crate) fn new(guest: GuestChain, index: u32, chain: &Chain, careful: Option<CarefulChain>) -> Result<Self> {
+    pub(crate) fn new(
+        guest: GuestChain,
+        index: u32,
+        chain: &Chain,
+        max_parallelism: u32,
+        careful: Option<CarefulChain>,
+    ) -> Result<Self> {
         let head = match &chain.head {
             Head::Stateless => HeadOperator::Stateless,
             Head::Keyed {
@@ -119,6 +149,7 @@ impl ChainTask {
             head,
             watermark: WATERMARK_MIN,
             late: Vec::new(),
+            tables: Tables::new(chain, max_parallelism),
         })
     }
 
@@ -144,7 +175,7 @@ impl ChainTask {
     }
 
     /// At least one row, and no limit before the first measurement.
-    fn rows_per_call(&self) -> usize {
+    pub(crate) fn rows_per_call(&self) -> usize {
         let target = CALL_TARGET.as_nanos() as u64;
         usize::try_from(target.checked_div(self.row_ns).unwrap_or(u64::MAX))
             .unwrap_or(usize::MAX)
@@ -238,44 +269,48 @@ impl ChainTask {
     }
 
     /// Puts state where the job wants it. `name` tells this subtask's from all others'.
-    pub(crate) fn open_backend(
-        &mut self,
-        backend: &Backend,
-        name: &str,
-        chain: &Chain,
-        max_parallelism: u32,
-    ) -> Result<()> {
-        if let (HeadOperator::Keyed { operator, tier }, Head::Keyed { states, .. }) = (&mut self.head, &chain.head) {
-            let states = states.iter().map(state_field).collect();
-            *tier = Some(Tier::new(backend, name, operator, states, max_parallelism)?);
+    pub(crate) fn open_backend(&mut self, backend: &Backend, name: &str) -> Result<()> {
+        if let HeadOperator::Keyed { operator, tier } = &mut self.head {
+            let Tables {
+                states,
+                max_parallelism,
+                ..
+            } = &self.tables;
+            *tier = Some(Tier::new(backend, name, operator, states.clone(), *max_parallelism)?);
         }
         Ok(())
     }
 
-    /// Keeps track of what changes, for snapshots.
-    pub(crate) fn track_changes(&mut self, chain: &Chain, max_parallelism: u32) {
-        match (&mut self.head, &chain.head) {
-            (HeadOperator::Keyed { operator, .. }, Head::Keyed { states, .. }) => {
-                operator.track_changes(&states.iter().map(state_field).collect::<Vec<_>>(), max_parallelism);
-            }
-            (HeadOperator::Window { operator, .. }, Head::Window { accumulator, .. }) => {
-                operator.track_changes(&state_field(accumulator), max_parallelism);
-            }
-            _ => {}
+    /// Keeps track of what changes, for snapshots that are increments. Without it the first snapshot does so.
+    pub(crate) fn track_changes(&mut self) {
+        let Tables {
+            states,
+            max_parallelism,
+            ..
+        } = &self.tables;
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed { operator, .. } => operator.track_changes(states, *max_parallelism),
+            HeadOperator::Window { operator, .. } => operator.track_changes(&states[0], *max_parallelism),
         }
+        self.tables.tracked = true;
     }
 
-    /// Keeps track of changes no more: no snapshots will be taken.
+    /// Keeps track of changes no more: no snapshots are taken for now.
     pub(crate) fn forget_changes(&mut self) {
         match &mut self.head {
             HeadOperator::Stateless => {}
             HeadOperator::Keyed { operator, .. } => operator.forget_changes(),
             HeadOperator::Window { operator, .. } => operator.forget_changes(),
         }
+        self.tables.tracked = false;
     }
 
     /// Goes on from what a checkpoint holds, converted where its schema is another. Before the first row.
-    pub(crate) fn restore(&mut self, stored: TaskRestore, converter: Option<&Converter>) -> Result<()> {
+    ///
+    /// Where the last watermark had come all windows had fired and are over, and time begins anew: a job that was
+    /// drained may go on with more input. Unless this attempt `settles`, which reads no more.
+    pub(crate) fn restore(&mut self, stored: TaskRestore, converter: Option<&Converter>, settles: bool) -> Result<()> {
         let restore = match converter {
             None => stored,
             Some(converter) => {
@@ -285,7 +320,8 @@ impl ChainTask {
                 })?
             }
         };
-        let watermark = restore.watermark.unwrap_or(WATERMARK_MIN);
+        let drained = restore.watermark == Some(WATERMARK_MAX) && !settles;
+        let watermark = restore.watermark.filter(|_| !drained).unwrap_or(WATERMARK_MIN);
         self.watermark = watermark;
         match &mut self.head {
             HeadOperator::Stateless => {}
@@ -295,6 +331,7 @@ impl ChainTask {
                     tier.prepare_restore(operator)?;
                 }
             }
+            HeadOperator::Window { .. } if drained => return Ok(()),
             HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
         }
         let guest = &mut self.guest;
@@ -346,6 +383,9 @@ impl ChainTask {
 
     /// Begins a snapshot; false: there is nothing to export.
     pub(crate) fn begin_snapshot(&mut self, full: bool) -> Result<bool> {
+        if !self.tables.tracked {
+            self.track_changes();
+        }
         match &mut self.head {
             HeadOperator::Stateless => return Ok(false),
             HeadOperator::Keyed { operator, .. } => operator.begin_snapshot(full)?,

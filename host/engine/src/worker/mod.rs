@@ -1,11 +1,12 @@
 //! A worker's slots: threads that each run one subtask of every task.
 //!
-//! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy with its inputs,
-//! `outputs` where its rows go; `source`, `watermarks`, `chain` and `sink` are the kinds of task; `careful` is what a slot
-//! does after a trap.
+//! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
+//! it, `outputs` where its rows go, `taking` its parts in checkpoints; `source`, `watermarks`, `chain` and `sink` are the
+//! kinds of task; `careful` is what a slot does after a trap.
 
 mod careful;
 mod chain;
+mod inputs;
 mod instance;
 mod outputs;
 mod rejects;
@@ -14,10 +15,11 @@ mod sink;
 mod slot;
 mod source;
 mod subtask;
+mod taking;
 mod watermarks;
 mod wiring;
 
 pub(crate) use rejects::RejectPolicies;
 pub(crate) use shared::{CarefulEvent, Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
-pub(crate) use wiring::{SlotWiring, wire};
+pub(crate) use wiring::{SlotWiring, edge_names, wire};

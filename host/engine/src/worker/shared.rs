@@ -4,9 +4,10 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use millrace_core::Error;
-use millrace_core::checkpoint::{CheckpointId, CheckpointMode, SubtaskSnapshot, Trap};
+use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, CheckpointMode, SubtaskSnapshot, Trap};
 use millrace_net::queue::Sleeper;
 
 use crate::env::Clock;
@@ -33,12 +34,17 @@ pub(crate) enum Command {
         /// Sources end behind the barrier.
         stop: bool,
     },
+    /// A checkpoint that was announced waits for rows no longer.
+    Unalign(CheckpointId),
     /// It is durable: sinks commit.
     Complete(CheckpointId),
     /// It came to nothing.
     Cancel(CheckpointId),
     /// Careful mode ends.
     EndCareful,
+    /// Sources end as if their input did: windows fire. A command, so that it stays behind the checkpoints announced
+    /// before.
+    Drain,
 }
 
 /// What the supervisor is told.
@@ -52,6 +58,8 @@ pub(crate) enum Event {
         task: usize,
         subtask: u32,
         snapshot: Box<SubtaskSnapshot>,
+        /// From when the subtask heard of it until its snapshot began.
+        alignment: Duration,
     },
     /// A subtask gave a checkpoint up, for a newer one came first.
     Superseded {
@@ -65,8 +73,8 @@ pub(crate) enum Event {
     Failed,
     /// Something happened in a careful subtask.
     Careful(CarefulEvent),
-    /// The user wants the job to stop.
-    Stop,
+    /// There are orders.
+    Orders,
 }
 
 /// What careful subtasks tell. `after`: the last checkpoint whose barrier the subtask had met in this attempt.
@@ -96,8 +104,12 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// `None`: no checkpoints are taken.
     pub(crate) mode: Option<CheckpointMode>,
+    /// Checkpoints hold what input channels have said, for some of them may overtake rows: a restart from those
+    /// goes on with the watermarks of each channel, and then all subtasks must.
+    pub(crate) keeps_channels: bool,
     slots: u32,
     stopping: AtomicBool,
+    sources_end: AtomicBool,
     failed: AtomicBool,
     decided: AtomicBool,
     progress: Mutex<Progress>,
@@ -113,12 +125,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(clock: Clock, slots: u32, mode: Option<CheckpointMode>, events: Sender<Event>) -> Self {
+    /// For so many slots. `config`: checkpoints are taken.
+    pub(crate) fn new(clock: Clock, slots: u32, config: Option<&CheckpointConfig>, events: Sender<Event>) -> Self {
         Shared {
             clock,
-            mode,
+            mode: config.map(|config| config.mode),
+            keeps_channels: config.is_some_and(|config| config.aligned_timeout.is_some()),
             slots,
             stopping: AtomicBool::new(false),
+            sources_end: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             decided: AtomicBool::new(false),
             progress: Mutex::new(Progress::default()),
@@ -136,14 +151,32 @@ impl Shared {
         }
     }
 
-    /// Asks sources to end; rows under way still reach the sinks, open windows stay open.
-    pub(crate) fn stop(&self) {
+    /// A last checkpoint comes, and sources end behind its barrier; open windows stay open.
+    pub(crate) fn stop_at_checkpoint(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.wake_all();
     }
 
+    /// Asks sources to end; rows under way still reach the sinks, open windows stay open.
+    pub(crate) fn stop_now(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        self.sources_end.store(true, Ordering::SeqCst);
+        self.wake_all();
+    }
+
+    /// Whether the end of a source is not the end of its input.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Whether sources end without waiting for a barrier.
+    pub(crate) fn sources_end(&self) -> bool {
+        self.sources_end.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing may follow the barrier of the last checkpoint.
+    pub(crate) fn stops_at_checkpoint(&self) -> bool {
+        self.is_stopping() && !self.sources_end()
     }
 
     /// Tells the supervisor. It may have gone after a failure; then nobody needs to know.
@@ -163,11 +196,21 @@ impl Shared {
             progress.error = Some(error);
             progress.trap = trap;
         }
-        drop(progress);
         self.failed.store(true, Ordering::SeqCst);
+        drop(progress);
         self.changed.notify_all();
         self.wake_all();
         self.send(Event::Failed);
+    }
+
+    /// Every slot gives up, though nothing has failed: the job was cancelled, or another attempt is to take this one's
+    /// place.
+    pub(crate) fn give_up(&self) {
+        let progress = lock(&self.progress);
+        self.failed.store(true, Ordering::SeqCst);
+        drop(progress);
+        self.changed.notify_all();
+        self.wake_all();
     }
 
     pub(crate) fn has_failed(&self) -> bool {
@@ -189,10 +232,10 @@ impl Shared {
         let mut progress = lock(&self.progress);
         progress.ready += 1;
         self.changed.notify_all();
-        while progress.ready < self.slots && progress.error.is_none() {
+        while progress.ready < self.slots && !self.has_failed() {
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
-        progress.error.is_none()
+        !self.has_failed()
     }
 
     /// Says how the attempt ends. Slots look at it once all their subtasks are done, or one has failed.
@@ -248,7 +291,9 @@ impl Shared {
         // It was announced of late.
         lock(&self.commands).iter().rev().any(|command| match command {
             Command::Announce { id, full, .. } => *id == wanted && *full,
-            Command::Complete(_) | Command::Cancel(_) | Command::EndCareful => false,
+            Command::Unalign(_) | Command::Complete(_) | Command::Cancel(_) | Command::Drain | Command::EndCareful => {
+                false
+            }
         })
     }
 }

@@ -29,15 +29,19 @@ use super::rejects::{Letters, RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceTask, rows_per_poll};
-use super::subtask::{Body, Place, Subtask};
+use super::subtask::{Body, Place, Subtask, Turn};
 use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
 use crate::backend::Backend;
-use crate::metrics::{Activity, TaskMetrics};
+use crate::checkpointing::identity;
+use crate::metrics::{Activity, SubtaskMetrics, TaskMetrics};
 use crate::prepare::{Connectors, JobOptions};
 
 /// Elements that a subtask may leave waiting in one channel to a neighbour in the same slot.
 const INBOX_ELEMENTS_MAX: usize = 64;
+
+/// Elements that a subtask takes in one visit before the slot looks at the others again.
+const ELEMENTS_PER_VISIT: usize = 16;
 
 /// Below this, yielding is more punctual than sleeping: a sleeping thread wakes some 60 us late.
 const SLEEP_MIN: Duration = Duration::from_micros(200);
@@ -48,7 +52,8 @@ pub(crate) struct SlotJob {
     pub(crate) options: JobOptions,
     pub(crate) parameters: Vec<(String, String)>,
     pub(crate) graph: Graph,
-    pub(crate) plan: Plan,
+    /// What runs, if it is not [`Start::plan`] for a while.
+    pub(crate) plan: Arc<Plan>,
     pub(crate) connectors: Connectors,
     /// Identity of each operator in checkpoints.
     pub(crate) ids: Vec<String>,
@@ -60,6 +65,12 @@ pub(crate) struct SlotJob {
 pub(crate) struct Start {
     /// How often the job was restarted.
     pub(crate) attempt: u32,
+    /// What runs.
+    pub(crate) plan: Arc<Plan>,
+    /// What was under way is let through and nothing else: sources give nothing.
+    pub(crate) settles: bool,
+    /// The channels of the checkpoint are those of the plan.
+    pub(crate) channels: bool,
     /// Splits of each source with where to go on, by subtask in turn.
     pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
     /// Where keyed state is.
@@ -139,7 +150,7 @@ impl Slot {
     }
 
     fn open_subtask(&self, wiring: SubtaskWiring) -> Result<Subtask> {
-        let task = &self.job.plan.tasks[wiring.task];
+        let task = &self.start.plan.tasks[wiring.task];
         let waker = self.sleeper.clone();
         let context = SubtaskContext {
             subtask: self.index,
@@ -149,12 +160,17 @@ impl Slot {
         let body = self
             .open_body(task, &context)
             .map_err(|error| error.context(format!("task `{}`", task.name)))?;
-        let metrics = self.job.metrics[wiring.task].subtasks[self.index as usize].clone();
+        let known = &self.job.metrics[wiring.task];
+        // Of a plan that only lets rows through there may be more than the job has.
+        let surplus = || Arc::new(SubtaskMetrics::new(known.operators.len()));
+        let metrics = known.subtasks.get(self.index as usize).cloned().unwrap_or_else(surplus);
+        let operator = identity(&task.kind, &self.job.graph);
+        let stored = self.restored(operator).filter(|_| self.start.channels);
         let place = Place {
             task: wiring.task,
             subtask: self.index,
         };
-        Ok(Subtask::new(
+        let mut subtask = Subtask::new(
             task.name.clone(),
             place,
             self.shared.mode.unwrap_or_default(),
@@ -162,7 +178,11 @@ impl Slot {
             Letters::new(self.rejects.clone(), &self.job.graph, &task.kind),
             wiring,
             metrics,
-        ))
+        );
+        if let Some((checkpoint, operator)) = stored {
+            subtask.restore_channels(checkpoint.channels(operator, self.index)?, self.start.settles)?;
+        }
+        Ok(subtask)
     }
 
     fn open_body(&self, task: &Task, context: &SubtaskContext) -> Result<Body> {
@@ -177,7 +197,8 @@ impl Slot {
                     splits,
                     strategy,
                     context,
-                    rows_per_poll(&job.plan, job.options.block_rows),
+                    rows_per_poll(&self.start.plan, job.options.block_rows),
+                    self.start.settles,
                 )?)
             }
             TaskKind::Watermarks { operator, strategy } => {
@@ -199,7 +220,7 @@ impl Slot {
                 let config = OpenConfig {
                     subtask: context.subtask,
                     parallelism: context.parallelism,
-                    max_parallelism: job.plan.max_parallelism,
+                    max_parallelism: self.start.plan.max_parallelism,
                     attempt: self.start.attempt,
                     time_in: *time_in,
                     time_out: *time_out,
@@ -211,19 +232,19 @@ impl Slot {
                 let declared = &job.graph.chains[chain.0 as usize];
                 let careful = self.careful.as_ref();
                 let careful = careful.map(|slot| slot.add(chain.0, config, self.start.careful.get(&chain.0)));
-                let mut chain = ChainTask::new(guest, chain.0, declared, careful)?;
+                let mut chain = ChainTask::new(guest, chain.0, declared, self.start.plan.max_parallelism, careful)?;
                 if self.shared.mode.is_some() {
-                    chain.track_changes(declared, job.plan.max_parallelism);
+                    chain.track_changes();
                 }
                 let name = format!("chain-{}-subtask-{}", declared.operators[0].0, context.subtask);
-                chain.open_backend(&self.start.backend, &name, declared, job.plan.max_parallelism)?;
+                chain.open_backend(&self.start.backend, &name)?;
                 if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
                     let stored = checkpoint.restore_task(operator, context.parallelism, context.subtask)?;
                     if self.shared.mode.is_none() {
                         // What is restored is told by the same table as what changes.
-                        chain.track_changes(declared, job.plan.max_parallelism);
+                        chain.track_changes();
                     }
-                    chain.restore(stored, self.start.converters.get(&operator.id))?;
+                    chain.restore(stored, self.start.converters.get(&operator.id), self.start.settles)?;
                     if self.shared.mode.is_none() {
                         chain.forget_changes();
                     }
@@ -274,8 +295,14 @@ impl Slot {
             let mut worked = self.handle_commands()?;
             self.end_careful();
             let mut wait: Option<Duration> = None;
+            // Rows that come before an overtaken barrier is seen are copied: the sooner the fewer.
+            let recording = self.subtasks.iter().any(Subtask::is_recording);
+            let turn = Turn {
+                elements: if recording { 1 } else { ELEMENTS_PER_VISIT },
+                commands: self.commands,
+            };
             for index in 0..self.subtasks.len() {
-                let visit = self.visit(index)?;
+                let visit = self.visit(index, turn)?;
                 worked |= visit.0;
                 wait = match (wait, visit.1) {
                     (Some(a), Some(b)) => Some(a.min(b)),
@@ -353,11 +380,16 @@ impl Slot {
                 }
                 Ok(())
             }
+            (Command::Unalign(id), _) => subtask.handle_unaligned(id, shared),
             (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
             (Command::Complete(id), _) => subtask.letters.commit(id),
             (Command::EndCareful, _) => Ok(()),
+            (Command::Drain, _) => {
+                subtask.drain_source();
+                Ok(())
+            }
             (Command::Cancel(id), _) => {
-                subtask.handle_cancelled(id);
+                subtask.handle_cancelled(id, shared);
                 Ok(())
             }
         }
@@ -372,7 +404,8 @@ impl Slot {
     }
 
     /// One subtask's turn: whether it worked, and how long it can wait.
-    fn visit(&mut self, index: usize) -> Result<(bool, Option<Duration>)> {
+    fn visit(&mut self, index: usize, turn: Turn) -> Result<(bool, Option<Duration>)> {
+        self.subtasks[index].look_ahead(&self.shared)?;
         let exported = self.subtasks[index].export_piece(&self.shared)?;
         if self.subtasks[index].done {
             return Ok((exported, None));
@@ -381,12 +414,12 @@ impl Slot {
             .iter()
             .any(|&(target, channel)| self.subtasks[target].waiting(channel) > INBOX_ELEMENTS_MAX);
         let subtask = &mut self.subtasks[index];
-        if full || !subtask.outputs.has_room() {
+        if (full || !subtask.outputs.has_room()) && !subtask.hurries() {
             subtask.set_activity(Activity::Backpressured, &self.shared);
             return Ok((exported, None));
         }
         subtask.set_activity(Activity::Busy, &self.shared);
-        let visit = subtask.visit(&self.shared, &self.rejects);
+        let visit = subtask.visit(turn, &self.shared, &self.rejects);
         let visit = visit.map_err(|error| error.context(format!("task `{}`, subtask {}", subtask.name, self.index)))?;
         subtask.set_activity(Activity::Idle, &self.shared);
         self.deliver_local(index);
@@ -409,10 +442,10 @@ impl Slot {
         let ready = self.shared.has_failed()
             || self.shared.command_count() > self.commands
             || self.shared.outcome().is_some()
-            || self
-                .subtasks
-                .iter()
-                .any(|subtask| !subtask.done && subtask.has_input() && subtask.outputs.has_room());
+            || self.subtasks.iter().any(|subtask| {
+                !subtask.done && subtask.has_input() && (subtask.outputs.has_room() || subtask.hurries())
+            })
+            || self.subtasks.iter().any(Subtask::has_sight);
         if ready || self.source_must_stop() || self.blocked_source_has_room() {
             self.sleeper.retract();
             return Ok(());
@@ -423,7 +456,7 @@ impl Slot {
 
     /// A stop may have come between the last visit and the announcement.
     fn source_must_stop(&self) -> bool {
-        self.shared.is_stopping()
+        self.shared.sources_end()
             && self
                 .subtasks
                 .iter()

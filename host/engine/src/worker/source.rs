@@ -60,11 +60,14 @@ pub(crate) struct SourceTask {
     merge: WatermarkMerge,
     next: usize,
     rows_per_poll: usize,
+    /// Nothing is to be read.
+    still: bool,
 }
 
 impl SourceTask {
     /// Opens this subtask's share of the splits: every `parallelism`-th. All subtasks are given the same
-    /// list, made once, so that each split has exactly one reader whatever happens outside meanwhile.
+    /// list, made once, so that each split has exactly one reader whatever happens outside meanwhile. `still`: it
+    /// keeps its place and reads nothing.
     pub(crate) fn open(
         operator: OperatorIndex,
         source: &Arc<dyn Source>,
@@ -72,6 +75,7 @@ impl SourceTask {
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
         rows_per_poll: usize,
+        still: bool,
     ) -> Result<Self> {
         let mut readings = Vec::new();
         for split in splits
@@ -109,6 +113,7 @@ impl SourceTask {
             merge,
             next: 0,
             rows_per_poll,
+            still,
         })
     }
 
@@ -131,6 +136,9 @@ impl SourceTask {
         metrics: &SubtaskMetrics,
         outputs: &mut Outputs,
     ) -> Result<SourceStep> {
+        if self.still {
+            return Ok(SourceStep::Waiting(None));
+        }
         let count = self.readings.len();
         for turn in 0..count {
             let index = (self.next + turn) % count;

@@ -1,26 +1,27 @@
 //! One subtask: its channels, its merged watermark, what it does with each element.
 
-use std::collections::VecDeque;
+mod barriers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::Result;
-use millrace_core::block::{Element, Millis, WATERMARK_MAX, WATERMARK_MIN};
-use millrace_core::checkpoint::{Aligner, Alignment, CheckpointId, CheckpointMode, SubtaskSnapshot};
+use millrace_core::block::{Block, Element, Millis, WATERMARK_MAX};
+use millrace_core::checkpoint::{Aligner, CheckpointId, CheckpointMode};
 use millrace_core::time::{Progress, WatermarkMerge};
 
+use self::barriers::Announced;
 use super::chain::{ChainContext, ChainTask};
+use super::inputs::Inputs;
 use super::outputs::Outputs;
 use super::rejects::{Letters, Rejects};
 use super::shared::{Event, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceStep, SourceTask};
+use super::taking::Taking;
 use super::watermarks::WatermarksTask;
-use super::wiring::{Channel, Origin, SubtaskWiring};
+use super::wiring::SubtaskWiring;
 use crate::metrics::{Activity, Meter, SubtaskMetrics};
-
-/// Elements taken in one visit before the slot looks at the others again.
-const ELEMENTS_PER_VISIT: usize = 16;
 
 /// What a task does.
 pub(crate) enum Body {
@@ -48,6 +49,15 @@ enum Firing {
     Time,
 }
 
+/// How much a visit may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    /// Elements taken before the slot looks at the others again.
+    pub(crate) elements: usize,
+    /// Commands that the slot has carried out: it ends when there are more.
+    pub(crate) commands: usize,
+}
+
 /// Which subtask of which task of the plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -55,30 +65,23 @@ pub(crate) struct Place {
     pub(crate) subtask: u32,
 }
 
-/// Entries of a snapshot exported at a time: some 0.1 ms.
-const ENTRIES_PER_EXPORT: usize = 4096;
-
 /// One parallel copy of a task.
 pub(crate) struct Subtask {
     pub(crate) name: String,
     pub(crate) body: Body,
     pub(crate) letters: Letters,
-    channels: Vec<Channel>,
-    /// Elements from the same slot.
-    inbox: VecDeque<(usize, Element)>,
-    /// How many of them are of each channel.
-    waiting: Vec<usize>,
+    inputs: Inputs,
     merge: WatermarkMerge,
     open_channels: usize,
-    next_channel: usize,
+    /// The next block is the rest of one that was taken in part.
+    resumes: bool,
     firing: Option<Firing>,
     aligner: Aligner,
-    /// The snapshot of which pieces are still to be exported.
-    exporting: Option<(CheckpointId, SubtaskSnapshot)>,
+    taking: Taking,
     /// The last checkpoint whose barrier was passed on.
     last_barrier: Option<CheckpointId>,
-    /// Checkpoints announced in the middle of a firing.
-    announced: Vec<CheckpointId>,
+    /// Said in the middle of a firing.
+    announced: Vec<Announced>,
     pub(crate) place: Place,
     pub(crate) outputs: Outputs,
     metrics: Arc<SubtaskMetrics>,
@@ -102,18 +105,16 @@ impl Subtask {
             name,
             body,
             letters,
-            waiting: vec![0; channels.len()],
             merge: WatermarkMerge::new(channels.len()),
             open_channels: channels.len(),
-            next_channel: 0,
+            resumes: false,
             firing: None,
             aligner,
-            exporting: None,
+            taking: Taking::default(),
             last_barrier: None,
             announced: Vec::new(),
             place,
-            channels,
-            inbox: VecDeque::new(),
+            inputs: Inputs::new(channels),
             outputs: Outputs::new(edges),
             metrics,
             meter: Meter::start(Duration::ZERO),
@@ -123,29 +124,26 @@ impl Subtask {
 
     /// An element from the same slot.
     pub(crate) fn deliver(&mut self, channel: usize, element: Element) {
-        self.inbox.push_back((channel, element));
-        self.waiting[channel] += 1;
+        self.inputs.deliver(channel, element);
     }
 
     /// Whether there is something to do here.
     pub(crate) fn has_input(&self) -> bool {
         self.firing.is_some()
-            || self.exporting.is_some()
-            || self.inbox.iter().any(|(channel, _)| !self.aligner.is_blocked(*channel))
-            || self
-                .channels
-                .iter()
-                .enumerate()
-                .any(|(index, channel)| match &channel.origin {
-                    Origin::Remote(receiver) => receiver.has_element() && !self.aligner.is_blocked(index),
-                    Origin::Local => false,
-                })
+            || self.taking.is_exporting()
+            || self.inputs.has_element(|channel| self.aligner.is_blocked(channel))
     }
 
-    /// Elements of a channel from the same slot that wait here. Each channel has a bound of its own: one that waits
-    /// behind its barrier must not hold up those whose barriers it waits for.
+    /// Elements of a channel from the same slot that wait here.
     pub(crate) fn waiting(&self, channel: usize) -> usize {
-        self.waiting[channel]
+        self.inputs.waiting(channel)
+    }
+
+    /// Whether a checkpoint that waits for no row waits for what this subtask is firing: then it does not wait for
+    /// room either.
+    pub(crate) fn hurries(&self) -> bool {
+        let waits_not = |announced: &Announced| matches!(announced, Announced::Unaligned(_));
+        self.firing.is_some() && self.announced.iter().any(waits_not)
     }
 
     /// Whether the last turn found no room in its outputs.
@@ -157,30 +155,8 @@ impl Subtask {
         self.meter.enter(activity, shared.clock.elapsed(), &self.metrics);
     }
 
-    fn next_element(&mut self) -> Option<(usize, Element)> {
-        let waiting = self
-            .inbox
-            .iter()
-            .position(|(channel, _)| !self.aligner.is_blocked(*channel));
-        if let Some((channel, element)) = waiting.and_then(|waiting| self.inbox.remove(waiting)) {
-            self.waiting[channel] -= 1;
-            return Some((channel, element));
-        }
-        for turn in 0..self.channels.len() {
-            let index = (self.next_channel + turn) % self.channels.len();
-            if let Origin::Remote(receiver) = &self.channels[index].origin
-                && !self.aligner.is_blocked(index)
-                && let Some(element) = receiver.pop()
-            {
-                self.next_channel = index + 1;
-                return Some((index, element));
-            }
-        }
-        None
-    }
-
     /// Works on what is there, as long as outputs have room.
-    pub(crate) fn visit(&mut self, shared: &Shared, rejects: &Rejects) -> Result<Visit> {
+    pub(crate) fn visit(&mut self, turn: Turn, shared: &Shared, rejects: &Rejects) -> Result<Visit> {
         let mut visit = Visit {
             worked: false,
             wait: None,
@@ -188,8 +164,8 @@ impl Subtask {
         if matches!(self.body, Body::Source(_)) {
             self.visit_source(shared, rejects, &mut visit)?;
         } else {
-            for _ in 0..ELEMENTS_PER_VISIT {
-                if !self.outputs.has_room() {
+            for _ in 0..turn.elements {
+                if !self.outputs.has_room() && !self.hurries() || shared.command_count() > turn.commands {
                     break;
                 }
                 if self.firing.is_some() {
@@ -200,7 +176,8 @@ impl Subtask {
                 if self.done {
                     break;
                 }
-                let Some((channel, element)) = self.next_element() else {
+                let Some((channel, element)) = self.inputs.next_element(|channel| self.aligner.is_blocked(channel))
+                else {
                     break;
                 };
                 self.handle(channel, element, shared, rejects)?;
@@ -226,7 +203,7 @@ impl Subtask {
         };
         // With checkpoints a source ends behind the barrier of the last one ([`Self::stop_source`]): before it, what
         // follows could come to its end without having handed over its state.
-        let stopping = shared.is_stopping() && shared.mode.is_none();
+        let stopping = shared.sources_end();
         let step = if stopping {
             SourceStep::Ended
         } else {
@@ -282,12 +259,15 @@ impl Subtask {
     }
 
     fn handle(&mut self, channel: usize, element: Element, shared: &Shared, rejects: &Rejects) -> Result<()> {
+        let element = match element {
+            Element::Block(block) => Element::Block(self.take_in(channel, block)),
+            other => other,
+        };
+        self.record(channel, &element);
         let progress = match element {
             Element::Block(block) => {
                 self.merge.handle_block(channel);
-                self.metrics.rows_in.add(block.row_count() as u64);
-                self.metrics.bytes_in.add(block.byte_count() as u64);
-                let entry = &self.channels[channel];
+                let entry = &self.inputs.channels()[channel];
                 match &mut self.body {
                     Body::Source(_) => {}
                     Body::Sink(task) => task.handle_block(&block, shared.clock.elapsed(), &self.metrics)?,
@@ -305,15 +285,16 @@ impl Subtask {
                 return Ok(());
             }
             Element::Barrier(id) => {
+                self.taking.hear(id, shared.clock.elapsed());
                 let alignment = self.aligner.handle_barrier(channel, id);
-                return self.follow(&alignment, shared);
+                return self.follow(alignment, shared);
             }
             Element::Watermark(watermark) => self.merge.handle_watermark(channel, watermark),
             Element::Idle => self.merge.handle_idle(channel),
             Element::End => {
                 // What the end makes due comes behind the barriers that it stands for.
                 let alignment = self.aligner.handle_end(channel);
-                self.follow(&alignment, shared)?;
+                self.follow(alignment, shared)?;
                 self.open_channels -= 1;
                 // A stopped job leaves windows open: they have not ended, its user has gone.
                 if shared.is_stopping() {
@@ -325,6 +306,27 @@ impl Subtask {
         };
         self.handle_progress(progress);
         self.end_if_over(shared, rejects)
+    }
+
+    /// As many rows of a block as make a call of a chain: barriers may come between calls, however long a function
+    /// takes for a row. The rest is what is taken next.
+    fn take_in(&mut self, channel: usize, block: Block) -> Block {
+        if !std::mem::take(&mut self.resumes) {
+            self.metrics.bytes_in.add(block.byte_count() as u64);
+        }
+        let rows = block.row_count();
+        let most = match &self.body {
+            Body::Chain(task) => task.rows_per_call(),
+            Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => rows,
+        };
+        self.metrics.rows_in.add(rows.min(most) as u64);
+        if rows <= most {
+            return block;
+        }
+        self.resumes = true;
+        let rest = block.slice(most, rows - most);
+        self.inputs.put_back(channel, Element::Block(rest));
+        block.slice(0, most)
     }
 
     fn handle_progress(&mut self, progress: Option<Progress>) {
@@ -360,27 +362,10 @@ impl Subtask {
             self.outputs.watermark(watermark);
         }
         self.end_if_over(shared, rejects)?;
-        for id in std::mem::take(&mut self.announced) {
-            self.handle_announced(id, shared)?;
+        for announced in std::mem::take(&mut self.announced) {
+            self.hear(announced, shared)?;
         }
         Ok(())
-    }
-
-    /// A checkpoint has begun. Sources send its barrier now; others wait for those of their channels, unless all
-    /// of these have ended.
-    pub(crate) fn handle_announced(&mut self, id: CheckpointId, shared: &Shared) -> Result<()> {
-        if self.firing.is_some() {
-            self.announced.push(id);
-            return Ok(());
-        }
-        let alignment = self.aligner.handle_announced(id);
-        self.follow(&alignment, shared)
-    }
-
-    /// A checkpoint came to nothing.
-    pub(crate) fn handle_cancelled(&mut self, id: CheckpointId) {
-        self.announced.retain(|announced| *announced != id);
-        self.aligner.handle_cancelled(id);
     }
 
     /// The last checkpoint has its barrier: a source gives nothing more.
@@ -391,50 +376,6 @@ impl Subtask {
         }
     }
 
-    fn follow(&mut self, alignment: &Alignment, shared: &Shared) -> Result<()> {
-        let Place { task, subtask } = self.place;
-        for &id in &alignment.given_up {
-            shared.send(Event::Superseded { id, task, subtask });
-        }
-        alignment.aligned.iter().try_for_each(|&id| self.snapshot(id, shared))
-    }
-
-    /// Snapshots what this subtask holds and passes the barrier on.
-    fn snapshot(&mut self, id: CheckpointId, shared: &Shared) -> Result<()> {
-        // Pieces of an earlier one come first: layers are stacked in order.
-        while self.exporting.is_some() {
-            self.export_piece(shared)?;
-        }
-        self.tell_careful(shared);
-        self.last_barrier = Some(id);
-        let mut snapshot = SubtaskSnapshot {
-            finished: self.done,
-            committables: self.letters.prepare(id)?,
-            ..SubtaskSnapshot::default()
-        };
-        let mut exports = false;
-        match &mut self.body {
-            Body::Source(task) => snapshot.splits = task.snapshot(),
-            Body::Watermarks(task) => snapshot.splits = vec![task.snapshot()],
-            Body::Sink(task) => snapshot.committables = task.prepare(id, self.done)?,
-            Body::Chain(task) => {
-                let watermark = task.watermark();
-                snapshot.watermark = (watermark != WATERMARK_MIN).then_some(watermark);
-                // What has ended may hold state all the same: windows that a stop left open.
-                exports = task.begin_snapshot(shared.is_full(id))?;
-            }
-        }
-        if !self.done {
-            self.outputs.barrier(id);
-        }
-        if exports {
-            self.exporting = Some((id, snapshot));
-        } else {
-            self.acknowledge(id, snapshot, shared);
-        }
-        Ok(())
-    }
-
     /// Tells the supervisor what happened in careful mode, and behind which barrier.
     fn tell_careful(&mut self, shared: &Shared) {
         let Body::Chain(task) = &mut self.body else { return };
@@ -443,33 +384,17 @@ impl Subtask {
         }
     }
 
-    /// Exports a piece of the snapshot under way, if there is one; whether there was.
-    pub(crate) fn export_piece(&mut self, shared: &Shared) -> Result<bool> {
-        let Some((id, mut snapshot)) = self.exporting.take() else {
-            return Ok(false);
-        };
-        let Body::Chain(task) = &mut self.body else {
-            return Ok(false);
-        };
-        match task.export_some(ENTRIES_PER_EXPORT)? {
-            Some(table) => {
-                snapshot.table = Some(table);
-                self.acknowledge(id, snapshot, shared);
+    /// A source gives nothing more, as if its input had ended.
+    pub(crate) fn drain_source(&mut self) {
+        if let Body::Source(source) = &self.body
+            && !self.done
+        {
+            if source.has_watermarks() {
+                self.outputs.watermark(WATERMARK_MAX);
             }
-            None => self.exporting = Some((id, snapshot)),
+            self.outputs.end();
+            self.done = true;
         }
-        Ok(true)
-    }
-
-    fn acknowledge(&self, id: CheckpointId, snapshot: SubtaskSnapshot, shared: &Shared) {
-        let Place { task, subtask } = self.place;
-        let snapshot = Box::new(snapshot);
-        shared.send(Event::Acknowledged {
-            id,
-            task,
-            subtask,
-            snapshot,
-        });
     }
 
     /// Ends the task behind the last results of its last watermark.
@@ -490,7 +415,7 @@ impl Subtask {
                 }
             }
             // A job that is stopped at a checkpoint goes on from it: nothing may follow its barrier.
-            Body::Chain(_) if shared.is_stopping() && shared.mode.is_some() => {}
+            Body::Chain(_) if shared.stops_at_checkpoint() => {}
             Body::Chain(task) => {
                 let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                 task.handle_end(context)?;

@@ -3,8 +3,11 @@
 //! Slot i runs subtask i of every task whose parallelism exceeds i. A channel between two subtasks of one
 //! slot is direct; between two slots it is a bounded queue.
 
+use std::sync::Arc;
+
 use arrow_array::ArrayRef;
 use millrace_core::block::Block;
+use millrace_core::checkpoint::EdgeName;
 use millrace_core::graph::Partition;
 use millrace_core::key::KeyGroups;
 use millrace_core::plan::{Exchange, Plan};
@@ -38,6 +41,10 @@ pub(crate) struct Channel {
     pub(crate) input: u32,
     pub(crate) origin: Origin,
     pub(crate) keys: KeySource,
+    /// The edge that it is of.
+    pub(crate) edge: Arc<EdgeName>,
+    /// Number of the sending subtask.
+    pub(crate) sender: u32,
 }
 
 /// One subtask's ends.
@@ -53,8 +60,26 @@ pub(crate) struct SlotWiring {
     pub(crate) subtasks: Vec<SubtaskWiring>,
 }
 
-/// Makes all channels of a plan; the result has one entry per slot.
-pub(crate) fn wire(plan: &Plan, sleepers: &[Sleeper]) -> Vec<SlotWiring> {
+/// The names of a plan's edges. `ids` are the identities of its tasks.
+pub(crate) fn edge_names(plan: &Plan, ids: &[&str]) -> Vec<EdgeName> {
+    let exchanges = plan.exchanges.iter().enumerate();
+    let name = |(at, exchange): (usize, &Exchange)| {
+        let same = |other: &&Exchange| {
+            let ends = |exchange: &Exchange| (exchange.from, exchange.from_port, exchange.to, exchange.to_input);
+            ends(other) == ends(exchange)
+        };
+        EdgeName {
+            from: ids[exchange.from.0].to_owned(),
+            port: exchange.from_port,
+            input: exchange.to_input,
+            number: plan.exchanges[..at].iter().filter(same).count() as u32,
+        }
+    };
+    exchanges.map(name).collect()
+}
+
+/// Makes all channels of a plan; the result has one entry per slot. `ids` are the identities of its tasks.
+pub(crate) fn wire(plan: &Plan, ids: &[&str], sleepers: &[Sleeper]) -> Vec<SlotWiring> {
     let mut slots: Vec<SlotWiring> = (0..plan.slots as usize)
         .map(|slot| SlotWiring {
             subtasks: (0..plan.tasks.len())
@@ -67,9 +92,10 @@ pub(crate) fn wire(plan: &Plan, sleepers: &[Sleeper]) -> Vec<SlotWiring> {
                 .collect(),
         })
         .collect();
-    for exchange in &plan.exchanges {
+    for (exchange, name) in plan.exchanges.iter().zip(edge_names(plan, ids)) {
+        let name = Arc::new(name);
         for sender in 0..plan.tasks[exchange.from.0].parallelism as usize {
-            wire_sender(plan, exchange, sender, sleepers, &mut slots);
+            wire_sender(plan, exchange, &name, sender, sleepers, &mut slots);
         }
     }
     slots
@@ -82,7 +108,14 @@ fn position(slot: &SlotWiring, task: usize) -> usize {
         .expect("the slot runs a subtask of this task")
 }
 
-fn wire_sender(plan: &Plan, exchange: &Exchange, sender: usize, sleepers: &[Sleeper], slots: &mut [SlotWiring]) {
+fn wire_sender(
+    plan: &Plan,
+    exchange: &Exchange,
+    edge: &Arc<EdgeName>,
+    sender: usize,
+    sleepers: &[Sleeper],
+    slots: &mut [SlotWiring],
+) {
     let receivers = plan.tasks[exchange.to.0].parallelism;
     let all = 0..receivers as usize;
     let (route, receivers_of) = match &exchange.partition {
@@ -121,6 +154,8 @@ fn wire_sender(plan: &Plan, exchange: &Exchange, sender: usize, sleepers: &[Slee
             input: exchange.to_input,
             origin,
             keys: keys.clone(),
+            edge: edge.clone(),
+            sender: sender as u32,
         });
         targets.push(target);
     }

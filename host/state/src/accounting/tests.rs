@@ -193,7 +193,16 @@ fn exactly_what_nobody_needs_is_freed() {
         let mut random = Random::new(seed);
         let (mut accounting, mut model, mut last) = (Accounting::default(), Model::default(), 0);
         for _ in 0..200 {
-            match random.below(8) {
+            match random.below(9) {
+                8 => {
+                    let Some(id) = any(&mut random, &model.pending) else {
+                        continue;
+                    };
+                    let written = model.pending.remove(&id).unwrap_or_default();
+                    model.completed.insert(id, written);
+                    let freed = accounting.hold(CheckpointId(id));
+                    model.freed(freed, &format!("seed {seed}: hold {id}"));
+                }
                 0..=3 => {
                     // At a checkpoint that is under way or a new one; subtasks may be ahead of each other.
                     let subtask = random.below(SUBTASKS) as u32;

@@ -21,15 +21,26 @@ use millrace_core::checkpoint::GROUP_COLUMN;
 use millrace_core::{Error, Result};
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::Layer;
+use super::{FileRef, Layer};
 use crate::codes;
 
 /// ZSTD saves 15 to 54 per cent against it and takes two to four times as long to write and three times as long
 /// to read, on processors that the job could use; numbers in `FORMAT.md`.
-const COMPRESSION: CompressionType = CompressionType::LZ4_FRAME;
+pub(crate) const COMPRESSION: CompressionType = CompressionType::LZ4_FRAME;
 
 /// Smaller batches are written together until there are this many rows: each costs some hundred bytes.
 const BATCH_ROWS: usize = 8_192;
+
+impl Layer {
+    /// Its file.
+    pub fn file(&self) -> FileRef<'_> {
+        FileRef {
+            file: &self.file,
+            bytes: self.bytes,
+            checksum: &self.checksum,
+        }
+    }
+}
 
 /// A layer as it will be in storage.
 pub(crate) struct Encoded {
@@ -93,18 +104,18 @@ pub(crate) fn checksum(content: &[u8]) -> String {
 }
 
 /// Checks that this is what was written; `shown` names the file.
-pub(crate) fn verify(layer: &Layer, content: &[u8], shown: &str) -> Result<()> {
-    verify_size(layer, content.len() as u64, shown)?;
-    if checksum(content) != layer.checksum {
+pub(crate) fn verify(file: &FileRef<'_>, content: &[u8], shown: &str) -> Result<()> {
+    verify_size(file, content.len() as u64, shown)?;
+    if checksum(content) != file.checksum {
         let why = "its checksum is not the one that was noted when it was written";
         return Err(Error::external(codes::DAMAGED, format!("`{shown}` is damaged: {why}")));
     }
     Ok(())
 }
 
-pub(crate) fn verify_size(layer: &Layer, bytes: u64, shown: &str) -> Result<()> {
-    if bytes != layer.bytes {
-        let why = format!("`{shown}` has {bytes} bytes instead of {}", layer.bytes);
+pub(crate) fn verify_size(file: &FileRef<'_>, bytes: u64, shown: &str) -> Result<()> {
+    if bytes != file.bytes {
+        let why = format!("`{shown}` has {bytes} bytes instead of {}", file.bytes);
         return Err(Error::external(codes::MISSING, why));
     }
     Ok(())
@@ -175,7 +186,7 @@ mod tests {
             (layer.rows, layer.groups, layer.bytes),
             (3, [3, 5], content.len() as u64)
         );
-        verify(&layer, &content, "x").unwrap();
+        verify(&layer.file(), &content, "x").unwrap();
         let decoded = decode(&layer, content, "x").unwrap();
         assert_eq!(decoded, [batch(&[3, 5, 4], &["a", "b", "ü"])]);
         assert_eq!(
@@ -220,9 +231,9 @@ mod tests {
         for at in 0..content.len() {
             let mut flipped = content.to_vec();
             flipped[at] ^= 1;
-            assert_eq!(verify(&layer, &flipped, "f").unwrap_err().code(), codes::DAMAGED);
+            assert_eq!(verify(&layer.file(), &flipped, "f").unwrap_err().code(), codes::DAMAGED);
         }
-        let error = verify(&layer, &content[1..], "f").unwrap_err();
+        let error = verify(&layer.file(), &content[1..], "f").unwrap_err();
         assert_eq!(error.code(), codes::MISSING);
         // A checksum over something else than a layer.
         for content in [b"".as_slice(), b"ARROW1", &content[..content.len() - 1]] {

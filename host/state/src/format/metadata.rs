@@ -21,16 +21,21 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::in_flight::{FileRef, InFlight, InFlightRows, InFlightSize};
 use crate::savepoint::SavedSchema;
 use crate::{codes, names};
 
-/// The version of the format that this crate writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest version of the format that this crate reads. What has no rows in flight is written as version 1, which
+/// older ones read too.
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The version without [`Subtask::in_flight`].
+pub(crate) const WITHOUT_IN_FLIGHT: u32 = 1;
 
 /// One run of a job: what `run.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
-    /// [`FORMAT_VERSION`] of who wrote it.
+    /// Version of the format in which it was written.
     pub format_version: u32,
     /// Name of the job.
     pub job: String,
@@ -58,15 +63,20 @@ impl Run {
     /// ```
     pub fn new(job: &str, pipeline: &str, now: Millis, random: u32) -> Run {
         Run {
-            format_version: FORMAT_VERSION,
+            format_version: WITHOUT_IN_FLIGHT,
             job: job.to_owned(),
-            run: format!("{}-{random:08x}", timestamp(now)),
+            run: stamp(now, random),
             pipeline: pipeline.to_owned(),
             started_ms: now,
             from: None,
             claimed: false,
         }
     }
+}
+
+/// A moment and a random number, as in the names of runs and savepoints: in the order of time.
+pub(crate) fn stamp(time: Millis, random: u32) -> String {
+    format!("{}-{random:08x}", timestamp(time))
 }
 
 /// UTC as `20231114T221320.123Z`; times outside of the years 0 to 9999 are taken for the nearest in them.
@@ -94,7 +104,7 @@ pub enum Kind {
 /// A complete checkpoint: what `metadata.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
-    /// [`FORMAT_VERSION`] of who wrote it.
+    /// Version of the format in which it was written.
     pub format_version: u32,
     /// Name of the job.
     pub job: String,
@@ -130,9 +140,34 @@ impl Metadata {
         subtasks.flat_map(|subtask| &subtask.layers)
     }
 
-    /// Bytes of all layers: what a restart reads.
+    /// All files: layers, and rows in flight. Each is in it once.
+    pub fn files(&self) -> impl Iterator<Item = FileRef<'_>> {
+        let rows = self.all_in_flight().filter_map(|in_flight| in_flight.rows.as_ref());
+        self.layers().map(Layer::file).chain(rows.map(InFlightRows::file))
+    }
+
+    fn all_in_flight(&self) -> impl Iterator<Item = &InFlight> {
+        let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
+        subtasks.flat_map(|subtask| &subtask.in_flight)
+    }
+
+    /// Bytes of all files: what a restart reads.
     pub fn bytes(&self) -> u64 {
-        self.layers().map(|layer| layer.bytes).sum()
+        self.files().map(|file| file.bytes).sum()
+    }
+
+    /// What was under way in channels.
+    pub fn in_flight(&self) -> InFlightSize {
+        let mut size = InFlightSize::default();
+        for in_flight in self.all_in_flight() {
+            let elements = in_flight.channels.iter().map(|channel| channel.elements.len());
+            size.elements += elements.sum::<usize>() as u64;
+            if let Some(rows) = &in_flight.rows {
+                size.rows += rows.rows;
+                size.bytes += rows.bytes;
+            }
+        }
+        size
     }
 }
 
@@ -170,6 +205,9 @@ pub struct Subtask {
     pub live_rows: u64,
     /// Its table: layers to be laid over each other, the oldest first.
     pub layers: Vec<Layer>,
+    /// Its input channels, by edge, if the checkpoint was one that may overtake rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_flight: Vec<InFlight>,
 }
 
 /// How far a source has read a split.
@@ -322,6 +360,14 @@ fn unsound(metadata: &Metadata) -> Option<String> {
             return Some(format!("operator `{}` has more subtasks than key groups", operator.id));
         }
     }
+    if metadata.format_version == WITHOUT_IN_FLIGHT && metadata.all_in_flight().next().is_some() {
+        return Some("rows in flight in a version that has none".to_owned());
+    }
+    for in_flight in metadata.all_in_flight() {
+        if let Some(why) = in_flight.unsound() {
+            return Some(why);
+        }
+    }
     metadata.layers().find_map(|layer| {
         let [first, last] = layer.groups;
         let sound = names::is_plain(&layer.file) && first <= last && last < metadata.max_parallelism;
@@ -335,7 +381,7 @@ mod tests {
 
     fn sample() -> Metadata {
         Metadata {
-            format_version: FORMAT_VERSION,
+            format_version: WITHOUT_IN_FLIGHT,
             job: "job".to_owned(),
             run: "run".to_owned(),
             checkpoint: CheckpointId(3),
@@ -400,10 +446,15 @@ mod tests {
 
     #[test]
     fn a_newer_version_is_refused_by_name() {
-        let newer = serde_json::json!({"format_version": 2, "anything": []});
+        let newer = serde_json::json!({"format_version": FORMAT_VERSION + 1, "anything": []});
         let error = read_metadata(&envelope(CHECKPOINT, &newer), "x").unwrap_err();
         assert_eq!((error.code(), error.fault().exit_code()), (codes::NEWER, 2));
-        assert!(error.to_string().contains("format version 2"), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&format!("format version {}", FORMAT_VERSION + 1)),
+            "{error}"
+        );
     }
 
     #[test]

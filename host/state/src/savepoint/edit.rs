@@ -30,7 +30,7 @@ use super::manifest::{
 use super::order::Order;
 use super::schema::Column;
 use super::split::{BATCH_ROWS, broken};
-use super::write::{refuse_occupied, store};
+use super::write::{open_target, store};
 use crate::{Storage, codes, names};
 
 /// Makes a savepoint. Nothing exists before [`finish`](Self::finish).
@@ -75,10 +75,8 @@ impl<'s> Writer<'s> {
     }
 
     fn at(url: &str, manifest: Manifest, source: Option<&'s Savepoint>) -> Result<Self> {
-        let storage = Storage::open(url)?;
-        refuse_occupied(&storage, url)?;
         Ok(Writer {
-            storage,
+            storage: open_target(url)?,
             manifest,
             source,
             written: 0,
@@ -195,9 +193,19 @@ impl<'s> Writer<'s> {
         let sources: Vec<&RecordBatch> = batches.iter().collect();
         for piece in positions.chunks(BATCH_ROWS) {
             let rows = interleave_record_batch(&sources, piece).map_err(broken)?;
-            store(&self.storage, &mut saved.files, writer.push(&rows)?)?;
+            let full = writer.push(&rows)?;
+            store(
+                |file, content| self.storage.write(file, content),
+                &mut saved.files,
+                full,
+            )?;
         }
-        store(&self.storage, &mut saved.files, writer.finish()?)?;
+        let last = writer.finish()?;
+        store(
+            |file, content| self.storage.write(file, content),
+            &mut saved.files,
+            last,
+        )?;
         saved.rows = positions.len() as u64;
         count_entries(found);
         Ok(())

@@ -15,7 +15,7 @@ use super::keyed::{SavedSchema, SavedSlices};
 use super::layout::Layout;
 use super::schema::Column;
 use crate::format::{
-    Blob, FORMAT_VERSION, Kind, Layer, Metadata, Operator, Split, Subtask, damaged, envelope, open_envelope,
+    Blob, Kind, Layer, Metadata, Operator, Split, Subtask, WITHOUT_IN_FLIGHT, damaged, envelope, open_envelope,
 };
 use crate::names;
 
@@ -50,6 +50,20 @@ pub struct Manifest {
     pub key_encoding: u32,
     /// The operators.
     pub operators: Vec<SavedOperator>,
+}
+
+impl Manifest {
+    /// Bytes of all tables.
+    pub fn bytes(&self) -> u64 {
+        let tables = self.operators.iter().flat_map(|operator| &operator.tables);
+        tables.map(SavedTable::bytes).sum()
+    }
+
+    /// Keys that are in it, and keys of windows.
+    pub fn entries(&self) -> u64 {
+        let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
+        subtasks.map(|subtask| subtask.entries).sum()
+    }
 }
 
 /// One operator in a savepoint.
@@ -185,6 +199,7 @@ impl Manifest {
             committables: saved.committables.clone(),
             live_rows: saved.entries,
             layers: Vec::new(),
+            in_flight: Vec::new(),
         };
         let operator = |saved: &SavedOperator| Operator {
             id: saved.id.clone(),
@@ -195,7 +210,7 @@ impl Manifest {
             subtasks: saved.subtasks.iter().map(subtask).collect(),
         };
         Metadata {
-            format_version: FORMAT_VERSION,
+            format_version: WITHOUT_IN_FLIGHT,
             job: self.job.clone(),
             run: self.run.clone(),
             checkpoint: self.checkpoint,

@@ -20,7 +20,7 @@ mod manifest;
 mod order;
 mod read;
 mod restorable;
-mod schema;
+pub(crate) mod schema;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -36,7 +36,21 @@ pub use read::Savepoint;
 pub use restorable::Restorable;
 pub use schema::Column;
 pub use values::rows_as_json;
-pub use write::write;
+pub use write::{check_target, write, write_while};
 
 pub(crate) use layout::{ROW_COLUMNS, session_fields, session_item};
 pub(crate) use split::{broken, lay_over};
+
+use millrace_core::block::Millis;
+
+use crate::{format, names};
+
+/// Name of a new folder for a savepoint of a job. `random` keeps those apart that are taken in the same millisecond.
+///
+/// ```
+/// # use millrace_state::savepoint::folder_name;
+/// assert_eq!(folder_name("my job", 1_700_000_000_123, 0xC0FFEE), "my%20job-20231114T221320.123Z-00c0ffee");
+/// ```
+pub fn folder_name(job: &str, now: Millis, random: u32) -> String {
+    format!("{}-{}", names::encode(job), format::stamp(now, random))
+}

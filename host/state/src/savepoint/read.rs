@@ -165,7 +165,7 @@ impl Savepoint {
             }
             let shown = self.storage.shown(&part.file);
             match folders[folder].get(name) {
-                Some(bytes) => layer::verify_size(part, *bytes, &shown)?,
+                Some(bytes) => layer::verify_size(&part.file(), *bytes, &shown)?,
                 None => return Err(missing(&shown)),
             }
         }
@@ -185,7 +185,7 @@ impl Savepoint {
     fn verified(&self, part: &Layer, content: Option<Bytes>) -> Result<Bytes> {
         let shown = self.storage.shown(&part.file);
         let content = content.ok_or_else(|| missing(&shown))?;
-        layer::verify(part, &content, &shown)?;
+        layer::verify(&part.file(), &content, &shown)?;
         Ok(content)
     }
 }

@@ -1,6 +1,6 @@
 //! What a job can begin with.
 
-use millrace_core::checkpoint::CheckpointId;
+use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId};
 use millrace_core::upgrade::StoredOperator;
 use millrace_core::{Error, Result};
 
@@ -87,6 +87,18 @@ impl Restorable {
         match self {
             Restorable::Checkpoint(checkpoint) => checkpoint.restore_task(operator, parallelism, subtask),
             Restorable::Savepoint(savepoint) => savepoint.restore_task(operator, parallelism, subtask),
+        }
+    }
+
+    /// The input channels of a subtask of as many as there were, with what was under way in them; a savepoint has
+    /// none.
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    pub fn channels(&self, operator: &Operator, subtask: u32) -> Result<Vec<ChannelSnapshot>> {
+        match self {
+            Restorable::Checkpoint(checkpoint) => checkpoint.channels(operator, subtask),
+            Restorable::Savepoint(_) => Ok(Vec::new()),
         }
     }
 

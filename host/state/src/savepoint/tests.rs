@@ -187,6 +187,7 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
                 }],
                 committables: vec![Committable(vec![1, 2])],
                 finished: subtask == 1,
+                channels: Vec::new(),
             }
         };
         let operator = OperatorSnapshot {
@@ -356,4 +357,35 @@ fn a_savepoint_may_be_moved_and_its_damage_is_named() {
     let error = Savepoint::open(&place("b"), Depth::Contents).unwrap_err();
     assert_eq!(error.code(), codes::METADATA);
     assert!(error.to_string().contains("manifest.json"), "{error}");
+}
+
+/// What is given up leaves the place as it was, wherever it is given up.
+#[test]
+fn a_savepoint_that_is_given_up_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let random = &mut Random::new(11);
+    let layout = layout(random);
+    let storage = Storage::open("memory://savepoint-given-up").unwrap();
+    let checkpoint = checkpoint(random, &layout, &storage);
+    let url = folder.path().join("savepoint").to_str().unwrap().to_owned();
+    let asked = std::cell::Cell::new(0);
+    for files in 0.. {
+        asked.set(0);
+        let still_wanted = || {
+            asked.set(asked.get() + 1);
+            match asked.get() > files {
+                true => Err(millrace_core::Error::external("XX0001", "not wanted")),
+                false => Ok(()),
+            }
+        };
+        let Err(error) = write_while(&checkpoint, &url, &still_wanted) else {
+            break;
+        };
+        assert_eq!(error.code(), "XX0001");
+        assert_eq!(std::fs::read_dir(&url).unwrap().count(), 0, "after {files} files");
+        check_target(&url).unwrap();
+    }
+    assert!(asked.get() > 1, "it has more than a manifest");
+    assert!(folder.path().join("savepoint/manifest.json").is_file());
+    assert_eq!(check_target(&url).unwrap_err().code(), codes::OCCUPIED);
 }

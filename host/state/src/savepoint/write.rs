@@ -1,6 +1,10 @@
 //! Writing a savepoint from a checkpoint.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use arrow_schema::FieldRef;
+use bytes::Bytes;
 use millrace_core::key::ENCODING_VERSION;
 use millrace_core::{Error, Result};
 
@@ -15,20 +19,102 @@ use super::split::{lay_over, split};
 use crate::format::{Layer, Operator, Subtask};
 use crate::{RestoredCheckpoint, Storage, codes, names};
 
-/// Writes the state of a checkpoint as a savepoint to a URL at which there is nothing yet.
-///
-/// The manifest is written last: what lacks one is no savepoint. One subtask's state at a time is in memory.
+/// Whether a savepoint can be written to a URL: its storage is there, and there is nothing at it yet.
 ///
 /// # Errors
-/// `CS0202` if something is there; `CS0203` if an operator's state cannot be written as tables; if the checkpoint
-/// is damaged or the storage refuses.
-pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
+/// `CS0202` if something is there; if the storage refuses.
+pub fn check_target(url: &str) -> Result<()> {
+    open_target(url).map(|_| ())
+}
+
+pub(super) fn open_target(url: &str) -> Result<Storage> {
     let storage = Storage::open(url)?;
-    refuse_occupied(&storage, url)?;
+    let present = storage.list("")?;
+    if !present.files.is_empty() || !present.folders.is_empty() {
+        let message = format!("`{url}` is not empty, and a savepoint has a folder of its own");
+        return Err(Error::user(codes::OCCUPIED, message));
+    }
+    Ok(storage)
+}
+
+/// Writes the state of a checkpoint as a savepoint to a URL at which there is nothing yet.
+///
+/// The manifest is written last: what lacks one is no savepoint. One subtask's state at a time is in memory. If it
+/// fails, what was written is deleted as far as possible.
+///
+/// # Errors
+/// `CS0202` if something is there; `CS0207` if the checkpoint holds rows in flight; `CS0203` if an operator's state
+/// cannot be written as tables; if the checkpoint is damaged or the storage refuses.
+pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
+    write_while(checkpoint, url, &|| Ok(()))
+}
+
+/// The same, as long as it is wanted: `still_wanted` is asked before each file, and may say why not.
+///
+/// # Errors
+/// Those of [`write()`], and what `still_wanted` says.
+pub fn write_while(
+    checkpoint: &RestoredCheckpoint,
+    url: &str,
+    still_wanted: &dyn Fn() -> Result<()>,
+) -> Result<Manifest> {
+    let in_flight = checkpoint.metadata().in_flight();
+    if in_flight.elements > 0 {
+        let (id, rows) = (checkpoint.metadata().checkpoint, in_flight.rows);
+        let message = format!(
+            "checkpoint {id} is unaligned: it holds {rows} rows in flight between operators, for which a savepoint has \
+             no place"
+        );
+        return Err(Error::user(codes::IN_FLIGHT, message));
+    }
+    let target = Target {
+        storage: open_target(url)?,
+        still_wanted,
+        written: RefCell::default(),
+    };
+    let written = write_to(checkpoint, &target);
+    if written.is_err() {
+        target.clear();
+    }
+    written
+}
+
+/// Where a savepoint goes.
+struct Target<'a> {
+    storage: Storage,
+    still_wanted: &'a dyn Fn() -> Result<()>,
+    /// Files so far.
+    written: RefCell<Vec<String>>,
+}
+
+impl Target<'_> {
+    fn write(&self, file: &str, content: Bytes) -> Result<()> {
+        (self.still_wanted)()?;
+        self.written.borrow_mut().push(file.to_owned());
+        self.storage.write(file, content)
+    }
+
+    /// Deletes what was written: without a manifest it is of no use, and in the way of another try. The error that led
+    /// here says more than one of deleting would.
+    fn clear(&self) {
+        let mut folders = BTreeSet::new();
+        for file in self.written.borrow().iter().rev() {
+            let _ = self.storage.delete(file);
+            let above = file.match_indices('/').map(|(at, _)| file[..at].to_owned());
+            folders.extend(above);
+        }
+        // Those within others come after them.
+        for folder in folders.iter().rev() {
+            let _ = self.storage.delete_folder(folder);
+        }
+    }
+}
+
+fn write_to(checkpoint: &RestoredCheckpoint, target: &Target<'_>) -> Result<Manifest> {
     let metadata = checkpoint.metadata();
     let mut operators = Vec::with_capacity(metadata.operators.len());
     for operator in &metadata.operators {
-        let writer = OperatorWriter::new(&storage, operator);
+        let writer = OperatorWriter::new(target, operator);
         let context = |error: Error| error.context(format!("operator `{}`", operator.name));
         operators.push(writer.write(checkpoint).map_err(context)?);
     }
@@ -44,21 +130,12 @@ pub fn write(checkpoint: &RestoredCheckpoint, url: &str) -> Result<Manifest> {
         key_encoding: ENCODING_VERSION,
         operators,
     };
-    storage.write(MANIFEST_FILE, write_manifest(&manifest))?;
+    target.write(MANIFEST_FILE, write_manifest(&manifest))?;
     Ok(manifest)
 }
 
-pub(super) fn refuse_occupied(storage: &Storage, url: &str) -> Result<()> {
-    let present = storage.list("")?;
-    if present.files.is_empty() && present.folders.is_empty() {
-        return Ok(());
-    }
-    let message = format!("`{url}` is not empty, and a savepoint has a folder of its own");
-    Err(Error::user(codes::OCCUPIED, message))
-}
-
 struct OperatorWriter<'a> {
-    storage: &'a Storage,
+    target: &'a Target<'a>,
     operator: &'a Operator,
     /// Known with the first rows.
     layout: Option<Layout>,
@@ -72,9 +149,9 @@ struct Table {
 }
 
 impl<'a> OperatorWriter<'a> {
-    fn new(storage: &'a Storage, operator: &'a Operator) -> Self {
+    fn new(target: &'a Target<'a>, operator: &'a Operator) -> Self {
         OperatorWriter {
-            storage,
+            target,
             operator,
             layout: None,
             tables: Vec::new(),
@@ -98,7 +175,7 @@ impl<'a> OperatorWriter<'a> {
         let mut tables = Vec::with_capacity(self.tables.len());
         for mut table in self.tables {
             let last = table.writer.finish()?;
-            store(self.storage, &mut table.files, last)?;
+            store(|file, content| self.target.write(file, content), &mut table.files, last)?;
             tables.push(SavedTable {
                 name: table.spec.name,
                 state: table.spec.value.map(|value| described(known, &value)).transpose()?,
@@ -154,7 +231,7 @@ impl<'a> OperatorWriter<'a> {
             for (number, table) in self.tables.iter_mut().enumerate() {
                 let part = split(&layout, number, &table.spec, &rows)?;
                 let full = table.writer.push(&part)?;
-                store(self.storage, &mut table.files, full)?;
+                store(|file, content| self.target.write(file, content), &mut table.files, full)?;
             }
         }
         Ok(entries)
@@ -192,9 +269,14 @@ fn described(known: Option<&SavedSchema>, field: &FieldRef) -> Result<Column> {
     }
 }
 
-pub(super) fn store(storage: &Storage, files: &mut Vec<Layer>, encoded: Option<Encoded>) -> Result<()> {
+/// Writes a file of a table, if there is one, and counts it among the table's.
+pub(super) fn store(
+    write: impl FnOnce(&str, Bytes) -> Result<()>,
+    files: &mut Vec<Layer>,
+    encoded: Option<Encoded>,
+) -> Result<()> {
     if let Some(Encoded { file, content }) = encoded {
-        storage.write(&file.file, content)?;
+        write(&file.file, content)?;
         files.push(file);
     }
     Ok(())

@@ -147,7 +147,7 @@ fn the_wrong_place_is_noticed() {
 fn a_newer_checkpoint_is_not_passed_over() {
     let folder = tempfile::tempdir().unwrap();
     let (storage, root) = three(folder.path());
-    let content = r#"{"format_version":2}"#;
+    let content = r#"{"format_version":99}"#;
     let checksum = xxhash_rust::xxh3::xxh3_128(content.as_bytes());
     let file = format!("{{\"checksum\":\"{checksum:032x}\",\"checkpoint\":{content}}}\n");
     fs::write(root.join("chk-3/metadata.json"), file).unwrap();

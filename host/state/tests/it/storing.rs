@@ -55,6 +55,7 @@ fn all_that_a_subtask_hands_over_comes_back() {
         table: None,
         committables: vec![Committable(name.as_bytes().to_vec())],
         finished,
+        channels: Vec::new(),
     };
     let operators = vec![OperatorSnapshot {
         id: "files".to_owned(),
@@ -213,4 +214,37 @@ fn a_checkpoint_of_another_run_is_no_base() {
     assert_eq!(second.resume(&metadata).unwrap_err().code(), "IN0001");
     first.resume(&metadata).unwrap();
     assert_eq!(Checkpoints::create(&storage, run(1)).unwrap_err().code(), "IN0001");
+}
+
+/// No restart finds what a savepoint is made of, and checkpoints go on over it.
+#[test]
+fn what_is_held_is_no_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = open(folder.path());
+    let checkpoints = Checkpoints::create(&storage, run(1)).unwrap();
+    let mut table = Table::default();
+    table.set(1, Some(1));
+    checkpoints
+        .store(CheckpointId(1), &info(), counts([table.snapshot(true)]))
+        .unwrap();
+    table.set(2, Some(2));
+    checkpoints
+        .write_layers(CheckpointId(2), "count", 0, &table.snapshot(false))
+        .unwrap();
+    let mut operators = counts([table.snapshot(false)]);
+    operators[0].subtasks[0].table = None;
+    let held = checkpoints.hold(CheckpointId(2), &info(), &operators).unwrap();
+    assert_eq!(content(&held), table.entries);
+    assert_eq!(latest(&storage).metadata().checkpoint, CheckpointId(1));
+    // The next increment lies on the savepoint's, which may go when the checkpoint has gone too.
+    let before = table.entries.clone();
+    table.set(1, Some(3));
+    checkpoints
+        .store(CheckpointId(3), &info(), counts([table.snapshot(false)]))
+        .unwrap();
+    checkpoints.discard(CheckpointId(1)).unwrap();
+    assert_eq!(content(&held), before);
+    checkpoints.discard(CheckpointId(2)).unwrap();
+    assert_eq!(layers(folder.path()).len(), 3);
+    assert_eq!(content(&latest(&storage)), table.entries);
 }

@@ -1,6 +1,8 @@
 //! Every kind of state at once, with results that do not depend on how rows of different subtasks interleave:
 //! what a job must put out however often it is killed.
 
+use std::hint::black_box;
+
 use millrace::connect::RedisSink;
 use millrace::prelude::*;
 
@@ -68,6 +70,16 @@ impl KeyedProcess for Buckets {
         }
         cx.push(fact("buckets", timer.key, end, sum));
     }
+}
+
+/// Takes its time and changes nothing.
+fn work(fact: Fact, rounds: i64) -> Fact {
+    let mut value = fact.value as u64;
+    for _ in 0..rounds {
+        value = black_box(value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    }
+    black_box(value);
+    fact
 }
 
 pub(crate) fn build(flow: &Flow, params: &Params) {
@@ -146,6 +158,13 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
             .sink("accepted", Discard::new());
     }
     let facts = counts.union(tumbling).union(sliding).union(sessions).union(buckets);
+    let rounds = params.work;
+    let facts = if rounds > 0 {
+        let worked = facts.rebalance().map(move |fact: Fact| work(fact, rounds));
+        worked.uid("work").rebalance()
+    } else {
+        facts
+    };
     if !params.redis.is_empty() {
         facts.sink("facts", redis(&params.redis, &params.structure));
     } else if params.postgres.is_empty() {

@@ -80,6 +80,9 @@ pub struct Params {
     /// Rows a second; 0: as fast as can be
     #[parameter(default = "0")]
     rate: i64,
+    /// Rounds of work for each result; 0: none, and no exchange before it
+    #[parameter(default = "0")]
+    work: i64,
     /// Row that panics; -1: none
     #[parameter(default = "-1")]
     trap: i64,

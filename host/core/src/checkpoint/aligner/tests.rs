@@ -33,6 +33,7 @@ fn check(mode: CheckpointMode, channels: usize, steps: &[Step<'_>]) {
         let expect = Alignment {
             given_up: ids(given_up),
             aligned: ids(aligned),
+            ..Alignment::default()
         };
         assert_eq!(got, expect, "step {step}");
         let got: Vec<usize> = (0..channels).filter(|channel| aligner.is_blocked(*channel)).collect();
@@ -208,6 +209,8 @@ fn cancelled_checkpoints_are_ignored() {
         ],
     );
 }
+
+mod unaligned;
 
 #[test]
 #[should_panic(expected = "channel 0 is blocked")]

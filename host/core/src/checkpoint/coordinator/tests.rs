@@ -422,3 +422,50 @@ fn a_final_one_is_tried_again_while_failures_are_tolerated() {
     );
     assert!(coordinator.has_ended());
 }
+
+/// Only periodic ones, and only those that have not been acknowledged by all.
+#[test]
+fn what_takes_too_long_is_unaligned() {
+    let unalign = |number| Action::Unalign { id: id(number) };
+    let config = |timeout| CheckpointConfig {
+        aligned_timeout: Some(timeout),
+        ..every(10)
+    };
+    let mut coordinator = running(config(Duration::ZERO), 2);
+    assert_eq!(coordinator.handle_time(at(10)), [trigger(1, Periodic), unalign(1)]);
+    assert_eq!(coordinator.next_deadline(), Some(at(110)));
+    assert_eq!(coordinator.finish(1, 11), [complete(1, Periodic)]);
+    assert_eq!(
+        coordinator.trigger(Savepoint, at(12)).unwrap().1,
+        [trigger(2, Savepoint)]
+    );
+    coordinator.finish(2, 13);
+    assert_eq!(coordinator.trigger(Final, at(14)).unwrap().1, [trigger(3, Final)]);
+
+    let mut coordinator = running(config(at(3)), 2);
+    assert_eq!(coordinator.handle_time(at(10)), [trigger(1, Periodic)]);
+    assert_eq!(coordinator.next_deadline(), Some(at(13)));
+    coordinator.acknowledge(1, 12);
+    assert_eq!(coordinator.handle_time(at(13)), []);
+    coordinator.handle_stored(id(1), at(14));
+    assert_eq!(coordinator.handle_time(at(20)), [trigger(2, Periodic)]);
+    assert_eq!(coordinator.handle_ack(id(2), Participant(0), at(23)), [unalign(2)]);
+    assert_eq!(coordinator.handle_time(at(24)), []);
+}
+
+#[test]
+fn nothing_periodic_begins_while_sources_are_drained() {
+    let mut coordinator = running(every(10), 2);
+    assert_eq!(coordinator.handle_time(at(10)), [trigger(1, Periodic)]);
+    coordinator.suspend();
+    // What has begun lies before the end of the sources.
+    assert_eq!(coordinator.finish(1, 11), [complete(1, Periodic)]);
+    assert_eq!(coordinator.next_deadline(), None);
+    assert_eq!(coordinator.handle_time(at(50)), []);
+    let (stop, actions) = coordinator.trigger(Stop, at(51)).unwrap();
+    assert_eq!((stop, actions), (id(2), vec![trigger(2, Stop)]));
+    coordinator.handle_failed(at(52));
+    assert_eq!(coordinator.latest(), Some(id(1)));
+    coordinator.handle_running(2, at(60));
+    assert_eq!(coordinator.handle_time(at(70)), [trigger(3, Periodic)]);
+}

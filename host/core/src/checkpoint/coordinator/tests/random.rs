@@ -10,6 +10,7 @@ struct Ledger {
     triggered_at: BTreeMap<CheckpointId, Duration>,
     acked: BTreeMap<CheckpointId, BTreeSet<u32>>,
     storing: BTreeSet<CheckpointId>,
+    unaligned: BTreeSet<CheckpointId>,
     durable: BTreeSet<CheckpointId>,
     done: BTreeMap<CheckpointId, bool>,
     discarded: BTreeSet<CheckpointId>,
@@ -24,6 +25,13 @@ struct Ledger {
 impl Ledger {
     fn under_way(&self) -> usize {
         self.kinds.len() - self.done.len()
+    }
+
+    fn unalign(&mut self, id: CheckpointId, config: &CheckpointConfig, now: Duration) {
+        let waited = config.aligned_timeout.expect("unaligned ones are asked for");
+        assert!(now >= self.triggered_at[&id] + waited && self.kinds[&id] == Periodic);
+        assert!(!self.done.contains_key(&id) && !self.storing.contains(&id));
+        assert!(self.unaligned.insert(id), "said once");
     }
 
     fn record(&mut self, config: &CheckpointConfig, actions: &[Action], now: Duration) {
@@ -45,6 +53,7 @@ impl Ledger {
                     self.kinds.insert(*id, *kind);
                     self.triggered_at.insert(*id, now);
                 }
+                Action::Unalign { id } => self.unalign(*id, config, now),
                 Action::Store { id, .. } => {
                     assert!(!self.done.contains_key(id));
                     assert_eq!(
@@ -106,6 +115,7 @@ fn random_events_obey_the_rules() {
             tolerable_failures: random.below(4) as u32,
             max_concurrent,
             retained: 1 + random.below(3) as u32,
+            aligned_timeout: (max_concurrent == 1 && random.below(2) == 0).then(|| at(random.below(6))),
             ..Default::default()
         };
         run_random(&mut random, &config);
