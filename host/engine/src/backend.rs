@@ -152,7 +152,8 @@ impl Tier {
                 (*resident_bytes, true)
             }
         };
-        let _ = name;
+        // Without RocksDB nothing is put in place.
+        let _ = (name, operator);
         Ok(Tier {
             states,
             max_parallelism,
