@@ -33,9 +33,15 @@ const MOVED_PER_CHUNK: usize = if cfg!(test) { 5 } else { 1024 };
 /// Old entries that move with each key that is added: enough to be done before the old table is full.
 const MOVED_PER_KEY: usize = 8;
 
+/// Entries that a growing table is ahead of what moved: most runs end within.
+const AHEAD: usize = if cfg!(test) { 3 } else { 256 };
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Entries<E> {
+    /// While the table grows only its beginning is there: entries after it are free. Memory that the kernel hands out is
+    /// written to before it is read, for otherwise each of its pages would be mapped twice, and the second mapping
+    /// interrupts all processors that run threads of this process.
     entries: Vec<E>,
     bits: u32,
     used: usize,
@@ -98,7 +104,7 @@ impl<E: Entry> Entries<E> {
     }
 
     #[inline(always)]
-    fn table_of_mut(&mut self, hash: E::Hash) -> (&mut [E], u32) {
+    fn table_of_mut(&mut self, hash: E::Hash) -> (&mut Vec<E>, u32) {
         match &mut self.moving {
             Some(moving) if moving.has(hash) => (&mut moving.old, moving.bits),
             _ => (&mut self.entries, self.bits),
@@ -109,11 +115,11 @@ impl<E: Entry> Entries<E> {
     #[inline]
     pub(super) fn find(&self, hash: E::Hash, is_meant: impl Fn(&E) -> bool) -> Option<E> {
         let (entries, bits) = self.table_of(hash);
-        let mask = entries.len() - 1;
+        let mask = (1 << bits) - 1;
         let mut at = E::home(hash, bits);
-        while !entries[at].is_free() {
-            if is_meant(&entries[at]) {
-                return Some(entries[at]);
+        while let Some(entry) = entries.get(at).filter(|entry| !entry.is_free()) {
+            if is_meant(entry) {
+                return Some(*entry);
             }
             at = (at + 1) & mask;
         }
@@ -128,7 +134,7 @@ impl<E: Entry> Entries<E> {
         let (entries, bits) = self.table_of_mut(entry.hash());
         place(entries, bits, entry);
         self.used += 1;
-        if self.used * 2 > self.entries.len() {
+        if self.used * 2 > 1 << self.bits {
             self.grow();
         }
     }
@@ -138,12 +144,14 @@ impl<E: Entry> Entries<E> {
         while self.moving.is_some() {
             self.move_some(MOVED_PER_CHUNK);
         }
-        // Zeros from the system, not written to beforehand: moving does that, page by page.
-        let entries = vec![E::default(); self.entries.len() * 2];
+        let entries = Vec::with_capacity(self.entries.len() * 2);
         let old = std::mem::replace(&mut self.entries, entries);
         let start = old.iter().position(E::is_free);
+        let start = start.expect("a table is at most half full");
+        // What is before the start moves at the end, and is there before.
+        extend(&mut self.entries, 2 * start + AHEAD, self.bits + 1);
         self.moving = Some(Moving {
-            start: start.expect("a table is at most half full"),
+            start,
             old,
             bits: self.bits,
             moved: 0,
@@ -171,11 +179,13 @@ impl<E: Entry> Entries<E> {
             // A key added meanwhile may stand beyond the end, where all before it has moved.
             moving.moved += 1;
             last_free = entry.is_free();
+            extend(&mut self.entries, 2 * (moving.start + moving.moved) + AHEAD, self.bits);
             if !last_free {
                 place(&mut self.entries, self.bits, entry);
             }
         }
         if moving.moved >= moving.old.len() {
+            extend(&mut self.entries, 1 << self.bits, self.bits);
             self.moving = None;
         }
     }
@@ -183,7 +193,7 @@ impl<E: Entry> Entries<E> {
     /// Takes out the entry of this hash that is meant, which is there.
     pub(super) fn remove(&mut self, hash: E::Hash, is_meant: impl Fn(&E) -> bool) {
         let (entries, bits) = self.table_of_mut(hash);
-        let mask = entries.len() - 1;
+        let mask = (1 << bits) - 1;
         let mut hole = E::home(hash, bits);
         while !is_meant(&entries[hole]) {
             assert!(!entries[hole].is_free(), "what is removed is there");
@@ -193,10 +203,9 @@ impl<E: Entry> Entries<E> {
         let mut at = hole;
         loop {
             at = (at + 1) & mask;
-            let entry = entries[at];
-            if entry.is_free() {
+            let Some(&entry) = entries.get(at).filter(|entry| !entry.is_free()) else {
                 break;
-            }
+            };
             let home = E::home(entry.hash(), bits);
             if at.wrapping_sub(home) & mask >= at.wrapping_sub(hole) & mask {
                 entries[hole] = entry;
@@ -214,8 +223,8 @@ impl<E: Entry> Entries<E> {
         for hash in hashes {
             let (entries, bits) = self.table_of(hash);
             let home = E::home(hash, bits);
-            let after = (home + 2) & (entries.len() - 1);
-            touched += usize::from(entries[home].is_free()) + usize::from(entries[after].is_free());
+            let after = entries.get(home + 2).is_some_and(E::is_free);
+            touched += usize::from(entries[home].is_free()) + usize::from(after);
         }
         std::hint::black_box(touched);
     }
@@ -224,12 +233,13 @@ impl<E: Entry> Entries<E> {
     pub(super) fn clear(&mut self) {
         self.moving = None;
         self.entries.fill(E::default());
+        extend(&mut self.entries, 1 << self.bits, self.bits);
         self.used = 0;
     }
 
     /// Bytes that the table will take more when it doubles, if that is about to be.
     pub(super) fn growth_bytes_soon(&self) -> usize {
-        let entries = self.entries.len();
+        let entries = 1 << self.bits;
         match self.used * 2 > entries - entries / 8 {
             true => entries * size_of::<E>(),
             false => 0,
@@ -243,20 +253,27 @@ impl<E: Entry> Entries<E> {
     }
 }
 
-fn place<E: Entry>(entries: &mut [E], bits: u32, entry: E) {
-    let mask = entries.len() - 1;
+fn place<E: Entry>(entries: &mut Vec<E>, bits: u32, entry: E) {
+    let mask = (1 << bits) - 1;
     let mut at = E::home(entry.hash(), bits);
-    while !entries[at].is_free() {
+    while entries.get(at).is_some_and(|entry| !entry.is_free()) {
         at = (at + 1) & mask;
     }
+    // The run may end behind what is there.
+    extend(entries, at + 1, bits);
     entries[at] = entry;
 }
 
+/// Makes sure that the first so many entries of a table are there.
+#[inline]
+fn extend<E: Entry>(entries: &mut Vec<E>, count: usize, bits: u32) {
+    let count = count.min(1 << bits);
+    if entries.len() < count {
+        entries.resize(count, E::default());
+    }
+}
+
 /// Entries of nothing, in memory that has been written to.
-///
-/// Memory that the kernel hands out zeroed is one shared page as long as it is only read. A table is read before it is
-/// written, so each of its pages would be mapped twice, and the second mapping interrupts all processors that run
-/// threads of this process.
 fn written<E: Entry>(count: usize) -> Vec<E> {
     let mut entries = Vec::with_capacity(count);
     // Without this the compiler would ask for zeroed memory after all.
