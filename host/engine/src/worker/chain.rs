@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, TableDelta, Trap};
@@ -327,8 +328,10 @@ impl ChainTask {
             HeadOperator::Stateless => {}
             HeadOperator::Keyed { operator, tier } => {
                 operator.restore_watermark(watermark);
-                if let Some(tier) = tier.as_ref().filter(|_| !restore.batches.is_empty()) {
-                    tier.prepare_restore(operator)?;
+                if let Some(tier) = tier {
+                    let batches = restore.batches.iter();
+                    let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
+                    tier.prepare_restore(operator, bytes)?;
                 }
             }
             HeadOperator::Window { .. } if drained => return Ok(()),
