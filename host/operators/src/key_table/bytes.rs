@@ -7,7 +7,7 @@ use millrace_core::function::Slot;
 
 use super::CHUNK;
 use super::batch::KeyBatch;
-use super::entries::{Entries, Entry};
+use super::entries::{Entries, Entry, Vacant};
 
 /// Holes below this many bytes are not worth a rewrite of the arena.
 const HOLE_BYTES_MIN: usize = 64 << 10;
@@ -29,7 +29,7 @@ struct Span {
     hash: u32,
 }
 
-/// Low half of the hash, and slot + 1 or 0. An array, for the system has memory of zeros for arrays of integers.
+/// Low half of the hash, and slot + 1 or 0.
 type HashEntry = [u32; 2];
 
 impl Entry for HashEntry {
@@ -110,14 +110,20 @@ impl BytesTable {
     }
 
     pub(super) fn find(&self, key: &[u8], hash: u32) -> Option<Slot> {
+        Some(self.entry(key, hash).ok()?[1] - 1)
+    }
+
+    #[inline]
+    fn entry(&self, key: &[u8], hash: u32) -> Result<HashEntry, Vacant> {
         let is_meant = |entry: &HashEntry| entry[0] == hash && self.key(entry[1] - 1) == key;
-        Some(self.entries.find(hash, is_meant)?[1] - 1)
+        self.entries.find(hash, is_meant)
     }
 
     fn find_or_insert_one(&mut self, key: &[u8], hash: u32, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
-        if let Some(slot) = self.find(key, hash) {
-            return slot;
-        }
+        let vacant = match self.entry(key, hash) {
+            Ok(entry) => return entry[1] - 1,
+            Err(vacant) => vacant,
+        };
         let span = Span {
             start: self.arena.len() as u64,
             length: key.len() as u32,
@@ -135,7 +141,7 @@ impl BytesTable {
             }
         };
         fresh.push(slot);
-        self.entries.insert([hash, slot + 1]);
+        self.entries.insert(vacant, [hash, slot + 1]);
         slot
     }
 

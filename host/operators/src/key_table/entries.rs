@@ -48,6 +48,10 @@ pub(super) struct Entries<E> {
     moving: Option<Moving<E>>,
 }
 
+/// Where an entry that was looked for and not found would be, until the table changes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vacant(usize);
+
 /// A table that grows.
 #[derive(Debug)]
 struct Moving<E> {
@@ -111,29 +115,30 @@ impl<E: Entry> Entries<E> {
         }
     }
 
-    /// The entry of this hash that is meant.
+    /// The entry of this hash that is meant, or where it would be.
     #[inline]
-    pub(super) fn find(&self, hash: E::Hash, is_meant: impl Fn(&E) -> bool) -> Option<E> {
+    pub(super) fn find(&self, hash: E::Hash, is_meant: impl Fn(&E) -> bool) -> Result<E, Vacant> {
         let (entries, bits) = self.table_of(hash);
         let mask = (1 << bits) - 1;
         let mut at = E::home(hash, bits);
         while let Some(entry) = entries.get(at).filter(|entry| !entry.is_free()) {
             if is_meant(entry) {
-                return Some(*entry);
+                return Ok(*entry);
             }
             at = (at + 1) & mask;
         }
-        None
+        Err(Vacant(at))
     }
 
-    /// Adds the entry of a key that is not there.
-    pub(super) fn insert(&mut self, entry: E) {
+    /// Adds the entry of a key that was just not found.
+    pub(super) fn insert(&mut self, Vacant(at): Vacant, entry: E) {
+        let (entries, bits) = self.table_of_mut(entry.hash());
+        extend(entries, at + 1, bits);
+        entries[at] = entry;
+        self.used += 1;
         if self.moving.is_some() {
             self.move_some(MOVED_PER_KEY);
         }
-        let (entries, bits) = self.table_of_mut(entry.hash());
-        place(entries, bits, entry);
-        self.used += 1;
         if self.used * 2 > 1 << self.bits {
             self.grow();
         }
@@ -324,14 +329,14 @@ mod tests {
             for step in 0..1500 {
                 let key = Key(1 + random.below(keys) as u32);
                 let found = entries.find(key.hash(), |entry| *entry == key);
-                assert_eq!(found.is_some(), model.contains(&key.0), "seed {seed}, step {step}");
+                assert_eq!(found.is_ok(), model.contains(&key.0), "seed {seed}, step {step}");
                 let adds = random.below(3) > 0;
                 match (found, adds) {
-                    (None, true) => {
-                        entries.insert(key);
+                    (Err(vacant), true) => {
+                        entries.insert(vacant, key);
                         model.insert(key.0);
                     }
-                    (Some(_), false) => {
+                    (Ok(_), false) => {
                         entries.remove(key.hash(), |entry| *entry == key);
                         model.remove(&key.0);
                     }
@@ -348,7 +353,7 @@ mod tests {
             }
             for key in 1..=keys as u32 {
                 let found = entries.find(Key(key).hash(), |entry| entry.0 == key);
-                assert_eq!(found.is_some(), model.contains(&key));
+                assert_eq!(found.is_ok(), model.contains(&key));
             }
             assert_eq!(entries.used, model.len());
         }

@@ -6,7 +6,7 @@
 use millrace_core::function::Slot;
 
 use super::CHUNK;
-use super::entries::{Entries, Entry};
+use super::entries::{Entries, Entry, Vacant};
 
 #[derive(Debug)]
 pub(super) struct IntegerTable {
@@ -15,7 +15,7 @@ pub(super) struct IntegerTable {
     keys: Vec<i64>,
 }
 
-/// Key, and slot + 1 or 0. An array, for the system has memory of zeros for arrays of integers.
+/// Key, and slot + 1 or 0.
 type KeyEntry = [u64; 2];
 
 #[inline(always)]
@@ -109,15 +109,21 @@ impl IntegerTable {
     }
 
     pub(super) fn find(&self, key: i64) -> Option<Slot> {
-        let key = key as u64;
-        let found = self.entries.find(hash(key), |entry| entry[0] == key)?;
+        let found = self.entry(key).ok()?;
         Some(found[1] as Slot - 1)
     }
 
+    #[inline]
+    fn entry(&self, key: i64) -> Result<KeyEntry, Vacant> {
+        let key = key as u64;
+        self.entries.find(hash(key), |entry| entry[0] == key)
+    }
+
     fn find_or_insert_one(&mut self, key: i64, free: &mut Vec<Slot>, fresh: &mut Vec<Slot>) -> Slot {
-        if let Some(slot) = self.find(key) {
-            return slot;
-        }
+        let vacant = match self.entry(key) {
+            Ok(entry) => return entry[1] as Slot - 1,
+            Err(vacant) => vacant,
+        };
         let slot = match free.pop() {
             Some(slot) => {
                 self.keys[slot as usize] = key;
@@ -129,7 +135,7 @@ impl IntegerTable {
             }
         };
         fresh.push(slot);
-        self.entries.insert([key as u64, u64::from(slot) + 1]);
+        self.entries.insert(vacant, [key as u64, u64::from(slot) + 1]);
         slot
     }
 
