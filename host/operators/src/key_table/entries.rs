@@ -162,6 +162,8 @@ impl<E: Entry> Entries<E> {
             moved: 0,
         });
         self.bits += 1;
+        // Keys added to the old table from now on may stand at its start; the mark is always ahead of them.
+        self.move_some(MOVED_PER_KEY);
     }
 
     /// Moves some entries if the table is growing: to be called with each chunk of keys that is looked up.
