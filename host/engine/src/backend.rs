@@ -49,10 +49,9 @@ pub(crate) enum Backend {
 impl Backend {
     /// Ready for an attempt: nothing is left of an earlier one.
     pub(crate) fn open(options: &StateBackend, memory_limit: usize, slots: u32) -> Result<Self> {
+        let guest_bytes = memory_limit - memory_limit / HEADROOM_PART;
         match options {
-            StateBackend::Memory => Ok(Backend::Memory {
-                guest_bytes: memory_limit - memory_limit / HEADROOM_PART,
-            }),
+            StateBackend::Memory => Ok(Backend::Memory { guest_bytes }),
             #[cfg(feature = "rocksdb")]
             StateBackend::RocksDb { folder, cache_bytes } => {
                 let rocksdb_bytes = cache_bytes / ROCKSDB_PART;
@@ -63,7 +62,7 @@ impl Backend {
                 })?;
                 Ok(Backend::RocksDb {
                     databases,
-                    resident_bytes: (cache_bytes - rocksdb_bytes).min(memory_limit - memory_limit / HEADROOM_PART),
+                    resident_bytes: (cache_bytes - rocksdb_bytes).min(guest_bytes),
                 })
             }
             #[cfg(not(feature = "rocksdb"))]
