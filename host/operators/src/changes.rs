@@ -199,9 +199,9 @@ impl Changes {
         Ok(())
     }
 
-    /// These entries go to a lower tier; `rows` are those that changed since the last snapshot began.
-    pub(crate) fn depart(&mut self, slots: &[Slot], rows: RecordBatch) {
-        self.forget_silently(slots);
+    /// Entries that changed since the last snapshot began go to a lower tier; they are [forgotten
+    /// silently](Self::forget_silently).
+    pub(crate) fn depart(&mut self, rows: RecordBatch) {
         if rows.num_rows() > 0 {
             self.gone.push(rows);
         }

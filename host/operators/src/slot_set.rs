@@ -69,6 +69,18 @@ impl SlotSet {
         }
     }
 
+    /// Whether a slot is among these more than once; they are below `bound`. The set is empty, and is empty again.
+    pub(crate) fn has_repeats(&mut self, slots: &[Slot], bound: Slot) -> bool {
+        self.reserve(bound);
+        let mut repeats = false;
+        for &slot in slots {
+            repeats |= self.contains(slot);
+            self.insert_reserved(slot);
+        }
+        self.remove_all(slots);
+        repeats
+    }
+
     pub(crate) fn remove_all(&mut self, slots: &[Slot]) {
         for &slot in slots {
             self.remove(slot);

@@ -33,6 +33,8 @@ pub(super) struct Tracking {
     pub(super) changes: Changes,
     table: TableSchema,
     slots: Vec<Slot>,
+    /// Empty but while a batch is restored.
+    met: SlotSet,
 }
 
 fn times_field() -> FieldRef {
@@ -54,6 +56,7 @@ impl KeyedOperator {
             changes: Changes::default(),
             table: TableSchema::new(&self.key_schema, more, max_parallelism),
             slots: Vec::new(),
+            met: SlotSet::default(),
         }));
     }
 
@@ -185,42 +188,63 @@ impl KeyedOperator {
     ///
     /// Rows of other keys than this operator's must have been filtered out.
     pub fn restore(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
-        let batch = &self.without_replaced(batch)?;
         let rows = tracked(&mut self.tracking)?.table.read(batch)?;
+        if rows.deleted.true_count() == 0 && self.restore_live(&rows.keys, &rows.more, function)? {
+            return Ok(());
+        }
+        let batch = self.without_replaced(batch, &rows.keys)?;
+        let rows = tracked(&mut self.tracking)?.table.read(&batch)?;
         self.restore_deletions(&rows.deleted, &rows.keys, function)?;
         let live = not(&rows.deleted);
         let select = |column: &ArrayRef| filter(column, &live).map_err(broken);
         let keys = rows.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
         let columns = rows.more.iter().map(select).collect::<Result<Vec<_>>>()?;
+        let distinct = self.restore_live(&keys, &columns, function)?;
+        debug_assert!(distinct, "of each key the last row was left");
+        let changes = &mut tracked(&mut self.tracking)?.changes;
+        changes.restored(&[], batch.num_rows() - keys[0].len());
+        Ok(())
+    }
+
+    /// Rows of entries that are there; false: nothing was done, for a key is there more than once.
+    fn restore_live(
+        &mut self,
+        keys: &[ArrayRef],
+        columns: &[ArrayRef],
+        function: &mut dyn KeyedFunction,
+    ) -> Result<bool> {
+        let count = keys[0].len();
         if let Some(tiering) = &mut self.tiering {
-            tiering.restore(&keys, &columns, self.state_count)?;
-            tracked(&mut self.tracking)?.changes.restored(&[], batch.num_rows());
-            return Ok(());
+            // In order, so that later rows replace earlier ones.
+            tiering.restore(keys, columns, self.state_count)?;
+            tracked(&mut self.tracking)?.changes.restored(&[], count);
+            return Ok(true);
         }
-        self.batch.load(&keys)?;
+        self.batch.load(keys)?;
         self.slots.clear();
         self.fresh.clear();
-        let count = self.batch.row_count();
         self.keys
             .find_or_insert(&self.batch, 0..count, &mut self.slots, &mut self.fresh);
+        let met = &mut tracked(&mut self.tracking)?.met;
+        if met.has_repeats(&self.slots, self.keys.slot_bound()) {
+            return Ok(false);
+        }
         if count == 0 {
-            return Ok(());
+            return Ok(true);
         }
         for &slot in &self.slots {
             self.timers.clear(slot);
         }
         let slots = std::mem::take(&mut self.slots);
-        self.take_up(&slots, &columns, function)?;
-        let changes = &mut tracked(&mut self.tracking)?.changes;
-        changes.restored(&slots, batch.num_rows());
+        self.take_up(&slots, columns, function)?;
+        tracked(&mut self.tracking)?.changes.restored(&slots, count);
         self.slots = slots;
-        Ok(())
+        Ok(true)
     }
 
     /// The last row of each key: what left for a lower tier and came back is there more than once.
-    fn without_replaced(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let rows = tracked(&mut self.tracking)?.table.read(batch)?;
-        self.batch.load(&rows.keys)?;
+    fn without_replaced(&mut self, batch: &RecordBatch, keys: &[ArrayRef]) -> Result<RecordBatch> {
+        self.batch.load(keys)?;
         let count = self.batch.row_count();
         let mut keys = KeyTable::new(self.key_schema.clone(), count)?;
         self.slots.clear();

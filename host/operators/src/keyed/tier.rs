@@ -209,7 +209,7 @@ impl KeyedOperator {
                 let rows = tiering.table.rows(keys, columns)?;
                 let dirty = tracking.changes.are_dirty(&newer);
                 let rows = filter_record_batch(&rows, &dirty).map_err(broken)?;
-                tracking.changes.depart(&newer, rows);
+                tracking.changes.depart(rows);
             }
         }
         if let Some(tracking) = &mut self.tracking {
