@@ -112,6 +112,30 @@ pub trait LowerTier: Debug + Send {
     fn memory_bytes(&self) -> usize;
 }
 
+/// Bytes at the beginning of a key that say which part of a [`PartedTier`] it is in.
+pub const PART_BYTES: usize = 8;
+
+/// Names a part of a [`PartedTier`].
+pub type Part = [u8; PART_BYTES];
+
+/// A [`LowerTier`] whose keys begin with a [`Part`] and go on with at least a byte more. A part can be read in order and
+/// dropped as a whole.
+pub trait PartedTier: LowerTier {
+    /// The first entries of a part whose keys are `from` or after it, in order, up to `limit`. `keys` and `values` are
+    /// cleared before. What was read stays.
+    fn read_part(
+        &mut self,
+        part: Part,
+        from: &[u8],
+        limit: usize,
+        keys: &mut ByteRows,
+        values: &mut ByteRows,
+    ) -> Result<()>;
+
+    /// Takes all entries of a part out.
+    fn remove_part(&mut self, part: Part) -> Result<()>;
+}
+
 /// The entries of a [`LowerTier`] at one moment.
 pub trait FrozenTier: Debug + Send + Sync {
     /// Goes through all entries in pieces of up to `limit`: keys, and the value of each.

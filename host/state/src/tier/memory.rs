@@ -4,6 +4,9 @@
 //! which more than half is dead is given up and what lives in it appended anew. So memory is at most about twice
 //! what lives, and no table of all entries is ever copied at once: the hash tables are many and small.
 //!
+//! Entries are in no order. Where one is asked for, keys are told apart by their first byte, and the part of them
+//! that begin with the same one is sorted when it is read.
+//!
 //! Freezing shares all segments, whose contents do not change, and their sets of live rows, which are copied if
 //! they change while they are shared.
 
@@ -31,11 +34,48 @@ pub struct MemoryTier {
     /// The segment that is appended to.
     open: Option<u32>,
     tables: Vec<HashTable<Location>>,
-    index: BTreeSet<Box<[u8]>>,
-    index_bytes: usize,
+    /// Whether the table of a key is that of its first byte, so that keys can be read in order.
+    by_first_byte: bool,
+    /// The table that was read in order last, if nothing has changed since.
+    sorted: Option<(usize, Vec<Location>)>,
+    index: Index,
     /// Bytes that segments hold.
     segment_bytes: usize,
     live: u64,
+}
+
+/// Bytes in order.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: BTreeSet<Box<[u8]>>,
+    bytes: usize,
+}
+
+impl Index {
+    pub(super) fn change(&mut self, add: &ByteRows, remove: &ByteRows) {
+        for entry in add.iter() {
+            if self.entries.insert(entry.into()) {
+                self.bytes += index_entry_bytes(entry);
+            }
+        }
+        for entry in remove.iter() {
+            if self.entries.remove(entry) {
+                self.bytes -= index_entry_bytes(entry);
+            }
+        }
+    }
+
+    pub(super) fn read(&self, from: &[u8], to: &[u8], limit: usize, entries: &mut ByteRows) {
+        entries.clear();
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        for entry in self.entries.range::<[u8], _>(range).take(limit) {
+            entries.push(entry);
+        }
+    }
+
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -90,8 +130,9 @@ impl Default for MemoryTier {
             free: Vec::new(),
             open: None,
             tables: (0..TABLES).map(|_| HashTable::new()).collect(),
-            index: BTreeSet::new(),
-            index_bytes: 0,
+            by_first_byte: false,
+            sorted: None,
+            index: Index::default(),
             segment_bytes: 0,
             live: 0,
         }
@@ -108,19 +149,107 @@ fn rehash(hash: u32) -> u64 {
 }
 
 impl MemoryTier {
+    /// One whose entries can be [read in order](Self::read). Its keys have at least a byte, and the first is spread
+    /// evenly.
+    pub(super) fn ordered() -> Self {
+        MemoryTier {
+            by_first_byte: true,
+            ..MemoryTier::default()
+        }
+    }
+
+    /// Table and hash of a key.
+    fn place(&self, key: &[u8]) -> (usize, u32) {
+        let (table, hash) = split(xxh3_64(key));
+        match key.first() {
+            Some(&first) if self.by_first_byte => (first.into(), hash),
+            _ => (table, hash),
+        }
+    }
+
+    /// Appends entries whose keys are `from` or after it, in order, until there are `limit`; keys behind `part`.
+    pub(super) fn read(&mut self, part: &[u8], from: &[u8], limit: usize, keys: &mut ByteRows, values: &mut ByteRows) {
+        debug_assert!(self.by_first_byte, "of entries that are in order");
+        let mut table = usize::from(from.first().copied().unwrap_or_default());
+        while keys.len() < limit && table < TABLES {
+            let sorted = self.sorted_table(table);
+            let start = sorted.partition_point(|location| self.entry(*location).0 < from);
+            for &location in sorted[start..].iter().take(limit - keys.len()) {
+                let (key, value) = self.entry(location);
+                keys.push_with(|bytes| {
+                    bytes.extend_from_slice(part);
+                    bytes.extend_from_slice(key);
+                });
+                values.push(value);
+            }
+            self.sorted = Some((table, sorted));
+            table += 1;
+        }
+    }
+
+    fn sorted_table(&mut self, table: usize) -> Vec<Location> {
+        if let Some((_, sorted)) = self.sorted.take_if(|(sorted, _)| *sorted == table) {
+            return sorted;
+        }
+        let mut sorted = self.tables[table].iter().copied().collect::<Vec<_>>();
+        sorted.sort_unstable_by_key(|location| self.entry(*location).0);
+        sorted
+    }
+
+    fn entry(&self, location: Location) -> (&[u8], &[u8]) {
+        self.segment(location.segment).entries.get(location.row)
+    }
+
+    /// Takes an entry out and appends its value; if there is none, an empty one.
+    pub(super) fn get_one(&mut self, key: &[u8], values: &mut ByteRows) -> bool {
+        let location = self.take(key);
+        match location {
+            None => values.push(&[]),
+            Some(location) => {
+                values.push(self.entry(location).1);
+                self.bury(location);
+                self.live -= 1;
+            }
+        }
+        location.is_some()
+    }
+
+    /// Sets an entry.
+    pub(super) fn put_one(&mut self, key: &[u8], value: &[u8]) {
+        match self.take(key) {
+            Some(location) => self.bury(location),
+            None => self.live += 1,
+        }
+        self.append(key, value);
+    }
+
+    /// Takes an entry out that may not be there.
+    pub(super) fn remove_one(&mut self, key: &[u8]) {
+        if let Some(location) = self.take(key) {
+            self.bury(location);
+            self.live -= 1;
+        }
+    }
+
+    /// All segments as they are now.
+    pub(super) fn frozen(&self) -> Frozen {
+        Frozen(self.segments.iter().flatten().cloned().collect())
+    }
+
     fn segment(&self, number: u32) -> &Segment {
         let segment = self.segments[number as usize].as_ref();
         segment.expect("a segment with entries is there")
     }
 
     fn take(&mut self, key: &[u8]) -> Option<Location> {
-        let (table, hash) = split(xxh3_64(key));
+        let (table, hash) = self.place(key);
         let segments = &self.segments;
         let same = |found: &Location| {
             let segment = segments[found.segment as usize].as_ref();
             found.hash == hash && segment.is_some_and(|segment| segment.entries.get(found.row).0 == key)
         };
         let found = self.tables[table].find_entry(rehash(hash), same).ok()?;
+        self.sorted = None;
         Some(found.remove().0)
     }
 
@@ -140,7 +269,8 @@ impl MemoryTier {
         }
         live[row as usize / 64] |= 1 << (row % 64);
         segment.live_count += 1;
-        let (table, hash) = split(xxh3_64(key));
+        self.sorted = None;
+        let (table, hash) = self.place(key);
         let location = Location {
             hash,
             segment: number,
@@ -196,7 +326,7 @@ impl MemoryTier {
         self.segment_bytes -= segment.entries.memory_bytes();
         for row in live_rows(&segment) {
             let (key, value) = segment.entries.get(row);
-            let (table, hash) = split(xxh3_64(key));
+            let (table, hash) = self.place(key);
             let same = |found: &Location| (found.segment, found.row) == (number, row);
             if let Ok(found) = self.tables[table].find_entry(rehash(hash), same) {
                 found.remove();
@@ -217,16 +347,7 @@ impl LowerTier for MemoryTier {
         found.clear();
         values.clear();
         for key in keys.iter() {
-            let location = self.take(key);
-            found.push(location.is_some());
-            match location {
-                None => values.push(&[]),
-                Some(location) => {
-                    values.push(self.segment(location.segment).entries.get(location.row).1);
-                    self.bury(location);
-                    self.live -= 1;
-                }
-            }
+            found.push(self.get_one(key, values));
         }
         Ok(())
     }
@@ -237,50 +358,28 @@ impl LowerTier for MemoryTier {
 
     fn put(&mut self, keys: &ByteRows, values: &ByteRows) -> Result<()> {
         for (key, value) in keys.iter().zip(values.iter()) {
-            match self.take(key) {
-                Some(location) => self.bury(location),
-                None => self.live += 1,
-            }
-            self.append(key, value);
+            self.put_one(key, value);
         }
         Ok(())
     }
 
     fn remove(&mut self, keys: &ByteRows) -> Result<()> {
-        for key in keys.iter() {
-            if let Some(location) = self.take(key) {
-                self.bury(location);
-                self.live -= 1;
-            }
-        }
+        keys.iter().for_each(|key| self.remove_one(key));
         Ok(())
     }
 
     fn change_index(&mut self, add: &ByteRows, remove: &ByteRows) -> Result<()> {
-        for entry in add.iter() {
-            if self.index.insert(entry.into()) {
-                self.index_bytes += index_entry_bytes(entry);
-            }
-        }
-        for entry in remove.iter() {
-            if self.index.remove(entry) {
-                self.index_bytes -= index_entry_bytes(entry);
-            }
-        }
+        self.index.change(add, remove);
         Ok(())
     }
 
     fn read_index(&mut self, from: &[u8], to: &[u8], limit: usize, entries: &mut ByteRows) -> Result<()> {
-        entries.clear();
-        let range = (Bound::Included(from), Bound::Excluded(to));
-        for entry in self.index.range::<[u8], _>(range).take(limit) {
-            entries.push(entry);
-        }
+        self.index.read(from, to, limit, entries);
         Ok(())
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>> {
-        Ok(Arc::new(Frozen(self.segments.iter().flatten().cloned().collect())))
+        Ok(Arc::new(self.frozen()))
     }
 
     fn len(&self) -> u64 {
@@ -293,7 +392,8 @@ impl LowerTier for MemoryTier {
 
     fn memory_bytes(&self) -> usize {
         let tables = self.tables.iter().map(HashTable::allocation_size).sum::<usize>();
-        self.segment_bytes + tables + self.index_bytes
+        let sorted = self.sorted.as_ref().map_or(0, |(_, sorted)| sorted.capacity());
+        self.segment_bytes + tables + sorted * size_of::<Location>() + self.index.memory_bytes()
     }
 }
 
@@ -304,7 +404,7 @@ fn index_entry_bytes(entry: &[u8]) -> usize {
 
 /// All segments as they were.
 #[derive(Debug)]
-struct Frozen(Vec<Segment>);
+pub(super) struct Frozen(Vec<Segment>);
 
 impl FrozenTier for Frozen {
     fn scan(&self, limit: usize, each: &mut dyn FnMut(&ByteRows, &ByteRows) -> Result<()>) -> Result<()> {

@@ -2,15 +2,18 @@
 //!
 //! - `memory`: encoded entries in the host's memory, for state that is larger than one instance may be, and for
 //!   state just restored that nobody has asked for yet.
+//! - `parted`: the same for entries in parts, which are read in order and dropped as a whole.
 //! - `rocks` (feature `rocksdb`): on disk, for state larger than memory.
 //!
 //! Neither is durable: what a job holds is in its checkpoints.
 
 mod memory;
+mod parted;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 
 pub use memory::MemoryTier;
+pub use parted::PartedMemoryTier;
 #[cfg(feature = "rocksdb")]
 pub use rocks::{RocksDb, RocksDbOptions};
 

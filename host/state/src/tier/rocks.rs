@@ -11,7 +11,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use millrace_core::backend::{ByteRows, FrozenTier, LowerTier};
+use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, Part, PartedTier};
 use millrace_core::{Error, Result};
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DataBlockIndexType, Options,
@@ -284,6 +284,49 @@ impl LowerTier for RocksDbTier {
     fn memory_bytes(&self) -> usize {
         // The cache and the memtables have a budget of their own.
         0
+    }
+}
+
+/// The first key after those of a part.
+fn end_of(part: Part) -> Vec<u8> {
+    match u64::from_be_bytes(part).checked_add(1) {
+        Some(next) => next.to_be_bytes().to_vec(),
+        None => [part, part].concat(),
+    }
+}
+
+impl PartedTier for RocksDbTier {
+    fn read_part(
+        &mut self,
+        part: Part,
+        from: &[u8],
+        limit: usize,
+        keys: &mut ByteRows,
+        values: &mut ByteRows,
+    ) -> Result<()> {
+        keys.clear();
+        values.clear();
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound(end_of(part));
+        // What is read once must not drive out what is read often.
+        options.fill_cache(false);
+        let mut iterator = self.db.raw_iterator_opt(options);
+        iterator.seek(from.max(&part));
+        while keys.len() < limit
+            && let Some((key, value)) = iterator.item()
+        {
+            keys.push(key);
+            values.push(value);
+            iterator.next();
+        }
+        iterator.status().map_err(|error| failed(&self.path, error))
+    }
+
+    fn remove_part(&mut self, part: Part) -> Result<()> {
+        let entries = self.db.cf_handle("default").expect("every database has it");
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(entries, part.as_slice(), end_of(part).as_slice());
+        self.write(batch)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_core::backend::{ByteRows, LowerTier};
+use millrace_core::backend::{ByteRows, LowerTier, Part, PartedTier};
 
 use super::*;
 use crate::testing::Random;
@@ -122,6 +122,87 @@ fn memory_agrees_with_a_tree() {
     }
 }
 
+/// Entries in a few parts, of all first bytes: as a tree has them.
+fn parts_agree_with_a_tree(tier: &mut dyn PartedTier, seed: u64) {
+    let mut random = Random::new(seed);
+    let mut model = Entries::new();
+    let parts = [0, 1, 7 << 40, u64::MAX - 1, u64::MAX].map(u64::to_be_bytes);
+    let key = |random: &mut Random, part: Part| {
+        let mut key = part.to_vec();
+        key.extend([random.below(256) as u8, random.below(3) as u8]);
+        key.resize(10 + random.below(2) as usize, 9);
+        key
+    };
+    let mut frozen = Vec::new();
+    for step in 0..600 {
+        let part = parts[random.below(5) as usize];
+        let some = (0..random.below(60)).map(|_| key(&mut random, part));
+        let some = some.collect::<BTreeSet<_>>();
+        let keys = rows(some.iter().map(Vec::as_slice));
+        match random.below(8) {
+            0..=3 => {
+                let value = vec![step as u8; random.below(30) as usize];
+                model.extend(some.iter().map(|key| (key.clone(), value.clone())));
+                tier.put(&keys, &rows(some.iter().map(|_| value.as_slice()))).unwrap();
+            }
+            4 => {
+                let (mut found, mut values) = (Vec::new(), ByteRows::default());
+                tier.get(&keys, &mut found, &mut values).unwrap();
+                for ((key, found), value) in some.iter().zip(found).zip(values.iter()) {
+                    assert_eq!(found.then_some(value), model.get(key).map(Vec::as_slice));
+                    if !tier.keeps_what_was_got() {
+                        model.remove(key);
+                    }
+                }
+            }
+            5 => {
+                model.retain(|key, _| !some.contains(key));
+                tier.remove(&keys).unwrap();
+            }
+            6 if random.below(3) == 0 => {
+                model.retain(|key, _| !key.starts_with(&part));
+                tier.remove_part(part).unwrap();
+            }
+            6 => {
+                let limit = 1 + random.below(50) as usize;
+                let mut from = part.to_vec();
+                loop {
+                    let (mut keys, mut values) = (rows([b"old".as_slice()]), ByteRows::default());
+                    tier.read_part(part, &from, limit, &mut keys, &mut values).unwrap();
+                    let expected = model.range(from.clone()..).filter(|(key, _)| key.starts_with(&part));
+                    let expected = expected
+                        .take(limit)
+                        .map(|(key, value)| (key.as_slice(), value.as_slice()));
+                    assert!(keys.iter().zip(values.iter()).eq(expected));
+                    if keys.len() < limit {
+                        break;
+                    }
+                    from = [keys.get(limit - 1), &[0]].concat();
+                }
+            }
+            _ if random.below(4) == 0 => frozen.push((tier.freeze().unwrap(), model.clone())),
+            _ => {}
+        }
+    }
+    for (frozen, expected) in frozen {
+        assert_eq!(frozen_entries(&*frozen), expected);
+    }
+    assert_eq!(frozen_entries(&*tier.freeze().unwrap()), model);
+}
+
+#[test]
+fn parts_in_memory_agree_with_a_tree() {
+    for seed in 0..50 {
+        let mut tier = PartedMemoryTier::default();
+        parts_agree_with_a_tree(&mut tier, seed);
+        let entries = frozen_entries(&*tier.freeze().unwrap());
+        assert_eq!(
+            (tier.len() as usize, tier.is_empty()),
+            (entries.len(), entries.is_empty())
+        );
+    }
+}
+
 #[test]
 fn memory_gives_back_what_is_dead() {
     let mut tier = MemoryTier::default();
@@ -154,6 +235,7 @@ mod with_rocksdb {
         let database = RocksDb::open(options(folder.path())).unwrap();
         for seed in 0..5 {
             agrees_with_a_tree(&mut database.tier(&format!("tier-{seed}")).unwrap(), seed);
+            parts_agree_with_a_tree(&mut database.tier(&format!("parts-{seed}")).unwrap(), seed);
         }
     }
 
