@@ -238,20 +238,13 @@ impl Changes {
 
     /// Begins a snapshot of `live` entries, or of those that changed. None is under way.
     pub(crate) fn begin(&mut self, full: bool, live: impl FnOnce() -> SlotSet, live_rows: u64) -> Result<()> {
-        let changed = self.dirty.len() + self.gone.iter().map(RecordBatch::num_rows).sum::<usize>();
-        let full = self.must_be_full(full, changed, live_rows);
+        let full = self.must_be_full(full, self.dirty.len(), live_rows);
         let dirty = std::mem::take(&mut self.dirty);
-        let mut batches = Vec::new();
-        let gone = std::mem::take(&mut self.gone);
+        let batches = self.take_gone(full)?;
         let marked = if full {
             self.stored = SlotSet::default();
             live()
         } else {
-            if let Some(first) = gone.first() {
-                let all = concat_batches(&first.schema(), &gone).map_err(broken)?;
-                self.layer_rows += all.num_rows() as u64;
-                batches.push(all);
-            }
             dirty
         };
         self.taking = Some(Taking {
@@ -264,6 +257,17 @@ impl Changes {
             batches,
         });
         Ok(())
+    }
+
+    /// The rows of entries that are not here any more; a full snapshot has no need of them.
+    fn take_gone(&mut self, full: bool) -> Result<Vec<RecordBatch>> {
+        let gone = std::mem::take(&mut self.gone);
+        let Some(first) = gone.first().filter(|_| !full) else {
+            return Ok(Vec::new());
+        };
+        let all = concat_batches(&first.schema(), &gone).map_err(broken)?;
+        self.layer_rows += all.num_rows() as u64;
+        Ok(vec![all])
     }
 
     /// Whether the snapshot under way holds all entries.
@@ -284,6 +288,7 @@ impl Changes {
     /// are entries: the cost of the full snapshot was then paid by as many changes.
     fn must_be_full(&mut self, full: bool, changed: usize, live_rows: u64) -> bool {
         debug_assert!(self.taking.is_none(), "one snapshot at a time");
+        let changed = changed + self.gone.iter().map(RecordBatch::num_rows).sum::<usize>();
         let outgrown = self.layer_rows + changed as u64 > LAYER_ROWS_MIN.max(2 * live_rows);
         let full = full || !self.has_base || outgrown;
         if full {
@@ -295,8 +300,9 @@ impl Changes {
 
     /// Begins a snapshot of entries that the caller keeps track of and [marks](Self::mark_elsewhere); whether it
     /// is to be full.
-    pub(crate) fn begin_elsewhere(&mut self, full: bool, changed: usize, live_rows: u64) -> bool {
+    pub(crate) fn begin_elsewhere(&mut self, full: bool, changed: usize, live_rows: u64) -> Result<bool> {
         let full = self.must_be_full(full, changed, live_rows);
+        let batches = self.take_gone(full)?;
         self.taking = Some(Taking {
             full,
             live_rows,
@@ -304,9 +310,9 @@ impl Changes {
             left: 0,
             cursor: 0,
             cold: None,
-            batches: Vec::new(),
+            batches,
         });
-        full
+        Ok(full)
     }
 
     /// The caller has so many entries still to export.

@@ -1,18 +1,20 @@
-//! Entries of a keyed operator as bytes, for the lower tier of a state backend.
+//! Entries of keyed operators and windows as bytes, for the lower tier of a state backend.
 //!
 //! ```text
 //! key     key group (u16) | key columns, tagged (`millrace_core::key`)
-//! value   states and timers (`arrow-row`)
+//!         in parts: number of the part (u64 with the sign bit turned) | low byte of the key's hash | as above
+//! value   states and timers, or accumulators (`arrow-row`)
 //! index   kind of timer (u8) | time (u64: ms with the sign bit turned) | key
 //! ```
 //!
-//! Numbers are big-endian, so that keys of a group are neighbours and the index is in order of time. The bytes
-//! outlive no process, so that either half may change with its library.
+//! Numbers are big-endian, so that keys of a group are neighbours and the index is in order of time. In all parts keys
+//! are in the same order, and their first bytes are spread evenly. The bytes outlive no process, so that either half
+//! may change with its library.
 
 use arrow_array::ArrayRef;
 use arrow_row::{RowConverter, SortField};
 use arrow_schema::{ArrowError, FieldRef, SchemaRef};
-use millrace_core::backend::ByteRows;
+use millrace_core::backend::{ByteRows, PART_BYTES, Part};
 use millrace_core::block::Millis;
 use millrace_core::function::TimerKind;
 use millrace_core::key::{KeyGroup, RowEncoder, decode_columns, hash_rows};
@@ -20,6 +22,9 @@ use millrace_core::{Error, Result};
 
 /// Bytes of the key group in front of a key.
 const GROUP_BYTES: usize = 2;
+
+/// Bytes in front of the key group of an entry in a part.
+const PART_PREFIX_BYTES: usize = PART_BYTES + 1;
 
 /// Bytes of an index entry before its key.
 const INDEX_PREFIX_BYTES: usize = 1 + 8;
@@ -58,12 +63,25 @@ impl EntryCodec {
 
     /// The keys in these columns, in place of what `keys` held.
     pub(crate) fn encode_keys(&mut self, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
+        self.encode(None, columns, keys)
+    }
+
+    /// The same of entries of a part.
+    pub(crate) fn encode_part_keys(&mut self, part: i64, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
+        self.encode(Some(Self::part(part)), columns, keys)
+    }
+
+    fn encode(&mut self, part: Option<Part>, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
         keys.clear();
         hash_rows(columns, &mut self.hashes)?;
         let encoder = RowEncoder::new(columns)?;
         for (row, &hash) in self.hashes.iter().enumerate() {
             let group = KeyGroup::of_hash(hash, self.max_parallelism).0 as u16;
             keys.push_with(|bytes| {
+                if let Some(part) = part {
+                    bytes.extend(part);
+                    bytes.push(hash as u8);
+                }
                 bytes.extend(group.to_be_bytes());
                 encoder.append_tagged(row, bytes);
             });
@@ -74,6 +92,24 @@ impl EntryCodec {
     /// The key columns of keys.
     pub(crate) fn decode_keys<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
         decode_columns(&self.key_schema, keys.map(|key| &key[GROUP_BYTES..]))
+    }
+
+    /// The key columns of keys in parts.
+    pub(crate) fn decode_part_keys<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+        self.decode_keys(keys.map(|key| &key[PART_PREFIX_BYTES..]))
+    }
+
+    /// What the keys of a part begin with.
+    pub(crate) fn part(number: i64) -> Part {
+        (number as u64 ^ (1 << 63)).to_be_bytes()
+    }
+
+    /// The part of a key, and what is behind it.
+    pub(crate) fn read_part(key: &[u8]) -> (i64, &[u8]) {
+        let (first, rest) = key.split_at(PART_BYTES);
+        let mut part = Part::default();
+        part.copy_from_slice(first);
+        ((u64::from_be_bytes(part) ^ (1 << 63)) as i64, rest)
     }
 
     /// The values in these columns, in place of what `values` held.

@@ -13,9 +13,11 @@
 pub mod careful;
 mod changes;
 mod entry_codec;
+mod frozen_rows;
 pub mod key_table;
 pub mod keyed;
 mod present;
+mod residents;
 mod slot_set;
 mod time_buckets;
 pub mod timers;
@@ -24,6 +26,8 @@ pub mod window;
 #[cfg(test)]
 #[path = "../../core/src/testing.rs"]
 mod testing;
+#[cfg(test)]
+mod tree_tier;
 
 pub use key_table::{KeyBatch, KeyTable};
 pub use keyed::KeyedOperator;

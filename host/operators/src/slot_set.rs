@@ -109,6 +109,25 @@ impl SlotSet {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// Appends the lowest slots from `start` on, up to `limit` of them.
+    pub(crate) fn read_from(&self, start: Slot, limit: usize, slots: &mut Vec<Slot>) {
+        let end = slots.len() + limit;
+        let mut at = start as usize / 64;
+        let mut mask = u64::MAX << (start % 64);
+        while let Some(word) = self.words.get(at) {
+            let mut word = word & mask;
+            while word != 0 {
+                if slots.len() == end {
+                    return;
+                }
+                slots.push(at as Slot * 64 + word.trailing_zeros());
+                word &= word - 1;
+            }
+            mask = u64::MAX;
+            at += 1;
+        }
+    }
+
     /// Takes out the lowest slots from `start` on, up to `limit` of them, into `slots`; where to go on.
     pub(crate) fn take_from(&mut self, start: Slot, limit: usize, slots: &mut Vec<Slot>) -> Slot {
         let mut at = start as usize / 64;
@@ -148,6 +167,12 @@ mod tests {
                     assert_eq!(set.remove(slot), model.remove(&slot));
                 }
                 assert_eq!((set.contains(slot), set.len()), (model.contains(&slot), model.len()));
+            }
+            for (start, limit) in [(0, 7), (63, 1), (64, 100), (900, 9999)] {
+                let mut some = vec![5];
+                set.read_from(start, limit, &mut some);
+                let expected = model.range(start..).take(limit).copied();
+                assert_eq!(some[1..], expected.collect::<Vec<_>>());
             }
             let (mut start, mut all) = (0, Vec::new());
             while set.len() > 0 {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenTier, LowerTier};
+use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, Part, PartedTier};
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct TreeTier {
+pub(crate) struct TreeTier {
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     index: BTreeSet<Vec<u8>>,
     keeps: bool,
@@ -15,7 +15,7 @@ pub(super) struct TreeTier {
 
 impl TreeTier {
     /// `keeps`: what was got stays.
-    pub(super) fn new(keeps: bool) -> Self {
+    pub(crate) fn new(keeps: bool) -> Self {
         TreeTier {
             keeps,
             ..TreeTier::default()
@@ -86,6 +86,31 @@ impl LowerTier for TreeTier {
 
     fn memory_bytes(&self) -> usize {
         0
+    }
+}
+
+impl PartedTier for TreeTier {
+    fn read_part(
+        &mut self,
+        part: Part,
+        from: &[u8],
+        limit: usize,
+        keys: &mut ByteRows,
+        values: &mut ByteRows,
+    ) -> Result<()> {
+        keys.clear();
+        values.clear();
+        let entries = self.entries.range(from.max(&part).to_vec()..);
+        for (key, value) in entries.take_while(|(key, _)| key.starts_with(&part)).take(limit) {
+            keys.push(key);
+            values.push(value);
+        }
+        Ok(())
+    }
+
+    fn remove_part(&mut self, part: Part) -> Result<()> {
+        self.entries.retain(|key, _| !key.starts_with(&part));
+        Ok(())
     }
 }
 

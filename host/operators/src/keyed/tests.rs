@@ -3,8 +3,6 @@
 //! The double of the guest keeps values by slot, does to each entry what a random script says, and fails
 //! the test when a slot it is given holds what belongs to another key.
 
-mod tree_tier;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -15,9 +13,9 @@ use arrow_schema::{DataType, Field, FieldRef, Schema};
 use millrace_core::checkpoint::TableDelta;
 use millrace_core::function::{StateFunction, TimerOperation, touched};
 
-use self::tree_tier::TreeTier;
 use super::*;
 use crate::testing::Random;
+use crate::tree_tier::TreeTier;
 
 const STATES: usize = 2;
 

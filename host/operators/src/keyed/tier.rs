@@ -6,8 +6,7 @@
 //!   more keys than may be resident: those not touched for long: export, put below, drop <---+
 //! ```
 //!
-//! What leaves is chosen by the clock algorithm: a hand goes round the slots and takes those that were not touched
-//! since it came by last. An entry that is below and was not changed since is just dropped. Timers of entries below
+//! What leaves is chosen by the clock algorithm (`residents`). An entry that is below and was not changed since is just dropped. Timers of entries below
 //! are in an index in order of time; entries whose timers become due are fetched first, some at a time.
 //!
 //! Index entries may be stale: restoring lays rows over rows without looking what timers the earlier had. A
@@ -15,13 +14,13 @@
 
 use std::sync::Arc;
 
+use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::FieldRef;
 use arrow_select::filter::filter_record_batch;
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenTier, LowerTier};
+use millrace_core::backend::{ByteRows, LowerTier};
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::RowSource;
 use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, touched};
@@ -30,17 +29,13 @@ use super::KeyedOperator;
 use super::snapshot::{TIMER_COLUMNS, timer_fields};
 use crate::changes::{TableSchema, broken};
 use crate::entry_codec::EntryCodec;
+use crate::frozen_rows::FrozenRows;
 use crate::key_table::KeyTable;
+use crate::residents::{LEAVING, Residents};
 use crate::slot_set::SlotSet;
-
-/// Fewest entries that leave at a time, and most per call of the guest.
-const LEAVING: std::ops::RangeInclusive<usize> = if cfg!(test) { 1..=7 } else { 1024..=4096 };
 
 /// Timers fetched from below at a time.
 const FETCHED_TIMERS: usize = if cfg!(test) { 5 } else { 4096 };
-
-/// Rows of a batch of a frozen tier.
-const FROZEN_ROWS: usize = 8192;
 
 /// What an operator with a lower tier keeps.
 #[derive(Debug)]
@@ -50,16 +45,12 @@ pub(super) struct Tiering {
     table: TableSchema,
     /// More entries than this do not stay.
     resident_max: usize,
-    /// Slots in use.
-    live: SlotSet,
-    /// Those touched since the hand came by.
-    recent: SlotSet,
+    residents: Residents,
     /// Those that changed since they were below, or never were.
     newer: SlotSet,
     /// Those that are below too.
     below: SlotSet,
     below_count: usize,
-    hand: Slot,
     /// By [`TimerKind`]: no timer in the index is earlier; `None`: there is none.
     next: [Option<Millis>; 2],
     keys: ByteRows,
@@ -87,12 +78,10 @@ impl KeyedOperator {
             codec: EntryCodec::new(self.key_schema.clone(), &fields, max_parallelism)?,
             table: TableSchema::new(&self.key_schema, fields, max_parallelism),
             resident_max,
-            recent: live.clone(),
             newer: live.clone(),
-            live,
+            residents: Residents::new(live),
             below: SlotSet::default(),
             below_count: 0,
-            hand: 0,
             next: [None; 2],
             keys: ByteRows::default(),
             values: ByteRows::default(),
@@ -125,8 +114,7 @@ impl KeyedOperator {
             return Ok(());
         };
         let bound = self.keys.slot_bound();
-        tiering.recent.insert_all(&self.slots, bound);
-        tiering.live.insert_all(&self.fresh, bound);
+        tiering.residents.touch(&self.slots, &self.fresh, bound);
         let found = tiering.look_up(&self.keys, &self.fresh)?;
         if let Some((slots, columns)) = found {
             self.take_up(&slots, &columns, function)?;
@@ -188,8 +176,10 @@ impl KeyedOperator {
         while let Some(mut tiering) = self.tiering.take_if(|tiering| too_many(tiering, &self.keys)) {
             let excess = self.keys.len() - tiering.resident_max;
             let count = excess.clamp(*LEAVING.start(), *LEAVING.end()).min(self.keys.len());
-            tiering.choose_victims(count, self.keys.slot_bound());
-            let victims = std::mem::take(&mut tiering.victims);
+            let mut victims = std::mem::take(&mut tiering.victims);
+            tiering
+                .residents
+                .choose_victims(count, self.keys.slot_bound(), &mut victims);
             self.send_below(&mut tiering, &victims, function)?;
             tiering.victims = victims;
             self.tiering = Some(tiering);
@@ -323,25 +313,6 @@ impl Tiering {
         self.tier.remove(&self.keys)
     }
 
-    fn choose_victims(&mut self, count: usize, bound: Slot) {
-        self.victims.clear();
-        // The first time round may only forgive; the second finds what it forgave.
-        for _ in 0..2 * u64::from(bound) + 1 {
-            if self.victims.len() == count {
-                return;
-            }
-            if self.hand >= bound {
-                self.hand = 0;
-            }
-            let slot = self.hand;
-            self.hand += 1;
-            if self.live.contains(slot) && !self.recent.remove(slot) {
-                self.live.remove(slot);
-                self.victims.push(slot);
-            }
-        }
-    }
-
     /// These entries hold nothing any more.
     pub(super) fn delete(&mut self, keys: &KeyTable, slots: &[Slot]) -> Result<()> {
         let below = slots.iter().copied().filter(|&slot| self.below.contains(slot));
@@ -356,8 +327,7 @@ impl Tiering {
 
     /// These slots are given back.
     fn forget(&mut self, slots: &[Slot]) {
-        self.live.remove_all(slots);
-        self.recent.remove_all(slots);
+        self.residents.forget(slots);
         self.newer.remove_all(slots);
         for &slot in slots {
             self.below_count -= usize::from(self.below.remove(slot));
@@ -378,7 +348,7 @@ impl Tiering {
 
     /// Slots of entries of which what is below is not the whole truth.
     pub(super) fn only_here(&self) -> SlotSet {
-        let mut only_here = self.live.clone();
+        let mut only_here = self.residents.live().clone();
         only_here.subtract(&self.same_below());
         only_here
     }
@@ -393,17 +363,13 @@ impl Tiering {
         if self.tier.is_empty() {
             return Ok(None);
         }
-        let rows = FrozenRows {
-            frozen: self.tier.freeze()?,
-            codec: self.codec.try_clone()?,
-            table: self.table.clone(),
-        };
+        let rows = FrozenRows::new(self.tier.freeze()?, self.codec.try_clone()?, self.table.clone());
         Ok(Some((Arc::new(rows), self.tier.len())))
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let sets = [&self.live, &self.recent, &self.newer, &self.below];
-        self.tier.memory_bytes() + sets.map(SlotSet::memory_bytes).iter().sum::<usize>()
+        let sets = self.residents.memory_bytes() + self.newer.memory_bytes() + self.below.memory_bytes();
+        self.tier.memory_bytes() + sets
     }
 }
 
@@ -423,21 +389,4 @@ fn index_of<'a>(keys: impl Iterator<Item = &'a [u8]> + Clone, timers: &[ArrayRef
         }
     }
     index
-}
-
-/// The rows of a frozen tier.
-#[derive(Debug)]
-struct FrozenRows {
-    frozen: Arc<dyn FrozenTier>,
-    codec: EntryCodec,
-    table: TableSchema,
-}
-
-impl RowSource for FrozenRows {
-    fn read(&self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        self.frozen.scan(FROZEN_ROWS, &mut |keys, values| {
-            let columns = self.codec.decode_values(values.iter())?;
-            each(self.table.rows(self.codec.decode_keys(keys.iter())?, columns)?)
-        })
-    }
 }

@@ -30,8 +30,8 @@ impl WindowOperator {
             let keys = key_columns.iter().map(|column| column.slice(row, 1));
             let keys = keys.collect::<Vec<_>>();
             let calls = match &mut self.windows {
-                Windows::Sliced(windows) => windows.calls_of_row(&self.context, &keys, times[row], function)?,
-                Windows::Session(windows) => windows.calls_of_row(&self.context, &keys, times[row], function)?,
+                Windows::Sliced(windows) => windows.calls_of_row(&mut self.context, &keys, times[row], function)?,
+                Windows::Session(windows) => windows.calls_of_row(&mut self.context, &keys, times[row], function)?,
             };
             let mut after = After {
                 function: &mut *function,

@@ -18,6 +18,7 @@
 
 mod careful;
 mod emission;
+mod import;
 mod late;
 mod session;
 mod sliced;
@@ -25,6 +26,7 @@ mod slots;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{FieldRef, SchemaRef};
+use millrace_core::backend::PartedTier;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::checkpoint::TableDelta;
 use millrace_core::function::WindowFunction;
@@ -208,9 +210,32 @@ impl WindowOperator {
         self.context.counters
     }
 
-    /// Number of accumulators that the guest holds.
+    /// Number of accumulators; about, with a lower tier.
     pub fn slot_count(&self) -> usize {
+        let below = match &self.windows {
+            Windows::Sliced(windows) => windows.only_below(),
+            Windows::Session(windows) => windows.only_below(),
+        };
+        self.resident_count() + below as usize
+    }
+
+    /// Number of accumulators that the guest holds.
+    pub fn resident_count(&self) -> usize {
         self.context.slots.used()
+    }
+
+    /// Most accumulators that the guest has held at a time.
+    pub fn resident_count_max(&self) -> usize {
+        self.context.slots.used_max()
+    }
+
+    /// [`memory_bytes`](Self::memory_bytes) as it will be once tables of keys have grown, as far as they are about to.
+    pub fn memory_bytes_soon(&self) -> usize {
+        let growth = match &self.windows {
+            Windows::Sliced(windows) => windows.growth_bytes_soon(),
+            Windows::Session(windows) => windows.growth_bytes_soon(),
+        };
+        self.memory_bytes() + growth
     }
 
     /// Bytes of host memory held for keys and windows, about.
@@ -218,6 +243,40 @@ impl WindowOperator {
         match &self.windows {
             Windows::Sliced(windows) => windows.memory_bytes(),
             Windows::Session(windows) => windows.memory_bytes(),
+        }
+    }
+
+    /// Puts a lower tier under the operator, whose accumulator is this field. Up to `resident_max` accumulators stay in
+    /// the guest between blocks. What the operator has goes on; call it before restoring, so that what is
+    /// restored goes below and comes up when it is needed. No firing is under way.
+    pub fn set_lower_tier(
+        &mut self,
+        tier: Box<dyn PartedTier>,
+        accumulator: &FieldRef,
+        max_parallelism: u32,
+        resident_max: usize,
+    ) -> Result<()> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.set_lower_tier(tier, accumulator, max_parallelism, resident_max),
+            Windows::Session(windows) => {
+                windows.set_lower_tier(&self.context, tier, accumulator, max_parallelism, resident_max)
+            }
+        }
+    }
+
+    /// Whether there is a lower tier.
+    pub fn has_lower_tier(&self) -> bool {
+        match &self.windows {
+            Windows::Sliced(windows) => windows.has_lower_tier(),
+            Windows::Session(windows) => windows.has_lower_tier(),
+        }
+    }
+
+    /// Changes how many accumulators stay in the guest; more leave with the next block.
+    pub fn set_resident_max(&mut self, resident_max: usize) {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.set_resident_max(resident_max),
+            Windows::Session(windows) => windows.set_resident_max(resident_max),
         }
     }
 }

@@ -28,6 +28,16 @@ impl SlotAllocator {
         self.free.extend(slots.iter().rev());
     }
 
+    /// Most slots that were in use at a time.
+    pub(super) fn used_max(&self) -> usize {
+        self.next as usize
+    }
+
+    /// All slots ever given are below this.
+    pub(super) fn bound(&self) -> Slot {
+        self.next
+    }
+
     pub(super) fn used(&self) -> usize {
         self.next as usize - self.free.len()
     }

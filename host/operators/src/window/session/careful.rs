@@ -14,12 +14,13 @@ impl SessionWindows {
     /// of the row's key goes out.
     pub(in crate::window) fn calls_of_row(
         &mut self,
-        context: &Context,
+        context: &mut Context,
         key_columns: &[ArrayRef],
         time: Millis,
         function: &mut dyn WindowFunction,
     ) -> Result<Option<RowCalls>> {
         self.batch.load(key_columns)?;
+        self.fetch_key(context, 0, function)?;
         let mut found = Vec::with_capacity(1);
         self.keys.find(&self.batch, 0..1, &mut found);
         let mut session = None;

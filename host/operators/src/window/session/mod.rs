@@ -11,15 +11,17 @@
 mod careful;
 mod snapshot;
 mod store;
+mod tier;
 
 use arrow_array::ArrayRef;
-use arrow_schema::SchemaRef;
+use arrow_schema::{Fields, SchemaRef};
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Slot, WindowFunction};
 
 use self::snapshot::Tracking;
 use self::store::{NONE, SessionId, SessionStore};
+use self::tier::{EXPIRY, FIRING, Tiering};
 use super::emission::{drop_slots, merge_slots};
 use super::late::{Fate, split};
 use super::{Context, SLOTS_PER_CALL};
@@ -54,6 +56,10 @@ pub(super) struct SessionWindows {
     dropping: bool,
     /// If snapshots are taken.
     tracking: Option<Box<Tracking>>,
+    /// If sessions may be elsewhere than in the guest.
+    tiering: Option<Box<Tiering>>,
+    /// What there is of a session in a lower tier.
+    session_fields: Fields,
     schema: SchemaRef,
 }
 
@@ -100,6 +106,8 @@ impl SessionWindows {
             due_time: store::NEVER,
             dropping: true,
             tracking: None,
+            tiering: None,
+            session_fields: Fields::empty(),
             schema,
         })
     }
@@ -119,6 +127,7 @@ impl SessionWindows {
         self.keys
             .find_or_insert(&self.batch, 0..times.len(), &mut self.slots, &mut self.fresh);
         self.store.reserve_keys(self.keys.slot_bound());
+        self.fetch_fresh(context, function)?;
         if let Some(tracking) = &mut self.tracking {
             tracking.export_among(&self.slots, &self.keys, &self.store, function)?;
             tracking.mark_dirty(&self.slots, self.keys.slot_bound());
@@ -138,7 +147,7 @@ impl SessionWindows {
             if !self.slots.is_empty() {
                 function.accumulate(&self.slots, &kept.block)?;
             }
-            self.forget_keys();
+            self.forget_keys()?;
         }
         for session in self.opened.drain(..) {
             self.store.session_mut(session).in_guest = true;
@@ -147,7 +156,7 @@ impl SessionWindows {
         if context.lateness > 0 {
             self.handle_touched(context, function)?;
         }
-        Ok(())
+        self.send_excess_below(context, function)
     }
 
     /// Finds or opens the session of every row, `NONE` for late ones, and returns the number of these.
@@ -221,13 +230,17 @@ impl SessionWindows {
     }
 
     /// Forgets new keys of which all rows were late.
-    fn forget_keys(&mut self) {
+    fn forget_keys(&mut self) -> Result<()> {
         let store = &self.store;
         self.fresh.retain(|&key| !store.has_sessions(key));
         if let Some(tracking) = &mut self.tracking {
             tracking.forget(&self.fresh);
         }
+        if let Some(tiering) = &mut self.tiering {
+            tiering.delete(&self.keys, &self.fresh)?;
+        }
         self.keys.remove_all(&self.fresh);
+        Ok(())
     }
 
     /// With allowed lateness: sessions that rows of this block touched after they ended fire again, or wait
@@ -252,9 +265,10 @@ impl SessionWindows {
 
     /// One step of firing what the watermark ended; false: nothing is left.
     pub(super) fn fire(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<bool> {
+        let upto = self.fetched(FIRING, context.watermark);
         while self.results.slots.len() < SLOTS_PER_CALL {
             let Some(&id) = self.due.get(self.due_at) else {
-                if self.next_bucket(context) {
+                if self.next_bucket(upto) {
                     continue;
                 }
                 break;
@@ -283,16 +297,24 @@ impl SessionWindows {
         }
         if !self.results.slots.is_empty() {
             self.emit(context, self.dropping, function)?;
+            self.send_excess_below(context, function)?;
+            return Ok(true);
+        }
+        if self.fetch_due(FIRING, context, function)? {
             return Ok(true);
         }
         self.dropping = true;
-        self.drop_expired(context, function)
+        if self.drop_expired(context, function)? || self.fetch_due(EXPIRY, context, function)? {
+            return Ok(true);
+        }
+        self.note_fired(context.watermark);
+        Ok(false)
     }
 
-    /// Takes the next bucket that is due.
-    fn next_bucket(&mut self, context: &Context) -> bool {
+    /// Takes the next bucket that is due up to a time.
+    fn next_bucket(&mut self, upto: Millis) -> bool {
         self.due_at = 0;
-        let time = self.unfired.take_first(context.watermark, &mut self.due);
+        let time = self.unfired.take_first(upto, &mut self.due);
         if let Some(time) = time {
             self.due_time = time;
             self.store.warm(&self.due);
@@ -321,7 +343,7 @@ impl SessionWindows {
             start = chunk.end;
         }
         if then_drop {
-            self.close(context, &results.sessions, &results.slots);
+            self.close(context, &results.sessions, &results.slots)?;
         }
         results.clear();
         self.results = results;
@@ -329,7 +351,7 @@ impl SessionWindows {
     }
 
     /// Forgets sessions whose accumulators are dropped.
-    fn close(&mut self, context: &mut Context, sessions: &[SessionId], slots: &[Slot]) {
+    fn close(&mut self, context: &mut Context, sessions: &[SessionId], slots: &[Slot]) -> Result<()> {
         context.slots.release(slots);
         self.gone.clear();
         for &session in sessions {
@@ -341,7 +363,11 @@ impl SessionWindows {
         if let Some(tracking) = &mut self.tracking {
             tracking.forget(&self.gone);
         }
+        if let Some(tiering) = &mut self.tiering {
+            tiering.delete(&self.keys, &self.gone)?;
+        }
         self.keys.remove_all(&self.gone);
+        Ok(())
     }
 
     fn await_expiry(&mut self, context: &Context, session: SessionId, last: Millis) {
@@ -355,8 +381,9 @@ impl SessionWindows {
     fn drop_expired(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<bool> {
         let mut due = std::mem::take(&mut self.due);
         let (mut sessions, mut slots) = (Vec::new(), Vec::new());
+        let upto = self.fetched(EXPIRY, context.watermark);
         while slots.len() < SLOTS_PER_CALL
-            && let Some(time) = self.fired.take_first(context.watermark, &mut due)
+            && let Some(time) = self.fired.take_first(upto, &mut due)
         {
             for &id in &due {
                 if self.store.session(id).expiry_at != time {
@@ -382,13 +409,19 @@ impl SessionWindows {
             tracking.export_among(&keys, &self.keys, &self.store, function)?;
         }
         drop_slots(function, &slots)?;
-        self.close(context, &sessions, &slots);
+        self.close(context, &sessions, &slots)?;
         Ok(slots.len() >= SLOTS_PER_CALL)
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         let buckets = self.unfired.memory_bytes() + self.fired.memory_bytes();
-        self.keys.memory_bytes() + self.store.memory_bytes() + buckets
+        let tiering = self.tiering.as_ref().map_or(0, |tiering| tiering.memory_bytes());
+        self.keys.memory_bytes() + self.store.memory_bytes() + buckets + tiering
+    }
+
+    /// Bytes that the table of keys will take more when it grows, if that is about to be.
+    pub(super) fn growth_bytes_soon(&self) -> usize {
+        self.keys.growth_bytes_soon()
     }
 }
 

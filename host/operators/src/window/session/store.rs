@@ -86,6 +86,11 @@ impl SessionStore {
         last_ms(self.session(id).last, gap)
     }
 
+    /// Number of sessions.
+    pub(super) fn len(&self) -> usize {
+        self.sessions.len() - self.free.len()
+    }
+
     pub(super) fn has_sessions(&self, key: Slot) -> bool {
         self.newest[key as usize] != NONE
     }

@@ -6,7 +6,9 @@ use millrace_core::block::Millis;
 use millrace_core::function::WindowFunction;
 
 use super::SlicedWindows;
+use super::slice::Slice;
 use crate::careful::RowCalls;
+use crate::key_table::KeyBatch;
 use crate::window::Context;
 
 impl SlicedWindows {
@@ -14,7 +16,7 @@ impl SlicedWindows {
     /// still to export of the row's accumulator goes out.
     pub(in crate::window) fn calls_of_row(
         &mut self,
-        context: &Context,
+        context: &mut Context,
         key_columns: &[ArrayRef],
         time: Millis,
         function: &mut dyn WindowFunction,
@@ -25,6 +27,15 @@ impl SlicedWindows {
         }
         self.batch.load(key_columns)?;
         let number = self.grid.slice_of(time);
+        let is_here = |slice: &Slice, batch: &KeyBatch| {
+            let mut found = Vec::with_capacity(1);
+            slice.keys.find(batch, 0..1, &mut found);
+            found[0].is_some()
+        };
+        let slice = self.slices.get(&number).filter(|slice| !slice.is_whole());
+        if slice.is_some_and(|slice| !is_here(slice, &self.batch)) {
+            self.fetch_missing(context, number, &[0], key_columns, function)?;
+        }
         let mut slot = context.slots.next();
         if let Some(slice) = self.slices.get_mut(&number) {
             let mut found = Vec::with_capacity(1);

@@ -5,9 +5,12 @@
 //! temporary accumulators that are dropped with their emission. A slice lives until the last window it is
 //! in takes no more rows.
 
+mod below;
 mod careful;
 mod grid;
+mod slice;
 mod snapshot;
+mod tier;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +20,14 @@ use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
+use self::below::Below;
+use self::slice::Slice;
 use self::snapshot::Tracking;
+use self::tier::Tiering;
 use super::emission::{drop_slots, emit_window, merge_slots};
 use super::late::{Fate, split};
 use super::{Context, SLOTS_PER_CALL};
 use crate::key_table::{KeyBatch, KeyTable};
-use crate::slot_set::SlotSet;
 pub(crate) use grid::Grid;
 
 /// Emptied key tables kept for coming slices.
@@ -48,19 +53,8 @@ pub(super) struct SlicedWindows {
     fresh: Vec<Slot>,
     /// If snapshots are taken.
     tracking: Option<Box<Tracking>>,
-}
-
-/// The keys of a slice of time.
-#[derive(Debug)]
-struct Slice {
-    /// Numbers the keys in the order in which they came.
-    keys: KeyTable,
-    /// Accumulator of each key.
-    slots: Vec<Slot>,
-    /// Keys whose accumulators changed since the last snapshot began, by number.
-    dirty: SlotSet,
-    /// Keys that a snapshot under way has still to export.
-    marked: SlotSet,
+    /// If accumulators may be elsewhere than in the guest.
+    tiering: Option<Box<Tiering>>,
 }
 
 /// Rows of a block that fall into one slice.
@@ -77,8 +71,8 @@ struct Firing {
     results: Results,
     /// Slice, and number of its accumulators, from which on they have to be merged still.
     merging: Option<(i64, usize)>,
-    /// Results put out.
-    emitted: usize,
+    /// Results put out: those of keys below this number.
+    emitted: Slot,
     then_drop: bool,
 }
 
@@ -89,6 +83,8 @@ enum Results {
     Slice(i64),
     /// Temporary ones.
     Merged { keys: KeyTable, slots: Vec<Slot> },
+    /// Those of the slices, some of them in a lower tier.
+    Below(Box<Below>),
 }
 
 /// Keys of a slice that late rows touched: numbers in the slice's key table, each once.
@@ -109,6 +105,7 @@ impl SlicedWindows {
             locals: Vec::new(),
             fresh: Vec::new(),
             tracking: None,
+            tiering: None,
         })
     }
 
@@ -192,7 +189,8 @@ impl SlicedWindows {
             self.groups = groups;
         }
         function.accumulate(&self.slots, block)?;
-        self.fire_touched(context, &touched, function)
+        self.fire_touched(context, &touched, function)?;
+        self.send_excess_below(context, function)
     }
 
     /// Rows by slice, in order of time; rows within a slice stay in order.
@@ -247,7 +245,10 @@ impl SlicedWindows {
                     .find_or_insert(&self.batch, rows, &mut self.locals, &mut self.fresh);
             }
         }
-        slice.slots.extend(self.fresh.iter().map(|_| context.slots.allocate()));
+        slice.allocate(&self.fresh, &mut context.slots);
+        if let Some(tiering) = &mut self.tiering {
+            tiering.fetch(slice, number, &self.locals, &self.fresh, function)?;
+        }
         if let Some(tracking) = &mut self.tracking {
             tracking.touch(slice, number, &self.grid, &self.locals, function)?;
         }
@@ -263,16 +264,11 @@ impl SlicedWindows {
     }
 
     fn add_slice(&mut self, context: &Context, number: i64) -> Result<()> {
-        let keys = self.take_table()?;
-        self.slices.insert(
-            number,
-            Slice {
-                keys,
-                slots: Vec::new(),
-                dirty: SlotSet::default(),
-                marked: SlotSet::default(),
-            },
-        );
+        let mut slice = Slice::new(self.take_table()?);
+        if self.tiering.is_some() {
+            slice.tier();
+        }
+        self.slices.insert(number, slice);
         let windows = self.grid.windows_of(number);
         self.unfired
             .extend(windows.filter(|&window| !context.ended(self.grid.window_last(window))));
@@ -300,29 +296,31 @@ impl SlicedWindows {
 
     /// A window with rows is due.
     fn begin(&mut self, context: &Context, window: i64) -> Result<Option<Firing>> {
-        let mut slices = self.slices.range(self.grid.slices_of(window));
-        let Some((&number, slice)) = slices.next() else {
+        let slices = self.slices.range(self.grid.slices_of(window));
+        let slices = slices.map(|(&number, _)| number).collect::<Vec<_>>();
+        let Some(&number) = slices.first() else {
             return Ok(None);
         };
-        if slices.next().is_some() {
-            return Ok(Some(Firing {
-                window,
-                results: Results::Merged {
-                    keys: self.take_table()?,
-                    slots: Vec::new(),
-                },
-                merging: Some((number, 0)),
-                emitted: 0,
-                then_drop: true,
-            }));
-        }
-        let last_window = *self.grid.windows_of(number).end();
-        let then_drop = window == last_window && context.expired(self.grid.window_last(window));
-        debug_assert!(!slice.slots.is_empty(), "a slice begins with a row");
+        let then_drop = match slices.len() {
+            1 => {
+                let last_window = *self.grid.windows_of(number).end();
+                window == last_window && context.expired(self.grid.window_last(window))
+            }
+            _ => true,
+        };
+        let (results, merging) = if self.fires_by_piece(context, &slices) {
+            (Results::Below(Box::new(Below::new(slices))), None)
+        } else if slices.len() == 1 {
+            debug_assert!(!self.slices[&number].slots.is_empty(), "a slice begins with a row");
+            (Results::Slice(number), None)
+        } else {
+            let (keys, slots) = (self.take_table()?, Vec::new());
+            (Results::Merged { keys, slots }, Some((number, 0)))
+        };
         Ok(Some(Firing {
             window,
-            results: Results::Slice(number),
-            merging: None,
+            results,
+            merging,
             emitted: 0,
             then_drop,
         }))
@@ -335,34 +333,37 @@ impl SlicedWindows {
             self.firing = Some(firing);
             return Ok(());
         }
-        // What is dropped as it is emitted may be part of a snapshot.
-        if let (Results::Slice(number), Some(tracking)) = (&firing.results, &mut self.tracking)
-            && firing.then_drop
-            && let Some(slice) = self.slices.get_mut(number)
-        {
-            let chunk = firing.emitted..slice.slots.len().min(firing.emitted + SLOTS_PER_CALL);
-            let locals = (chunk.start as Slot..chunk.end as Slot).collect::<Vec<_>>();
-            tracking.export_among(slice, *number, &self.grid, &locals, function)?;
-        }
-        let (keys, slots) = match &firing.results {
+        let (keys, locals, slots) = match &firing.results {
+            Results::Below(_) => return self.fire_piece(context, firing, function),
             Results::Slice(number) => {
-                let slice = &self.slices[number];
-                (&slice.keys, &slice.slots)
+                let Some(slice) = self.slices.get_mut(number) else {
+                    return Err(Error::internal("a window fires without rows"));
+                };
+                let locals = slice.live_from(firing.emitted, SLOTS_PER_CALL);
+                // What is dropped as it is emitted may be part of a snapshot.
+                if let Some(tracking) = self.tracking.as_mut().filter(|_| firing.then_drop) {
+                    tracking.export_among(slice, *number, &self.grid, &locals, function)?;
+                }
+                let slots = slice.slots_of(&locals);
+                (&slice.keys, locals, slots)
             }
-            Results::Merged { keys, slots } => (keys, slots),
+            Results::Merged { keys, slots } => {
+                let locals = (firing.emitted..slots.len() as Slot).take(SLOTS_PER_CALL);
+                let locals = locals.collect::<Vec<_>>();
+                let slots = locals.iter().map(|&local| slots[local as usize]).collect();
+                (keys, locals, slots)
+            }
         };
-        let chunk = firing.emitted..slots.len().min(firing.emitted + SLOTS_PER_CALL);
-        let locals = (chunk.start as Slot..chunk.end as Slot).collect::<Vec<_>>();
         let bounds = self.grid.window(firing.window);
-        emit_window(function, keys, &locals, &slots[chunk.clone()], bounds, firing.then_drop)?;
-        if chunk.end < slots.len() {
-            firing.emitted = chunk.end;
+        emit_window(function, keys, &locals, &slots, bounds, firing.then_drop)?;
+        if let Some(&last) = locals.last().filter(|_| locals.len() == SLOTS_PER_CALL) {
+            firing.emitted = last + 1;
             self.firing = Some(firing);
             return Ok(());
         }
         match firing.results {
-            Results::Slice(number) if firing.then_drop => self.remove_slice(context, number),
-            Results::Slice(_) => {}
+            Results::Slice(number) if firing.then_drop => self.remove_slice(context, number)?,
+            Results::Slice(_) | Results::Below(_) => {}
             Results::Merged { keys, slots } => {
                 context.slots.release(&slots);
                 self.give_table(keys);
@@ -416,19 +417,23 @@ impl SlicedWindows {
             if let Some(tracking) = &mut self.tracking {
                 tracking.export_rest(slice, number, &self.grid, function)?;
             }
-            drop_slots(function, &slice.slots)?;
-            self.remove_slice(context, number);
+            drop_slots(function, &slice.live_slots())?;
+            self.remove_slice(context, number)?;
         }
         Ok(())
     }
 
     /// Forgets a slice whose accumulators are dropped.
-    fn remove_slice(&mut self, context: &mut Context, number: i64) {
+    fn remove_slice(&mut self, context: &mut Context, number: i64) -> Result<()> {
         let Some(slice) = self.slices.remove(&number) else {
-            return;
+            return Ok(());
         };
-        context.slots.release(&slice.slots);
+        if let Some(tiering) = &mut self.tiering {
+            tiering.forget(&slice, number)?;
+        }
+        context.slots.release(&slice.live_slots());
         self.give_table(slice.keys);
+        Ok(())
     }
 
     /// Keeps an emptied table, unless it is far larger than what was in it: clearing it would cost more
@@ -510,10 +515,21 @@ impl SlicedWindows {
         }
         let targets = self.fresh.iter().map(|_| context.slots.allocate()).collect::<Vec<_>>();
         self.batch.load_from(&merged, 0..targets.len() as Slot);
+        let slices = self.slices.range(self.grid.slices_of(window));
         let mut found = Vec::new();
-        for (_, slice) in self.slices.range(self.grid.slices_of(window)) {
+        for number in slices.map(|(&number, _)| number).collect::<Vec<_>>() {
             found.clear();
+            let mut slice = &self.slices[&number];
             slice.keys.find(&self.batch, 0..targets.len(), &mut found);
+            if !slice.is_whole() {
+                let missing = (0..).zip(&found).filter(|(_, local)| local.is_none());
+                let missing = missing.map(|(row, _)| row).collect::<Vec<u32>>();
+                let columns = merged.key_columns(&missing)?;
+                self.fetch_missing(context, number, &missing, &columns, function)?;
+                found.clear();
+                slice = &self.slices[&number];
+                slice.keys.find(&self.batch, 0..targets.len(), &mut found);
+            }
             let pairs = targets.iter().zip(&found);
             let pairs = pairs.filter_map(|(&target, &local)| Some((target, slice.slots[local? as usize])));
             let (targets, sources) = pairs.unzip::<_, _, Vec<_>, Vec<_>>();
@@ -525,10 +541,16 @@ impl SlicedWindows {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let slices = self
-            .slices
-            .values()
-            .map(|slice| slice.keys.memory_bytes() + slice.slots.capacity() * 4);
-        slices.chain(self.spare.iter().map(KeyTable::memory_bytes)).sum()
+        let slices = self.slices.values().map(Slice::memory_bytes);
+        let tiering = self.tiering.as_ref().map_or(0, |tiering| tiering.memory_bytes());
+        slices
+            .chain(self.spare.iter().map(KeyTable::memory_bytes))
+            .sum::<usize>()
+            + tiering
+    }
+
+    /// Bytes that tables of keys will take more when they grow, as far as that is about to be.
+    pub(super) fn growth_bytes_soon(&self) -> usize {
+        self.slices.values().map(|slice| slice.keys.growth_bytes_soon()).sum()
     }
 }

@@ -11,19 +11,21 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, Int64Array, RecordBatch};
-use arrow_schema::{DataType, Field, FieldRef};
-use arrow_select::filter::filter;
+use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow_schema::{DataType, Field, FieldRef, SchemaRef};
+use arrow_select::filter::{filter, filter_record_batch};
 use arrow_select::take::take;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{TableDelta, columns};
 use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
-use super::{Grid, Slice, SlicedWindows};
+use super::slice::Slice;
+use super::{Grid, SlicedWindows};
 use crate::changes::{Changes, TableSchema, broken, tracked};
 use crate::slot_set::SlotSet;
 use crate::window::Context;
+use crate::window::import::without_replaced;
 
 /// What windows of which snapshots are taken keep for them.
 #[derive(Debug)]
@@ -100,26 +102,48 @@ impl Tracking {
         if locals.is_empty() {
             return Ok(());
         }
-        let slots = locals
-            .iter()
-            .map(|&local| slice.slots[local as usize])
-            .collect::<Vec<_>>();
-        let starts = Int64Array::from(vec![grid.slice_bounds(number).0; locals.len()]);
-        let accumulators = function.export_state(0, &slots)?;
-        let keys = slice.keys.key_columns(locals)?;
-        let rows = self.table.rows(keys, vec![Arc::new(starts), accumulators])?;
+        let accumulators = function.export_state(0, &slice.slots_of(locals))?;
+        let rows = self.rows(number, grid, slice.keys.key_columns(locals)?, accumulators)?;
         self.changes.exported_elsewhere(rows);
         Ok(())
     }
+
+    /// These keys of a slice go to a lower tier.
+    pub(super) fn depart(
+        &mut self,
+        slice: &Slice,
+        number: i64,
+        grid: &Grid,
+        locals: &[Slot],
+        keys: Vec<ArrayRef>,
+        accumulators: ArrayRef,
+    ) -> Result<()> {
+        let dirty = locals.iter().map(|&local| Some(slice.dirty.contains(local)));
+        let dirty = dirty.collect::<BooleanArray>();
+        if dirty.true_count() > 0 {
+            let rows = self.rows(number, grid, keys, accumulators)?;
+            self.changes.depart(filter_record_batch(&rows, &dirty).map_err(broken)?);
+        }
+        Ok(())
+    }
+
+    fn rows(&self, number: i64, grid: &Grid, keys: Vec<ArrayRef>, accumulators: ArrayRef) -> Result<RecordBatch> {
+        let starts = Int64Array::from(vec![grid.slice_bounds(number).0; accumulators.len()]);
+        self.table.rows(keys, vec![Arc::new(starts), accumulators])
+    }
+}
+
+/// The rows of snapshots.
+pub(super) fn table(key_schema: &SchemaRef, accumulator: &FieldRef, max_parallelism: u32) -> TableSchema {
+    let slice = Arc::new(Field::new(columns::SLICE, DataType::Int64, true));
+    TableSchema::new(key_schema, vec![slice, accumulator.clone()], max_parallelism)
 }
 
 impl SlicedWindows {
     pub(in crate::window) fn track_changes(&mut self, accumulator: &FieldRef, max_parallelism: u32) {
-        let slice = Arc::new(Field::new(columns::SLICE, DataType::Int64, true));
-        let more = vec![slice, accumulator.clone()];
         self.tracking = Some(Box::new(Tracking {
             changes: Changes::default(),
-            table: TableSchema::new(&self.schema, more, max_parallelism),
+            table: table(&self.schema, accumulator, max_parallelism),
             locals: Vec::new(),
             at: i64::MIN,
         }));
@@ -134,21 +158,24 @@ impl SlicedWindows {
         if self.firing.is_some() {
             return Err(Error::internal("a snapshot begins in the middle of a firing"));
         }
-        let live = self.slices.values().map(|slice| slice.slots.len() as u64).sum();
+        let live = self.slices.values().map(|slice| slice.keys.len() as u64);
+        let live = live.sum::<u64>() + self.tiering.as_ref().map_or(0, |tiering| tiering.only_below());
         let dirty = self.slices.values().map(|slice| slice.dirty.len()).sum();
-        let full = tracking.changes.begin_elsewhere(full, dirty, live);
+        let full = tracking.changes.begin_elsewhere(full, dirty, live)?;
         let mut marked = 0;
         for slice in self.slices.values_mut() {
             let dirty = std::mem::take(&mut slice.dirty);
-            slice.marked = if full {
-                SlotSet::below(slice.keys.slot_bound())
-            } else {
-                dirty
-            };
+            slice.marked = if full { slice.live() } else { dirty };
             marked += slice.marked.len();
         }
         tracking.changes.mark_elsewhere(marked);
         tracking.at = i64::MIN;
+        if full
+            && let Some(tiering) = &mut self.tiering
+            && let Some((cold, rows)) = tiering.freeze(self.grid)?
+        {
+            tracking.changes.add_cold(cold, rows, SlotSet::default());
+        }
         Ok(())
     }
 
@@ -201,6 +228,9 @@ impl SlicedWindows {
         if starts.is_empty() {
             return Ok(());
         }
+        if self.tiering.is_some() {
+            return self.restore_below(context, &keys, &starts, &more[1]);
+        }
         self.batch.load(&keys)?;
         let (mut slots, mut order) = (Vec::new(), Vec::new());
         for group in self.group(&starts) {
@@ -213,11 +243,37 @@ impl SlicedWindows {
             slice
                 .keys
                 .find_or_insert_at(&self.batch, &group.rows, &mut self.locals, &mut self.fresh);
-            slice.slots.extend(self.fresh.iter().map(|_| context.slots.allocate()));
+            slice.allocate(&self.fresh, &mut context.slots);
             slots.extend(self.locals.iter().map(|&local| slice.slots[local as usize]));
             order.extend(group.rows);
         }
-        let accumulators = take(&more[1], &arrow_array::UInt32Array::from(order), None).map_err(broken)?;
+        let accumulators = take(&more[1], &UInt32Array::from(order), None).map_err(broken)?;
+        // What left for a lower tier and came back is there more than once.
+        let accumulators = without_replaced(&mut slots, accumulators, context.slots.bound())?;
         function.import_state(0, &slots, &accumulators)
+    }
+
+    /// What is restored goes below and comes up when rows are added to it.
+    fn restore_below(
+        &mut self,
+        context: &Context,
+        keys: &[ArrayRef],
+        starts: &[Millis],
+        accumulators: &ArrayRef,
+    ) -> Result<()> {
+        for group in self.group(starts) {
+            if !self.slices.contains_key(&group.slice) {
+                self.add_slice(context, group.slice)?;
+            }
+            let (Some(tiering), Some(slice)) = (&mut self.tiering, self.slices.get_mut(&group.slice)) else {
+                return Err(Error::internal("what was restored goes to no tier"));
+            };
+            let rows = UInt32Array::from(group.rows);
+            let select = |column: &ArrayRef| take(column, &rows, None).map_err(broken);
+            let keys = keys.iter().map(select).collect::<Result<Vec<_>>>()?;
+            // In order, so that later rows replace earlier ones.
+            tiering.put(slice, group.slice, &keys, &select(accumulators)?)?;
+        }
+        Ok(())
     }
 }

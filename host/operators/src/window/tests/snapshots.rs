@@ -1,9 +1,10 @@
 //! Snapshots taken piece by piece while rows go on, and what is restored from them, against the model as it
-//! was at the barrier.
+//! was at the barrier; with and without a lower tier that holds what is too much for the guest.
 
 use millrace_core::checkpoint::TableDelta;
 
 use super::*;
+use crate::tree_tier::TreeTier;
 
 struct Run {
     decl: WindowDecl,
@@ -17,12 +18,20 @@ struct Run {
     rows: u64,
     key_count: u64,
     spread: u64,
+    /// Most accumulators that may stay in the guest.
+    resident_max: usize,
+    /// Blocks after which some were in a lower tier.
+    below: usize,
+}
+
+fn accumulator() -> FieldRef {
+    let item = Arc::new(Field::new_list_field(DataType::Int64, true));
+    Arc::new(Field::new("rows", DataType::List(item), true))
 }
 
 fn operator(decl: &WindowDecl) -> WindowOperator {
     let mut operator = WindowOperator::new(key_schema(false), decl).unwrap();
-    let item = Arc::new(Field::new_list_field(DataType::Int64, true));
-    operator.track_changes(&Arc::new(Field::new("rows", DataType::List(item), true)), 128);
+    operator.track_changes(&accumulator(), 128);
     operator
 }
 
@@ -54,7 +63,30 @@ impl Run {
         if random.below(3) == 0 {
             self.watermark(self.base + random.below(self.spread) as Millis - 20);
         }
-        assert_eq!(self.operator.slot_count(), self.guest.accumulators.len());
+        self.check_residents();
+    }
+
+    fn check_residents(&mut self) {
+        assert_eq!(self.operator.resident_count(), self.guest.accumulators.len());
+        if self.operator.has_lower_tier() {
+            self.below += usize::from(self.operator.slot_count() > self.operator.resident_count());
+        } else {
+            assert_eq!(self.operator.slot_count(), self.operator.resident_count());
+        }
+    }
+
+    /// Puts a lower tier under the operator, where there may be one.
+    fn put_tier(&mut self, random: &mut Random) {
+        if self.resident_max == usize::MAX || random.below(3) == 0 {
+            return;
+        }
+        // What is restored to a tier may all come up again.
+        let unlimited = random.below(3) == 0;
+        let resident_max = if unlimited { usize::MAX } else { self.resident_max };
+        let tier = Box::new(TreeTier::new(random.below(2) == 0));
+        self.operator
+            .set_lower_tier(tier, &accumulator(), 128, resident_max)
+            .unwrap();
     }
 
     fn watermark(&mut self, watermark: Millis) {
@@ -67,23 +99,32 @@ impl Run {
         if delta.full {
             self.layers.clear();
         }
+        if let Some(cold) = &delta.cold {
+            let mut read = |batch| {
+                self.layers.push(batch);
+                Ok(())
+            };
+            cold.read(&mut read).unwrap();
+        }
         self.layers.extend(delta.batches);
     }
 
     /// Goes on from the snapshot: as things were at the barrier.
-    fn restore(&mut self, at_barrier: Model) {
+    fn restore(&mut self, at_barrier: Model, random: &mut Random) {
         self.operator = operator(&self.decl);
         self.operator.restore_watermark(at_barrier.watermark);
+        self.put_tier(random);
         self.guest.accumulators.clear();
         for layer in &self.layers {
             self.operator.restore(layer, &mut self.guest).unwrap();
         }
-        assert_eq!(self.operator.slot_count(), self.guest.accumulators.len());
+        self.check_residents();
         self.model = at_barrier;
     }
 }
 
-fn run(decl: &WindowDecl, seed: u64) -> usize {
+/// Numbers of restores, and of blocks after which accumulators were below.
+fn run(decl: &WindowDecl, seed: u64, resident_max: usize) -> (usize, usize) {
     let mut random = Random::new(seed);
     let model = Model {
         decl: decl.clone(),
@@ -104,11 +145,20 @@ fn run(decl: &WindowDecl, seed: u64) -> usize {
         rows: 1 + random.below(30),
         key_count: 1 + random.below(40),
         spread: 1 + random.below(120),
+        resident_max,
+        below: 0,
     };
+    run.put_tier(&mut random);
     let mut restores = 0;
     let mut at_barrier = None;
     for _ in 0..80 {
         run.step(&mut random);
+        if run.operator.has_lower_tier() && random.below(10) == 0 {
+            run.operator
+                .set_resident_max(random.below(2 * resident_max as u64 + 1) as usize);
+        } else if !run.operator.has_lower_tier() && random.below(10) == 0 {
+            run.put_tier(&mut random);
+        }
         match at_barrier.take() {
             None if random.below(3) == 0 => {
                 run.operator.begin_snapshot(random.below(20) == 0).unwrap();
@@ -125,7 +175,7 @@ fn run(decl: &WindowDecl, seed: u64) -> usize {
                     Some(delta) => {
                         run.take(delta);
                         if random.below(2) == 0 {
-                            run.restore(model);
+                            run.restore(model, &mut random);
                             restores += 1;
                         }
                     }
@@ -136,17 +186,17 @@ fn run(decl: &WindowDecl, seed: u64) -> usize {
     run.watermark(WATERMARK_MAX);
     while run.operator.export_some(1000, &mut run.guest).unwrap() {
         assert!(
-            run.operator.slot_count() > 0,
+            run.operator.resident_count() > 0,
             "what is gone was exported before it went"
         );
     }
     assert_eq!(run.operator.slot_count(), 0, "{decl:?} seed {seed}");
-    restores
+    assert!(run.guest.accumulators.is_empty(), "{decl:?} seed {seed}");
+    (restores, run.below)
 }
 
-#[test]
-fn snapshots_hold_what_was_at_the_barrier() {
-    let assigners = [
+fn assigners() -> [WindowAssigner; 5] {
+    [
         WindowAssigner::Tumbling {
             size_ms: 25,
             offset_ms: 7,
@@ -163,12 +213,32 @@ fn snapshots_hold_what_was_at_the_barrier() {
         },
         WindowAssigner::Session { gap_ms: 20 },
         WindowAssigner::Session { gap_ms: 3 },
-    ];
+    ]
+}
+
+#[test]
+fn snapshots_hold_what_was_at_the_barrier() {
     let mut restores = 0;
-    for decl in assigners.into_iter().flat_map(decls) {
+    for decl in assigners().into_iter().flat_map(decls) {
         for seed in 0..10 {
-            restores += run(&decl, seed);
+            restores += run(&decl, seed, usize::MAX).0;
         }
     }
     assert!(restores > 500, "{restores}");
+}
+
+#[test]
+fn a_lower_tier_changes_nothing() {
+    for assigner in assigners() {
+        let (mut restores, mut below) = (0, 0);
+        for decl in decls(assigner) {
+            for seed in 0..60 {
+                let resident_max = [0, 2, 5, 20][seed as usize % 4];
+                let (restored, with_below) = run(&decl, seed, resident_max);
+                restores += restored;
+                below += with_below;
+            }
+        }
+        assert!(restores > 500 && below > 2000, "{assigner:?}: {restores} {below}");
+    }
 }
