@@ -1,12 +1,11 @@
-//! State backends: which lower tier goes under the keyed operators of a job, and when.
+//! State backends: which lower tier goes under the operators of a job, and when.
 
 use std::path::PathBuf;
 
 use arrow_schema::FieldRef;
 use millrace_core::Result;
-use millrace_core::backend::LowerTier;
-use millrace_operators::KeyedOperator;
-use millrace_state::tier::MemoryTier;
+use millrace_operators::{KeyedOperator, WindowOperator};
+use millrace_state::tier::{MemoryTier, PartedMemoryTier};
 
 /// Where keyed state is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,11 +114,107 @@ impl Residency {
     }
 }
 
-/// The lower tier of one keyed operator, and what it needs to be put in place.
+/// An operator whose entries need not all be in the guest.
+pub(crate) trait Tiered {
+    /// Puts a tier under it; up to `resident_max` entries stay in the guest.
+    fn put_tier(&mut self, tier: NewTier, entries: &Entries, resident_max: usize) -> Result<()>;
+
+    fn has_lower_tier(&self) -> bool;
+
+    fn set_resident_max(&mut self, resident_max: usize);
+
+    /// Entries for which the guest has taken memory.
+    fn resident_count(&self) -> usize;
+
+    /// Bytes of the host's memory for keys, soon.
+    fn memory_bytes_soon(&self) -> usize;
+
+    /// Whether it may come to hold twice as much as between blocks.
+    fn doubles(&self) -> bool;
+}
+
+/// Kinds of tiers.
+pub(crate) enum NewTier {
+    Memory,
+    #[cfg(feature = "rocksdb")]
+    RocksDb(millrace_state::tier::RocksDbTier),
+}
+
+/// What entries consist of.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    /// Fields of the states, or of the accumulator.
+    pub(crate) states: Vec<FieldRef>,
+    pub(crate) max_parallelism: u32,
+}
+
+impl Tiered for KeyedOperator {
+    fn put_tier(&mut self, tier: NewTier, entries: &Entries, resident_max: usize) -> Result<()> {
+        let tier: Box<dyn millrace_core::backend::LowerTier> = match tier {
+            NewTier::Memory => Box::new(MemoryTier::default()),
+            #[cfg(feature = "rocksdb")]
+            NewTier::RocksDb(tier) => Box::new(tier),
+        };
+        self.set_lower_tier(tier, &entries.states, entries.max_parallelism, resident_max)
+    }
+
+    fn has_lower_tier(&self) -> bool {
+        KeyedOperator::has_lower_tier(self)
+    }
+
+    fn set_resident_max(&mut self, resident_max: usize) {
+        KeyedOperator::set_resident_max(self, resident_max);
+    }
+
+    fn resident_count(&self) -> usize {
+        KeyedOperator::resident_count(self)
+    }
+
+    fn memory_bytes_soon(&self) -> usize {
+        KeyedOperator::memory_bytes_soon(self)
+    }
+
+    fn doubles(&self) -> bool {
+        false
+    }
+}
+
+impl Tiered for WindowOperator {
+    fn put_tier(&mut self, tier: NewTier, entries: &Entries, resident_max: usize) -> Result<()> {
+        let tier: Box<dyn millrace_core::backend::PartedTier> = match tier {
+            NewTier::Memory => Box::new(PartedMemoryTier::default()),
+            #[cfg(feature = "rocksdb")]
+            NewTier::RocksDb(tier) => Box::new(tier),
+        };
+        self.set_lower_tier(tier, &entries.states[0], entries.max_parallelism, resident_max)
+    }
+
+    fn has_lower_tier(&self) -> bool {
+        WindowOperator::has_lower_tier(self)
+    }
+
+    fn set_resident_max(&mut self, resident_max: usize) {
+        WindowOperator::set_resident_max(self, resident_max);
+    }
+
+    fn resident_count(&self) -> usize {
+        // After a firing there may be none, and the memory stays.
+        self.resident_count_max()
+    }
+
+    fn memory_bytes_soon(&self) -> usize {
+        WindowOperator::memory_bytes_soon(self)
+    }
+
+    fn doubles(&self) -> bool {
+        self.merges_slices()
+    }
+}
+
+/// The lower tier of one operator, and what it needs to be put in place.
 #[derive(Debug)]
 pub(crate) struct Tier {
-    states: Vec<FieldRef>,
-    max_parallelism: u32,
+    entries: Entries,
     residency: Residency,
     /// Whether tables of keys count.
     counts_tables: bool,
@@ -134,14 +229,8 @@ const RESTORED_PART: usize = 4;
 const LOOK_EVERY: u32 = 32;
 
 impl Tier {
-    /// For an operator with these states; with RocksDB the tier is put in place at once.
-    pub(crate) fn new(
-        backend: &Backend,
-        name: &str,
-        operator: &mut KeyedOperator,
-        states: Vec<FieldRef>,
-        max_parallelism: u32,
-    ) -> Result<Self> {
+    /// For an operator with these entries; with RocksDB the tier is put in place at once.
+    pub(crate) fn new(backend: &Backend, name: &str, operator: &mut dyn Tiered, entries: Entries) -> Result<Self> {
         let (budget, counts_tables) = match backend {
             Backend::Memory { guest_bytes } => (*guest_bytes, false),
             #[cfg(feature = "rocksdb")]
@@ -149,16 +238,15 @@ impl Tier {
                 databases,
                 resident_bytes,
             } => {
-                let tier: Box<dyn LowerTier> = Box::new(databases.tier(name)?);
-                operator.set_lower_tier(tier, &states, max_parallelism, usize::MAX)?;
+                operator.put_tier(NewTier::RocksDb(databases.tier(name)?), &entries, usize::MAX)?;
                 (*resident_bytes, true)
             }
         };
         // Without RocksDB nothing is put in place.
-        let _ = (name, operator);
+        let _ = name;
+        let budget = if operator.doubles() { budget / 2 } else { budget };
         Ok(Tier {
-            states,
-            max_parallelism,
+            entries,
             residency: Residency::new(budget),
             counts_tables,
             countdown: 0,
@@ -168,15 +256,15 @@ impl Tier {
     /// State of so many bytes is about to be restored. What the guest may not hold goes below, and comes up when it is
     /// asked for; what it may is imported at once, which takes a fifth of the time that all of it would take on its way
     /// through a lower tier.
-    pub(crate) fn prepare_restore(&self, operator: &mut KeyedOperator, bytes: usize) -> Result<()> {
+    pub(crate) fn prepare_restore(&self, operator: &mut dyn Tiered, bytes: usize) -> Result<()> {
         if operator.has_lower_tier() || bytes < self.residency.budget_bytes / RESTORED_PART {
             return Ok(());
         }
-        self.put_memory(operator, usize::MAX)
+        operator.put_tier(NewTier::Memory, &self.entries, usize::MAX)
     }
 
     /// After a block: has entries leave when memory runs out.
-    pub(crate) fn keep_within_budget(&mut self, operator: &mut KeyedOperator, guest_bytes: usize) -> Result<()> {
+    pub(crate) fn keep_within_budget(&mut self, operator: &mut dyn Tiered, guest_bytes: usize) -> Result<()> {
         if self.countdown > 0 {
             self.countdown -= 1;
             return Ok(());
@@ -194,13 +282,8 @@ impl Tier {
                 operator.set_resident_max(allowed);
                 Ok(())
             }
-            Some(allowed) => self.put_memory(operator, allowed),
+            Some(allowed) => operator.put_tier(NewTier::Memory, &self.entries, allowed),
         }
-    }
-
-    fn put_memory(&self, operator: &mut KeyedOperator, resident_max: usize) -> Result<()> {
-        let tier: Box<dyn LowerTier> = Box::new(MemoryTier::default());
-        operator.set_lower_tier(tier, &self.states, self.max_parallelism, resident_max)
     }
 }
 

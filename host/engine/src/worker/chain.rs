@@ -26,7 +26,7 @@ use super::outputs::Outputs;
 use super::rejects::Rejects;
 use super::shared::CarefulEvent;
 use super::wiring::{KeySource, key_columns};
-use crate::backend::{Backend, Tier};
+use crate::backend::{Backend, Entries, Tier, Tiered};
 use crate::env::Clock;
 use crate::metrics::SubtaskMetrics;
 
@@ -45,8 +45,20 @@ enum HeadOperator {
     },
     Window {
         operator: WindowOperator,
+        tier: Option<Tier>,
         late_port: Option<u32>,
     },
+}
+
+impl HeadOperator {
+    /// The operator whose state may be in a lower tier, and that.
+    fn tiered(&mut self) -> Option<(&mut dyn Tiered, &mut Option<Tier>)> {
+        match self {
+            HeadOperator::Stateless => None,
+            HeadOperator::Keyed { operator, tier } => Some((operator, tier)),
+            HeadOperator::Window { operator, tier, .. } => Some((operator, tier)),
+        }
+    }
 }
 
 /// One subtask of a chain.
@@ -135,6 +147,7 @@ impl ChainTask {
             },
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
                 operator: WindowOperator::new(key_schema.clone(), window)?,
+                tier: None,
                 late_port: window.late_port,
             },
         };
@@ -200,14 +213,11 @@ impl ChainTask {
                 calls.each_row(block, |guest, row| guest.process(input, row))?;
             }
             (HeadOperator::Stateless, _) => guest.process(input, block)?,
-            (HeadOperator::Keyed { operator, tier }, careful) => {
+            (HeadOperator::Keyed { operator, .. }, careful) => {
                 let keys = key_columns(keys, block)?;
                 match careful {
                     None => operator.handle_block(input, &keys, block, guest)?,
                     Some(careful) => operator.handle_block(input, &keys, block, &mut careful.calls.calls(guest))?,
-                }
-                if let Some(tier) = tier {
-                    tier.keep_within_budget(operator, guest.memory_bytes())?;
                 }
             }
             (HeadOperator::Window { operator, .. }, careful) => {
@@ -222,6 +232,9 @@ impl ChainTask {
                     }
                 }
             }
+        }
+        if let Some((operator, Some(tier))) = self.head.tiered() {
+            tier.keep_within_budget(operator, self.guest.memory_bytes())?;
         }
         let spent = context.clock.elapsed().saturating_sub(before).as_nanos() as u64 / block.row_count().max(1) as u64;
         self.row_ns = (self.row_ns * 7 + spent) / 8;
@@ -271,13 +284,12 @@ impl ChainTask {
 
     /// Puts state where the job wants it. `name` tells this subtask's from all others'.
     pub(crate) fn open_backend(&mut self, backend: &Backend, name: &str) -> Result<()> {
-        if let HeadOperator::Keyed { operator, tier } = &mut self.head {
-            let Tables {
-                states,
-                max_parallelism,
-                ..
-            } = &self.tables;
-            *tier = Some(Tier::new(backend, name, operator, states.clone(), *max_parallelism)?);
+        if let Some((operator, tier)) = self.head.tiered() {
+            let entries = Entries {
+                states: self.tables.states.clone(),
+                max_parallelism: self.tables.max_parallelism,
+            };
+            *tier = Some(Tier::new(backend, name, operator, entries)?);
         }
         Ok(())
     }
@@ -326,16 +338,14 @@ impl ChainTask {
         self.watermark = watermark;
         match &mut self.head {
             HeadOperator::Stateless => {}
-            HeadOperator::Keyed { operator, tier } => {
-                operator.restore_watermark(watermark);
-                if let Some(tier) = tier {
-                    let batches = restore.batches.iter();
-                    let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
-                    tier.prepare_restore(operator, bytes)?;
-                }
-            }
+            HeadOperator::Keyed { operator, .. } => operator.restore_watermark(watermark),
             HeadOperator::Window { .. } if drained => return Ok(()),
             HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
+        }
+        if let Some((operator, Some(tier))) = self.head.tiered() {
+            let batches = restore.batches.iter();
+            let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
+            tier.prepare_restore(operator, bytes)?;
         }
         let guest = &mut self.guest;
         restore
@@ -463,7 +473,7 @@ impl ChainTask {
             }
             HeadOperator::Window { operator, .. } => {
                 metrics.state_slots.set(operator.slot_count() as u64);
-                metrics.state_resident.set(operator.slot_count() as u64);
+                metrics.state_resident.set(operator.resident_count() as u64);
                 let counters = operator.counters();
                 metrics.late.set(counters.late_rows);
                 metrics.dropped.set(counters.dropped_rows + counters.outside_rows);

@@ -20,6 +20,7 @@ use millrace_core::graph::{WindowAssigner, WindowDecl};
 use self::guest::{Guest, NONE, Poison, Values};
 use super::*;
 use crate::testing::Random;
+use crate::tree_tier::TreeTier;
 use crate::{KeyedOperator, WindowOperator};
 
 /// The instance is the map that the guest shares.
@@ -178,6 +179,14 @@ impl Operator {
         }
     }
 
+    /// Lets windows hold next to nothing in the guest.
+    fn put_tier(&mut self, keeps: bool) {
+        if let Operator::Window(operator) = self {
+            let tier = Box::new(TreeTier::new(keeps));
+            operator.set_lower_tier(tier, &state(), 64, 3).unwrap();
+        }
+    }
+
     fn slot_count(&self) -> usize {
         match self {
             Operator::Keyed(operator) => operator.slot_count(),
@@ -222,6 +231,8 @@ fn content(kind: &Kind, watermark: Millis, layers: &[RecordBatch]) -> (Vec<Vec<i
 
 struct Pair {
     kind: Kind,
+    /// The careful operator has a tier, which may keep what was got.
+    tier: Option<bool>,
     careful: Careful,
     replacer: Rc<Replacer>,
     operators: [Operator; 2],
@@ -262,6 +273,9 @@ impl Pair {
         assert_eq!(got, expected);
         assert_eq!(self.operators[0].slot_count(), self.operators[1].slot_count());
         assert_eq!(self.operators[0].timer_count(), self.operators[1].timer_count());
+        if self.tier.is_some() {
+            return;
+        }
         let held = [0, 1].map(|at| {
             let mut values = self.guests[at].values.borrow().values().cloned().collect::<Vec<_>>();
             values.sort();
@@ -292,17 +306,21 @@ impl Pair {
             one.restore_watermark(self.watermark);
             other.restore_watermark(self.watermark);
         }
+        if let Some(keeps) = self.tier {
+            self.operators[0].put_tier(keeps);
+        }
         self.compare();
     }
 }
 
-fn run(kind: &Kind, poison: Poison, seed: u64) -> (usize, usize, usize) {
+fn run(kind: &Kind, poison: Poison, seed: u64, tier: Option<bool>) -> (usize, usize, usize) {
     let mut random = Random::new(seed);
     let always_writes = matches!(kind, Kind::Keyed { always_writes: true });
     let guests = [false, true].map(|plain| Guest::new(poison, plain, always_writes));
     let (careful, replacer) = careful(&guests[0], true);
     let mut pair = Pair {
         kind: kind.clone(),
+        tier,
         careful,
         replacer,
         operators: [0, 1].map(|_| Operator::new(kind)),
@@ -312,6 +330,9 @@ fn run(kind: &Kind, poison: Poison, seed: u64) -> (usize, usize, usize) {
         rows_aside: 0,
         others_aside: 0,
     };
+    if let Some(keeps) = tier {
+        pair.operators[0].put_tier(keeps);
+    }
     let (key_count, spread) = (1 + random.below(30), 1 + random.below(120));
     let (mut number, mut base, mut barrier, mut replaced) = (0, 0, None, 0);
     for _ in 0..60 {
@@ -342,6 +363,13 @@ fn run(kind: &Kind, poison: Poison, seed: u64) -> (usize, usize, usize) {
                     if delta.full {
                         pair.layers.clear();
                     }
+                    if let Some(cold) = &delta.cold {
+                        let mut read = |batch| {
+                            pair.layers.push(batch);
+                            Ok(())
+                        };
+                        cold.read(&mut read).unwrap();
+                    }
                     pair.layers.extend(delta.batches);
                     assert_eq!(content(kind, pair.watermark, &pair.layers), expected);
                     replaced += *pair.replacer.count.borrow();
@@ -360,10 +388,10 @@ fn run(kind: &Kind, poison: Poison, seed: u64) -> (usize, usize, usize) {
     (pair.rows_aside, pair.others_aside, replaced)
 }
 
-fn run_all(kind: &Kind, poison: Poison) -> (usize, usize) {
+fn run_all(kind: &Kind, poison: Poison, tier: Option<bool>) -> (usize, usize) {
     let (mut rows, mut others, mut replaced) = (0, 0, 0);
     for seed in 0..25 {
-        let (more_rows, more_others, more_replaced) = run(kind, poison, seed);
+        let (more_rows, more_others, more_replaced) = run(kind, poison, seed, tier);
         rows += more_rows;
         others += more_others;
         replaced += more_replaced;
@@ -383,7 +411,7 @@ fn keyed_rows_and_timers_that_trap_take_nothing_with_them() {
             timer: 5,
             ..NONE
         };
-        let (rows, others) = run_all(&Kind::Keyed { always_writes }, poison);
+        let (rows, others) = run_all(&Kind::Keyed { always_writes }, poison, None);
         assert!(rows > 300, "{rows} rows");
         assert_eq!(others > 100, !always_writes, "{others} timers");
     }
@@ -415,8 +443,15 @@ fn windows_and_their_rows_that_trap_take_nothing_with_them() {
                 merge: 5,
                 ..NONE
             };
-            let (rows, others) = run_all(&Kind::Window(decl), poison);
+            let kind = Kind::Window(decl);
+            let (rows, others) = run_all(&kind, poison, None);
             assert!(rows > 300 && others > 50, "{rows} rows and {others} windows");
+            // From a tier a window of one slice, and the first slice of any, is taken as it is and not merged.
+            let merge = if matches!(assigner, WindowAssigner::Session { .. }) { 5 } else { 0 };
+            for keeps in [false, true] {
+                let (rows, others) = run_all(&kind, Poison { merge, ..poison }, Some(keeps));
+                assert!(rows > 300 && others > 50, "{rows} rows and {others} windows");
+            }
         }
     }
 }

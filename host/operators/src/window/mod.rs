@@ -264,6 +264,14 @@ impl WindowOperator {
         }
     }
 
+    /// Whether firing puts accumulators of several slices together, so that there are up to twice as many meanwhile.
+    pub fn merges_slices(&self) -> bool {
+        match &self.windows {
+            Windows::Sliced(windows) => windows.merges_slices(),
+            Windows::Session(_) => false,
+        }
+    }
+
     /// Whether there is a lower tier.
     pub fn has_lower_tier(&self) -> bool {
         match &self.windows {

@@ -15,7 +15,7 @@ mod rocks;
 pub use memory::MemoryTier;
 pub use parted::PartedMemoryTier;
 #[cfg(feature = "rocksdb")]
-pub use rocks::{RocksDb, RocksDbOptions};
+pub use rocks::{RocksDb, RocksDbOptions, RocksDbTier};
 
 #[cfg(test)]
 mod tests;

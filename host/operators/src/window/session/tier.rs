@@ -384,17 +384,20 @@ impl Tiering {
 
     /// Takes index entries up to a time out, some of them.
     fn take_due(&mut self, kind: TimerKind, upto: Millis) -> Result<ByteRows> {
-        let from = [EntryCodec::index_start(kind)];
         let end = [EntryCodec::index_start(kind) + 1];
         let after = upto.checked_add(1).map(|after| EntryCodec::index_bound(kind, after));
         let to = after.as_ref().map_or(end.as_slice(), |after| after.as_slice());
+        // Nothing is before, and a tier may be slow to see that where much was taken out.
+        let from = EntryCodec::index_bound(kind, self.fetched[kind as usize]);
         let mut entries = ByteRows::default();
         self.tier.read_index(&from, to, FETCHED_KEYS, &mut entries)?;
         self.tier.change_index(&ByteRows::default(), &entries)?;
         let last = entries.len().checked_sub(1).map(|last| entries.get(last));
         let last = last.filter(|_| entries.len() == FETCHED_KEYS);
-        self.fetched[kind as usize] = last.map_or(upto, |last| EntryCodec::read_index(last).0);
+        let fetched = last.map_or(upto, |last| EntryCodec::read_index(last).0);
+        self.fetched[kind as usize] = fetched;
         let mut next = ByteRows::default();
+        let from = EntryCodec::index_bound(kind, fetched);
         self.tier.read_index(&from, &end, 1, &mut next)?;
         self.next[kind as usize] = next.iter().next().map(|entry| EntryCodec::read_index(entry).0);
         Ok(entries)

@@ -70,6 +70,10 @@ impl SlicedWindows {
         Ok(())
     }
 
+    pub(in crate::window) fn merges_slices(&self) -> bool {
+        !self.grid.tumbling()
+    }
+
     pub(in crate::window) fn has_lower_tier(&self) -> bool {
         self.tiering.is_some()
     }
