@@ -385,12 +385,16 @@ impl Run {
         let Run { operator, guest, .. } = self;
         operator.handle_block(3, block.rows.columns(), &block, guest).unwrap();
         guest.base_time = step * 20 + 30;
-        match random.below(3) {
-            0 => operator.handle_watermark(step * 20),
-            1 => operator.handle_time(step * 20),
-            _ => {}
+        let clock = [Some(TimerKind::EventTime), Some(TimerKind::ProcessingTime), None][random.below(3) as usize];
+        match clock {
+            Some(TimerKind::EventTime) => operator.handle_watermark(step * 20),
+            Some(TimerKind::ProcessingTime) => operator.handle_time(step * 20),
+            None => {}
         }
         fire_all(operator, guest).unwrap();
+        let set = guest.timers.iter().filter(|((_, kind), _)| Some(*kind) == clock);
+        let due = set.filter(|(_, times)| times.first().is_some_and(|&time| time <= step * 20));
+        assert_eq!(due.count(), 0, "all that was due has fired");
     }
 
     fn take(&mut self, delta: TableDelta) {

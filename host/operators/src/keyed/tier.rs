@@ -244,7 +244,8 @@ impl Tiering {
             .codec
             .decode_values(found.clone().map(|row| self.values.get(row)))?;
         let came_up = found.map(|row| self.keys.get(row));
-        let index = index_of(came_up, &columns[columns.len() - TIMER_COLUMNS.len()..]);
+        let timers = &columns[columns.len() - TIMER_COLUMNS.len()..];
+        let index = index_of(came_up, timers);
         if !index.is_empty() {
             self.tier.change_index(&ByteRows::default(), &index)?;
         }
@@ -253,6 +254,12 @@ impl Tiering {
                 self.below.insert(slot);
             }
             self.below_count += slots.len();
+            // The index has their timers no more, so that they have to be put there again.
+            for lists in timers.iter().map(|lists| lists.as_list::<i32>()) {
+                let lengths = lists.value_offsets().windows(2).map(|span| span[1] > span[0]);
+                let with_timers = lengths.zip(slots.iter().copied());
+                self.newer.insert_where(with_timers, keys.slot_bound());
+            }
         } else {
             self.newer.insert_all(&slots, keys.slot_bound());
         }
