@@ -447,7 +447,11 @@ fn windows_and_their_rows_that_trap_take_nothing_with_them() {
             let (rows, others) = run_all(&kind, poison, None);
             assert!(rows > 300 && others > 50, "{rows} rows and {others} windows");
             // From a tier a window of one slice, and the first slice of any, is taken as it is and not merged.
-            let merge = if matches!(assigner, WindowAssigner::Session { .. }) { 5 } else { 0 };
+            let merge = if matches!(assigner, WindowAssigner::Session { .. }) {
+                5
+            } else {
+                0
+            };
             for keeps in [false, true] {
                 let (rows, others) = run_all(&kind, Poison { merge, ..poison }, Some(keeps));
                 assert!(rows > 300 && others > 50, "{rows} rows and {others} windows");

@@ -27,6 +27,9 @@ const READ_AHEAD: usize = 4 * SLOTS_PER_CALL;
 /// Entries read at a time for each, at least.
 const READ_MIN: usize = if cfg!(test) { 1 } else { 16 };
 
+/// Bytes of a piece's accumulators, about: large ones come fewer at a time.
+const PIECE_BYTES: usize = if cfg!(test) { 64 } else { 4 << 20 };
+
 /// How far the firing of such a window has come.
 #[derive(Debug)]
 pub(super) struct Below {
@@ -59,6 +62,7 @@ struct Piece {
     /// Which of the keys an accumulator is of.
     of: Vec<u32>,
     values: ByteRows,
+    bytes: usize,
 }
 
 impl Below {
@@ -94,7 +98,7 @@ impl Below {
         while let Some(Reverse((key, order))) = self.next.pop() {
             let cursor = &mut self.cursors[order];
             if last.as_ref() != Some(&key) {
-                if piece.of.len() >= SLOTS_PER_CALL {
+                if piece.of.len() >= SLOTS_PER_CALL || piece.bytes >= PIECE_BYTES {
                     self.next.push(Reverse((key, order)));
                     break;
                 }
@@ -102,7 +106,9 @@ impl Below {
                 last = Some(key);
             }
             piece.of.push(piece.keys.len() as u32 - 1);
-            piece.values.push(cursor.values.get(cursor.at));
+            let value = cursor.values.get(cursor.at);
+            piece.bytes += value.len();
+            piece.values.push(value);
             cursor.at += 1;
             let next = cursor.next_key(limit, tiering)?;
             self.next.extend(next.map(|key| Reverse((key, order))));

@@ -232,13 +232,13 @@ fn a_lower_tier_changes_nothing() {
     for assigner in assigners() {
         let (mut restores, mut below) = (0, 0);
         for decl in decls(assigner) {
-            for seed in 0..60 {
+            for seed in 0..32 {
                 let resident_max = [0, 2, 5, 20][seed as usize % 4];
                 let (restored, with_below) = run(&decl, seed, resident_max);
                 restores += restored;
                 below += with_below;
             }
         }
-        assert!(restores > 500 && below > 2000, "{assigner:?}: {restores} {below}");
+        assert!(restores > 500 && below > 1000, "{assigner:?}: {restores} {below}");
     }
 }
