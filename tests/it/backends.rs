@@ -8,7 +8,7 @@ use millrace_engine::{JobOptions, Limits, Report, Restore, StateBackend};
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text};
 
-use crate::durable::{EXACTLY, Place, RATE, ROWS, assert_same, expected_with, kill_after, sorted};
+use crate::durable::{EXACTLY, Place, RATE, ROWS, assert_same, expected_with, kill_after, sorted, spawn};
 
 /// Far more keys than stay in the guest when there is next to no memory for them.
 const KEYS: (&str, &str) = ("keys", "3000");
@@ -31,6 +31,18 @@ fn options(place: &Place, parallelism: u32, backend: StateBackend, restore: Rest
         block_rows: 200,
         ..place.options(parallelism, EXACTLY, restore)
     }
+}
+
+/// All windows are open until the input ends.
+const OPEN: (&str, &str) = ("disorder", "8s");
+
+/// Entries of each task that has state, and those among them that are in the guest.
+fn entries(tasks: &[TaskMetrics]) -> Vec<(&str, u64, u64)> {
+    let entries = tasks.iter().map(|task| {
+        let slots = task.total(|metrics| &metrics.state_slots);
+        (task.name.as_str(), slots, task.total(|metrics| &metrics.state_resident))
+    });
+    entries.filter(|(_, slots, _)| *slots > 0).collect()
 }
 
 /// Keys of the keyed functions, and those among them that were in the guest at the end.
@@ -93,6 +105,80 @@ fn state_in_host_memory_changes_no_result() {
     );
 }
 
+/// Windows that were open all the time are more than the guest may hold, and fire piece by piece at the end.
+#[test]
+fn windows_in_host_memory_change_no_result() {
+    let more = [("rows", "200000"), ("keys", "20000"), ("disorder", "80s")];
+    let options = |memory_bytes| JobOptions {
+        limits: Limits {
+            memory_bytes,
+            ..Limits::default()
+        },
+        block_rows: 200,
+        ..jobs::options()
+    };
+    let clean = Place::new();
+    let report = clean.run(options(Limits::default().memory_bytes), &more);
+    let place = Place::new();
+    let output = place.output();
+    let mut pairs = vec![("kind", "durable"), ("output", as_text(&output))];
+    pairs.extend(more);
+    let limit = report.guest_memory_bytes * 3 / 4;
+    let job = jobs::start(Guest::Flows, options(limit), &pairs);
+    let mut below = Vec::new();
+    while !job.is_finished() {
+        let now = entries(job.tasks()).into_iter();
+        let now = now.filter(|(_, slots, resident)| slots > resident);
+        below.extend(now.map(|(name, ..)| name.to_owned()));
+        below.sort();
+        below.dedup();
+        job.wait_timeout(Duration::from_millis(1));
+    }
+    let report = job.wait().expect("memory is enough");
+    assert!(report.guest_memory_bytes <= limit);
+    assert_same(&sorted(&output), &sorted(&clean.output()));
+    assert!(below.len() >= 3, "{below:?}");
+}
+
+/// Each life on the other backend.
+#[test]
+fn a_job_that_is_killed_goes_on_with_another_backend() {
+    let more = [KEYS, ("disorder", "2s")];
+    let expected = expected_with(&more);
+    let place = Place::new();
+    let state = folder(&place);
+    let arguments = |life: u64| {
+        let disk = [
+            "--state-backend=rocksdb".to_owned(),
+            "--state-cache=1".to_owned(),
+            format!("--state-dir={}", as_text(&state)),
+            "--block-rows=200".to_owned(),
+        ];
+        let memory = ["--memory-limit=4".to_owned(), "--block-rows=200".to_owned()];
+        if life.is_multiple_of(2) {
+            disk.to_vec()
+        } else {
+            memory.to_vec()
+        }
+    };
+    let mut kills = 0;
+    for life in 0..10 {
+        let parallelism = 1 + life as u32 % 3;
+        let mut child = spawn(&place, parallelism, RATE, &arguments(life), &more, &[]);
+        std::thread::sleep(Duration::from_millis(120 + life * 37 % 140));
+        if child.try_wait().expect("a child").is_none() {
+            child.kill().expect("a child of ours");
+            kills += 1;
+        }
+        child.wait().expect("a child");
+    }
+    let last = spawn(&place, 2, "0", &arguments(1), &more, &[]);
+    let last = last.wait_with_output().expect("a child");
+    assert!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
+    assert!(kills > 2, "{kills} kills");
+    assert_same(&sorted(&place.output()), &expected);
+}
+
 #[test]
 fn a_stopped_job_goes_on_with_another_backend() {
     let expected = expected_with(&[KEYS]);
@@ -115,7 +201,16 @@ fn a_stopped_job_goes_on_with_another_backend() {
         );
         job.wait_timeout(Duration::from_millis(300));
         job.stop();
-        job.wait().expect("a stop is no failure");
+        let report = job.wait().expect("a stop is no failure");
+        if disk {
+            // Keyed functions and windows alike.
+            let entries = entries(&report.tasks);
+            assert!(entries.len() >= 5, "{entries:?}");
+            assert!(
+                entries.iter().all(|(_, slots, resident)| slots > resident),
+                "{entries:?}"
+            );
+        }
         // What is on disk is worth nothing without a checkpoint, and a checkpoint needs nothing of it.
         if disk {
             std::fs::remove_dir_all(folder(&place)).expect("the folder of a stopped job");

@@ -7,7 +7,7 @@ use millrace_core::Result;
 use millrace_operators::{KeyedOperator, WindowOperator};
 use millrace_state::tier::{MemoryTier, PartedMemoryTier};
 
-/// Where keyed state is.
+/// Where the state of keys and windows is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum StateBackend {
     /// In memory: in the guest, and what does not fit there in the host.
@@ -225,7 +225,7 @@ pub(crate) struct Tier {
 /// State is restored to the lower tier if its rows have more than this part of the budget: in the guest they take more.
 const RESTORED_PART: usize = 4;
 
-/// Blocks from one look at the memory to the next.
+/// Blocks from one look at the memory of tables to the next; how much a guest has taken is known at any time.
 const LOOK_EVERY: u32 = 32;
 
 impl Tier {
@@ -269,7 +269,7 @@ impl Tier {
             self.countdown -= 1;
             return Ok(());
         }
-        self.countdown = LOOK_EVERY;
+        self.countdown = if self.counts_tables { LOOK_EVERY } else { 0 };
         let tables = if self.counts_tables {
             operator.memory_bytes_soon()
         } else {

@@ -38,7 +38,7 @@ pub struct JobOptions {
     pub log: LogSink,
     /// Feeds random numbers.
     pub seed: u64,
-    /// Where keyed state is.
+    /// Where the state of keys and windows is.
     pub backend: StateBackend,
     /// Checkpoints, if they are taken; without any a failure ends the job.
     pub checkpoints: Option<CheckpointOptions>,

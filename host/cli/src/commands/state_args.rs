@@ -1,4 +1,4 @@
-//! Options of `jobctl run` that say where keyed state is.
+//! Options of `jobctl run` that say where the state of keys and windows is.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::cache;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "State")]
 pub struct StateArgs {
-    /// Where keyed state is while the job runs
+    /// Where the state of keys and windows is while the job runs
     #[arg(long, value_enum, default_value_t = Kind::Memory)]
     state_backend: Kind,
 

@@ -73,7 +73,7 @@ pub(crate) struct Start {
     pub(crate) channels: bool,
     /// Splits of each source with where to go on, by subtask in turn.
     pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
-    /// Where keyed state is.
+    /// Where the state of keys and windows is.
     pub(crate) backend: Backend,
     /// The checkpoint to go on from.
     pub(crate) checkpoint: Option<Arc<Restorable>>,
