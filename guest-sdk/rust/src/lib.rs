@@ -241,6 +241,10 @@
 //! [`allowed_lateness`](WindowedStream::allowed_lateness) lets late rows in, and
 //! [`late_output`](WindowedStream::late_output) gets those that are later still.
 //!
+//! What windows hold need not fit into memory: accumulators leave the instance when there are too many and come
+//! back when they are needed, one by one. An accumulator itself has to fit, so over many rows prefer an aggregate to
+//! [`process`](WindowedStream::process). Results of one window come in no particular order of keys.
+//!
 //! # Shape of the graph
 //!
 //! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
