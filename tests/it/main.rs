@@ -6,6 +6,7 @@ mod contract;
 mod durable;
 mod errors;
 mod errors_cli;
+mod every_operator;
 mod object_store;
 mod parallelism;
 mod postgres;
