@@ -7,6 +7,7 @@ mod durable;
 mod errors;
 mod errors_cli;
 mod every_operator;
+mod fixture;
 mod object_store;
 mod parallelism;
 mod postgres;
