@@ -347,6 +347,9 @@ impl ChainTask {
             let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
             tier.prepare_restore(operator, bytes)?;
         }
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
+            operator.expect_restored(restore.batches.iter().map(RecordBatch::num_rows).sum())?;
+        }
         let guest = &mut self.guest;
         restore
             .batches

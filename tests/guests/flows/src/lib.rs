@@ -1,12 +1,13 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `durable` what must survive, `evolving` what changes,
-//! `poison` functions that trap, `streams` endless ones and slow ones.
+//! subtask, `states` one function with every kind of state, `durable` what must survive, `operators` one of each,
+//! `evolving` what changes, `poison` functions that trap, `streams` endless ones and slow ones.
 
 mod durable;
 mod edges;
 mod evolving;
+mod operators;
 mod poison;
 mod states;
 mod streams;
@@ -113,6 +114,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "states" => states::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
+        "operators" => operators::build(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
