@@ -25,8 +25,12 @@ pub enum StateBackend {
 /// Of RocksDB's memory and the rest: so much of a slot's memory is RocksDB's.
 const ROCKSDB_PART: usize = 4;
 
-/// Of the guest's limit so much may be taken before entries leave for the host's memory: 15/16.
+/// Of the guest's limit so much may be taken before entries leave for the host's memory: 15/16, for calls need room for
+/// their blocks.
 const HEADROOM_PART: usize = 16;
+
+/// That room is no less in a small instance, unless it is more than a quarter of it.
+const HEADROOM_MIN: usize = 4 << 20;
 
 /// Background threads of RocksDB.
 const BACKGROUND_THREADS: u32 = 2;
@@ -48,7 +52,8 @@ pub(crate) enum Backend {
 impl Backend {
     /// Ready for an attempt: nothing is left of an earlier one.
     pub(crate) fn open(options: &StateBackend, memory_limit: usize, slots: u32) -> Result<Self> {
-        let guest_bytes = memory_limit - memory_limit / HEADROOM_PART;
+        let headroom = (memory_limit / HEADROOM_PART).max(HEADROOM_MIN.min(memory_limit / 4));
+        let guest_bytes = memory_limit - headroom;
         match options {
             StateBackend::Memory => Ok(Backend::Memory { guest_bytes }),
             #[cfg(feature = "rocksdb")]
