@@ -4,6 +4,7 @@
 //! get converted: layers are laid over each other first, for what a later row replaced need not fit any more.
 
 mod constant;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -18,6 +19,7 @@ use millrace_core::upgrade::{OperatorPlan, StatePlan};
 use millrace_core::{Error, Result};
 
 pub use constant::check_defaults;
+pub use rows::RowsConverter;
 
 use self::values::{Unfit, convert};
 use crate::redistribute::TaskRestore;
