@@ -1,6 +1,7 @@
 //! State backends: which lower tier goes under the keyed operators of a job, and when.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use arrow_schema::FieldRef;
 use millrace_core::Result;
@@ -149,7 +150,13 @@ impl Tier {
                 databases,
                 resident_bytes,
             } => {
-                let tier: Box<dyn LowerTier> = Box::new(databases.tier(name)?);
+                let tier: Box<dyn LowerTier> = Box::new(match operator.longest_lifetime() {
+                    None => databases.tier(name)?,
+                    Some(lifetime) => {
+                        let lifetime = Duration::from_millis(lifetime.cast_unsigned());
+                        databases.expiring_tier(name, lifetime)?
+                    }
+                });
                 operator.set_lower_tier(tier, &states, max_parallelism, usize::MAX)?;
                 (*resident_bytes, true)
             }
@@ -199,7 +206,10 @@ impl Tier {
     }
 
     fn put_memory(&self, operator: &mut KeyedOperator, resident_max: usize) -> Result<()> {
-        let tier: Box<dyn LowerTier> = Box::new(MemoryTier::default());
+        let tier: Box<dyn LowerTier> = Box::new(match operator.longest_lifetime() {
+            None => MemoryTier::default(),
+            Some(_) => MemoryTier::expiring(),
+        });
         operator.set_lower_tier(tier, &self.states, self.max_parallelism, resident_max)
     }
 }

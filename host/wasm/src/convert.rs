@@ -392,6 +392,7 @@ impl Tables {
             schema: self.schema(state.schema)?,
             hints: value.hints,
             migrations,
+            ttl: None,
         })
     }
 

@@ -25,10 +25,10 @@ use super::careful::CarefulSlot;
 use super::chain::ChainTask;
 use super::instance::instantiate;
 use super::outputs::LocalElement;
+use super::pace::Pace;
 use super::rejects::{Letters, RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
 use super::sink::SinkTask;
-use super::pace::Pace;
 use super::source::{ReadingRate, SourceTask, rows_per_poll};
 use super::subtask::{Body, Place, Subtask, Turn};
 use super::watermarks::WatermarksTask;
@@ -243,7 +243,9 @@ impl Slot {
                         // What is restored is told by the same table as what changes.
                         chain.track_changes();
                     }
-                    chain.restore(stored, self.start.converters.get(&operator.id), self.start.settles)?;
+                    let converter = self.start.converters.get(&operator.id);
+                    let now = self.shared.clock.now_millis();
+                    chain.restore(stored, converter, self.start.settles, now)?;
                     if self.shared.mode.is_none() {
                         chain.forget_changes();
                     }

@@ -3,6 +3,7 @@
 //! The double of the guest keeps values by slot, does to each entry what a random script says, and fails
 //! the test when a slot it is given holds what belongs to another key.
 
+mod lifetimes;
 mod tree_tier;
 
 use std::collections::{BTreeMap, BTreeSet};

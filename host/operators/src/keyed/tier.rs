@@ -21,13 +21,13 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::FieldRef;
 use arrow_select::filter::filter_record_batch;
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenTier, LowerTier};
+use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, expiry_of};
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::RowSource;
 use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, touched};
 
 use super::KeyedOperator;
-use super::snapshot::{TIMER_COLUMNS, timer_fields};
+use super::snapshot::{TIMER_COLUMNS, timer_columns};
 use crate::changes::{TableSchema, broken};
 use crate::entry_codec::EntryCodec;
 use crate::key_table::KeyTable;
@@ -79,12 +79,12 @@ impl KeyedOperator {
         max_parallelism: u32,
         resident_max: usize,
     ) -> Result<()> {
-        let mut fields = states.to_vec();
-        fields.extend(timer_fields());
+        let fields = self.entry_fields(states);
+        let expires = self.lifetimes.is_some();
         let live = self.keys.live_slots();
         self.tiering = Some(Box::new(Tiering {
             tier,
-            codec: EntryCodec::new(self.key_schema.clone(), &fields, max_parallelism)?,
+            codec: EntryCodec::new(self.key_schema.clone(), &fields, max_parallelism, expires)?,
             table: TableSchema::new(&self.key_schema, fields, max_parallelism),
             resident_max,
             recent: live.clone(),
@@ -128,7 +128,10 @@ impl KeyedOperator {
         tiering.recent.insert_all(&self.slots, bound);
         tiering.live.insert_all(&self.fresh, bound);
         let found = tiering.look_up(&self.keys, &self.fresh)?;
-        if let Some((slots, columns)) = found {
+        if let Some((slots, mut columns)) = found {
+            if let Some(lifetimes) = &self.lifetimes {
+                columns = lifetimes.settle(&columns, self.state_count)?;
+            }
             self.take_up(&slots, &columns, function)?;
             if let Some(tracking) = &mut self.tracking {
                 tracking.changes.came_back(&slots);
@@ -167,8 +170,7 @@ impl KeyedOperator {
         }
         self.tiering = Some(tiering);
         self.fetch_fresh(function)?;
-        // Stale entries named keys that are not there.
-        self.slots.clone_from(&self.fresh);
+        // Stale entries named keys that are not there, or hold nothing but what has expired.
         self.present.cover(self.keys.slot_bound());
         if !self.always_writes || self.state_count == 0 {
             self.free_empty()?;
@@ -204,7 +206,7 @@ impl KeyedOperator {
         if !newer.is_empty() {
             let keys = self.keys.key_columns(&newer)?;
             let columns = self.entry_columns(&newer, function)?;
-            tiering.put(&keys, &columns, self.state_count)?;
+            tiering.put(&keys, &columns, self.expiries(&columns).as_deref())?;
             if let Some(tracking) = &mut self.tracking {
                 let rows = tiering.table.rows(keys, columns)?;
                 let dirty = tracking.changes.are_dirty(&newer);
@@ -234,6 +236,17 @@ impl KeyedOperator {
             self.present
                 .mark(&vec![touched::CLEARED; self.state_count * slots.len()], slots);
         }
+        if let Some(lifetimes) = &mut self.lifetimes {
+            lifetimes.forget(slots);
+        }
+    }
+
+    /// From when on nothing of entries with these columns counts, if states have a time to live.
+    pub(super) fn expiries(&mut self, columns: &[ArrayRef]) -> Option<Vec<Millis>> {
+        let lifetimes = self.lifetimes.as_mut()?;
+        let expiries = lifetimes.expiries(columns, self.state_count);
+        expiries.iter().for_each(|&expiry| lifetimes.sweep.meet(expiry));
+        Some(expiries)
     }
 }
 
@@ -254,7 +267,7 @@ impl Tiering {
             .codec
             .decode_values(found.clone().map(|row| self.values.get(row)))?;
         let came_up = found.map(|row| self.keys.get(row));
-        let index = index_of(came_up, &columns[columns.len() - TIMER_COLUMNS.len()..]);
+        let index = index_of(came_up, timer_columns(&columns));
         if !index.is_empty() {
             self.tier.change_index(&ByteRows::default(), &index)?;
         }
@@ -290,12 +303,12 @@ impl Tiering {
         Ok((entries, complete))
     }
 
-    /// Puts entries below. The last columns are their timers.
-    fn put(&mut self, keys: &[ArrayRef], columns: &[ArrayRef], state_count: usize) -> Result<()> {
+    /// Puts entries below, which expire then if they may. The last columns are their timers.
+    fn put(&mut self, keys: &[ArrayRef], columns: &[ArrayRef], expiries: Option<&[Millis]>) -> Result<()> {
         self.codec.encode_keys(keys, &mut self.keys)?;
-        self.codec.encode_values(columns, &mut self.values)?;
+        self.codec.encode_values(columns, expiries, &mut self.values)?;
         self.tier.put(&self.keys, &self.values)?;
-        let timers = &columns[state_count..];
+        let timers = timer_columns(columns);
         for ((_, kind), lists) in TIMER_COLUMNS.into_iter().zip(timers) {
             let times = lists.as_list::<i32>().values().as_primitive::<Int64Type>();
             let first = times.values().iter().min().copied();
@@ -310,11 +323,16 @@ impl Tiering {
     }
 
     /// Rows of a layer: entries that are there.
-    pub(super) fn restore(&mut self, keys: &[ArrayRef], columns: &[ArrayRef], state_count: usize) -> Result<()> {
+    pub(super) fn restore(
+        &mut self,
+        keys: &[ArrayRef],
+        columns: &[ArrayRef],
+        expiries: Option<&[Millis]>,
+    ) -> Result<()> {
         if keys[0].is_empty() {
             return Ok(());
         }
-        self.put(keys, columns, state_count)
+        self.put(keys, columns, expiries)
     }
 
     /// Rows of a layer: entries that are there no more.
@@ -388,8 +406,13 @@ impl Tiering {
         self.tier.len().saturating_sub(self.below_count as u64)
     }
 
-    /// All entries that are below now.
-    pub(super) fn freeze(&mut self) -> Result<Option<(Arc<dyn RowSource>, u64)>> {
+    /// Has what has expired go; when to ask again, at once if there is more to be looked at.
+    pub(super) fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        self.tier.expire(now)
+    }
+
+    /// All entries that are below now. Where entries expire it is this time: those that have are left out.
+    pub(super) fn freeze(&mut self, now: Option<Millis>) -> Result<Option<(Arc<dyn RowSource>, u64)>> {
         if self.tier.is_empty() {
             return Ok(None);
         }
@@ -397,6 +420,7 @@ impl Tiering {
             frozen: self.tier.freeze()?,
             codec: self.codec.try_clone()?,
             table: self.table.clone(),
+            now,
         };
         Ok(Some((Arc::new(rows), self.tier.len())))
     }
@@ -431,13 +455,20 @@ struct FrozenRows {
     frozen: Arc<dyn FrozenTier>,
     codec: EntryCodec,
     table: TableSchema,
+    now: Option<Millis>,
 }
 
 impl RowSource for FrozenRows {
     fn read(&self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         self.frozen.scan(FROZEN_ROWS, &mut |keys, values| {
-            let columns = self.codec.decode_values(values.iter())?;
-            each(self.table.rows(self.codec.decode_keys(keys.iter())?, columns)?)
+            let lives = |value: &[u8]| self.now.is_none_or(|now| expiry_of(value) > now);
+            let live = keys.iter().zip(values.iter()).filter(|(_, value)| lives(value));
+            let columns = self.codec.decode_values(live.clone().map(|(_, value)| value))?;
+            let keys = self.codec.decode_keys(live.map(|(key, _)| key))?;
+            match keys[0].is_empty() {
+                true => Ok(()),
+                false => each(self.table.rows(keys, columns)?),
+            }
         })
     }
 }

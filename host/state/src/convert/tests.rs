@@ -225,6 +225,7 @@ fn rows_are_converted_as_they_finally_are() {
             .map(|value| DeclaredState {
                 value,
                 migrations: Vec::new(),
+                ttl: None,
             })
             .collect(),
     };
@@ -296,14 +297,14 @@ fn rows_are_converted_as_they_finally_are() {
         batches,
     };
     let converter = Converter::new(plan);
-    let error = converter.check(restore(vec![first.clone()])).unwrap_err();
+    let error = converter.check(restore(vec![first.clone()]), 0).unwrap_err();
     assert_eq!(error.code(), UNFIT);
     assert!(
         error.to_string().starts_with("state `day`: a value does not fit"),
         "{error}"
     );
     let mut never = |_: u32, _: u32, _: &ArrayRef| -> Result<ArrayRef> { panic!("nothing is migrated") };
-    let converted = converter.convert(restore(vec![first, second]), &mut never).unwrap();
+    let converted = converter.convert(restore(vec![first, second]), 0, &mut never).unwrap();
     assert_eq!(converted.watermark, Some(9));
     let mut rows: Vec<String> = converted
         .batches

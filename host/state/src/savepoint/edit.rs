@@ -11,7 +11,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
-use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_select::interleave::interleave_record_batch;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::CheckpointId;
@@ -154,7 +154,11 @@ impl<'s> Writer<'s> {
         let mut batches = Vec::new();
         let mut order = Order::default();
         for batch in rows {
-            let columns = schema.fields()[1..].iter().map(|field| column(batch, field));
+            let columns = schema.fields()[1..].iter().zip(1..);
+            let columns = columns.map(|(field, at)| match at > 1 + keys && name.starts_with("state-") {
+                true => expiry_column(batch, field),
+                false => column(batch, field),
+            });
             let columns = columns.collect::<Result<Vec<_>>>().map_err(context)?;
             let mut hashes = Vec::new();
             hash_rows(&columns[..keys], &mut hashes)?;
@@ -243,6 +247,14 @@ fn column(rows: &RecordBatch, field: &arrow_schema::FieldRef) -> Result<ArrayRef
         .column_by_name(name)
         .ok_or_else(|| unfit(format!("the table has no column `{name}`")))?;
     adapt(values, field, None).map_err(|why| unfit(format!("column `{name}`: {why}")))
+}
+
+/// When values expire; one of which that is not said begins its time when the job does.
+fn expiry_column(rows: &RecordBatch, field: &arrow_schema::FieldRef) -> Result<ArrayRef> {
+    match rows.column_by_name(field.name()) {
+        Some(_) => column(rows, field),
+        None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+    }
 }
 
 fn unfit(message: String) -> Error {
