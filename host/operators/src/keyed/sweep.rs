@@ -20,7 +20,7 @@ const PIECE: usize = if cfg!(test) { 4 } else { 512 };
 const REST_PART: Millis = 16;
 
 /// And of so many ms at least.
-const REST_MS_MIN: Millis = 1000;
+const REST_MS_MIN: Millis = 100;
 
 /// How far the hand is, and when it goes on.
 #[derive(Debug)]

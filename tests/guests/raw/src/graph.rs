@@ -101,6 +101,7 @@ fn head(name: &str) -> Head {
         kind,
         schema: 2,
         migrations: Vec::new(),
+        ttl: None,
     };
     match name {
         "keyed" => Head::Keyed(Keyed {
