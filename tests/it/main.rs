@@ -6,6 +6,8 @@ mod contract;
 mod durable;
 mod errors;
 mod errors_cli;
+mod every_operator;
+mod fixture;
 mod lifetimes;
 mod object_store;
 mod parallelism;

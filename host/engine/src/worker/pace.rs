@@ -27,7 +27,8 @@ impl Pace {
 
     /// How many rows to read at a time, and no more than these.
     pub(crate) fn rows_per_poll(&self, rows: usize) -> usize {
-        rows.min((self.rows_per_second / POLLS_PER_SECOND as f64) as usize).max(1)
+        rows.min((self.rows_per_second / POLLS_PER_SECOND as f64) as usize)
+            .max(1)
     }
 
     /// How long nothing is to be read.

@@ -1,13 +1,15 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `durable` what must survive, `evolving` what changes,
-//! `lifetimes` state that expires, `poison` functions that trap, `streams` endless ones and slow ones.
+//! subtask, `states` one function with every kind of state, `durable` what must survive, `operators` one of each,
+//! `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap, `streams` endless ones and slow
+//! ones.
 
 mod durable;
 mod edges;
 mod evolving;
 mod lifetimes;
+mod operators;
 mod poison;
 mod states;
 mod streams;
@@ -115,6 +117,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
+        "operators" => operators::build(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
