@@ -252,6 +252,18 @@ fn slow(pair: Pair) -> Pair {
     pair
 }
 
+fn keyed(flow: &Flow, params: &Params) {
+    let sums = flow
+        .source("events", pairs(params))
+        .key_by(Pair::FIELDS.key)
+        .sum(Pair::FIELDS.value);
+    let sums = match ttl(params) {
+        Some(ttl) => sums.ttl(ttl),
+        None => sums,
+    };
+    sums.sink("out", Discard::new().sum("value").gaps());
+}
+
 /// Everything before the slow function backs up.
 fn backed_up(flow: &Flow, params: &Params) {
     flow.source("events", pairs(params))
@@ -275,17 +287,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .filter(|pair| pair.value % 3 != 0)
                 .sink("out", Discard::new().sum("value"));
         }
-        "keyed" => {
-            let sums = flow
-                .source("events", pairs(&params))
-                .key_by(Pair::FIELDS.key)
-                .sum(Pair::FIELDS.value);
-            let sums = match ttl(&params) {
-                Some(ttl) => sums.ttl(ttl),
-                None => sums,
-            };
-            sums.sink("out", Discard::new().sum("value").gaps());
-        }
+        "keyed" => keyed(flow, &params),
         "slow" => backed_up(flow, &params),
         "tumbling" => {
             events(flow, &params)

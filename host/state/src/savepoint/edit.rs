@@ -154,16 +154,12 @@ impl<'s> Writer<'s> {
         let mut batches = Vec::new();
         let mut order = Order::default();
         for batch in rows {
-            let columns = schema.fields()[1..].iter().zip(1..);
-            let columns = columns.map(|(field, at)| match at > 1 + keys && name.starts_with("state-") {
-                true => expiry_column(batch, field),
-                false => column(batch, field),
-            });
+            // Behind a state's value is when it expires, which need not be said.
+            let optional = |at: usize| at > keys && name.starts_with("state-");
+            let columns = schema.fields()[1..].iter().enumerate();
+            let columns = columns.map(|(at, field)| column(batch, field, optional(at)));
             let columns = columns.collect::<Result<Vec<_>>>().map_err(context)?;
-            let mut hashes = Vec::new();
-            hash_rows(&columns[..keys], &mut hashes)?;
-            let groups = hashes.iter().map(|hash| KeyGroup::of_hash(*hash, max_parallelism).0);
-            let groups: PrimitiveArray<UInt32Type> = UInt32Array::from_iter_values(groups);
+            let groups = key_groups(&columns[..keys], max_parallelism)?;
             let starts = columns
                 .get(keys)
                 .filter(|_| windows)
@@ -241,19 +237,20 @@ fn count_entries(operator: &mut SavedOperator) {
     }
 }
 
-fn column(rows: &RecordBatch, field: &arrow_schema::FieldRef) -> Result<ArrayRef> {
-    let name = field.name();
-    let values = rows
-        .column_by_name(name)
-        .ok_or_else(|| unfit(format!("the table has no column `{name}`")))?;
-    adapt(values, field, None).map_err(|why| unfit(format!("column `{name}`: {why}")))
+fn key_groups(keys: &[ArrayRef], max_parallelism: u32) -> Result<PrimitiveArray<UInt32Type>> {
+    let mut hashes = Vec::new();
+    hash_rows(keys, &mut hashes)?;
+    let groups = hashes.iter().map(|hash| KeyGroup::of_hash(*hash, max_parallelism).0);
+    Ok(UInt32Array::from_iter_values(groups))
 }
 
-/// When values expire; one of which that is not said begins its time when the job does.
-fn expiry_column(rows: &RecordBatch, field: &arrow_schema::FieldRef) -> Result<ArrayRef> {
-    match rows.column_by_name(field.name()) {
-        Some(_) => column(rows, field),
-        None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+/// A column by its name; nulls if it is `optional` and not there.
+fn column(rows: &RecordBatch, field: &arrow_schema::FieldRef, optional: bool) -> Result<ArrayRef> {
+    let name = field.name();
+    match rows.column_by_name(name) {
+        None if optional => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        None => Err(unfit(format!("the table has no column `{name}`"))),
+        Some(values) => adapt(values, field, None).map_err(|why| unfit(format!("column `{name}`: {why}"))),
     }
 }
 

@@ -295,6 +295,23 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
                 window.window.late_port = Some(4);
             }
         }
+        "ttl" | "ttl-0" | "ttl-huge" => {
+            let after_ms = match kind {
+                "ttl-0" => 0,
+                "ttl-huge" => u64::MAX,
+                _ => 1,
+            };
+            let renewed_by = Renewal::Write;
+            let ttl = Some(TimeToLive { after_ms, renewed_by });
+            match &mut graph.chains[0].head {
+                Head::Stateless => {}
+                Head::Keyed(keyed) => {
+                    keyed.always_writes = kind == "ttl";
+                    keyed.states[0].ttl = ttl;
+                }
+                Head::Window(window) => window.accumulator.ttl = ttl,
+            }
+        }
         "max-parallelism" => graph.max_parallelism = u32::MAX,
         "parallelism-0" => graph.operators[2].parallelism = Some(0),
         "many-operators" => {

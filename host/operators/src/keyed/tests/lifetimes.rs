@@ -3,6 +3,7 @@
 //! Of three states one lives until it is cleared, one expires after its last write, one after its last use. The double of
 //! the guest checks at every entry that it holds exactly what has not expired, and nothing of what has.
 
+use arrow_array::StructArray;
 use millrace_core::graph::{Renewal, TimeToLive};
 
 use super::*;
@@ -333,4 +334,102 @@ fn what_expired_below_does_not_come_up() {
         check(50..65, Some(20), keeps);
         check(65..75, Some(usize::MAX - 1), keeps);
     }
+}
+
+/// Rows go to one of two operators by key group; each has its part, and no more.
+#[test]
+fn deadlines_follow_their_keys_to_other_operators() {
+    for seed in 0..20 {
+        let mut random = Random::new(seed);
+        let mut run = Living {
+            resident_max: None,
+            keeps: false,
+            operator: Living::operator(None, false),
+            guest: Forgetful::new(seed),
+            layers: Vec::new(),
+            at_barrier: None,
+        };
+        for _ in 0..30 {
+            let keys = (0..20).map(|_| random.below(100) as i64).collect::<Vec<_>>();
+            run.take_rows(&keys);
+            run.guest.now += random.below(12) as Millis;
+        }
+        run.operator.begin_snapshot(true).unwrap();
+        while run.operator.export_some(20, &mut run.guest).unwrap() {}
+        let delta = run.operator.finish_snapshot().unwrap();
+        run.take(delta);
+        let mut found = BTreeMap::new();
+        for half in 0..2 {
+            let mut guest = Forgetful::new(seed);
+            guest.now = run.guest.now + 20;
+            let mut operator = Living::operator(None, false);
+            operator.set_now(guest.now);
+            for layer in &run.layers {
+                let groups = layer.column(0).as_primitive::<arrow_array::types::UInt32Type>();
+                let own = groups.values().iter().map(|group| Some(group / 64 == half)).collect();
+                let own = arrow_select::filter::filter_record_batch(layer, &own).unwrap();
+                operator.restore(&own, &mut guest).unwrap();
+            }
+            let lifetimes = operator.lifetimes.as_ref().unwrap();
+            for (&(slot, state), &(key, value)) in &guest.held {
+                let lifetime = state.checked_sub(1).map(|at| &lifetimes.states[at]);
+                let deadline = lifetime.map_or(FOREVER, |lifetime| lifetime.deadlines[slot as usize]);
+                assert_eq!(found.insert((key, state), (value, deadline)), None);
+            }
+        }
+        run.guest.now += 20;
+        run.guest.forget_expired();
+        assert_eq!(found, run.guest.expected);
+        assert!(found.len() > 20);
+    }
+}
+
+/// Rows of before there was a time to live: it begins with the restore, and is stored from then on.
+#[test]
+fn what_does_not_say_when_it_expires_begins_its_time() {
+    let mut run = Living {
+        resident_max: None,
+        keeps: false,
+        operator: Living::operator(None, false),
+        guest: Forgetful::new(0),
+        layers: Vec::new(),
+        at_barrier: None,
+    };
+    let (operator, guest) = (&mut run.operator, &mut run.guest);
+    guest.now = 1000;
+    operator.set_now(1000);
+    let table = operator.entry_fields(&fields());
+    let times = StructArray::new(
+        match table[3].data_type() {
+            DataType::Struct(members) => members.clone(),
+            other => panic!("{other}"),
+        },
+        vec![
+            Arc::new(Int64Array::from(vec![None, Some(1000)])),
+            Arc::new(Int64Array::from(vec![None, None])),
+        ],
+        None,
+    );
+    let value = |values: [Option<i64>; 2]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
+    let none = || arrow_array::new_null_array(table[4].data_type(), 2);
+    let rows = crate::changes::TableSchema::new(&schema(), table.clone(), 128);
+    let columns = vec![
+        value([None, None]),
+        value([Some(7_005), Some(8_005)]),
+        value([Some(7_006), None]),
+        Arc::new(times),
+        none(),
+        none(),
+    ];
+    let rows = rows.rows(vec![value([Some(7), Some(8)])], columns).unwrap();
+    operator.restore(&rows, guest).unwrap();
+    // Key 8 has expired at this very moment, and is not there.
+    assert_eq!(operator.slot_count(), 1);
+    guest.expected = BTreeMap::from([((7, 1), (5, 1040)), ((7, 2), (6, 1200))]);
+    guest.idle = true;
+    for now in [1000, 1039, 1040, 1199, 1200] {
+        run.guest.now = now;
+        run.take_rows(&[7, 8]);
+    }
+    assert_eq!(run.operator.slot_count(), 0);
 }
