@@ -388,12 +388,22 @@ impl Run {
         let Run { operator, guest, .. } = self;
         operator.handle_block(3, block.rows.columns(), &block, guest).unwrap();
         guest.base_time = step * 20 + 30;
-        match random.below(3) {
-            0 => operator.handle_watermark(step * 20),
-            1 => operator.handle_time(step * 20),
-            _ => {}
-        }
+        let kind = match random.below(3) {
+            0 => {
+                operator.handle_watermark(step * 20);
+                TimerKind::EventTime
+            }
+            1 => {
+                operator.handle_time(step * 20);
+                TimerKind::ProcessingTime
+            }
+            _ => return,
+        };
         fire_all(operator, guest).unwrap();
+        let late = |((_, other), times): (&(i64, TimerKind), &BTreeSet<Millis>)| {
+            *other == kind && times.first().is_some_and(|time| *time <= step * 20)
+        };
+        assert!(!guest.timers.iter().any(late), "a timer has not fired");
     }
 
     fn take(&mut self, delta: TableDelta) {

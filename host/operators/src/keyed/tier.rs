@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What leaves is chosen by the clock algorithm: a hand goes round the slots and takes those that were not touched
-//! since it came by last. An entry that is below and was not changed since is just dropped. Timers of entries below
-//! are in an index in order of time; entries whose timers become due are fetched first, some at a time.
+//! since it came by last. An entry that is below, was not changed since and has no timer is just dropped. Timers of
+//! entries below are in an index in order of time; entries whose timers become due are fetched first, some at a time.
 //!
 //! Index entries may be stale: restoring lays rows over rows without looking what timers the earlier had. A
 //! stale one is found out when its time comes.
@@ -201,7 +201,9 @@ impl KeyedOperator {
 
     fn send_below(&mut self, tiering: &mut Tiering, victims: &[Slot], function: &mut dyn KeyedFunction) -> Result<()> {
         self.export_marked_among(victims, function)?;
-        let newer = victims.iter().copied().filter(|&slot| tiering.newer.contains(slot));
+        // The index does not name what is in the guest: an entry with timers goes back to it, changed or not.
+        let goes = |slot| tiering.newer.contains(slot) || self.timers.pending(slot);
+        let newer = victims.iter().copied().filter(|&slot| goes(slot));
         let newer = newer.collect::<Vec<_>>();
         if !newer.is_empty() {
             let keys = self.keys.key_columns(&newer)?;
