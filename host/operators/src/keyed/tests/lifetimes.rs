@@ -214,6 +214,8 @@ impl Living {
             calls += 1;
             assert!(calls < 10_000, "a round has an end");
         }
+        let late = |times: &BTreeSet<Millis>| times.first().is_some_and(|time| *time <= self.guest.now);
+        assert!(!self.guest.timers.values().any(late), "a timer has not fired");
     }
 
     fn take(&mut self, delta: TableDelta) {
