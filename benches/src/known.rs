@@ -35,6 +35,7 @@ pub(crate) fn check(arguments: &Arguments, rows: u64, keys: u64, totals: &Totals
         bail!("wrong result: {} rows, not {rows}", totals.out_rows);
     }
     if arguments.zipf.is_some()
+        || arguments.ttl_ms.is_some()
         || arguments.per_ms != 100
         || (arguments.workload == Workload::Keyed && arguments.parallelism > 1)
     {

@@ -58,6 +58,7 @@ pub(crate) fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) ->
         ("keys", keys.to_string()),
         ("per_ms", arguments.per_ms.to_string()),
         ("rate", rate.to_string()),
+        ("ttl_ms", arguments.ttl_ms.unwrap_or(0).to_string()),
         (
             "zipf",
             arguments.zipf.map(|exponent| exponent.to_string()).unwrap_or_default(),

@@ -138,6 +138,24 @@ fn graphs_whose_edges_do_not_fit() {
             vec!["the late output of `function` is port 4"],
         ),
         (
+            "ttl",
+            "keyed",
+            "GR0015",
+            vec!["state `one` of `function`", "do not say what they touch"],
+        ),
+        (
+            "ttl-0",
+            "keyed",
+            "GR0015",
+            vec!["state `one` of `function`", "less than a ms"],
+        ),
+        (
+            "ttl",
+            "window",
+            "GR0015",
+            vec!["state `sum` of `function`", "as long as their windows"],
+        ),
+        (
             "max-parallelism",
             "stateless",
             "GR0012",
@@ -202,6 +220,11 @@ fn schemas_and_windows_that_make_no_sense() {
             "window-huge",
             "window",
             "the gap of 18446744073709551615 ms is too long",
+        ),
+        (
+            "ttl-huge",
+            "keyed",
+            "time to live of 18446744073709551615 ms is too long",
         ),
     ] {
         refuse_graph(kind, head, "GR0001", &[part]);

@@ -54,6 +54,9 @@ struct Params {
     /// Exponent of Zipf's law by which keys are drawn; empty: evenly
     #[parameter(default = "")]
     zipf: String,
+    /// Time to live of the state of keyed and timer, ms; 0: none
+    #[parameter(default = "0")]
+    ttl_ms: i64,
     /// Row that traps; -1: none
     #[parameter(default = "-1")]
     trap: i64,
@@ -217,6 +220,11 @@ fn keys(params: &Params) -> String {
     }
 }
 
+fn ttl(params: &Params) -> Option<Ttl> {
+    let after = u64::try_from(params.ttl_ms).ok().filter(|after| *after > 0)?;
+    Some(Ttl::after(Duration::from_millis(after)))
+}
+
 fn pairs(params: &Params) -> Generator<Pair> {
     Generator::new()
         .rows(params.rows as u64)
@@ -244,6 +252,18 @@ fn slow(pair: Pair) -> Pair {
     pair
 }
 
+fn keyed(flow: &Flow, params: &Params) {
+    let sums = flow
+        .source("events", pairs(params))
+        .key_by(Pair::FIELDS.key)
+        .sum(Pair::FIELDS.value);
+    let sums = match ttl(params) {
+        Some(ttl) => sums.ttl(ttl),
+        None => sums,
+    };
+    sums.sink("out", Discard::new().sum("value").gaps());
+}
+
 /// Everything before the slow function backs up.
 fn backed_up(flow: &Flow, params: &Params) {
     flow.source("events", pairs(params))
@@ -267,12 +287,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .filter(|pair| pair.value % 3 != 0)
                 .sink("out", Discard::new().sum("value"));
         }
-        "keyed" => {
-            flow.source("events", pairs(&params))
-                .key_by(Pair::FIELDS.key)
-                .sum(Pair::FIELDS.value)
-                .sink("out", Discard::new().sum("value").gaps());
-        }
+        "keyed" => keyed(flow, &params),
         "slow" => backed_up(flow, &params),
         "tumbling" => {
             events(flow, &params)
@@ -298,8 +313,12 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
         "timer" => {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)
-                .process(|setup| CountUntil {
-                    count: setup.value_state("count"),
+                .process(|setup| {
+                    let count = setup.value_state("count");
+                    if let Some(ttl) = ttl(&params) {
+                        setup.ttl(&count, ttl);
+                    }
+                    CountUntil { count }
                 })
                 .sink("out", Discard::new().sum("count"));
         }

@@ -115,6 +115,14 @@ impl GraphBuilder {
         self.chains.len() as u32 - 1
     }
 
+    /// Gives all states of a chain's head a time to live.
+    pub(crate) fn set_ttl(&mut self, chain: u32, ttl: wit::TimeToLive) {
+        if let wit::Head::Keyed(keyed) = &mut self.chains[chain as usize].head {
+            keyed.always_writes = false;
+            keyed.states.iter_mut().for_each(|state| state.ttl = Some(ttl));
+        }
+    }
+
     pub(crate) fn has_chain(&self, chain: u32) -> bool {
         (chain as usize) < self.chains.len()
     }

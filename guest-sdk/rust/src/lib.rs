@@ -187,6 +187,10 @@
 //! }
 //! ```
 //!
+//! State that is kept for as many keys as ever come grows for ever. Either the function clears it, or it has a [time to
+//! live](state::Ttl): `setup.ttl(&seen, Ttl::after(Duration::from_secs(3600)))`, and `.sum(..).ttl(..)` of a rolling
+//! aggregate.
+//!
 //! # State that changes
 //!
 //! A job goes on from a checkpoint or savepoint that an earlier version of its code has left (`jobctl run --from`). What is
@@ -204,6 +208,9 @@
 //! | `Option<T>` to `T` with a default | `None` becomes the default |
 //! | a variant that is gone | fine as long as no value is of it |
 //! | a state with another name and [`Setup::alias`](process::Setup::alias) | it goes on |
+//! | a state that gets a time to live | it begins at the start of the job |
+//! | one that loses it | what has not expired stays |
+//! | one whose time to live changes | once it is renewed |
 //!
 //! Everything else is refused before anything runs, by operator, state and field, unless
 //! [`Setup::migrate`](process::Setup::migrate) converts exactly what is stored. The fields of a key keep their number and

@@ -11,6 +11,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::block::Millis;
 use crate::error::Result;
 
 /// Strings of bytes, one after the other in one buffer.
@@ -75,6 +76,25 @@ impl ByteRows {
     }
 }
 
+/// Bytes in front of the value of an entry that may expire.
+pub const EXPIRY_BYTES: usize = 8;
+
+/// From when on nothing of an entry counts, as bytes in front of its value: big-endian, the sign bit turned.
+pub fn expiry_bytes(expires: Millis) -> [u8; EXPIRY_BYTES] {
+    (expires as u64 ^ (1 << 63)).to_be_bytes()
+}
+
+/// From when on nothing of an entry with this value counts; never if the value is too short to say so.
+///
+/// ```
+/// # use millrace_core::backend::{expiry_bytes, expiry_of};
+/// assert_eq!(expiry_of(&expiry_bytes(-5)), -5);
+/// ```
+pub fn expiry_of(value: &[u8]) -> Millis {
+    let first = value.first_chunk::<EXPIRY_BYTES>();
+    first.map_or(Millis::MAX, |bytes| (u64::from_be_bytes(*bytes) ^ (1 << 63)) as Millis)
+}
+
 /// Entries of one subtask of an operator, by key, and an index of their timers.
 ///
 /// Keys and values are bytes that mean nothing here; keys order as bytes do. The index is a set of bytes in order.
@@ -98,6 +118,13 @@ pub trait LowerTier: Debug + Send {
 
     /// The first entries of the index from `from` up to and without `to`, up to `limit`. `entries` is cleared before.
     fn read_index(&mut self, from: &[u8], to: &[u8], limit: usize, entries: &mut ByteRows) -> Result<()>;
+
+    /// It is this time: what has expired may go, at once or when it suits the tier. `Some`: when to call again; if that
+    /// is not later than now, there is more to be looked at. `None`: until an entry is set there is nothing to do.
+    ///
+    /// Only of a tier that was made for entries that expire: their values begin with [`EXPIRY_BYTES`] bytes that say
+    /// when, see [`expiry_bytes`].
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>>;
 
     /// All entries as they are now, to be read while this changes.
     fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>>;

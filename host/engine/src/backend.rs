@@ -1,9 +1,11 @@
 //! State backends: which lower tier goes under the operators of a job, and when.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use arrow_schema::FieldRef;
 use millrace_core::Result;
+use millrace_core::block::Millis;
 use millrace_operators::{KeyedOperator, WindowOperator};
 use millrace_state::tier::{MemoryTier, PartedMemoryTier};
 
@@ -136,6 +138,9 @@ pub(crate) trait Tiered {
 
     /// Whether it may come to hold twice as much as between blocks.
     fn doubles(&self) -> bool;
+
+    /// How long states live at most, in ms; `None`: for ever.
+    fn longest_lifetime(&self) -> Option<Millis>;
 }
 
 /// Kinds of tiers.
@@ -156,6 +161,7 @@ pub(crate) struct Entries {
 impl Tiered for KeyedOperator {
     fn put_tier(&mut self, tier: NewTier, entries: &Entries, resident_max: usize) -> Result<()> {
         let tier: Box<dyn millrace_core::backend::LowerTier> = match tier {
+            NewTier::Memory if self.longest_lifetime().is_some() => Box::new(MemoryTier::expiring()),
             NewTier::Memory => Box::new(MemoryTier::default()),
             #[cfg(feature = "rocksdb")]
             NewTier::RocksDb(tier) => Box::new(tier),
@@ -181,6 +187,10 @@ impl Tiered for KeyedOperator {
 
     fn doubles(&self) -> bool {
         false
+    }
+
+    fn longest_lifetime(&self) -> Option<Millis> {
+        KeyedOperator::longest_lifetime(self)
     }
 }
 
@@ -214,6 +224,10 @@ impl Tiered for WindowOperator {
     fn doubles(&self) -> bool {
         self.merges_slices()
     }
+
+    fn longest_lifetime(&self) -> Option<Millis> {
+        None
+    }
 }
 
 /// The lower tier of one operator, and what it needs to be put in place.
@@ -243,7 +257,14 @@ impl Tier {
                 databases,
                 resident_bytes,
             } => {
-                operator.put_tier(NewTier::RocksDb(databases.tier(name)?), &entries, usize::MAX)?;
+                let tier = match operator.longest_lifetime() {
+                    None => databases.tier(name)?,
+                    Some(lifetime) => {
+                        let lifetime = Duration::from_millis(lifetime.cast_unsigned());
+                        databases.expiring_tier(name, lifetime)?
+                    }
+                };
+                operator.put_tier(NewTier::RocksDb(tier), &entries, usize::MAX)?;
                 (*resident_bytes, true)
             }
         };

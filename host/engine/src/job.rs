@@ -239,7 +239,8 @@ fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock, control: &Arc<Cont
     match &restored {
         Some(found) => {
             let upgrade = restore::decide(tasks, job.plan.max_parallelism, found)?;
-            if let Some(refusal) = restore::refusal(&upgrade, (&job.graph, &job.plan), tasks, found, may_lose) {
+            let (declared, now) = ((&job.graph, &*job.plan), clock.now_millis());
+            if let Some(refusal) = restore::refusal(&upgrade, declared, tasks, found, may_lose, now) {
                 return Err(refusal);
             }
             if options.is_none() && restore::settling_plan(job, tasks, found.metadata())?.is_some() {

@@ -20,6 +20,7 @@ use millrace_wasm::{Limits, LogSink, Pipeline, Runtime};
 
 use crate::backend::StateBackend;
 use crate::checkpointing::snapshot_tasks;
+use crate::env::Clock;
 use crate::job::Job;
 use crate::{parameters, restore};
 
@@ -390,6 +391,7 @@ impl Prepared {
             &tasks,
             &restorable,
             from.allow_non_restored_state,
+            Clock::start().now_millis(),
         );
         let metadata = restorable.metadata();
         Ok(Check {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millrace_connectors::is_dead_letters;
+use millrace_core::block::Millis;
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, Trap};
 use millrace_core::connector::Split;
 use millrace_core::graph::{Graph, OperatorIndex};
@@ -167,6 +168,7 @@ pub(crate) fn refusal(
     tasks: &[SnapshotTask],
     restorable: &Restorable,
     may_lose: bool,
+    now: Millis,
 ) -> Option<Error> {
     let channels = match Conversions::decide(graph, plan, tasks, restorable) {
         Ok(channels) => channels,
@@ -174,11 +176,11 @@ pub(crate) fn refusal(
     };
     let refusal = upgrade.refusal(&named(restorable), may_lose);
     let refusal = refusal.or_else(|| channels.check(restorable).err());
-    refusal.or_else(|| check_values(upgrade, restorable).err())
+    refusal.or_else(|| check_values(upgrade, restorable, now).err())
 }
 
 /// Whether all values can be converted, where only they can say.
-fn check_values(upgrade: &Upgrade, restorable: &Restorable) -> Result<()> {
+fn check_values(upgrade: &Upgrade, restorable: &Restorable, now: Millis) -> Result<()> {
     for operator in &upgrade.operators {
         let stored = restorable.metadata().operator(&operator.id);
         let (Some(plan), Some(stored)) = (&operator.plan, stored) else {
@@ -190,7 +192,7 @@ fn check_values(upgrade: &Upgrade, restorable: &Restorable) -> Result<()> {
         let converter = Converter::new(plan);
         for subtask in 0..stored.parallelism {
             let rows = restorable.restore_task(stored, stored.parallelism, subtask)?;
-            converter.check(rows).map_err(|error| {
+            converter.check(rows, now).map_err(|error| {
                 let context = error.context(format!("operator `{}` (id `{}`)", operator.name, operator.id));
                 context.context(format!("{} does not fit the pipeline", named(restorable)))
             })?;

@@ -3,7 +3,7 @@
 //! ```text
 //! key     key group (u16) | key columns, tagged (`millrace_core::key`)
 //!         in parts: number of the part (u64 with the sign bit turned) | low byte of the key's hash | as above
-//! value   states and timers, or accumulators (`arrow-row`)
+//! value   when all of it has expired, if states have a time to live | states and timers, or accumulators (`arrow-row`)
 //! index   kind of timer (u8) | time (u64: ms with the sign bit turned) | key
 //! ```
 //!
@@ -14,7 +14,7 @@
 use arrow_array::ArrayRef;
 use arrow_row::{RowConverter, SortField};
 use arrow_schema::{ArrowError, FieldRef, SchemaRef};
-use millrace_core::backend::{ByteRows, PART_BYTES, Part};
+use millrace_core::backend::{ByteRows, EXPIRY_BYTES, PART_BYTES, Part, expiry_bytes};
 use millrace_core::block::Millis;
 use millrace_core::function::TimerKind;
 use millrace_core::key::{KeyGroup, RowEncoder, decode_columns, hash_rows};
@@ -35,6 +35,8 @@ pub(crate) struct EntryCodec {
     key_schema: SchemaRef,
     max_parallelism: u32,
     fields: Vec<FieldRef>,
+    /// Bytes in front of a value that say when it expires.
+    expiry_bytes: usize,
     values: RowConverter,
     hashes: Vec<u64>,
 }
@@ -44,13 +46,14 @@ fn broken(error: ArrowError) -> Error {
 }
 
 impl EntryCodec {
-    /// Of entries with this key and these columns.
-    pub(crate) fn new(key_schema: SchemaRef, fields: &[FieldRef], max_parallelism: u32) -> Result<Self> {
+    /// Of entries with this key and these columns. `expires`: values say when all of them has expired.
+    pub(crate) fn new(key_schema: SchemaRef, fields: &[FieldRef], max_parallelism: u32, expires: bool) -> Result<Self> {
         let sorted = fields.iter().map(|field| SortField::new(field.data_type().clone()));
         Ok(EntryCodec {
             key_schema,
             max_parallelism,
             fields: fields.to_vec(),
+            expiry_bytes: if expires { EXPIRY_BYTES } else { 0 },
             values: RowConverter::new(sorted.collect()).map_err(broken)?,
             hashes: Vec::new(),
         })
@@ -58,7 +61,8 @@ impl EntryCodec {
 
     /// Another one of the same entries.
     pub(crate) fn try_clone(&self) -> Result<Self> {
-        EntryCodec::new(self.key_schema.clone(), &self.fields, self.max_parallelism)
+        let expires = self.expiry_bytes > 0;
+        EntryCodec::new(self.key_schema.clone(), &self.fields, self.max_parallelism, expires)
     }
 
     /// The keys in these columns, in place of what `keys` held.
@@ -112,11 +116,23 @@ impl EntryCodec {
         ((u64::from_be_bytes(part) ^ (1 << 63)) as i64, rest)
     }
 
-    /// The values in these columns, in place of what `values` held.
-    pub(crate) fn encode_values(&self, columns: &[ArrayRef], values: &mut ByteRows) -> Result<()> {
+    /// The values in these columns, in place of what `values` held. `expiries`: when each has expired, if they do.
+    pub(crate) fn encode_values(
+        &self,
+        columns: &[ArrayRef],
+        expiries: Option<&[Millis]>,
+        values: &mut ByteRows,
+    ) -> Result<()> {
         values.clear();
-        for row in &self.values.convert_columns(columns).map_err(broken)? {
-            values.push(row.as_ref());
+        let rows = self.values.convert_columns(columns).map_err(broken)?;
+        match expiries {
+            None => rows.iter().for_each(|row| values.push(row.as_ref())),
+            Some(expiries) => rows.iter().zip(expiries).for_each(|(row, &expiry)| {
+                values.push_with(|bytes| {
+                    bytes.extend(expiry_bytes(expiry));
+                    bytes.extend_from_slice(row.as_ref());
+                });
+            }),
         }
         Ok(())
     }
@@ -124,7 +140,7 @@ impl EntryCodec {
     /// The columns of values.
     pub(crate) fn decode_values<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
         let parser = self.values.parser();
-        let rows = values.map(|value| parser.parse(value));
+        let rows = values.map(|value| parser.parse(&value[self.expiry_bytes..]));
         self.values.convert_rows(rows).map_err(broken)
     }
 

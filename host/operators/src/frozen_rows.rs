@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenTier};
+use millrace_core::backend::{ByteRows, FrozenTier, expiry_of};
+use millrace_core::block::Millis;
 use millrace_core::checkpoint::RowSource;
 
 use crate::changes::TableSchema;
@@ -24,6 +25,8 @@ pub(crate) struct FrozenRows {
     table: TableSchema,
     /// If entries are in parts.
     parts: Option<PartColumns>,
+    /// If entries expire: those that have by then are left out.
+    now: Option<Millis>,
 }
 
 impl fmt::Debug for FrozenRows {
@@ -41,7 +44,14 @@ impl FrozenRows {
             codec,
             table,
             parts: None,
+            now: None,
         }
+    }
+
+    /// If entries expire, leaves those out that have by then.
+    pub(crate) fn living_at(mut self, now: Option<Millis>) -> Self {
+        self.now = now;
+        self
     }
 
     /// Entries are in parts. `columns` makes the columns of rows behind their keys, from their parts and values.
@@ -53,20 +63,30 @@ impl FrozenRows {
         self
     }
 
-    fn rows(&self, keys: &ByteRows, values: &ByteRows) -> Result<RecordBatch> {
-        let values = self.codec.decode_values(values.iter())?;
-        let Some(columns) = &self.parts else {
-            return self.table.rows(self.codec.decode_keys(keys.iter())?, values);
+    /// Calls `each` with the rows that live.
+    fn rows(&self, keys: &ByteRows, values: &ByteRows, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let lives = |value: &[u8]| self.now.is_none_or(|now| expiry_of(value) > now);
+        let live = keys.iter().zip(values.iter()).filter(|(_, value)| lives(value));
+        let values = self.codec.decode_values(live.clone().map(|(_, value)| value))?;
+        let keys = live.map(|(key, _)| key);
+        let rows = match &self.parts {
+            None => self.table.rows(self.codec.decode_keys(keys)?, values)?,
+            Some(columns) => {
+                let parts = keys.clone().map(|key| EntryCodec::read_part(key).0);
+                let columns = columns(&parts.collect::<Vec<_>>(), values);
+                self.table.rows(self.codec.decode_part_keys(keys)?, columns)?
+            }
         };
-        let parts = keys.iter().map(|key| EntryCodec::read_part(key).0);
-        let columns = columns(&parts.collect::<Vec<_>>(), values);
-        self.table.rows(self.codec.decode_part_keys(keys.iter())?, columns)
+        match rows.num_rows() {
+            0 => Ok(()),
+            _ => each(rows),
+        }
     }
 }
 
 impl RowSource for FrozenRows {
     fn read(&self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        self.frozen
-            .scan(FROZEN_ROWS, &mut |keys, values| each(self.rows(keys, values)?))
+        let mut rows = |keys: &ByteRows, values: &ByteRows| self.rows(keys, values, each);
+        self.frozen.scan(FROZEN_ROWS, &mut rows)
     }
 }

@@ -3,10 +3,13 @@
 //! The operator resolves the keys of a block to slots, calls the function once, and applies what it did:
 //! timers, and per state whether the slot now holds a value. A slot that holds no value and has no timer is
 //! given back. Every state on it was reported cleared or never written, so the guest holds nothing under
-//! that number and it can be given to another key without `drop_state`.
+//! that number and it can be given to another key without `drop_state`. A state with a time to live is cleared by the
+//! operator when it has expired (`lifetimes`).
 
 mod careful;
+mod lifetimes;
 mod snapshot;
+mod sweep;
 mod tier;
 
 use arrow_array::ArrayRef;
@@ -15,6 +18,7 @@ use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, touched};
 use millrace_core::{Error, Result};
 
+use self::lifetimes::Lifetimes;
 use self::snapshot::Tracking;
 use self::tier::Tiering;
 use crate::key_table::{KeyBatch, KeyTable};
@@ -37,7 +41,8 @@ const STATES_MAX: usize = 64;
 /// Give it blocks with [`handle_block`](Self::handle_block), watermarks with
 /// [`handle_watermark`](Self::handle_watermark), and processing time with
 /// [`handle_time`](Self::handle_time) no earlier than
-/// [`next_processing_timer`](Self::next_processing_timer). After either of the last two call
+/// [`next_processing_timer`](Self::next_processing_timer). Where states have a time to live say before each what time it
+/// is ([`set_now`](Self::set_now)). After either of the last two call
 /// [`fire`](Self::fire) until nothing is due, and nothing else in between. After an error the operator is
 /// unusable: the call that failed may have been applied in part.
 #[derive(Debug)]
@@ -59,6 +64,8 @@ pub struct KeyedOperator {
     slots: Vec<Slot>,
     fresh: Vec<Slot>,
     times: Vec<Millis>,
+    /// If states have a time to live.
+    lifetimes: Option<Box<Lifetimes>>,
     /// If snapshots are taken.
     tracking: Option<Box<Tracking>>,
     /// If entries may be elsewhere than in the guest.
@@ -90,6 +97,7 @@ impl KeyedOperator {
             slots: Vec::new(),
             fresh: Vec::new(),
             times: Vec::new(),
+            lifetimes: None,
             tracking: None,
             tiering: None,
         })
@@ -117,6 +125,7 @@ impl KeyedOperator {
         }
         self.fetch_fresh(function)?;
         self.export_before_touching(function)?;
+        self.clear_expired(function)?;
         let effects = function.process(input, &self.slots, block)?;
         self.apply(&effects, false)?;
         if !effects.quarantined.is_empty() {
@@ -137,6 +146,9 @@ impl KeyedOperator {
     pub fn handle_time(&mut self, now: Millis) {
         self.now = self.now.max(now);
         self.firing[TimerKind::ProcessingTime as usize] = true;
+        if let Some(lifetimes) = &mut self.lifetimes {
+            lifetimes.handle_time(now);
+        }
     }
 
     /// Fires due timers, as many as go into one call; false: none is due any more.
@@ -151,13 +163,16 @@ impl KeyedOperator {
             }
         }
         self.rearming_rounds = 0;
-        Ok(false)
+        self.sweep(function)
     }
 
-    /// When the next processing-time timer is due.
+    /// When [`handle_time`](Self::handle_time) is to be called: the next processing-time timer is due, or something may
+    /// have expired.
     pub fn next_processing_timer(&mut self) -> Option<Millis> {
         let below = self.next_below(TimerKind::ProcessingTime);
-        self.timers.next_processing_time().into_iter().chain(below).min()
+        let sweep = self.lifetimes.as_ref().and_then(|lifetimes| lifetimes.next_sweep());
+        let timers = self.timers.next_processing_time();
+        timers.into_iter().chain(below).chain(sweep).min()
     }
 
     /// Number of keys that hold a value or a timer; about, with a lower tier.
@@ -174,7 +189,8 @@ impl KeyedOperator {
     /// Bytes of host memory held for keys and timers, about.
     pub fn memory_bytes(&self) -> usize {
         let tiering = self.tiering.as_ref().map_or(0, |tiering| tiering.memory_bytes());
-        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.memory_bytes() + tiering
+        let lifetimes = self.lifetimes.as_ref().map_or(0, |lifetimes| lifetimes.memory_bytes());
+        self.keys.memory_bytes() + self.timers.memory_bytes() + self.present.memory_bytes() + lifetimes + tiering
     }
 
     /// [`memory_bytes`](Self::memory_bytes) as it will be once the table of keys has grown, if it is about to.
@@ -201,6 +217,7 @@ impl KeyedOperator {
             ));
         }
         self.export_before_firing(kind, function)?;
+        self.clear_expired(function)?;
         let keys = self.keys.key_columns(&self.slots)?;
         let effects = function.timers(kind, &self.slots, &self.times, &keys)?;
         let is_due = |timer: &TimerOperation| timer.set && timer.kind == kind && timer.time <= upto;
@@ -235,6 +252,7 @@ impl KeyedOperator {
         if !effects.touched.is_empty() {
             self.check_flags(&effects.touched)?;
             self.present.mark(&effects.touched, &self.slots);
+            self.renew(&effects.touched);
         }
         self.free_empty()
     }

@@ -48,6 +48,13 @@ impl Present {
         }
     }
 
+    /// Notes that a state of slots, all of which are covered, holds nothing.
+    pub(crate) fn clear(&mut self, state: usize, slots: &[Slot]) {
+        for &slot in slots {
+            self.bits[slot as usize * self.stride + state / 8] &= !(1 << (state % 8));
+        }
+    }
+
     /// Whether no state of a slot that is covered holds a value.
     #[inline]
     pub(crate) fn is_empty(&self, slot: Slot) -> bool {

@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, Part, PartedTier};
+use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, Part, PartedTier, expiry_of};
+use millrace_core::block::Millis;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TreeTier {
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     index: BTreeSet<Vec<u8>>,
     keeps: bool,
+    expired: u32,
 }
 
 impl TreeTier {
@@ -70,6 +72,16 @@ impl LowerTier for TreeTier {
             entries.push(entry);
         }
         Ok(())
+    }
+
+    /// All at once; or now and then, like a compaction.
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        self.expired += 1;
+        if !self.keeps || self.expired.is_multiple_of(3) {
+            self.entries.retain(|_, value| expiry_of(value) > now);
+        }
+        let next = self.entries.values().map(|value| expiry_of(value));
+        Ok(next.min().filter(|next| !self.keeps && *next < Millis::MAX))
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>> {

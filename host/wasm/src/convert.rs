@@ -392,6 +392,7 @@ impl Tables {
             schema: self.schema(state.schema)?,
             hints: value.hints,
             migrations,
+            ttl: state.ttl.map(time_to_live).transpose()?,
         })
     }
 
@@ -434,6 +435,16 @@ fn reject_policy(policy: dataflow::RejectPolicy) -> graph::RejectPolicy {
 }
 
 /// Durations over a hundred million years overflow event time.
+fn time_to_live(ttl: dataflow::TimeToLive) -> Result<graph::TimeToLive> {
+    Ok(graph::TimeToLive {
+        after_ms: millis(ttl.after_ms, "time to live")?,
+        renewed_by: match ttl.renewed_by {
+            dataflow::Renewal::Write => graph::Renewal::Write,
+            dataflow::Renewal::ReadOrWrite => graph::Renewal::ReadOrWrite,
+        },
+    })
+}
+
 fn millis(value: u64, what: &str) -> Result<i64> {
     match i64::try_from(value) {
         Ok(value) if value < i64::MAX / 4 => Ok(value),

@@ -16,7 +16,7 @@ use crate::value::Record;
 ///   `extra`;
 /// - bids: `auction`, `bidder`, `price`, `channel`, `url`, `date_time`, `extra`.
 ///
-/// Numbers are `i64`, and times [`Timestamp`](crate::Timestamp). Times never go back.
+/// Numbers are `i64`, and times [`Timestamp`](crate::values::Timestamp). Times never go back.
 ///
 /// ```
 /// use millrace::prelude::*;

@@ -5,9 +5,10 @@ use crate::bindings::operators::CallError;
 use crate::block::Block;
 use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots};
 use crate::position;
-use crate::state::Kept;
+use crate::state::cell::{READ, WRITTEN};
 use crate::state::kept::{read_values, write_values};
 use crate::state::pages::Pages;
+use crate::state::{Kept, Ttl};
 use crate::value::{Record, Value};
 
 /// An aggregate that a row updates.
@@ -37,6 +38,10 @@ pub struct Rolling<R: RollingFunction> {
     given: u64,
     /// Change of bytes outside the pages, by import and drop; rows change them little.
     heap_bytes: i64,
+    /// Calls report what they touch: all of it.
+    expires: bool,
+    /// Entries of the call.
+    entries: usize,
 }
 
 impl<R: RollingFunction> std::fmt::Debug for Rolling<R> {
@@ -55,6 +60,8 @@ impl<R: RollingFunction> Rolling<R> {
             pages: Pages::new(),
             given: 0,
             heap_bytes: 0,
+            expires: false,
+            entries: 0,
         }
     }
 
@@ -63,6 +70,33 @@ impl<R: RollingFunction> Rolling<R> {
             self.heap_bytes += kept.heap_bytes() as i64 - place.heap_bytes() as i64;
             *place = kept;
         }
+    }
+}
+
+impl<R: RollingFunction> Stream<Rolling<R>> {
+    /// Gives what the aggregate keeps for a key a time to live: the aggregate of a key of which no row came for so long
+    /// begins anew. See [`Ttl`].
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn totals(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .key_by(Sale::FIELDS.shop)
+    ///         .sum(Sale::FIELDS.cents)
+    ///         .ttl(Ttl::after(Duration::from_secs(7 * 86_400)))
+    ///         .uid("totals")
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    #[must_use]
+    pub fn ttl(mut self, ttl: Ttl) -> Self {
+        self.declare_ttl(ttl);
+        if let Some(rolling) = self.chain_mut() {
+            rolling.expires = true;
+        }
+        self
     }
 }
 
@@ -92,6 +126,7 @@ impl<R: RollingFunction> Chain for Rolling<R> {
             self.function.row(self.pages.at(slot), row, cx, tail);
         }
         self.given += rows.count as u64;
+        self.entries = rows.count;
         Ok(())
     }
 
@@ -127,7 +162,11 @@ impl<R: RollingFunction> Head for Rolling<R> {
         }
     }
 
-    fn take_touched(&mut self, _touched: &mut Vec<u8>, live_bytes: &mut Vec<i64>) {
+    fn take_touched(&mut self, touched: &mut Vec<u8>, live_bytes: &mut Vec<i64>) {
+        let entries = std::mem::take(&mut self.entries);
+        if self.expires {
+            touched.resize(entries, READ | WRITTEN);
+        }
         let change = self.pages.take_grown_bytes() + std::mem::take(&mut self.heap_bytes);
         if change != 0 {
             live_bytes.push(change);

@@ -9,8 +9,8 @@ use crate::Stream;
 use crate::bindings::dataflow as wit;
 use crate::graph::{GraphBuilder, Handle, Origin};
 use crate::process::{KeyedProcess, Processing, Setup};
-use crate::state::Kept;
 use crate::state::kept::state_fields;
+use crate::state::{Kept, Ttl};
 use crate::value::{FieldAt, FieldRef, Owned, Record};
 use crate::window::{Assigner, WindowedStream};
 
@@ -206,6 +206,7 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
                     kind: state.kind,
                     schema: graph.schema(state.fields.clone()),
                     migrations: migrations.map(|old| graph.schema(old.fields.clone())).collect(),
+                    ttl: state.ttl.map(Ttl::declared),
                 }
             };
             wit::Head::Keyed(wit::Keyed {
@@ -256,6 +257,7 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
                 kind: wit::StateKind::Value,
                 schema: graph.schema(state_fields::<<R::Kept as Kept>::Stored>()),
                 migrations: Vec::new(),
+                ttl: None,
             };
             wit::Head::Keyed(wit::Keyed {
                 key_schema,

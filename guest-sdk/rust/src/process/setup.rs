@@ -9,7 +9,7 @@ use crate::metrics::{Counter, Gauge, Histogram};
 use crate::schema::Field;
 use crate::state::cell::ErasedState;
 use crate::state::kept::{read_values, state_fields, write_values};
-use crate::state::{ListState, MapState, State, ValueState};
+use crate::state::{ListState, MapState, State, Ttl, ValueState};
 use crate::value::Owned;
 
 /// Declares the states and metrics of a process function.
@@ -45,6 +45,7 @@ pub(crate) struct DeclaredState {
     pub(crate) kind: StateKind,
     pub(crate) fields: Vec<Field>,
     pub(crate) migrations: Vec<Migration>,
+    pub(crate) ttl: Option<Ttl>,
     pub(crate) cell: Rc<dyn ErasedState>,
 }
 
@@ -128,6 +129,22 @@ impl Setup {
         self.declared(state).aliases.push(name.to_owned());
     }
 
+    /// Gives a state a time to live: see [`Ttl`].
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// struct Carts { items: ListState<String> }
+    ///
+    /// fn declare(setup: &mut Setup) -> Carts {
+    ///     let items = setup.list_state("items");
+    ///     setup.ttl(&items, Ttl::after(Duration::from_secs(1800)).on_read_and_write());
+    ///     Carts { items }
+    /// }
+    /// ```
+    pub fn ttl(&mut self, state: &impl State, ttl: Ttl) {
+        self.declared(state).ttl = Some(ttl);
+    }
+
     /// Converts what an earlier version has left of a state, where its schema was exactly that of `Old`; may be said
     /// for several. What is not converted so is converted by the rules of [state that changes](crate#state-that-changes), or refused.
     ///
@@ -208,6 +225,7 @@ impl Setup {
             kind,
             fields,
             migrations: Vec::new(),
+            ttl: None,
             cell,
         });
     }

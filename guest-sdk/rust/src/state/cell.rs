@@ -8,8 +8,8 @@ use crate::block::Block;
 use crate::position;
 
 /// Bits of `call-result.touched`.
-const READ: u8 = 1;
-const WRITTEN: u8 = 2;
+pub(crate) const READ: u8 = 1;
+pub(crate) const WRITTEN: u8 = 2;
 const CLEARED: u8 = 4;
 
 /// A state, shared by the user's handle and the head of the chain.

@@ -9,11 +9,13 @@ pub(crate) mod kept;
 mod list;
 mod map;
 pub(crate) mod pages;
+mod ttl;
 mod value;
 
 pub use kept::Kept;
 pub use list::ListState;
 pub use map::MapState;
+pub use ttl::Ttl;
 pub use value::ValueState;
 
 use crate::value::Owned;

@@ -12,6 +12,7 @@ use crate::chain::closed::Closed;
 use crate::chain::exit::{Extra, Nowhere, Port};
 use crate::chain::{Chain, Rows, Stage, Then};
 use crate::graph::{Handle, Origin};
+use crate::state::Ttl;
 use crate::value::Record;
 
 pub use exchange::SinkOperator;
@@ -98,6 +99,18 @@ impl<C: Chain> Stream<C> {
         self.chain
             .take()
             .expect("a stream has its chain until it becomes another")
+    }
+
+    /// The chain that grows here.
+    pub(crate) fn chain_mut(&mut self) -> Option<&mut C> {
+        self.chain.as_mut()
+    }
+
+    /// Gives all states of the chain's head a time to live.
+    pub(crate) fn declare_ttl(&self, ttl: Ttl) {
+        if let Some(number) = self.open {
+            self.flow.borrow_mut().set_ttl(number, ttl.declared());
+        }
     }
 
     fn add_function(&self, construct: &str) -> (u32, u32) {

@@ -303,6 +303,7 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
                 kind: wit::StateKind::Accumulator,
                 schema: graph.schema(state_fields::<W::Stored>()),
                 migrations: Vec::new(),
+                ttl: None,
             };
             let window = wit::Window {
                 assigner: self.assigner.assigner,

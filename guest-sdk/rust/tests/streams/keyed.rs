@@ -1,6 +1,6 @@
 //! Keys and rolling aggregates.
 
-use millrace::bindings::dataflow::{Head, Partition, StateKind};
+use millrace::bindings::dataflow::{Head, Partition, Renewal, StateKind};
 use millrace::harness::{Harness, block, round_trip};
 use millrace::keyed::RollingFunction;
 use millrace::prelude::*;
@@ -132,6 +132,25 @@ fn keys_of_fields_are_read_by_the_host() {
     assert!(matches!(keyed.states[0].kind, StateKind::Value));
     let state = &graph.schemas[keyed.states[0].schema as usize];
     assert!(state.len() == 1 && state[0].nullable);
+}
+
+#[test]
+fn an_aggregate_with_a_time_to_live_says_what_it_touched() {
+    let mut harness = Harness::build(|flow| {
+        let sums = events(flow).key_by(Event::FIELDS.key).sum(Event::FIELDS.value);
+        sums.ttl(Ttl::after(Duration::from_secs(60)))
+            .sink("out", Discard::new());
+    })
+    .expect("the flow is right");
+    let Head::Keyed(keyed) = &harness.graph().chains[0].head else {
+        panic!("the head is keyed");
+    };
+    assert!(!keyed.always_writes);
+    let ttl = keyed.states[0].ttl.expect("it was given");
+    assert_eq!((ttl.after_ms, ttl.renewed_by), (60_000, Renewal::Write));
+    let called = harness.process_keyed(0, &[0, 3, 0], &block([event(1, 5), event(2, 7), event(1, 3)]));
+    assert_eq!(values(&called.rows(0)), [5, 7, 8]);
+    assert_eq!(called.result.touched, [3, 3, 3]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use millrace::bindings::dataflow::{Head, StateKind};
+use millrace::bindings::dataflow::{Head, Renewal, StateKind};
 use millrace::bindings::operators;
 use millrace::harness::{Harness, block, keys, round_trip, timed_block};
 use millrace::prelude::*;
@@ -26,7 +26,11 @@ impl Everything {
     fn new(setup: &mut Setup) -> Self {
         Everything {
             last: setup.value_state("last"),
-            all: setup.list_state("all"),
+            all: {
+                let all = setup.list_state("all");
+                setup.ttl(&all, Ttl::after(Duration::from_millis(1500)).on_read_and_write());
+                all
+            },
             seen: setup.map_state("seen"),
             rows: setup.counter("rows"),
             highest: setup.gauge("highest"),
@@ -112,6 +116,12 @@ fn states_are_in_the_graph() {
     assert!(!keyed.always_writes);
     let names: Vec<&str> = keyed.states.iter().map(|state| state.name.as_str()).collect();
     assert_eq!(names, ["last", "all", "seen"]);
+    let ttls = keyed.states.iter().map(|state| state.ttl);
+    let ttls = ttls.map(|ttl| ttl.map(|ttl| (ttl.after_ms, ttl.renewed_by)));
+    assert_eq!(
+        ttls.collect::<Vec<_>>(),
+        [None, Some((1500, Renewal::ReadOrWrite)), None]
+    );
     let kinds: Vec<StateKind> = keyed.states.iter().map(|state| state.kind).collect();
     assert!(matches!(
         kinds[..],

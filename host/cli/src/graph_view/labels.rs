@@ -147,7 +147,11 @@ pub(super) fn state_text(state: &StateDecl) -> String {
         .fields()
         .first()
         .map_or_else(String::new, |field| type_text(field.data_type()));
-    format!("{}: {holds}", state.name)
+    let expires = match state.ttl {
+        None => String::new(),
+        Some(ttl) => format!(" (expires {ttl})"),
+    };
+    format!("{}: {holds}{expires}", state.name)
 }
 
 fn watermarks(strategy: &WatermarkStrategy) -> String {

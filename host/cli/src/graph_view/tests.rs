@@ -91,6 +91,7 @@ pub(crate) fn flights() -> Graph {
         schema: schema(&[("value", DataType::Int64, true)]),
         hints: Hints::default(),
         migrations: Vec::new(),
+        ttl: None,
     };
     Graph {
         name: "flights".to_owned(),

@@ -63,6 +63,9 @@ pub const DELETED_COLUMN: &str = "$deleted";
 pub mod columns {
     /// A struct of the key's fields.
     pub const KEY: &str = "$key";
+    /// When the states of a key expire that have a time to live: a struct with a member for each, under its name, in ms;
+    /// absent where no state has one.
+    pub const EXPIRES: &str = "$expires";
     /// Event-time timers of a key, a list of ms.
     pub const EVENT_TIMERS: &str = "$event_timers";
     /// Processing-time timers of a key, a list of ms.

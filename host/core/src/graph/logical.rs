@@ -173,6 +173,35 @@ pub enum StateKind {
     Accumulator,
 }
 
+/// How long a state lives without being touched, by processing time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TimeToLive {
+    /// From its last renewal until it is as if cleared.
+    pub after_ms: Millis,
+    /// What begins its time anew.
+    pub renewed_by: Renewal,
+}
+
+/// What begins the time of a state anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Renewal {
+    /// To be written.
+    Write,
+    /// To be read or written.
+    ReadOrWrite,
+}
+
+impl std::fmt::Display for TimeToLive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let by = match self.renewed_by {
+            Renewal::Write => "writes",
+            Renewal::ReadOrWrite => "reads and writes",
+        };
+        write!(f, "{} ms from {by} on", self.after_ms)
+    }
+}
+
 /// A keyed state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StateDecl {
@@ -191,6 +220,8 @@ pub struct StateDecl {
     /// Earlier schemas whose values the guest converts itself: one nullable field each.
     #[serde(skip)]
     pub migrations: Vec<Declared>,
+    /// How long it lives; `None`: until it is cleared.
+    pub ttl: Option<TimeToLive>,
 }
 
 /// How rows fall into windows.

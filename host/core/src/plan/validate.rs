@@ -92,6 +92,7 @@ fn check_chains(graph: &Graph) -> Result<()> {
             }
         }
         check_late_port(graph, chain)?;
+        check_lifetimes(graph, chain)?;
     }
     for (index, function) in graph.operators.iter().enumerate() {
         let is_function = matches!(function.kind, OperatorKind::Function { .. });
@@ -122,6 +123,36 @@ fn check_late_port(graph: &Graph, chain: &Chain) -> Result<()> {
             format!("the late output of `{name}` is port {port}, which is not there"),
         ),
     }
+}
+
+/// States of a key may have a time to live, if calls say what they touch.
+fn check_lifetimes(graph: &Graph, chain: &Chain) -> Result<()> {
+    let name = &operator(graph, chain.operators[0]).name;
+    let (states, refused) = match &chain.head {
+        Head::Stateless => return Ok(()),
+        Head::Keyed {
+            states, always_writes, ..
+        } => (
+            states.as_slice(),
+            always_writes.then_some("its calls do not say what they touch"),
+        ),
+        Head::Window { accumulator, .. } => (
+            std::slice::from_ref(accumulator),
+            Some("accumulators live as long as their windows"),
+        ),
+    };
+    for state in states {
+        let Some(ttl) = state.ttl else { continue };
+        let short = (ttl.after_ms <= 0).then_some("it is less than a ms");
+        if let Some(why) = refused.or(short) {
+            let state = &state.name;
+            return refuse(
+                "GR0015",
+                format!("state `{state}` of `{name}` cannot have a time to live: {why}"),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Schema of the rows that leave an operator's port, if it has that port.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef, Fields};
 
 use crate::block::Millis;
-use crate::graph::{Head, StateDecl, WindowAssigner};
+use crate::graph::{Head, StateDecl, TimeToLive, WindowAssigner};
 
 /// A field with its hints. The field itself is a plain Arrow field, as blocks have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -192,6 +192,8 @@ pub struct DeclaredState {
     pub value: Declared,
     /// Schemas of earlier versions that the guest converts itself.
     pub migrations: Vec<Declared>,
+    /// How long it lives, if it is not for ever. Its rows say when they expire then.
+    pub ttl: Option<TimeToLive>,
 }
 
 impl DeclaredState {
@@ -210,6 +212,7 @@ impl DeclaredState {
         DeclaredState {
             value: value.as_state(&state.name),
             migrations: migrations.map(|old| old.as_state(&state.name)).collect(),
+            ttl: state.ttl,
         }
     }
 }
@@ -266,7 +269,7 @@ impl KeyedSchema {
                 .states
                 .iter()
                 .zip(&other.states)
-                .all(|(a, b)| named(&a.value, &b.value))
+                .all(|(a, b)| named(&a.value, &b.value) && a.ttl.is_some() == b.ttl.is_some())
     }
 
     /// Fields of the key.

@@ -212,13 +212,18 @@ impl OperatorUpgrade {
     }
 
     pub(super) fn migrate_state(&mut self, old: &DeclaredState, new: &DeclaredState) {
-        self.state(new.name(), Outcome::Migrated, renamed(old, new), Vec::new());
+        let mut changes = renamed(old, new);
+        changes.extend(other_lifetime(old, new));
+        self.state(new.name(), Outcome::Migrated, changes, Vec::new());
     }
 
     pub(super) fn convert_state(&mut self, old: &DeclaredState, new: &DeclaredState, more: Vec<Change>) {
         let mut changes = renamed(old, new);
         changes.extend(more);
-        let outcome = match changes.is_empty() {
+        // Rows say when a state expires, not how long it lives: with another time to live they stay as they are.
+        let same_rows = changes.is_empty() && old.ttl.is_some() == new.ttl.is_some();
+        changes.extend(other_lifetime(old, new));
+        let outcome = match same_rows {
             true => Outcome::Kept,
             false => Outcome::Converted,
         };
@@ -283,4 +288,16 @@ fn renamed(old: &DeclaredState, new: &DeclaredState) -> Vec<Change> {
         field: String::new(),
         what: format!("renamed from `{}`", old.name()),
     }]
+}
+
+fn other_lifetime(old: &DeclaredState, new: &DeclaredState) -> Option<Change> {
+    let what = match (old.ttl, new.ttl) {
+        (None, None) => return None,
+        (Some(then), Some(now)) if then == now => return None,
+        (Some(then), Some(now)) => format!("its time to live is {now}, and was {then}: as soon as it is renewed"),
+        (None, Some(now)) => format!("its time to live is {now}, and begins at the start"),
+        (Some(_), None) => "it has no time to live any more: what has not expired stays".to_owned(),
+    };
+    let field = String::new();
+    Some(Change { field, what })
 }

@@ -3,12 +3,14 @@
 use arrow_schema::{DataType, Field};
 
 use super::*;
+use crate::graph::{Renewal, TimeToLive};
 use crate::schema::{Declared, SliceGrid};
 
 fn state(name: &str, data_type: DataType) -> DeclaredState {
     DeclaredState {
         value: Declared::plain(Field::new(name, data_type, true)),
         migrations: Vec::new(),
+        ttl: None,
     }
 }
 
@@ -270,4 +272,56 @@ fn the_number_of_key_groups_stays() {
         message.contains("has 128 key groups") && message.contains("now has 64"),
         "{message}"
     );
+}
+
+#[test]
+fn times_to_live_may_change() {
+    let state = |ttl: Option<(i64, Renewal)>| DeclaredState {
+        ttl: ttl.map(|(after_ms, renewed_by)| TimeToLive { after_ms, renewed_by }),
+        ..state("a", DataType::Int64)
+    };
+    let (short, long) = (Some((10, Renewal::Write)), Some((20, Renewal::ReadOrWrite)));
+    for (then, now, outcome, same, text) in [
+        (short, short, Outcome::Kept, true, None),
+        (
+            short,
+            long,
+            Outcome::Kept,
+            true,
+            Some(
+                "its time to live is 20 ms from reads and writes on, and was 10 ms from writes on: as soon as it is renewed",
+            ),
+        ),
+        (
+            None,
+            short,
+            Outcome::Converted,
+            false,
+            Some("its time to live is 10 ms from writes on, and begins at the start"),
+        ),
+        (
+            long,
+            None,
+            Outcome::Converted,
+            false,
+            Some("it has no time to live any more: what has not expired stays"),
+        ),
+    ] {
+        let (then, now) = (
+            keyed(KeyedKind::Keyed, vec![state(then)]),
+            keyed(KeyedKind::Keyed, vec![state(now)]),
+        );
+        assert_eq!(then.is_same(&now), same);
+        let upgrade = decide(&[stored("op", Some(then))], &[declared("op", Some(now))], (128, 128));
+        let operator = &upgrade.operators[0];
+        assert_eq!((operator.outcome, operator.states[0].outcome), (outcome, outcome));
+        let changes: Vec<&str> = operator.states[0]
+            .changes
+            .iter()
+            .map(|change| change.what.as_str())
+            .collect();
+        assert_eq!(changes, text.into_iter().collect::<Vec<_>>());
+        assert_eq!(operator.plan.as_ref().map(OperatorPlan::is_same), Some(same));
+        assert_eq!(code_and_message(&upgrade, false), None);
+    }
 }

@@ -141,10 +141,13 @@ impl ChainTask {
                 states,
                 always_writes,
                 ..
-            } => HeadOperator::Keyed {
-                operator: KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?,
-                tier: None,
-            },
+            } => {
+                let mut operator = KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?;
+                let fields: Vec<FieldRef> = states.iter().map(state_field).collect();
+                let ttls: Vec<_> = states.iter().map(|state| state.ttl).collect();
+                operator.set_lifetimes(&fields, &ttls);
+                HeadOperator::Keyed { operator, tier: None }
+            }
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
                 operator: WindowOperator::new(key_schema.clone(), window)?,
                 tier: None,
@@ -205,7 +208,7 @@ impl ChainTask {
     ) -> Result<()> {
         let before = context.clock.elapsed();
         self.rows += block.row_count() as u64;
-        self.guest.set_moment(self.watermark, context.clock.now_millis());
+        self.set_moment(context.clock.now_millis());
         let (guest, late) = (&mut self.guest, &mut self.late);
         match (&mut self.head, &mut self.careful) {
             (HeadOperator::Stateless, Some(careful)) if careful.calls.is_by_entry() => {
@@ -241,6 +244,14 @@ impl ChainTask {
         self.flush(keys, context)
     }
 
+    /// What time it is to the next call.
+    fn set_moment(&mut self, now: Millis) {
+        self.guest.set_moment(self.watermark, now);
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
+            operator.set_now(now);
+        }
+    }
+
     /// The watermark advanced: call [`fire`](Self::fire) until nothing is due.
     pub(crate) fn handle_watermark(&mut self, watermark: Millis) {
         // After a restart upstream may take a while to be where it was.
@@ -261,7 +272,7 @@ impl ChainTask {
 
     /// Fires some of what is due; false: nothing is due any more.
     pub(crate) fn fire(&mut self, context: &mut ChainContext<'_>) -> Result<bool> {
-        self.guest.set_moment(self.watermark, context.clock.now_millis());
+        self.set_moment(context.clock.now_millis());
         let guest = &mut self.guest;
         let fired = match (&mut self.head, &mut self.careful) {
             (HeadOperator::Stateless, _) => false,
@@ -323,12 +334,18 @@ impl ChainTask {
     ///
     /// Where the last watermark had come all windows had fired and are over, and time begins anew: a job that was
     /// drained may go on with more input. Unless this attempt `settles`, which reads no more.
-    pub(crate) fn restore(&mut self, stored: TaskRestore, converter: Option<&Converter>, settles: bool) -> Result<()> {
+    pub(crate) fn restore(
+        &mut self,
+        stored: TaskRestore,
+        converter: Option<&Converter>,
+        settles: bool,
+        now: Millis,
+    ) -> Result<()> {
         let restore = match converter {
             None => stored,
             Some(converter) => {
                 let guest = &mut self.guest;
-                converter.convert(stored, &mut |state, migration, old| {
+                converter.convert(stored, now, &mut |state, migration, old| {
                     guest.migrate_state(state, migration, old)
                 })?
             }
@@ -338,7 +355,10 @@ impl ChainTask {
         self.watermark = watermark;
         match &mut self.head {
             HeadOperator::Stateless => {}
-            HeadOperator::Keyed { operator, .. } => operator.restore_watermark(watermark),
+            HeadOperator::Keyed { operator, .. } => {
+                operator.restore_watermark(watermark);
+                operator.set_now(now);
+            }
             HeadOperator::Window { .. } if drained => return Ok(()),
             HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
         }

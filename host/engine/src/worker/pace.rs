@@ -66,8 +66,9 @@ mod tests {
         for (rate, parallelism, expect) in [(1, 1, 2), (10, 4, 5), (5_000, 2, 5_000), (3_000_000, 1, 6_000_000)] {
             for step in [Duration::from_micros(500), Duration::from_millis(30)] {
                 let rows = read(Pace::new(rate, parallelism), step);
-                // What may be made up for at the start, and the last poll.
-                assert!((expect..=expect + expect / 16 + 1).contains(&rows), "{rate}: {rows}");
+                // The last look may be a step before the end; what may be made up for at the start, and the last poll.
+                let (least, most) = (expect * 98 / 100, expect + expect / 16 + 1);
+                assert!((least..=most).contains(&rows), "{rate}: {rows}");
             }
         }
     }

@@ -247,7 +247,9 @@ impl Slot {
                         // What is restored is told by the same table as what changes.
                         chain.track_changes();
                     }
-                    chain.restore(stored, self.start.converters.get(&operator.id), self.start.settles)?;
+                    let converter = self.start.converters.get(&operator.id);
+                    let now = self.shared.clock.now_millis();
+                    chain.restore(stored, converter, self.start.settles, now)?;
                     if self.shared.mode.is_none() {
                         chain.forget_changes();
                     }

@@ -1,8 +1,10 @@
 //! Snapshots of a keyed operator: a row per key with its states and timers.
 //!
 //! ```text
-//! $group | $deleted | $key {…} | one column per state | $event_timers [ms] | $processing_timers [ms]
+//! $group | $deleted | $key {…} | one column per state | $expires {ms …} | $event_timers [ms] | $processing_timers [ms]
 //! ```
+//!
+//! `$expires` has a member for each state with a time to live, and is not there if none has.
 
 use std::sync::Arc;
 
@@ -37,6 +39,11 @@ pub(super) struct Tracking {
     met: SlotSet,
 }
 
+/// Of the columns of entries those of timers: the last.
+pub(super) fn timer_columns(columns: &[ArrayRef]) -> &[ArrayRef] {
+    &columns[columns.len() - TIMER_COLUMNS.len()..]
+}
+
 fn times_field() -> FieldRef {
     Arc::new(Field::new_list_field(DataType::Int64, false))
 }
@@ -50,8 +57,7 @@ impl KeyedOperator {
     /// Keeps track of changes from now on, so that snapshots can be taken. `states` are the fields of the
     /// states, in order; call it before the first row.
     pub fn track_changes(&mut self, states: &[FieldRef], max_parallelism: u32) {
-        let mut more = states.to_vec();
-        more.extend(timer_fields());
+        let more = self.entry_fields(states);
         self.tracking = Some(Box::new(Tracking {
             changes: Changes::default(),
             table: TableSchema::new(&self.key_schema, more, max_parallelism),
@@ -75,7 +81,7 @@ impl KeyedOperator {
         };
         changes.begin(full, || tiering.only_here(), live_rows)?;
         if changes.is_full()
-            && let Some((cold, rows)) = tiering.freeze()?
+            && let Some((cold, rows)) = tiering.freeze(self.lifetimes.as_ref().map(|lifetimes| lifetimes.now))?
         {
             changes.add_cold(cold, rows, tiering.same_below());
         }
@@ -164,6 +170,9 @@ impl KeyedOperator {
         for state in 0..self.state_count {
             columns.push(function.export_state(state as u32, slots)?);
         }
+        if let Some(lifetimes) = &self.lifetimes {
+            columns.push(lifetimes.column(slots)?);
+        }
         let mut times = Vec::new();
         for (_, kind) in TIMER_COLUMNS {
             let mut lists = ListBuilder::new(Int64Builder::new()).with_field(times_field());
@@ -196,6 +205,7 @@ impl KeyedOperator {
     ///
     /// Rows of other keys than this operator's must have been filtered out.
     pub fn restore(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
+        let batch = &self.settled(batch)?;
         let rows = tracked(&mut self.tracking)?.table.read(batch)?;
         if rows.deleted.true_count() == 0 && self.restore_live(&rows.keys, &rows.more, function)? {
             return Ok(());
@@ -214,6 +224,24 @@ impl KeyedOperator {
         Ok(())
     }
 
+    /// Rows as of now: entries that have expired are gone.
+    fn settled(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let Some(lifetimes) = &self.lifetimes else {
+            return Ok(batch.clone());
+        };
+        let rows = tracked(&mut self.tracking)?.table.read(batch)?;
+        let entries = lifetimes.settle(&rows.more, self.state_count)?;
+        let (states, timers) = (&entries[..self.state_count], timer_columns(&entries));
+        let timed = |lists: &ArrayRef, row| lists.as_list::<i32>().value_length(row) > 0;
+        let holds =
+            |row| states.iter().any(|values| values.is_valid(row)) || timers.iter().any(|lists| timed(lists, row));
+        let gone = (0..batch.num_rows()).map(|row| Some(rows.deleted.value(row) || !holds(row)));
+        let mut columns = batch.columns()[..3].to_vec();
+        columns[1] = Arc::new(gone.collect::<BooleanArray>());
+        columns.extend(entries);
+        RecordBatch::try_new(batch.schema(), columns).map_err(broken)
+    }
+
     /// Rows of entries that are there; false: nothing was done, for a key is there more than once.
     fn restore_live(
         &mut self,
@@ -222,9 +250,10 @@ impl KeyedOperator {
         function: &mut dyn KeyedFunction,
     ) -> Result<bool> {
         let count = keys[0].len();
+        let expiries = self.expiries(columns);
         if let Some(tiering) = &mut self.tiering {
             // In order, so that later rows replace earlier ones.
-            tiering.restore(keys, columns, self.state_count)?;
+            tiering.restore(keys, columns, expiries.as_deref())?;
             tracked(&mut self.tracking)?.changes.restored(&[], count);
             return Ok(true);
         }
@@ -278,7 +307,7 @@ impl KeyedOperator {
         columns: &[ArrayRef],
         function: &mut dyn KeyedFunction,
     ) -> Result<()> {
-        let (states, timers) = columns.split_at(self.state_count);
+        let (states, timers) = (&columns[..self.state_count], timer_columns(columns));
         if !(self.always_writes && self.state_count > 0) {
             let flag = |valid| if valid { touched::WRITTEN } else { touched::CLEARED };
             let flags = states
@@ -289,6 +318,9 @@ impl KeyedOperator {
         }
         for (state, values) in states.iter().enumerate() {
             function.import_state(state as u32, slots, values)?;
+        }
+        if let Some(lifetimes) = &mut self.lifetimes {
+            lifetimes.take_up(slots, &columns[self.state_count], self.keys.slot_bound());
         }
         for ((_, kind), lists) in TIMER_COLUMNS.into_iter().zip(timers) {
             let lists = lists.as_list::<i32>();

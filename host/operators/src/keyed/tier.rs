@@ -6,8 +6,9 @@
 //!   more keys than may be resident: those not touched for long: export, put below, drop <---+
 //! ```
 //!
-//! What leaves is chosen by the clock algorithm (`residents`). An entry that is below and was not changed since is just dropped. Timers of entries below
-//! are in an index in order of time; entries whose timers become due are fetched first, some at a time.
+//! What leaves is chosen by the clock algorithm (`residents`). An entry that is below, was not changed since and has no
+//! timer is just dropped. Timers of entries below are in an index in order of time; entries whose timers become due are
+//! fetched first, some at a time.
 //!
 //! Index entries may be stale: restoring lays rows over rows without looking what timers the earlier had. A
 //! stale one is found out when its time comes.
@@ -26,7 +27,7 @@ use millrace_core::checkpoint::RowSource;
 use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, touched};
 
 use super::KeyedOperator;
-use super::snapshot::{TIMER_COLUMNS, timer_fields};
+use super::snapshot::{TIMER_COLUMNS, timer_columns};
 use crate::changes::{TableSchema, broken};
 use crate::entry_codec::EntryCodec;
 use crate::frozen_rows::FrozenRows;
@@ -70,12 +71,12 @@ impl KeyedOperator {
         max_parallelism: u32,
         resident_max: usize,
     ) -> Result<()> {
-        let mut fields = states.to_vec();
-        fields.extend(timer_fields());
+        let fields = self.entry_fields(states);
+        let expires = self.lifetimes.is_some();
         let live = self.keys.live_slots();
         self.tiering = Some(Box::new(Tiering {
             tier,
-            codec: EntryCodec::new(self.key_schema.clone(), &fields, max_parallelism)?,
+            codec: EntryCodec::new(self.key_schema.clone(), &fields, max_parallelism, expires)?,
             table: TableSchema::new(&self.key_schema, fields, max_parallelism),
             resident_max,
             newer: live.clone(),
@@ -116,7 +117,10 @@ impl KeyedOperator {
         let bound = self.keys.slot_bound();
         tiering.residents.touch(&self.slots, &self.fresh, bound);
         let found = tiering.look_up(&self.keys, &self.fresh)?;
-        if let Some((slots, columns)) = found {
+        if let Some((slots, mut columns)) = found {
+            if let Some(lifetimes) = &self.lifetimes {
+                columns = lifetimes.settle(&columns, self.state_count)?;
+            }
             self.take_up(&slots, &columns, function)?;
             if let Some(tracking) = &mut self.tracking {
                 tracking.changes.came_back(&slots);
@@ -155,8 +159,7 @@ impl KeyedOperator {
         }
         self.tiering = Some(tiering);
         self.fetch_fresh(function)?;
-        // Stale entries named keys that are not there.
-        self.slots.clone_from(&self.fresh);
+        // Stale entries named keys that are not there, or hold nothing but what has expired.
         self.present.cover(self.keys.slot_bound());
         if !self.always_writes || self.state_count == 0 {
             self.free_empty()?;
@@ -189,12 +192,14 @@ impl KeyedOperator {
 
     fn send_below(&mut self, tiering: &mut Tiering, victims: &[Slot], function: &mut dyn KeyedFunction) -> Result<()> {
         self.export_marked_among(victims, function)?;
-        let newer = victims.iter().copied().filter(|&slot| tiering.newer.contains(slot));
+        // The index does not name what is in the guest: an entry with timers goes back to it, changed or not.
+        let goes = |slot| tiering.newer.contains(slot) || self.timers.pending(slot);
+        let newer = victims.iter().copied().filter(|&slot| goes(slot));
         let newer = newer.collect::<Vec<_>>();
         if !newer.is_empty() {
             let keys = self.keys.key_columns(&newer)?;
             let columns = self.entry_columns(&newer, function)?;
-            tiering.put(&keys, &columns, self.state_count)?;
+            tiering.put(&keys, &columns, self.expiries(&columns).as_deref())?;
             if let Some(tracking) = &mut self.tracking {
                 let rows = tiering.table.rows(keys, columns)?;
                 let dirty = tracking.changes.are_dirty(&newer);
@@ -224,6 +229,17 @@ impl KeyedOperator {
             self.present
                 .mark(&vec![touched::CLEARED; self.state_count * slots.len()], slots);
         }
+        if let Some(lifetimes) = &mut self.lifetimes {
+            lifetimes.forget(slots);
+        }
+    }
+
+    /// From when on nothing of entries with these columns counts, if states have a time to live.
+    pub(super) fn expiries(&mut self, columns: &[ArrayRef]) -> Option<Vec<Millis>> {
+        let lifetimes = self.lifetimes.as_mut()?;
+        let expiries = lifetimes.expiries(columns, self.state_count);
+        expiries.iter().for_each(|&expiry| lifetimes.sweep.meet(expiry));
+        Some(expiries)
     }
 }
 
@@ -244,8 +260,7 @@ impl Tiering {
             .codec
             .decode_values(found.clone().map(|row| self.values.get(row)))?;
         let came_up = found.map(|row| self.keys.get(row));
-        let timers = &columns[columns.len() - TIMER_COLUMNS.len()..];
-        let index = index_of(came_up, timers);
+        let index = index_of(came_up, timer_columns(&columns));
         if !index.is_empty() {
             self.tier.change_index(&ByteRows::default(), &index)?;
         }
@@ -254,12 +269,6 @@ impl Tiering {
                 self.below.insert(slot);
             }
             self.below_count += slots.len();
-            // The index has their timers no more, so that they have to be put there again.
-            for lists in timers.iter().map(|lists| lists.as_list::<i32>()) {
-                let lengths = lists.value_offsets().windows(2).map(|span| span[1] > span[0]);
-                let with_timers = lengths.zip(slots.iter().copied());
-                self.newer.insert_where(with_timers, keys.slot_bound());
-            }
         } else {
             self.newer.insert_all(&slots, keys.slot_bound());
         }
@@ -287,12 +296,12 @@ impl Tiering {
         Ok((entries, complete))
     }
 
-    /// Puts entries below. The last columns are their timers.
-    fn put(&mut self, keys: &[ArrayRef], columns: &[ArrayRef], state_count: usize) -> Result<()> {
+    /// Puts entries below, which expire then if they may. The last columns are their timers.
+    fn put(&mut self, keys: &[ArrayRef], columns: &[ArrayRef], expiries: Option<&[Millis]>) -> Result<()> {
         self.codec.encode_keys(keys, &mut self.keys)?;
-        self.codec.encode_values(columns, &mut self.values)?;
+        self.codec.encode_values(columns, expiries, &mut self.values)?;
         self.tier.put(&self.keys, &self.values)?;
-        let timers = &columns[state_count..];
+        let timers = timer_columns(columns);
         for ((_, kind), lists) in TIMER_COLUMNS.into_iter().zip(timers) {
             let times = lists.as_list::<i32>().values().as_primitive::<Int64Type>();
             let first = times.values().iter().min().copied();
@@ -307,11 +316,16 @@ impl Tiering {
     }
 
     /// Rows of a layer: entries that are there.
-    pub(super) fn restore(&mut self, keys: &[ArrayRef], columns: &[ArrayRef], state_count: usize) -> Result<()> {
+    pub(super) fn restore(
+        &mut self,
+        keys: &[ArrayRef],
+        columns: &[ArrayRef],
+        expiries: Option<&[Millis]>,
+    ) -> Result<()> {
         if keys[0].is_empty() {
             return Ok(());
         }
-        self.put(keys, columns, state_count)
+        self.put(keys, columns, expiries)
     }
 
     /// Rows of a layer: entries that are there no more.
@@ -365,12 +379,17 @@ impl Tiering {
         self.tier.len().saturating_sub(self.below_count as u64)
     }
 
-    /// All entries that are below now.
-    pub(super) fn freeze(&mut self) -> Result<Option<(Arc<dyn RowSource>, u64)>> {
+    /// Has what has expired go; when to ask again, at once if there is more to be looked at.
+    pub(super) fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        self.tier.expire(now)
+    }
+
+    /// All entries that are below now. Where entries expire it is this time: those that have are left out.
+    pub(super) fn freeze(&mut self, now: Option<Millis>) -> Result<Option<(Arc<dyn RowSource>, u64)>> {
         if self.tier.is_empty() {
             return Ok(None);
         }
-        let rows = FrozenRows::new(self.tier.freeze()?, self.codec.try_clone()?, self.table.clone());
+        let rows = FrozenRows::new(self.tier.freeze()?, self.codec.try_clone()?, self.table.clone()).living_at(now);
         Ok(Some((Arc::new(rows), self.tier.len())))
     }
 

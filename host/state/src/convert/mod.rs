@@ -4,6 +4,7 @@
 //! get converted: layers are laid over each other first, for what a later row replaced need not fit any more.
 
 mod constant;
+mod lifetimes;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -13,7 +14,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, BooleanArray, ListArray, RecordBatch, StructArray, new_null_array};
+use arrow_schema::DataType;
 use arrow_select::filter::filter_record_batch;
+use millrace_core::block::Millis;
 use millrace_core::schema::Declared;
 use millrace_core::upgrade::{OperatorPlan, StatePlan};
 use millrace_core::{Error, Result};
@@ -23,7 +26,7 @@ pub use rows::RowsConverter;
 
 use self::values::{Unfit, convert};
 use crate::redistribute::TaskRestore;
-use crate::savepoint::{Layout, LayoutKind, session_fields, session_item};
+use crate::savepoint::{Layout, LayoutKind, expires_fields, session_fields, session_item};
 use crate::savepoint::{ROW_COLUMNS, broken, lay_over};
 
 /// Code of every value that does not fit.
@@ -50,17 +53,17 @@ impl Converter {
         }
     }
 
-    /// What a subtask begins with, from what was stored for it.
+    /// What a subtask begins with, from what was stored for it. What has expired by now is left out.
     ///
     /// # Errors
     /// `CK0010` if a value does not fit its new type, which names state and field; what `migrate` returns.
-    pub fn convert(&self, stored: TaskRestore, migrate: &mut Migrate<'_>) -> Result<TaskRestore> {
+    pub fn convert(&self, stored: TaskRestore, now: Millis, migrate: &mut Migrate<'_>) -> Result<TaskRestore> {
         if self.plan.is_same() {
             return Ok(stored);
         }
         let mut batches = Vec::new();
         for rows in lay_over(&self.old, &stored.batches)? {
-            batches.extend(self.rows(&rows, migrate)?);
+            batches.extend(self.rows(&rows, now, migrate)?);
         }
         Ok(TaskRestore {
             watermark: stored.watermark,
@@ -72,16 +75,16 @@ impl Converter {
     ///
     /// # Errors
     /// As of [`convert`](Self::convert).
-    pub fn check(&self, stored: TaskRestore) -> Result<()> {
+    pub fn check(&self, stored: TaskRestore, now: Millis) -> Result<()> {
         let states = &self.plan.new.states;
         let mut pretend = |state: u32, _: u32, old: &ArrayRef| {
             let value = &states[state as usize].value.field;
             Ok(new_null_array(value.data_type(), old.len()))
         };
-        self.convert(stored, &mut pretend).map(drop)
+        self.convert(stored, now, &mut pretend).map(drop)
     }
 
-    fn rows(&self, rows: &RecordBatch, migrate: &mut Migrate<'_>) -> Result<Option<RecordBatch>> {
+    fn rows(&self, rows: &RecordBatch, now: Millis, migrate: &mut Migrate<'_>) -> Result<Option<RecordBatch>> {
         let expected = self.old.rows_schema();
         let same = rows.num_columns() == expected.fields().len()
             && rows
@@ -97,11 +100,15 @@ impl Converter {
         let more = &rows.columns()[ROW_COLUMNS..];
         let more = match &self.new.kind {
             LayoutKind::Keyed(_) => {
-                let (states, timers) = more.split_at(self.plan.old.states.len());
+                let (states, rest) = more.split_at(self.plan.old.states.len());
+                let (expires, timers) = rest.split_at(usize::from(!self.old.expiring.is_empty()));
+                let expires = expires.first().map(|column| column.as_struct());
+                let states = lifetimes::without_expired(&self.old, states, expires, now)?;
                 let mut more = Vec::new();
                 for state in 0..self.plan.states.len() {
-                    more.push(self.state(state, states, rows.num_rows(), migrate)?);
+                    more.push(self.state(state, &states, rows.num_rows(), migrate)?);
                 }
+                more.extend(self.expires(expires, rows.num_rows())?);
                 more.extend(timers.iter().cloned());
                 more
             }
@@ -119,10 +126,30 @@ impl Converter {
         columns.push(self.key(rows.column(2).as_struct())?);
         columns.extend(more);
         let converted = RecordBatch::try_new(self.new.rows_schema(), columns).map_err(broken)?;
-        match (&self.new.kind, self.plan.drops_states()) {
+        let may_be_empty = self.plan.drops_states() || !self.old.expiring.is_empty();
+        match (&self.new.kind, may_be_empty) {
             (LayoutKind::Keyed(states), true) => without_empty(&converted, states.len()).map(Some),
             _ => Ok(Some(converted)),
         }
+    }
+
+    /// When declared states expire, from when stored ones do; nothing is said of those that did not.
+    fn expires(&self, stored: Option<&StructArray>, rows: usize) -> Result<Option<ArrayRef>> {
+        if self.new.expiring.is_empty() {
+            return Ok(None);
+        }
+        let of_state = |state: &usize| {
+            let from = match &self.plan.states[*state] {
+                StatePlan::New => None,
+                StatePlan::Convert { from, .. } | StatePlan::Migrate { from, .. } => self.old.place_of_expiry(*from),
+            };
+            let known = from.and_then(|place| Some(stored?.column(place).clone()));
+            known.unwrap_or_else(|| new_null_array(&DataType::Int64, rows))
+        };
+        let times = self.new.expiring.iter().map(of_state).collect();
+        let fields = expires_fields(self.new.states(), &self.new.expiring);
+        let column = StructArray::try_new(fields, times, None).map_err(broken)?;
+        Ok(Some(Arc::new(column)))
     }
 
     fn key(&self, stored: &StructArray) -> Result<ArrayRef> {
@@ -163,7 +190,8 @@ impl Converter {
 
 /// Rows of keys that have a state or a timer still.
 fn without_empty(rows: &RecordBatch, states: usize) -> Result<RecordBatch> {
-    let (states, timers) = rows.columns()[ROW_COLUMNS..].split_at(states);
+    let (columns, timers) = rows.columns().split_at(rows.num_columns() - 2);
+    let states = &columns[ROW_COLUMNS..ROW_COLUMNS + states];
     let holds = |row: usize| {
         let timed = |lists: &ArrayRef| lists.as_list::<i32>().value_length(row) > 0;
         states.iter().any(|values| values.is_valid(row)) || timers.iter().any(timed)

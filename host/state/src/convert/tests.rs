@@ -6,6 +6,7 @@ use arrow_array::builder::{Int32Builder, ListBuilder};
 use arrow_array::{Date32Array, Float64Array, Int8Array, Int32Array, Int64Array, StringArray, UInt32Array};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, FieldRef, Fields, TimeUnit};
+use millrace_core::graph::{Renewal, TimeToLive};
 use millrace_core::schema::{DeclaredState, KeyedKind, KeyedSchema, Missing, Variant, resolve};
 use millrace_core::upgrade::{DeclaredOperator, StoredOperator, decide};
 
@@ -213,30 +214,13 @@ fn defaults_are_values_of_their_fields() {
     }
 }
 
-/// Rows of a keyed operator: an entry that a later layer replaced need not fit, one that is left with nothing is gone,
-/// timers stay, the key is widened in its group.
-#[test]
-fn rows_are_converted_as_they_finally_are() {
-    let schema = |key: DataType, states: Vec<Declared>| KeyedSchema {
-        kind: KeyedKind::Keyed,
-        key: vec![member("id", key, false)],
-        states: states
-            .into_iter()
-            .map(|value| DeclaredState {
-                value,
-                migrations: Vec::new(),
-            })
-            .collect(),
-    };
-    let days = member("day", DataType::Date32, true);
-    let then = schema(DataType::Int32, vec![days, member("gone", DataType::Int64, true)]);
-    let nanos = member("day", DataType::Timestamp(TimeUnit::Nanosecond, None), true);
-    let now = schema(DataType::Int64, vec![member("new", DataType::Int8, true), nanos]);
+/// How rows of an operator become others.
+fn plan_of(then: KeyedSchema, now: KeyedSchema) -> OperatorPlan {
     let stored = StoredOperator {
         id: "op".to_owned(),
         name: "op".to_owned(),
         parallelism: 1,
-        keyed: Some(then.clone()),
+        keyed: Some(then),
         connector: None,
         splits: 0,
         transactions: 0,
@@ -249,8 +233,31 @@ fn rows_are_converted_as_they_finally_are() {
         keyed: Some(now),
         connector: None,
     };
-    let upgrade = decide(&[stored], &[declared], (16, 16));
-    let plan = upgrade.operators[0].plan.as_ref().unwrap();
+    let mut upgrade = decide(&[stored], &[declared], (16, 16));
+    upgrade.operators.remove(0).plan.expect("it can be converted")
+}
+
+/// Rows of a keyed operator: an entry that a later layer replaced need not fit, one that is left with nothing is gone,
+/// timers stay, the key is widened in its group.
+#[test]
+fn rows_are_converted_as_they_finally_are() {
+    let schema = |key: DataType, states: Vec<Declared>| KeyedSchema {
+        kind: KeyedKind::Keyed,
+        key: vec![member("id", key, false)],
+        states: states
+            .into_iter()
+            .map(|value| DeclaredState {
+                value,
+                migrations: Vec::new(),
+                ttl: None,
+            })
+            .collect(),
+    };
+    let days = member("day", DataType::Date32, true);
+    let then = schema(DataType::Int32, vec![days, member("gone", DataType::Int64, true)]);
+    let nanos = member("day", DataType::Timestamp(TimeUnit::Nanosecond, None), true);
+    let now = schema(DataType::Int64, vec![member("new", DataType::Int8, true), nanos]);
+    let plan = &plan_of(then.clone(), now);
     assert!(plan.looks_at_values() && plan.drops_states() && !plan.is_same());
     let layout = Layout::of_schema(&then);
     let layer = |ids: Vec<i32>, days: Vec<Option<i32>>, gone: Vec<Option<i64>>, timers: Vec<Vec<i64>>| {
@@ -296,14 +303,14 @@ fn rows_are_converted_as_they_finally_are() {
         batches,
     };
     let converter = Converter::new(plan);
-    let error = converter.check(restore(vec![first.clone()])).unwrap_err();
+    let error = converter.check(restore(vec![first.clone()]), 0).unwrap_err();
     assert_eq!(error.code(), UNFIT);
     assert!(
         error.to_string().starts_with("state `day`: a value does not fit"),
         "{error}"
     );
     let mut never = |_: u32, _: u32, _: &ArrayRef| -> Result<ArrayRef> { panic!("nothing is migrated") };
-    let converted = converter.convert(restore(vec![first, second]), &mut never).unwrap();
+    let converted = converter.convert(restore(vec![first, second]), 0, &mut never).unwrap();
     assert_eq!(converted.watermark, Some(9));
     let mut rows: Vec<String> = converted
         .batches
@@ -344,4 +351,90 @@ fn converting_keeps_rows_and_nulls() {
             "seed {seed}"
         );
     }
+}
+
+/// Keys 1 to 3 with three states, of which the first two expire at 9 to 11.
+fn rows_that_expire(layout: &Layout) -> RecordBatch {
+    let integers = |values: Vec<Option<i64>>| Arc::new(Int64Array::from(values)) as ArrayRef;
+    let fields = expires_fields(layout.states(), &layout.expiring);
+    let expires = vec![
+        integers(vec![Some(11), Some(10), None]),
+        integers(vec![Some(10), Some(11), Some(9)]),
+    ];
+    let none = new_null_array(layout.rows_schema().field(8).data_type(), 3);
+    let rows = RecordBatch::try_new(
+        layout.rows_schema(),
+        vec![
+            Arc::new(UInt32Array::from(vec![3; 3])),
+            Arc::new(BooleanArray::from(vec![false; 3])),
+            Arc::new(StructArray::new(
+                layout.key.clone(),
+                vec![integers(vec![Some(1), Some(2), Some(3)])],
+                None,
+            )),
+            integers(vec![Some(100), Some(200), None]),
+            integers(vec![Some(101), Some(201), Some(301)]),
+            integers(vec![Some(102), Some(202), None]),
+            Arc::new(StructArray::new(fields, expires, None)),
+            none.clone(),
+            none,
+        ],
+    );
+    rows.unwrap()
+}
+
+/// A time to live that goes leaves what has not expired, one that comes says nothing, one that stays is kept under the
+/// new name of its state.
+#[test]
+fn deadlines_go_with_their_states() {
+    let state = |name: &str, alias: &[&str], expires: bool| {
+        let mut value = member(name, DataType::Int64, true);
+        value.hints.aliases = alias.iter().map(|alias| (*alias).to_owned()).collect();
+        DeclaredState {
+            value,
+            migrations: Vec::new(),
+            ttl: expires.then_some(TimeToLive {
+                after_ms: 5,
+                renewed_by: Renewal::Write,
+            }),
+        }
+    };
+    let schema = |states| KeyedSchema {
+        kind: KeyedKind::Keyed,
+        key: vec![member("id", DataType::Int64, false)],
+        states,
+    };
+    let then = schema(vec![
+        state("stays", &[], true),
+        state("goes", &[], true),
+        state("comes", &[], false),
+    ]);
+    let now = schema(vec![
+        state("comes", &[], true),
+        state("goes", &[], false),
+        state("stayed", &["stays"], true),
+    ]);
+    let converter = Converter::new(&plan_of(then.clone(), now));
+    let restore = TaskRestore {
+        watermark: None,
+        batches: vec![rows_that_expire(&Layout::of_schema(&then))],
+    };
+    let mut never = |_: u32, _: u32, _: &ArrayRef| -> Result<ArrayRef> { panic!("nothing is migrated") };
+    let converted = converter.convert(restore, 10, &mut never).unwrap();
+    let rows = converted.batches.iter().flat_map(|batch| rows_as_json(batch).unwrap());
+    let mut rows: Vec<String> = rows
+        .map(|row| {
+            let states = ["comes", "goes", "stayed", "$expires"].map(|name| row[name].to_string());
+            format!("{} {}", row["$key"]["id"], states.join(" "))
+        })
+        .collect();
+    rows.sort();
+    // Of key 3 nothing is left.
+    assert_eq!(
+        rows,
+        [
+            r#"1 102 null 100 {"comes":null,"stayed":11}"#,
+            r#"2 202 201 null {"comes":null,"stayed":10}"#,
+        ]
+    );
 }

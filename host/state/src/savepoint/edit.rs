@@ -11,7 +11,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
-use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, UInt32Array};
+use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_select::interleave::interleave_record_batch;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::CheckpointId;
@@ -154,12 +154,12 @@ impl<'s> Writer<'s> {
         let mut batches = Vec::new();
         let mut order = Order::default();
         for batch in rows {
-            let columns = schema.fields()[1..].iter().map(|field| column(batch, field));
+            // Behind a state's value is when it expires, which need not be said.
+            let optional = |at: usize| at > keys && name.starts_with("state-");
+            let columns = schema.fields()[1..].iter().enumerate();
+            let columns = columns.map(|(at, field)| column(batch, field, optional(at)));
             let columns = columns.collect::<Result<Vec<_>>>().map_err(context)?;
-            let mut hashes = Vec::new();
-            hash_rows(&columns[..keys], &mut hashes)?;
-            let groups = hashes.iter().map(|hash| KeyGroup::of_hash(*hash, max_parallelism).0);
-            let groups: PrimitiveArray<UInt32Type> = UInt32Array::from_iter_values(groups);
+            let groups = key_groups(&columns[..keys], max_parallelism)?;
             let starts = columns
                 .get(keys)
                 .filter(|_| windows)
@@ -237,12 +237,21 @@ fn count_entries(operator: &mut SavedOperator) {
     }
 }
 
-fn column(rows: &RecordBatch, field: &arrow_schema::FieldRef) -> Result<ArrayRef> {
+fn key_groups(keys: &[ArrayRef], max_parallelism: u32) -> Result<PrimitiveArray<UInt32Type>> {
+    let mut hashes = Vec::new();
+    hash_rows(keys, &mut hashes)?;
+    let groups = hashes.iter().map(|hash| KeyGroup::of_hash(*hash, max_parallelism).0);
+    Ok(UInt32Array::from_iter_values(groups))
+}
+
+/// A column by its name; nulls if it is `optional` and not there.
+fn column(rows: &RecordBatch, field: &arrow_schema::FieldRef, optional: bool) -> Result<ArrayRef> {
     let name = field.name();
-    let values = rows
-        .column_by_name(name)
-        .ok_or_else(|| unfit(format!("the table has no column `{name}`")))?;
-    adapt(values, field, None).map_err(|why| unfit(format!("column `{name}`: {why}")))
+    match rows.column_by_name(name) {
+        None if optional => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        None => Err(unfit(format!("the table has no column `{name}`"))),
+        Some(values) => adapt(values, field, None).map_err(|why| unfit(format!("column `{name}`: {why}"))),
+    }
 }
 
 fn unfit(message: String) -> Error {

@@ -13,7 +13,7 @@ use arrow_select::interleave::interleave;
 use arrow_select::take::take;
 use millrace_core::Result;
 
-use super::layout::{Layout, LayoutKind, TIMER_KINDS, session_fields, session_item, times_field};
+use super::layout::{Layout, LayoutKind, TIMER_KINDS, expires_fields, session_fields, session_item, times_field};
 use super::order::Order;
 use super::split::{BATCH_ROWS, broken};
 
@@ -85,15 +85,16 @@ fn rows(layout: &Layout, tables: &[RecordBatch], found: &[Found]) -> Result<Reco
     });
     let keys = keys.collect::<Result<Vec<_>>>()?;
     let more = match &layout.kind {
-        LayoutKind::Keyed(states) => keyed(states.len(), tables, key_count, found)?,
+        LayoutKind::Keyed(states) => keyed(layout, states.len(), tables, found)?,
         LayoutKind::Sessions(accumulator) => vec![sessions(accumulator, &tables[0], key_count, found)?],
         LayoutKind::Windows(_) => Vec::new(), // handled by the caller
     };
     Ok(row_batch(layout, Arc::new(groups), keys, more)?)
 }
 
-fn keyed(states: usize, tables: &[RecordBatch], key_count: usize, found: &[Found]) -> Result<Vec<ArrayRef>, Unsound> {
-    let mut more = Vec::new();
+fn keyed(layout: &Layout, states: usize, tables: &[RecordBatch], found: &[Found]) -> Result<Vec<ArrayRef>, Unsound> {
+    let key_count = layout.key.len();
+    let (mut more, mut expires) = (Vec::new(), Vec::new());
     for (state, table) in tables[..states].iter().enumerate() {
         let mut rows = Vec::with_capacity(found.len());
         for found in found {
@@ -107,8 +108,16 @@ fn keyed(states: usize, tables: &[RecordBatch], key_count: usize, found: &[Found
                 }
             }
         }
-        let values = table.column(1 + key_count);
-        more.push(take(values, &UInt32Array::from(rows), None).map_err(broken)?);
+        let rows = UInt32Array::from(rows);
+        more.push(take(table.column(1 + key_count), &rows, None).map_err(broken)?);
+        if layout.place_of_expiry(state).is_some() {
+            expires.push(take(table.column(2 + key_count), &rows, None).map_err(broken)?);
+        }
+    }
+    if !expires.is_empty() {
+        let times = expires_fields(layout.states(), &layout.expiring);
+        let column = StructArray::try_new(times, expires, None).map_err(broken)?;
+        more.push(Arc::new(column));
     }
     let timers = &tables[states];
     let kinds: &StringArray = timers.column(1 + key_count).as_string();

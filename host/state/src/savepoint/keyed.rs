@@ -62,7 +62,7 @@ impl SavedSchema {
             KeyedKind::Windows(grid) => (StateKind::Windows, grid.map(Into::into)),
             KeyedKind::Sessions => (StateKind::Sessions, None),
         };
-        let states = schema.states.iter().map(|state| Column::of_declared(&state.value));
+        let states = schema.states.iter().map(Column::of_state);
         Ok(SavedSchema {
             kind,
             slices,
@@ -83,6 +83,7 @@ impl SavedSchema {
             Some(DeclaredState {
                 value: column.declared()?,
                 migrations: Vec::new(),
+                ttl: column.ttl.map(Into::into),
             })
         };
         let single = kind == KeyedKind::Keyed || self.states.len() == 1;
@@ -103,6 +104,9 @@ impl Layout {
     pub fn of_schema(schema: &KeyedSchema) -> Layout {
         let states = schema.states.iter().map(|state| state.value.field.clone());
         let mut states: Vec<_> = states.collect();
+        let expiring = schema.states.iter().enumerate();
+        let expiring = expiring.filter(|(_, state)| state.ttl.is_some() && schema.kind == KeyedKind::Keyed);
+        let expiring = expiring.map(|(at, _)| at).collect();
         let kind = match schema.kind {
             KeyedKind::Keyed => LayoutKind::Keyed(states),
             KeyedKind::Windows(_) | KeyedKind::Sessions => {
@@ -117,6 +121,7 @@ impl Layout {
         Layout {
             key: schema.key_fields(),
             kind,
+            expiring,
         }
     }
 
@@ -130,6 +135,8 @@ impl Layout {
         let states = self.states().iter().map(|state| DeclaredState {
             value: Declared::plain(state.clone()),
             migrations: Vec::new(),
+            // Rows that say when they expire have descriptions beside them.
+            ttl: None,
         });
         KeyedSchema {
             kind,

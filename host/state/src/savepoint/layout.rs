@@ -1,7 +1,7 @@
 //! What a keyed operator's state looks like: as rows of layers, and as tables of a savepoint.
 //!
 //! ```text
-//!   layers     $group | $deleted | $key {…} | one column per state | $event_timers | $processing_timers
+//!   layers     $group | $deleted | $key {…} | one column per state | $expires {…} | $event_timers | $processing_timers
 //!   savepoint  a table per state and one of timers, each: key_group | the key's fields | …
 //! ```
 
@@ -18,6 +18,9 @@ pub(crate) const ROW_COLUMNS: usize = 3;
 /// Name of the first column of every table of a savepoint.
 pub const KEY_GROUP: &str = "key_group";
 
+/// Name of the column of a state's table that says when it expires.
+pub(crate) const EXPIRES_MS: &str = "expires_ms";
+
 /// Values of the column `kind` of timers.
 pub const TIMER_KINDS: [&str; 2] = ["event-time", "processing-time"];
 
@@ -28,6 +31,8 @@ pub struct Layout {
     pub key: Fields,
     /// What is kept for a key.
     pub kind: LayoutKind,
+    /// Which states have a time to live: their positions, ascending.
+    pub expiring: Vec<usize>,
 }
 
 /// What is kept for a key.
@@ -66,8 +71,16 @@ impl Layout {
             return None;
         }
         let names: Vec<&str> = more.iter().map(|field| field.name().as_str()).collect();
+        let mut expiring = Vec::new();
         let kind = match (names.as_slice(), more) {
             ([columns::SESSIONS], [sessions]) => LayoutKind::Sessions(session_accumulator(sessions.data_type())?),
+            (
+                [.., columns::EXPIRES, columns::EVENT_TIMERS, columns::PROCESSING_TIMERS],
+                [states @ .., expires, _, _],
+            ) => {
+                expiring = expiring_states(states, expires.data_type())?;
+                LayoutKind::Keyed(states.to_vec())
+            }
             ([.., columns::EVENT_TIMERS, columns::PROCESSING_TIMERS], [states @ .., _, _]) => {
                 LayoutKind::Keyed(states.to_vec())
             }
@@ -77,6 +90,7 @@ impl Layout {
         let layout = Layout {
             key: key_fields.clone(),
             kind,
+            expiring,
         };
         (layout.rows_schema().fields() == fields).then_some(layout)
     }
@@ -91,6 +105,7 @@ impl Layout {
         match &self.kind {
             LayoutKind::Keyed(states) => {
                 fields.extend(states.iter().cloned());
+                fields.extend(self.expires_field());
                 for name in [columns::EVENT_TIMERS, columns::PROCESSING_TIMERS] {
                     fields.push(Arc::new(Field::new(name, DataType::List(times_field()), true)));
                 }
@@ -105,6 +120,18 @@ impl Layout {
             }
         }
         Arc::new(Schema::new(fields))
+    }
+
+    /// The column that says when states expire, if some do.
+    pub(crate) fn expires_field(&self) -> Option<FieldRef> {
+        let times = expires_fields(self.states(), &self.expiring);
+        let column = || Field::new(columns::EXPIRES, DataType::Struct(times), true);
+        (!self.expiring.is_empty()).then(|| Arc::new(column()))
+    }
+
+    /// Place of a state among those that expire.
+    pub(crate) fn place_of_expiry(&self, state: usize) -> Option<usize> {
+        self.expiring.binary_search(&state).ok()
     }
 
     /// Its states with their names.
@@ -125,11 +152,16 @@ impl Layout {
         };
         match &self.kind {
             LayoutKind::Keyed(states) => {
-                let state =
-                    |state: &FieldRef| table(format!("state-{}", state.name()), Some(state), vec![state.clone()]);
+                let state = |(at, state): (usize, &FieldRef)| {
+                    let mut more = vec![state.clone()];
+                    if self.place_of_expiry(at).is_some() {
+                        more.push(Arc::new(Field::new(EXPIRES_MS, DataType::Int64, true)));
+                    }
+                    table(format!("state-{}", state.name()), Some(state), more)
+                };
                 let kind = Arc::new(Field::new("kind", DataType::Utf8, false));
                 let timers = table("timers".to_owned(), None, vec![kind, integer("time_ms")]);
-                states.iter().map(state).chain([timers]).collect()
+                states.iter().enumerate().map(state).chain([timers]).collect()
             }
             LayoutKind::Windows(accumulator) => {
                 let more = vec![integer("slice_start_ms") as FieldRef, accumulator.clone()];
@@ -158,6 +190,21 @@ impl Layout {
         };
         Arc::new(Schema::new(fields.map(unique).collect::<Fields>()))
     }
+}
+
+/// Members of the column that says when states expire.
+pub(crate) fn expires_fields(states: &[FieldRef], expiring: &[usize]) -> Fields {
+    let time = |at: &usize| Field::new(states[*at].name(), DataType::Int64, true);
+    expiring.iter().map(time).collect()
+}
+
+/// The states that the members of this type are named like.
+fn expiring_states(states: &[FieldRef], expires: &DataType) -> Option<Vec<usize>> {
+    let DataType::Struct(members) = expires else {
+        return None;
+    };
+    let position = |member: &FieldRef| states.iter().position(|state| state.name() == member.name());
+    members.iter().map(position).collect()
 }
 
 /// An item of a list of timers.
@@ -199,13 +246,17 @@ mod tests {
     fn layouts_are_told_from_their_rows() {
         let key = Fields::from(vec![Field::new("user", DataType::Utf8, true)]);
         let count = Arc::new(Field::new("count", DataType::Int64, true));
-        for kind in [
-            LayoutKind::Keyed(vec![]),
-            LayoutKind::Keyed(vec![count.clone(), count.clone()]),
-            LayoutKind::Windows(count.clone()),
-            LayoutKind::Sessions(count.clone()),
+        let other = Arc::new(Field::new("other", DataType::Int64, true));
+        for (kind, expiring) in [
+            (LayoutKind::Keyed(vec![]), vec![]),
+            (LayoutKind::Keyed(vec![count.clone(), count.clone()]), vec![]),
+            (LayoutKind::Keyed(vec![count.clone(), other.clone()]), vec![1]),
+            (LayoutKind::Keyed(vec![count.clone(), other]), vec![0, 1]),
+            (LayoutKind::Windows(count.clone()), vec![]),
+            (LayoutKind::Sessions(count.clone()), vec![]),
         ] {
-            let layout = Layout { key: key.clone(), kind };
+            let key = key.clone();
+            let layout = Layout { key, kind, expiring };
             assert_eq!(Layout::of_rows(&layout.rows_schema()), Some(layout));
         }
         assert_eq!(Layout::of_rows(&Schema::empty()), None);
@@ -217,6 +268,7 @@ mod tests {
         let layout = Layout {
             key: Fields::from(vec![field("count"), field("key_group"), field("count")]),
             kind: LayoutKind::Keyed(vec![Arc::new(field("count"))]),
+            expiring: vec![0],
         };
         let tables = layout.tables();
         let names = |at: usize| {
@@ -227,7 +279,10 @@ mod tests {
                 .map(|field| field.name().clone())
                 .collect::<Vec<_>>()
         };
-        assert_eq!(names(0), ["key_group", "count", "key_group_2", "count_2", "count_3"]);
+        assert_eq!(
+            names(0),
+            ["key_group", "count", "key_group_2", "count_2", "count_3", "expires_ms"]
+        );
         assert_eq!(names(1)[4..], ["kind", "time_ms"]);
         assert_eq!(
             (tables[0].name.as_str(), tables[1].name.as_str()),

@@ -34,11 +34,11 @@ pub use layout::{KEY_GROUP, Layout, LayoutKind, TIMER_KINDS};
 pub use manifest::{Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind};
 pub use read::Savepoint;
 pub use restorable::Restorable;
-pub use schema::Column;
+pub use schema::{Column, SavedTtl};
 pub use values::rows_as_json;
 pub use write::{check_target, write, write_while};
 
-pub(crate) use layout::{ROW_COLUMNS, session_fields, session_item};
+pub(crate) use layout::{ROW_COLUMNS, expires_fields, session_fields, session_item};
 pub(crate) use split::{broken, lay_over};
 
 use millrace_core::block::Millis;

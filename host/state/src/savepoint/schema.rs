@@ -8,7 +8,9 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Fields};
-use millrace_core::schema::{Declared, Hints, Variant, field_text, parse_type, type_name};
+use millrace_core::block::Millis;
+use millrace_core::graph::{Renewal, TimeToLive};
+use millrace_core::schema::{Declared, DeclaredState, Hints, Variant, field_text, parse_type, type_name};
 use millrace_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +32,39 @@ pub struct Column {
     /// Of the tag of a sum type: its variants in the order of tags, if they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<String>,
+    /// Of a state: its time to live, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<SavedTtl>,
+}
+
+/// How long a state lives without being touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedTtl {
+    /// From its last renewal until it expires.
+    pub after_ms: Millis,
+    /// Whether it is renewed by reads too, beside writes.
+    pub on_read: bool,
+}
+
+impl From<TimeToLive> for SavedTtl {
+    fn from(ttl: TimeToLive) -> Self {
+        SavedTtl {
+            after_ms: ttl.after_ms,
+            on_read: ttl.renewed_by == Renewal::ReadOrWrite,
+        }
+    }
+}
+
+impl From<SavedTtl> for TimeToLive {
+    fn from(saved: SavedTtl) -> Self {
+        TimeToLive {
+            after_ms: saved.after_ms,
+            renewed_by: match saved.on_read {
+                true => Renewal::ReadOrWrite,
+                false => Renewal::Write,
+            },
+        }
+    }
 }
 
 impl Column {
@@ -59,6 +94,7 @@ impl Column {
             nullable: field.is_nullable(),
             fields,
             variants: Vec::new(),
+            ttl: None,
         })
     }
 
@@ -69,6 +105,16 @@ impl Column {
     pub fn of_declared(declared: &Declared) -> Result<Column> {
         let mut column = Column::of(&declared.field)?;
         column.add_variants(&declared.hints);
+        Ok(column)
+    }
+
+    /// Describes a state.
+    ///
+    /// # Errors
+    /// See [`of`](Self::of).
+    pub(super) fn of_state(state: &DeclaredState) -> Result<Column> {
+        let mut column = Column::of_declared(&state.value)?;
+        column.ttl = state.ttl.map(Into::into);
         Ok(column)
     }
 
@@ -196,6 +242,7 @@ mod tests {
                 nullable: true,
                 fields: Vec::new(),
                 variants: Vec::new(),
+                ttl: None,
             };
             assert_eq!(column.field(), None, "{text}");
         }

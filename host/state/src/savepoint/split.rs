@@ -60,10 +60,14 @@ pub(crate) fn split(layout: &Layout, number: usize, table: &TableSpec, rows: &Re
             let present = (0..values.len()).map(|row| Some(values.is_valid(row)));
             let present = present.collect::<BooleanArray>();
             let rows = filter_record_batch(rows, &present).map_err(broken)?;
-            let value = rows.column(ROW_COLUMNS + number).clone();
-            table_batch(table, &rows, None, vec![value])
+            let mut more = vec![rows.column(ROW_COLUMNS + number).clone()];
+            if let Some(place) = layout.place_of_expiry(number) {
+                let expires = rows.column(ROW_COLUMNS + states.len()).as_struct();
+                more.push(expires.column(place).clone());
+            }
+            table_batch(table, &rows, None, more)
         }
-        LayoutKind::Keyed(states) => split_timers(states.len(), table, rows),
+        LayoutKind::Keyed(_) => split_timers(table, rows),
         LayoutKind::Windows(_) => {
             let more = rows.columns()[ROW_COLUMNS..].to_vec();
             table_batch(table, rows, None, more)
@@ -79,9 +83,10 @@ pub(crate) fn split(layout: &Layout, number: usize, table: &TableSpec, rows: &Re
     }
 }
 
-fn split_timers(states: usize, table: &TableSpec, rows: &RecordBatch) -> Result<RecordBatch> {
+/// Timers are the last two columns.
+fn split_timers(table: &TableSpec, rows: &RecordBatch) -> Result<RecordBatch> {
     let (mut parents, mut kinds, mut times) = (Vec::new(), Vec::new(), Vec::new());
-    let columns = [0, 1].map(|kind| rows.column(ROW_COLUMNS + states + kind).as_list::<i32>());
+    let columns = [2, 1].map(|back| rows.column(rows.num_columns() - back).as_list::<i32>());
     for row in 0..rows.num_rows() {
         for (kind, lists) in TIMER_KINDS.into_iter().zip(columns) {
             let list = lists.value(row);

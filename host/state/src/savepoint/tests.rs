@@ -14,9 +14,11 @@ use arrow_schema::{Field, FieldRef, Fields};
 use arrow_select::take::take;
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, SubtaskSnapshot, TableDelta};
 use millrace_core::connector::{Committable, Position};
+use millrace_core::graph::{Renewal, TimeToLive};
 use millrace_core::key::{KeyGroup, KeyGroups, RowEncoder, hash_rows};
+use millrace_core::schema::KeyedSchema;
 
-use super::layout::{session_fields, session_item, times_field};
+use super::layout::{expires_fields, session_fields, session_item, times_field};
 use super::*;
 use crate::redistribute;
 use crate::testing::Random;
@@ -33,18 +35,33 @@ fn layout(random: &mut Random) -> Layout {
         let field = Field::new(name, random::data_type(random, 2, false), true);
         Arc::new(field)
     };
+    let mut expiring = Vec::new();
     let kind = match random.below(4) {
         0 => LayoutKind::Windows(state(random, "total")),
         1 => LayoutKind::Sessions(state(random, "total")),
         _ => {
             let count = random.below(4);
+            expiring.extend((0..count as usize).filter(|_| random.below(3) == 0));
             LayoutKind::Keyed((0..count).map(|at| state(random, &format!("k{at}"))).collect())
         }
     };
     Layout {
         key: Fields::from(key),
         kind,
+        expiring,
     }
+}
+
+/// What the engine stores beside the rows.
+fn described(layout: &Layout) -> KeyedSchema {
+    let mut schema = layout.schema();
+    for state in &layout.expiring {
+        schema.states[*state].ttl = Some(TimeToLive {
+            after_ms: 5,
+            renewed_by: Renewal::ReadOrWrite,
+        });
+    }
+    schema
 }
 
 /// What is behind the key in rows of a layer.
@@ -55,6 +72,16 @@ fn values(random: &mut Random, layout: &Layout, count: usize) -> Vec<ArrayRef> {
                 .iter()
                 .map(|state| random::column(random, state, count))
                 .collect();
+            if layout.expires_field().is_some() {
+                let times = |state: &usize| -> ArrayRef {
+                    let valid = |row: usize| more[*state].is_valid(row);
+                    let time = |row| valid(row).then_some(row as i64 - 3);
+                    Arc::new((0..count).map(time).collect::<Int64Array>())
+                };
+                let times = layout.expiring.iter().map(times).collect();
+                let fields = expires_fields(states, &layout.expiring);
+                more.push(Arc::new(StructArray::new(fields, times, None)));
+            }
             for _ in 0..2 {
                 let mut lists = ListBuilder::new(Int64Builder::new()).with_field(times_field());
                 for _ in 0..count {
@@ -173,6 +200,8 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
     let owners = KeyGroups::new(parallelism, MAX_PARALLELISM);
     let pool = key_pool(random, layout);
     let layers = 1 + random.below(4);
+    // Those of old have none.
+    let random_keyed = !layout.expiring.is_empty() || random.below(2) == 0;
     for id in 1..=layers {
         let subtask = |subtask| {
             let range = owners.groups_of(subtask);
@@ -193,6 +222,7 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
         let operator = OperatorSnapshot {
             id: "op/1".to_owned(),
             name: "Operator".to_owned(),
+            keyed: random_keyed.then(|| described(layout)),
             subtasks: (0..parallelism).map(subtask).collect(),
             ..OperatorSnapshot::default()
         };
@@ -225,7 +255,12 @@ fn entries(layout: &Layout, batches: &[RecordBatch]) -> BTreeMap<Vec<u8>, Record
             let one = batch.slice(row, 1);
             let holds = match &layout.kind {
                 LayoutKind::Keyed(states) => {
-                    let timers = |at: usize| !one.column(3 + states.len() + at).as_list::<i32>().value(0).is_empty();
+                    let timers = |at: usize| {
+                        !one.column(one.num_columns() - 2 + at)
+                            .as_list::<i32>()
+                            .value(0)
+                            .is_empty()
+                    };
                     (0..states.len()).any(|state| one.column(3 + state).is_valid(0))
                         || (one.column(1).as_boolean().value(0) || timers(0) || timers(1))
                 }
@@ -265,6 +300,13 @@ fn a_savepoint_restores_as_its_checkpoint_does() {
         assert_eq!(redistribute::splits(before), redistribute::splits(after));
         assert_eq!(redistribute::committables(before), redistribute::committables(after));
         assert_eq!((&then.parameters, &then.pipeline), (&now.parameters, &now.pipeline));
+        let ttls = |operator: &crate::format::Operator| -> Vec<Option<SavedTtl>> {
+            let states = operator.keyed.iter().flat_map(|keyed| &keyed.states);
+            states.map(|state| state.ttl).collect()
+        };
+        if before.keyed.is_some() {
+            assert_eq!(ttls(before), ttls(after), "seed {seed}");
+        }
         assert_eq!(
             savepoint.manifest().operators[0].layout().unwrap(),
             layout,
@@ -321,6 +363,7 @@ fn a_savepoint_may_be_moved_and_its_damage_is_named() {
     let layout = Layout {
         key: Fields::from(vec![Field::new("id", arrow_schema::DataType::Int64, false)]),
         kind: LayoutKind::Keyed(vec![Arc::new(count)]),
+        expiring: vec![0],
     };
     let storage = Storage::open(&place("checkpoints")).unwrap();
     let checkpoint = checkpoint(random, &layout, &storage);

@@ -172,13 +172,14 @@ impl<'a> OperatorWriter<'a> {
             });
         }
         let known = self.operator.keyed.as_ref();
+        let states = known.map_or(&[][..], |known| &known.states);
         let mut tables = Vec::with_capacity(self.tables.len());
         for mut table in self.tables {
             let last = table.writer.finish()?;
             store(|file, content| self.target.write(file, content), &mut table.files, last)?;
             tables.push(SavedTable {
                 name: table.spec.name,
-                state: table.spec.value.map(|value| described(known, &value)).transpose()?,
+                state: table.spec.value.map(|value| described(states, &value)).transpose()?,
                 columns: Column::all(table.spec.schema.fields())?,
                 rows: table.files.iter().map(|file| file.rows).sum(),
                 files: table.files,
@@ -191,7 +192,8 @@ impl<'a> OperatorWriter<'a> {
             Some(LayoutKind::Sessions(_)) => StateKind::Sessions,
         };
         let fields = self.layout.iter().flat_map(|layout| layout.key.iter());
-        let key = fields.map(|field| described(known, field)).collect::<Result<_>>()?;
+        let known_key = known.map_or(&[][..], |known| &known.key);
+        let key = fields.map(|field| described(known_key, field)).collect::<Result<_>>()?;
         Ok(SavedOperator {
             id: self.operator.id.clone(),
             name: self.operator.name.clone(),
@@ -217,6 +219,12 @@ impl<'a> OperatorWriter<'a> {
             let message = format!("its state has columns that savepoints do not know: {schema:?}");
             Error::user(codes::TABLE, message)
         })?;
+        let described = self.operator.keyed.as_ref().and_then(SavedSchema::schema);
+        let described = described.map_or(Vec::new(), |schema| Layout::of_schema(&schema).expiring);
+        if described != layout.expiring {
+            let message = "its rows say when they expire, and its description does not";
+            return Err(Error::user(codes::TABLE, message));
+        }
         let known = match &self.layout {
             Some(known) => known.clone(),
             None => self.begin(layout.clone()),
@@ -258,12 +266,9 @@ impl<'a> OperatorWriter<'a> {
 }
 
 /// A field as the checkpoint describes it, which knows more of it than rows do.
-fn described(known: Option<&SavedSchema>, field: &FieldRef) -> Result<Column> {
-    let columns = known
-        .into_iter()
-        .flat_map(|known| known.key.iter().chain(&known.states));
+fn described(known: &[Column], field: &FieldRef) -> Result<Column> {
     let same = |column: &&Column| column.field().as_ref() == Some(field);
-    match columns.into_iter().find(same) {
+    match known.iter().find(same) {
         Some(column) => Ok(column.clone()),
         None => Column::of(field),
     }

@@ -7,6 +7,8 @@
 //! Entries are in no order. Where one is asked for, keys are told apart by their first byte, and the part of them
 //! that begin with the same one is sorted when it is read.
 //!
+//! Entries that expire are looked for by a hand that goes through the segments, some rows at a time.
+//!
 //! Freezing shares all segments, whose contents do not change, and their sets of live rows, which are copied if
 //! they change while they are shared.
 
@@ -16,7 +18,8 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenTier, LowerTier};
+use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, expiry_of};
+use millrace_core::block::Millis;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A segment with this many bytes gets no more entries.
@@ -42,6 +45,26 @@ pub struct MemoryTier {
     /// Bytes that segments hold.
     segment_bytes: usize,
     live: u64,
+    /// Of entries that expire.
+    expiry: Option<Expiry>,
+}
+
+/// Rows that the hand looks at in one go.
+const LOOKED_AT: u32 = if cfg!(test) { 7 } else { 4096 };
+
+/// How far the hand is, and when there is something for it to find.
+#[derive(Debug)]
+struct Expiry {
+    segment: u32,
+    row: u32,
+    /// No entry that was appended, or passed by the hand, since it began expires earlier.
+    earliest: Millis,
+}
+
+impl Expiry {
+    fn next(&self) -> Option<Millis> {
+        Some(self.earliest).filter(|earliest| *earliest < Millis::MAX)
+    }
 }
 
 /// Bytes in order.
@@ -135,6 +158,7 @@ impl Default for MemoryTier {
             index: Index::default(),
             segment_bytes: 0,
             live: 0,
+            expiry: None,
         }
     }
 }
@@ -236,6 +260,18 @@ impl MemoryTier {
         Frozen(self.segments.iter().flatten().cloned().collect())
     }
 
+    /// For entries that expire: their values begin with when they do.
+    pub fn expiring() -> Self {
+        MemoryTier {
+            expiry: Some(Expiry {
+                segment: 0,
+                row: 0,
+                earliest: Millis::MAX,
+            }),
+            ..Self::default()
+        }
+    }
+
     fn segment(&self, number: u32) -> &Segment {
         let segment = self.segments[number as usize].as_ref();
         segment.expect("a segment with entries is there")
@@ -254,6 +290,9 @@ impl MemoryTier {
     }
 
     fn append(&mut self, key: &[u8], value: &[u8]) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.earliest = expiry.earliest.min(expiry_of(value));
+        }
         let number = self.open_segment(key.len() + value.len());
         let segment = self.segments[number as usize]
             .as_mut()
@@ -324,21 +363,55 @@ impl MemoryTier {
         }
         let segment = self.segments[number as usize].take().expect("it was just looked at");
         self.segment_bytes -= segment.entries.memory_bytes();
-        for row in live_rows(&segment) {
+        for row in live_rows(&segment, 0) {
             let (key, value) = segment.entries.get(row);
-            let (table, hash) = self.place(key);
-            let same = |found: &Location| (found.segment, found.row) == (number, row);
-            if let Ok(found) = self.tables[table].find_entry(rehash(hash), same) {
-                found.remove();
-            }
+            self.take_at(key, number, row);
             self.append(key, value);
         }
         self.free.push(number);
     }
+
+    /// Takes the entry of this key that is at this place out of its table.
+    fn take_at(&mut self, key: &[u8], segment: u32, row: u32) -> Option<Location> {
+        let (table, hash) = self.place(key);
+        let same = |found: &Location| (found.segment, found.row) == (segment, row);
+        let found = self.tables[table].find_entry(rehash(hash), same).ok()?;
+        Some(found.remove().0)
+    }
+
+    /// Takes out what has expired among the rows that the hand comes to next.
+    fn drop_expired(&mut self, now: Millis) {
+        let Some(expiry) = &mut self.expiry else { return };
+        let Some(Some(segment)) = self.segments.get(expiry.segment as usize) else {
+            (expiry.segment, expiry.row) = (expiry.segment + 1, 0);
+            return;
+        };
+        let entries = segment.entries.clone();
+        let (number, end) = (expiry.segment, expiry.row.saturating_add(LOOKED_AT));
+        let mut expired = Vec::new();
+        for row in live_rows(segment, expiry.row).take_while(|row| *row < end) {
+            match expiry_of(entries.get(row).1) {
+                expires if expires <= now => expired.push(row),
+                expires => expiry.earliest = expiry.earliest.min(expires),
+            }
+        }
+        (expiry.segment, expiry.row) = match (end as usize) < entries.spans.len() {
+            true => (number, end),
+            false => (number + 1, 0),
+        };
+        for row in expired {
+            // The ones before may have had the segment given up, and the rest moved.
+            if let Some(location) = self.take_at(entries.get(row).0, number, row) {
+                self.bury(location);
+                self.live -= 1;
+            }
+        }
+    }
 }
 
-fn live_rows(segment: &Segment) -> impl Iterator<Item = u32> + '_ {
-    let rows = 0..segment.entries.spans.len() as u32;
+/// Rows that live, from one on.
+fn live_rows(segment: &Segment, first: u32) -> impl Iterator<Item = u32> + '_ {
+    let rows = first..segment.entries.spans.len() as u32;
     rows.filter(|row| segment.live[*row as usize / 64] & (1 << (row % 64)) != 0)
 }
 
@@ -378,6 +451,27 @@ impl LowerTier for MemoryTier {
         Ok(())
     }
 
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        let segments = self.segments.len();
+        let Some(expiry) = &mut self.expiry else {
+            return Ok(None);
+        };
+        if (expiry.segment, expiry.row) == (0, 0) {
+            if expiry.earliest > now {
+                return Ok(expiry.next());
+            }
+            expiry.earliest = Millis::MAX;
+        }
+        self.drop_expired(now);
+        Ok(self.expiry.as_mut().and_then(|expiry| {
+            if (expiry.segment as usize) < segments {
+                return Some(now);
+            }
+            (expiry.segment, expiry.row) = (0, 0);
+            expiry.next()
+        }))
+    }
+
     fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>> {
         Ok(Arc::new(self.frozen()))
     }
@@ -410,7 +504,7 @@ impl FrozenTier for Frozen {
     fn scan(&self, limit: usize, each: &mut dyn FnMut(&ByteRows, &ByteRows) -> Result<()>) -> Result<()> {
         let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
         for segment in &self.0 {
-            for row in live_rows(segment) {
+            for row in live_rows(segment, 0) {
                 let (key, value) = segment.entries.get(row);
                 keys.push(key);
                 values.push(value);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use millrace_core::Result;
 use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, PART_BYTES, Part, PartedTier};
+use millrace_core::block::Millis;
 
 use super::memory::{Frozen, Index, MemoryTier};
 
@@ -86,6 +87,11 @@ impl LowerTier for PartedMemoryTier {
     fn read_index(&mut self, from: &[u8], to: &[u8], limit: usize, entries: &mut ByteRows) -> Result<()> {
         self.index.read(from, to, limit, entries);
         Ok(())
+    }
+
+    fn expire(&mut self, _: Millis) -> Result<Option<Millis>> {
+        // Entries of windows do not: they end with their part.
+        Ok(None)
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>> {

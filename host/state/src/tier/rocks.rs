@@ -4,15 +4,23 @@
 //! for memtables and one pool of threads. There is no log and nothing is flushed on purpose: a database outlives no
 //! attempt, and its folder is emptied before it is opened.
 //!
+//! Entries that expire are dropped by compaction, whose filter is told the time by [`LowerTier::expire`] and reads no
+//! clock. What no compaction comes by stays on disk; so files are rewritten when they are as old as entries live.
+//!
 //! Tuned for point reads of small entries that mostly are there: entries sorted by key group and key, filters
 //! everywhere but in the last level, indexes and filters in the block cache, batched reads in key order.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, Part, PartedTier};
+use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, Part, PartedTier, expiry_of};
+use millrace_core::block::Millis;
 use millrace_core::{Error, Result};
+use rocksdb::compaction_filter::Decision as CompactionDecision;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DataBlockIndexType, Options,
     ReadOptions, Snapshot, WriteBatch, WriteBufferManager, WriteOptions,
@@ -29,6 +37,9 @@ const BLOCK_BYTES: usize = 4 << 10;
 
 /// Bits of a filter for each key: one in a hundred absent keys is looked for in vain.
 const FILTER_BITS: f64 = 10.0;
+
+/// Files of entries that expire are rewritten no more often than so, whatever else they hold.
+const REWRITTEN_AFTER_MIN: Duration = Duration::from_secs(3600);
 
 /// How much memory and which folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,11 +101,34 @@ impl RocksDb {
     /// # Errors
     /// `CS0301` if the database cannot be made.
     pub fn tier(&self, name: &str) -> Result<RocksDbTier> {
+        self.open_tier(name, None)
+    }
+
+    /// The same for entries that expire, most of them about so long after they were put.
+    ///
+    /// # Errors
+    /// As of [`tier`](Self::tier).
+    pub fn expiring_tier(&self, name: &str, after: Duration) -> Result<RocksDbTier> {
+        self.open_tier(name, Some(after))
+    }
+
+    fn open_tier(&self, name: &str, expire_after: Option<Duration>) -> Result<RocksDbTier> {
         let path = self.options.folder.join(name);
         let failed = |error: rocksdb::Error| failed(&path, error);
         let options = self.database_options();
         DB::destroy(&options, &path).map_err(failed)?;
-        let families = [("default", self.entries_options()), (INDEX, self.entries_options())];
+        let now = Arc::new(AtomicI64::new(Millis::MIN));
+        let mut entries = self.entries_options();
+        if let Some(after) = expire_after {
+            let now = now.clone();
+            let filter = move |_level: u32, _key: &[u8], value: &[u8]| match expiry_of(value) <= now.load(Relaxed) {
+                true => CompactionDecision::Remove,
+                false => CompactionDecision::Keep,
+            };
+            entries.set_compaction_filter("expiry", filter);
+            entries.set_periodic_compaction_seconds(after.max(REWRITTEN_AFTER_MIN).as_secs());
+        }
+        let families = [("default", entries), (INDEX, self.entries_options())];
         let db = DB::open_cf_with_opts(&options, &path, families).map_err(failed)?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
@@ -104,6 +138,7 @@ impl RocksDb {
             unlogged,
             order: Vec::new(),
             ever_put: false,
+            now,
         })
     }
 
@@ -160,6 +195,8 @@ pub struct RocksDbTier {
     /// Rows of a batch in key order.
     order: Vec<u32>,
     ever_put: bool,
+    /// What time it is to the compaction filter.
+    now: Arc<AtomicI64>,
 }
 
 impl fmt::Debug for RocksDbTier {
@@ -181,6 +218,20 @@ impl RocksDbTier {
     fn write(&mut self, batch: WriteBatch) -> Result<()> {
         let written = self.db.write_opt(batch, &self.unlogged);
         written.map_err(|error| failed(&self.path, error))
+    }
+
+    #[cfg(test)]
+    pub(super) fn flush(&self) {
+        self.db.flush().expect("a test has room");
+    }
+
+    /// Compacts all entries.
+    #[cfg(test)]
+    pub(super) fn compact(&self) {
+        self.flush();
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
     }
 
     fn sort(&mut self, keys: &ByteRows) {
@@ -263,6 +314,11 @@ impl LowerTier for RocksDbTier {
             iterator.next();
         }
         iterator.status().map_err(|error| failed(&self.path, error))
+    }
+
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        self.now.store(now, Relaxed);
+        Ok(None)
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenTier>> {

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use millrace_core::backend::{ByteRows, LowerTier, Part, PartedTier};
+use millrace_core::backend::{ByteRows, LowerTier, Part, PartedTier, expiry_bytes, expiry_of};
+use millrace_core::block::Millis;
 
 use super::*;
 use crate::testing::Random;
@@ -110,6 +111,79 @@ fn agrees_with_a_tree(tier: &mut dyn LowerTier, seed: u64) {
         assert_eq!(frozen_entries(&*frozen), expected);
         // Again: a write that failed is repeated.
         assert_eq!(frozen_entries(&*frozen), expected);
+    }
+}
+
+/// What is not there any more has expired, and what has not is there. `settle` has all go that may.
+fn only_what_expired_goes<T: LowerTier>(tier: &mut T, seed: u64, settle: impl Fn(&mut T, Millis)) {
+    let mut random = Random::new(seed);
+    let (mut model, mut now, mut dropped) = (Entries::new(), 0, 0);
+    for step in 0..600 {
+        now += random.below(4) as Millis;
+        match random.below(8) {
+            0..=3 => {
+                let keys = some_keys(&mut random, false);
+                let mut values = ByteRows::default();
+                for key in &keys {
+                    let never = random.below(9) == 0;
+                    let expires = now + random.below(60) as Millis;
+                    let mut value = expiry_bytes(if never { Millis::MAX } else { expires }).to_vec();
+                    value.extend(vec![step as u8; random.below(20) as usize]);
+                    values.push(&value);
+                    model.insert(key.clone(), value);
+                }
+                tier.put(&rows(keys.iter().map(Vec::as_slice)), &values).unwrap();
+            }
+            4 => {
+                let keys = some_keys(&mut random, true);
+                let (mut found, mut values) = (Vec::new(), ByteRows::default());
+                tier.get(&rows(keys.iter().map(Vec::as_slice)), &mut found, &mut values)
+                    .unwrap();
+                for ((key, found), value) in keys.iter().zip(found).zip(values.iter()) {
+                    let expected = match tier.keeps_what_was_got() {
+                        true => model.get(key).cloned(),
+                        false => model.remove(key),
+                    };
+                    match expected {
+                        Some(expected) if found => assert_eq!(value, expected),
+                        Some(expected) => assert!(expiry_of(&expected) <= now),
+                        None => assert!(!found),
+                    }
+                }
+            }
+            5 | 6 => {
+                let next = tier.expire(now).unwrap();
+                let least = model.values().map(|value| expiry_of(value)).min();
+                // It is asked again before anything expires that it was not told of since.
+                if let (Some(next), Some(least)) = (next, least) {
+                    assert!(next <= now || next <= least || least <= now, "{next} {least} {now}");
+                }
+            }
+            _ if random.below(10) == 0 => {
+                settle(tier, now);
+                let before = model.len();
+                model.retain(|_, value| expiry_of(value) > now);
+                dropped += before - model.len();
+                assert_eq!(frozen_entries(&*tier.freeze().unwrap()), model);
+            }
+            _ => {}
+        }
+    }
+    assert!(dropped > 20, "{dropped}");
+}
+
+#[test]
+fn memory_is_searched_for_what_expired() {
+    for seed in 0..50 {
+        let mut tier = MemoryTier::expiring();
+        only_what_expired_goes(&mut tier, seed, |tier, now| {
+            let mut calls = 0;
+            while tier.expire(now).unwrap().is_some_and(|next| next <= now) {
+                calls += 1;
+                assert!(calls < 1000, "it has an end");
+            }
+        });
+        assert_eq!(tier.len() as usize, frozen_entries(&*tier.freeze().unwrap()).len());
     }
 }
 
@@ -237,6 +311,38 @@ mod with_rocksdb {
             agrees_with_a_tree(&mut database.tier(&format!("tier-{seed}")).unwrap(), seed);
             parts_agree_with_a_tree(&mut database.tier(&format!("parts-{seed}")).unwrap(), seed);
         }
+    }
+
+    #[test]
+    fn compaction_drops_what_expired() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = RocksDb::open(options(folder.path())).unwrap();
+        for seed in 0..5 {
+            let after = std::time::Duration::from_millis(60);
+            let mut tier = database.expiring_tier(&format!("tier-{seed}"), after).unwrap();
+            only_what_expired_goes(&mut tier, seed, |tier, now| {
+                assert_eq!(tier.expire(now).unwrap(), None);
+                tier.compact();
+            });
+        }
+    }
+
+    /// An entry on disk is hidden by a newer one, also when that is dropped.
+    #[test]
+    fn what_was_replaced_does_not_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = RocksDb::open(options(folder.path())).unwrap();
+        let mut tier = database
+            .expiring_tier("tier", std::time::Duration::from_secs(1))
+            .unwrap();
+        let key = rows([b"key".as_slice()]);
+        for expires in [Millis::MAX, 5] {
+            tier.put(&key, &rows([expiry_bytes(expires).as_slice()])).unwrap();
+            tier.flush();
+        }
+        tier.expire(5).unwrap();
+        tier.compact();
+        assert!(frozen_entries(&*tier.freeze().unwrap()).is_empty());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
+use millrace_core::graph::{Renewal, TimeToLive};
 use millrace_core::schema::{Declared, DeclaredState, KeyedKind, KeyedSchema};
 use millrace_state::savepoint::{self, Writer};
 use millrace_state::{Depth, Restorable, Savepoint};
@@ -14,6 +15,7 @@ fn schema() -> KeyedSchema {
     let state = |name: &str, data_type| DeclaredState {
         value: Declared::plain(Field::new(name, data_type, true)),
         migrations: Vec::new(),
+        ttl: None,
     };
     KeyedSchema {
         kind: KeyedKind::Keyed,
@@ -141,4 +143,46 @@ fn what_does_not_fit_is_refused() {
     // Without its manifest it is none.
     drop(writer);
     assert_eq!(Savepoint::open(&url, Depth::Sizes).unwrap_err().code(), "CS0201");
+}
+
+/// What expires may say when; what does not says nothing, and begins its time with the job.
+#[test]
+fn tables_may_say_when_state_expires() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut schema = schema();
+    let ttl = TimeToLive {
+        after_ms: 60_000,
+        renewed_by: Renewal::Write,
+    };
+    schema.states[0].ttl = Some(ttl);
+    for (name, says) in [("silent", false), ("said", true)] {
+        let mut writer = Writer::new(&url(name), "job", GROUPS, 5).unwrap();
+        writer.add_operator("users", "Users", &schema).unwrap();
+        let counts = table(&(0..20).collect::<Vec<_>>(), "count", int32).into_iter();
+        let counts = counts.map(|batch| {
+            let users = batch.column_by_name("user").unwrap().clone();
+            let values = batch.column_by_name("count").unwrap().clone();
+            let mut columns = vec![("user", users), ("count", values)];
+            if says {
+                let times = arrow_cast::cast(batch.column_by_name("count").unwrap(), &DataType::Int64).unwrap();
+                columns.push(("expires_ms", times));
+            }
+            RecordBatch::try_from_iter(columns).unwrap()
+        });
+        writer.set_table("users", "count", &counts.collect::<Vec<_>>()).unwrap();
+        writer.finish().unwrap();
+        let savepoint = Savepoint::open(&url(name), Depth::Contents).unwrap();
+        let operator = savepoint.manifest().operator("users").unwrap();
+        assert_eq!(operator.schema().unwrap().states[0].ttl, Some(ttl));
+        let mut seen = 0;
+        for batch in savepoint.read_table(&operator.tables[0], 0..GROUPS).unwrap() {
+            for row in savepoint::rows_as_json(&batch).unwrap() {
+                let expected = if says { &row["count"] } else { &serde_json::Value::Null };
+                assert_eq!(&row["expires_ms"], expected);
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 20);
+    }
 }

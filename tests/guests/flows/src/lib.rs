@@ -2,11 +2,13 @@
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `operators` one of each,
-//! `evolving` what changes, `poison` functions that trap, `streams` endless ones and slow ones.
+//! `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap, `streams` endless ones and slow
+//! ones.
 
 mod durable;
 mod edges;
 mod evolving;
+mod lifetimes;
 mod operators;
 mod poison;
 mod states;
@@ -114,6 +116,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "states" => states::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
+        "lifetimes" => lifetimes::build(flow, &params),
         "operators" => operators::build(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),

@@ -101,6 +101,7 @@ fn head(name: &str) -> Head {
         kind,
         schema: 2,
         migrations: Vec::new(),
+        ttl: None,
     };
     match name {
         "keyed" => Head::Keyed(Keyed {
@@ -292,6 +293,23 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
         "late-port" => {
             if let Head::Window(window) = &mut graph.chains[0].head {
                 window.window.late_port = Some(4);
+            }
+        }
+        "ttl" | "ttl-0" | "ttl-huge" => {
+            let after_ms = match kind {
+                "ttl-0" => 0,
+                "ttl-huge" => u64::MAX,
+                _ => 1,
+            };
+            let renewed_by = Renewal::Write;
+            let ttl = Some(TimeToLive { after_ms, renewed_by });
+            match &mut graph.chains[0].head {
+                Head::Stateless => {}
+                Head::Keyed(keyed) => {
+                    keyed.always_writes = kind == "ttl";
+                    keyed.states[0].ttl = ttl;
+                }
+                Head::Window(window) => window.accumulator.ttl = ttl,
             }
         }
         "max-parallelism" => graph.max_parallelism = u32::MAX,

@@ -87,7 +87,7 @@ impl SessionWindows {
         let columns = [sessions.clone(), fired];
         self.tiering = Some(Box::new(Tiering {
             tier,
-            codec: EntryCodec::new(self.schema.clone(), &columns, max_parallelism)?,
+            codec: EntryCodec::new(self.schema.clone(), &columns, max_parallelism, false)?,
             table: TableSchema::new(&self.schema, vec![sessions], max_parallelism),
             resident_max,
             residents: Residents::new(self.keys.live_slots()),
@@ -327,7 +327,7 @@ impl Tiering {
     /// Puts keys below with their sessions.
     fn put(&mut self, keys: &[ArrayRef], columns: &[ArrayRef]) -> Result<()> {
         self.codec.encode_part_keys(PART, keys, &mut self.keys)?;
-        self.codec.encode_values(columns, &mut self.values)?;
+        self.codec.encode_values(columns, None, &mut self.values)?;
         self.tier.put(&self.keys, &self.values)?;
         let index = self.index_of(self.keys.iter(), columns);
         for kind in [FIRING, EXPIRY] {

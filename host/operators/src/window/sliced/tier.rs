@@ -57,7 +57,7 @@ impl SlicedWindows {
         let accumulators = std::slice::from_ref(accumulator);
         self.tiering = Some(Box::new(Tiering {
             tier,
-            codec: EntryCodec::new(self.schema.clone(), accumulators, max_parallelism)?,
+            codec: EntryCodec::new(self.schema.clone(), accumulators, max_parallelism, false)?,
             table: super::snapshot::table(&self.schema, accumulator, max_parallelism),
             resident_max,
             blocks: 0,
@@ -249,7 +249,7 @@ impl Tiering {
     ) -> Result<()> {
         self.codec.encode_part_keys(number, keys, &mut self.keys)?;
         self.codec
-            .encode_values(std::slice::from_ref(accumulators), &mut self.values)?;
+            .encode_values(std::slice::from_ref(accumulators), None, &mut self.values)?;
         self.tier.put(&self.keys, &self.values)?;
         let count = accumulators.len() as u64;
         self.only_below += count;

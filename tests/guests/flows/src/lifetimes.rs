@@ -1,0 +1,135 @@
+//! State that expires, and a function that knows when it should: beside each state that has a time to live it keeps one
+//! that has none, and says when it last renewed the other.
+
+use millrace::prelude::*;
+
+use crate::{Event, Params};
+
+/// What the function finds that must not be, and what it may find.
+#[derive(Record, Clone, Debug)]
+struct Finding {
+    what: String,
+    key: i64,
+    at: i64,
+}
+
+struct Watch {
+    ttl: i64,
+    /// The row that panics.
+    trap: i64,
+    /// Renewed by writes, one row in four.
+    written: ValueState<i64>,
+    written_at: ValueState<i64>,
+    /// Renewed by every row.
+    used: MapState<String, i64>,
+    used_at: ValueState<i64>,
+}
+
+impl Watch {
+    fn new(setup: &mut Setup, params: &Params) -> Self {
+        let (written, used) = (setup.value_state("written"), setup.map_state("used"));
+        // Version 2 has no time to live.
+        if params.version == "1" {
+            setup.ttl(&written, Ttl::after(params.size));
+            setup.ttl(&used, Ttl::after(params.size).on_read_and_write());
+        }
+        Watch {
+            ttl: params.size.as_millis() as i64,
+            trap: params.trap,
+            written,
+            written_at: setup.value_state("written-at"),
+            used,
+            used_at: setup.value_state("used-at"),
+        }
+    }
+
+    /// Looks at both states of the key, and says what becomes of them.
+    fn look(&self, cx: &mut Context<'_, Self>, place: &str) {
+        let (key, now) = (cx.key(), cx.now().millis());
+        let mut find = |what: &str| {
+            let what = format!("{place} {what}");
+            cx.push(Finding { what, key, at: now });
+        };
+        match (self.written.get(), self.written_at.get()) {
+            (Some(written), Some(at)) if written != at => find("wrong: written"),
+            (Some(at), _) if at + self.ttl <= now => find("wrong: written is there still"),
+            (None, Some(at)) if at + self.ttl > now => find("wrong: written has gone too early"),
+            (Some(_), _) => find("written"),
+            (None, Some(_)) => find("expired"),
+            (None, None) => find("new"),
+        }
+        let early = self.ttl - self.ttl / 20 - 1;
+        match (self.used.get("key"), self.used_at.get()) {
+            (Some(used), _) if used != key => find("wrong: used"),
+            (Some(_), Some(at)) if at + self.ttl <= now => find("wrong: used is there still"),
+            (None, Some(at)) if at + early > now => find("wrong: used has gone too early"),
+            (Some(_), _) => find("used"),
+            (None, _) => find("unused"),
+        }
+    }
+}
+
+impl KeyedProcess for Watch {
+    type In = Event;
+    type Key = i64;
+    type Out = Finding;
+
+    fn process(&mut self, event: Event, cx: &mut Context<'_, Self>) {
+        assert!(event.value != self.trap, "row {}", event.value);
+        let now = cx.now();
+        self.look(cx, "row");
+        if event.value % 4 == 0 {
+            self.written.set(now.millis());
+            self.written_at.set(now.millis());
+            cx.set_processing_timer(now + Duration::from_millis(self.ttl as u64 / 2));
+        }
+        if self.used.get("key").is_none() {
+            self.used.insert("key".to_owned(), cx.key());
+        }
+        self.used_at.set(now.millis());
+    }
+
+    fn on_timer(&mut self, _timer: Timer<i64>, cx: &mut Context<'_, Self>) {
+        self.look(cx, "timer");
+        // That was a use.
+        if self.used.contains("key") {
+            self.used_at.set(cx.now().millis());
+        }
+    }
+}
+
+pub(crate) fn build(flow: &Flow, params: &Params) {
+    let keys = params.keys;
+    let mut generator = Generator::<Event>::new()
+        .rows(params.rows as u64)
+        .column("key", &format!("mix % {keys}"))
+        .column("value", "index")
+        .column("time", "index");
+    if params.rate > 0 {
+        generator = generator.rate(params.rate as u64);
+    }
+    let events = flow.source("events", generator).uid("events");
+    // Some keys come often and some after a while.
+    let skewed = events.clone().map(move |event: Event| Event {
+        key: event.key * event.key / keys,
+        ..event
+    });
+    skewed
+        .key_by(Event::FIELDS.key)
+        .process(|setup| Watch::new(setup, params))
+        .uid("watch")
+        .sink("findings", Files::to_csv(&params.output));
+    // Keys that never come again.
+    let counts = events
+        .map(|event: Event| Event {
+            key: event.value / 10,
+            ..event
+        })
+        .key_by(Event::FIELDS.key)
+        .count();
+    let counts = match params.version.as_str() {
+        "1" => counts.ttl(Ttl::after(params.size)),
+        _ => counts,
+    };
+    counts.uid("passing").name("passing").sink("counts", Discard::new());
+}
