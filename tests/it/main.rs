@@ -8,6 +8,7 @@ mod errors;
 mod errors_cli;
 mod every_operator;
 mod fixture;
+mod kills;
 mod lifetimes;
 mod object_store;
 mod parallelism;

@@ -5,6 +5,7 @@
 
 mod constant;
 mod lifetimes;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -21,6 +22,7 @@ use millrace_core::upgrade::{OperatorPlan, StatePlan};
 use millrace_core::{Error, Result};
 
 pub use constant::check_defaults;
+pub use rows::RowsConverter;
 
 use self::values::{Unfit, convert};
 use crate::redistribute::TaskRestore;
