@@ -3,16 +3,19 @@
 //! - `memory`: encoded entries in the host's memory, for state that is larger than one instance may be, and for
 //!   state just restored that nobody has asked for yet.
 //! - `rocks` (feature `rocksdb`): on disk, for state larger than memory.
+//! - `sorted` and `rocks::sorted`: the same two places for the entries of large maps and lists, in the order of keys.
 //!
 //! Neither is durable: what a job holds is in its checkpoints.
 
 mod memory;
 #[cfg(feature = "rocksdb")]
 mod rocks;
+mod sorted;
 
 pub use memory::MemoryTier;
 #[cfg(feature = "rocksdb")]
-pub use rocks::{RocksDb, RocksDbOptions};
+pub use rocks::{RocksDb, RocksDbOptions, RocksDbSortedTier};
+pub use sorted::SortedMemoryTier;
 
 #[cfg(test)]
 mod tests;
