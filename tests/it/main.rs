@@ -6,6 +6,7 @@ mod contract;
 mod durable;
 mod errors;
 mod errors_cli;
+mod large;
 mod object_store;
 mod parallelism;
 mod postgres;

@@ -38,7 +38,7 @@ struct WindowResult {
 
 #[derive(Parameters)]
 struct Params {
-    /// stateless, keyed, slow, tumbling, sliding, session, timer or latency
+    /// stateless, keyed, large-map, slow, tumbling, sliding, session, timer or latency
     workload: String,
     /// Number of events
     rows: i64,
@@ -234,6 +234,28 @@ fn events(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
     events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1)))
 }
 
+/// Keys of the workload of large maps, which have all others as entries.
+const MAPS: i64 = 16;
+
+/// The running sums of "keyed", kept in large maps.
+struct Sums {
+    sums: LargeMap<i64, i64>,
+}
+
+impl KeyedProcess for Sums {
+    type In = Pair;
+    type Key = i64;
+    type Out = Pair;
+
+    fn process(&mut self, pair: Pair, cx: &mut Context<'_, Self>) {
+        let value = self.sums.update(&pair.key, |sum| {
+            *sum += pair.value;
+            *sum
+        });
+        cx.push(Pair { value, ..pair });
+    }
+}
+
 /// Some 20 us of work.
 fn slow(pair: Pair) -> Pair {
     let mut value = pair.value as u64;
@@ -271,6 +293,14 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
             flow.source("events", pairs(&params))
                 .key_by(Pair::FIELDS.key)
                 .sum(Pair::FIELDS.value)
+                .sink("out", Discard::new().sum("value").gaps());
+        }
+        "large-map" => {
+            flow.source("events", pairs(&params))
+                .key_by(|pair: &Pair| pair.key % MAPS)
+                .process(|setup| Sums {
+                    sums: setup.large_map("sums"),
+                })
                 .sink("out", Discard::new().sum("value").gaps());
         }
         "slow" => backed_up(flow, &params),

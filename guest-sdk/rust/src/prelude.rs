@@ -22,7 +22,7 @@ pub use crate::connect::{Compression, Connector, Discard, Files, Generator, Post
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};
 pub use crate::process::{Context, KeyedProcess, Setup, Timer, TimerKind};
-pub use crate::state::{ListState, MapState, ValueState};
+pub use crate::state::{LargeList, LargeMap, ListState, MapState, ValueState};
 pub use crate::stream::Watermarks;
 pub use crate::value::{FieldRef, Owned, Value};
 pub use crate::values::{

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use arrow_schema::FieldRef;
 use millrace_core::Result;
-use millrace_core::backend::LowerTier;
+use millrace_core::backend::{LowerTier, SortedTier};
 use millrace_operators::KeyedOperator;
-use millrace_state::tier::MemoryTier;
+use millrace_state::tier::{MemoryTier, SortedMemoryTier};
 
 /// Where keyed state is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +71,21 @@ impl Backend {
                 let message = "this jobctl was built without RocksDB (cargo feature `rocksdb`)";
                 Err(millrace_core::Error::user("CK0004", message))
             }
+        }
+    }
+}
+
+impl Backend {
+    /// A tier for a large state. `name` tells it from all others.
+    pub(crate) fn sorted_tier(&self, name: &str) -> Result<Box<dyn SortedTier>> {
+        match self {
+            Backend::Memory { .. } => {
+                // In memory nothing has a name.
+                let _ = name;
+                Ok(Box::new(SortedMemoryTier::default()))
+            }
+            #[cfg(feature = "rocksdb")]
+            Backend::RocksDb { databases, .. } => Ok(Box::new(databases.sorted_tier(name)?)),
         }
     }
 }

@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         states: vec![DeclaredState {
             value: Declared::plain(Field::new("count", DataType::Int64, true)),
             migrations: Vec::new(),
+            large: false,
         }],
     };
     let mut writer = Writer::new(&url, "counts", 128, 0)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef, Fields};
 
 use crate::block::Millis;
+use crate::collections::CollectionSchema;
 use crate::graph::{Head, StateDecl, WindowAssigner};
 
 /// A field with its hints. The field itself is a plain Arrow field, as blocks have it.
@@ -192,12 +193,19 @@ pub struct DeclaredState {
     pub value: Declared,
     /// Schemas of earlier versions that the guest converts itself.
     pub migrations: Vec<Declared>,
+    /// It is a map or list whose entries are kept one by one.
+    pub large: bool,
 }
 
 impl DeclaredState {
     /// Its name.
     pub fn name(&self) -> &str {
         self.value.field.name()
+    }
+
+    /// What its entries are, if it is large.
+    pub fn collection(&self) -> Option<CollectionSchema> {
+        CollectionSchema::of(&self.value.field).filter(|_| self.large)
     }
 
     fn of(state: &StateDecl) -> Self {
@@ -210,6 +218,7 @@ impl DeclaredState {
         DeclaredState {
             value: value.as_state(&state.name),
             migrations: migrations.map(|old| old.as_state(&state.name)).collect(),
+            large: state.kind.is_large(),
         }
     }
 }
@@ -266,7 +275,12 @@ impl KeyedSchema {
                 .states
                 .iter()
                 .zip(&other.states)
-                .all(|(a, b)| named(&a.value, &b.value))
+                .all(|(a, b)| named(&a.value, &b.value) && a.large == b.large)
+    }
+
+    /// Its large states, in order.
+    pub fn collections(&self) -> impl Iterator<Item = CollectionSchema> {
+        self.states.iter().filter_map(DeclaredState::collection)
     }
 
     /// Fields of the key.

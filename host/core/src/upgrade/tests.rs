@@ -9,6 +9,7 @@ fn state(name: &str, data_type: DataType) -> DeclaredState {
     DeclaredState {
         value: Declared::plain(Field::new(name, data_type, true)),
         migrations: Vec::new(),
+        large: false,
     }
 }
 

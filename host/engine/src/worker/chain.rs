@@ -4,13 +4,13 @@
 //! rejections and late rows are sent on. A slow function gets fewer rows per call, so that a call takes
 //! about [`CALL_TARGET`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, TableDelta, Trap};
+use millrace_core::collections::CollectionSchema;
 use millrace_core::connector::Rejected;
 use millrace_core::function::TriedFunction;
 use millrace_core::graph::{Chain, Head, StateDecl};
@@ -68,8 +68,10 @@ pub(crate) struct ChainTask {
 
 /// What snapshots of a chain are made of.
 struct Tables {
-    /// Fields of the states, or of the accumulator.
+    /// Fields of the states that are kept by slot, or of the accumulator.
     states: Vec<FieldRef>,
+    /// Large states.
+    collections: Vec<CollectionSchema>,
     max_parallelism: u32,
     tracked: bool,
 }
@@ -77,12 +79,14 @@ struct Tables {
 impl Tables {
     fn new(chain: &Chain, max_parallelism: u32) -> Self {
         let states = match &chain.head {
-            Head::Stateless => Vec::new(),
-            Head::Keyed { states, .. } => states.iter().map(state_field).collect(),
-            Head::Window { accumulator, .. } => vec![state_field(accumulator)],
+            Head::Stateless => &[],
+            Head::Keyed { states, .. } => states.as_slice(),
+            Head::Window { accumulator, .. } => std::slice::from_ref(accumulator),
         };
+        let resident = states.iter().filter(|state| !state.kind.is_large());
         Tables {
-            states,
+            states: resident.map(StateDecl::field).collect(),
+            collections: states.iter().filter_map(StateDecl::collection).collect(),
             max_parallelism,
             tracked: false,
         }
@@ -122,15 +126,15 @@ impl ChainTask {
         max_parallelism: u32,
         careful: Option<CarefulChain>,
     ) -> Result<Self> {
+        let tables = Tables::new(chain, max_parallelism);
         let head = match &chain.head {
             Head::Stateless => HeadOperator::Stateless,
             Head::Keyed {
                 key_schema,
-                states,
                 always_writes,
                 ..
             } => HeadOperator::Keyed {
-                operator: KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?,
+                operator: KeyedOperator::new(key_schema.clone(), tables.states.len(), *always_writes)?,
                 tier: None,
             },
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
@@ -150,7 +154,7 @@ impl ChainTask {
             head,
             watermark: WATERMARK_MIN,
             late: Vec::new(),
-            tables: Tables::new(chain, max_parallelism),
+            tables,
         })
     }
 
@@ -274,10 +278,23 @@ impl ChainTask {
         if let HeadOperator::Keyed { operator, tier } = &mut self.head {
             let Tables {
                 states,
+                collections,
                 max_parallelism,
                 ..
             } = &self.tables;
             *tier = Some(Tier::new(backend, name, operator, states.clone(), *max_parallelism)?);
+            if collections.is_empty() {
+                return Ok(());
+            }
+            let tiers = collections.iter().enumerate().map(|(number, schema)| {
+                let tier = backend.sorted_tier(&format!("{name}-large-{number}"))?;
+                Ok((schema.clone(), tier))
+            });
+            let collections = operator.set_collections(tiers.collect::<Result<_>>()?, *max_parallelism)?;
+            if let Some(careful) = &mut self.careful {
+                careful.calls.set_collections(collections.clone());
+            }
+            self.guest.set_collections(collections);
         }
         Ok(())
     }
@@ -336,6 +353,9 @@ impl ChainTask {
             }
             HeadOperator::Window { .. } if drained => return Ok(()),
             HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
+        }
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
+            restore_collections(&self.tables.collections, &restore, operator)?;
         }
         let guest = &mut self.guest;
         restore
@@ -412,6 +432,14 @@ impl ChainTask {
         }
     }
 
+    /// The part of the snapshot begun last that is of large states.
+    pub(crate) fn take_collections(&mut self) -> Vec<TableDelta> {
+        match &mut self.head {
+            HeadOperator::Stateless | HeadOperator::Window { .. } => Vec::new(),
+            HeadOperator::Keyed { operator, .. } => operator.take_collection_snapshots(),
+        }
+    }
+
     /// All inputs have ended.
     pub(crate) fn handle_end(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
         self.guest.set_moment(self.watermark, context.clock.now_millis());
@@ -472,8 +500,17 @@ impl ChainTask {
     }
 }
 
-/// A state as a column of a snapshot.
-fn state_field(state: &StateDecl) -> FieldRef {
-    let field = state.schema.field(0).clone().with_name(&state.name);
-    Arc::new(field.with_nullable(true))
+/// Gives an operator what is stored of its large states.
+fn restore_collections(
+    declared: &[CollectionSchema],
+    restore: &TaskRestore,
+    operator: &mut KeyedOperator,
+) -> Result<()> {
+    for (number, schema) in declared.iter().enumerate() {
+        let stored = restore.collections.iter().filter(|stored| stored.state == schema.name);
+        for batch in stored.flat_map(|stored| &stored.batches) {
+            operator.restore_collection(number, batch)?;
+        }
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! What is to be done was decided by `millrace_core::upgrade`; here are the arrays. Only entries as they finally are
 //! get converted: layers are laid over each other first, for what a later row replaced need not fit any more.
 
+mod collections;
 mod constant;
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ impl Converter {
         Ok(TaskRestore {
             watermark: stored.watermark,
             batches,
+            collections: self.collections(&stored.collections)?,
         })
     }
 
@@ -95,9 +97,9 @@ impl Converter {
         let more = &rows.columns()[ROW_COLUMNS..];
         let more = match &self.new.kind {
             LayoutKind::Keyed(_) => {
-                let (states, timers) = more.split_at(self.plan.old.states.len());
+                let (states, timers) = more.split_at(collections::resident(&self.plan.old.states).count());
                 let mut more = Vec::new();
-                for state in 0..self.plan.states.len() {
+                for state in collections::resident(&self.plan.new.states) {
                     more.push(self.state(state, states, rows.num_rows(), migrate)?);
                 }
                 more.extend(timers.iter().cloned());
@@ -138,9 +140,15 @@ impl Converter {
         let value: &Declared = &self.plan.new.states[state].value;
         match &self.plan.states[state] {
             StatePlan::New => Ok(new_null_array(value.field.data_type(), rows)),
-            StatePlan::Convert { from, conversion } => convert(&stored[*from], conversion, value, None)
-                .map_err(|unfit| unfit_error(&format!("state `{}`", value.field.name()), unfit)),
-            StatePlan::Migrate { from, migration } => migrate(state as u32, *migration as u32, &stored[*from]),
+            StatePlan::Convert { from, conversion } => {
+                let stored = &stored[collections::column_of(&self.plan.old.states, *from)?];
+                convert(stored, conversion, value, None)
+                    .map_err(|unfit| unfit_error(&format!("state `{}`", value.field.name()), unfit))
+            }
+            StatePlan::Migrate { from, migration } => {
+                let stored = &stored[collections::column_of(&self.plan.old.states, *from)?];
+                migrate(state as u32, *migration as u32, stored)
+            }
         }
     }
 

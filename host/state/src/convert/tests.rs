@@ -225,6 +225,7 @@ fn rows_are_converted_as_they_finally_are() {
             .map(|value| DeclaredState {
                 value,
                 migrations: Vec::new(),
+                large: false,
             })
             .collect(),
     };
@@ -294,6 +295,7 @@ fn rows_are_converted_as_they_finally_are() {
     let restore = |batches| TaskRestore {
         watermark: Some(9),
         batches,
+        collections: Vec::new(),
     };
     let converter = Converter::new(plan);
     let error = converter.check(restore(vec![first.clone()])).unwrap_err();

@@ -62,7 +62,11 @@ impl SavedSchema {
             KeyedKind::Windows(grid) => (StateKind::Windows, grid.map(Into::into)),
             KeyedKind::Sessions => (StateKind::Sessions, None),
         };
-        let states = schema.states.iter().map(|state| Column::of_declared(&state.value));
+        let states = schema.states.iter().map(|state| {
+            let mut column = Column::of_declared(&state.value)?;
+            column.large = state.large;
+            Ok(column)
+        });
         Ok(SavedSchema {
             kind,
             slices,
@@ -83,6 +87,7 @@ impl SavedSchema {
             Some(DeclaredState {
                 value: column.declared()?,
                 migrations: Vec::new(),
+                large: column.large,
             })
         };
         let single = kind == KeyedKind::Keyed || self.states.len() == 1;
@@ -101,8 +106,9 @@ impl Layout {
     /// # Panics
     /// If the schema is of windows and has another number of states than one.
     pub fn of_schema(schema: &KeyedSchema) -> Layout {
-        let states = schema.states.iter().map(|state| state.value.field.clone());
-        let mut states: Vec<_> = states.collect();
+        let field = |state: &DeclaredState| state.value.field.clone();
+        let (large, states): (Vec<_>, Vec<_>) = schema.states.iter().partition(|state| state.large);
+        let mut states: Vec<_> = states.into_iter().map(field).collect();
         let kind = match schema.kind {
             KeyedKind::Keyed => LayoutKind::Keyed(states),
             KeyedKind::Windows(_) | KeyedKind::Sessions => {
@@ -117,6 +123,7 @@ impl Layout {
         Layout {
             key: schema.key_fields(),
             kind,
+            large: large.into_iter().map(field).collect(),
         }
     }
 
@@ -130,6 +137,7 @@ impl Layout {
         let states = self.states().iter().map(|state| DeclaredState {
             value: Declared::plain(state.clone()),
             migrations: Vec::new(),
+            large: false,
         });
         KeyedSchema {
             kind,

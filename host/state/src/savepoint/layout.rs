@@ -3,6 +3,8 @@
 //! ```text
 //!   layers     $group | $deleted | $key {…} | one column per state | $event_timers | $processing_timers
 //!   savepoint  a table per state and one of timers, each: key_group | the key's fields | …
+//!
+//! Large states are tables of their own in both; see `collections`.
 //! ```
 
 use std::collections::BTreeSet;
@@ -11,6 +13,9 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use millrace_core::checkpoint::columns;
 use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN};
+use millrace_core::collections::CollectionSchema;
+
+use super::collections;
 
 /// Columns of the rows of a layer before those that the operator adds.
 pub(crate) const ROW_COLUMNS: usize = 3;
@@ -28,6 +33,8 @@ pub struct Layout {
     pub key: Fields,
     /// What is kept for a key.
     pub kind: LayoutKind,
+    /// Large maps and lists beside that: the fields of these states.
+    pub large: Vec<FieldRef>,
 }
 
 /// What is kept for a key.
@@ -48,6 +55,8 @@ pub(crate) struct TableSpec {
     pub(crate) name: String,
     /// The state that it holds; `None`: timers.
     pub(crate) value: Option<FieldRef>,
+    /// What its rows are, if it is a large state.
+    pub(crate) large: Option<CollectionSchema>,
     /// Columns of its files.
     pub(crate) schema: SchemaRef,
 }
@@ -77,6 +86,7 @@ impl Layout {
         let layout = Layout {
             key: key_fields.clone(),
             kind,
+            large: Vec::new(),
         };
         (layout.rows_schema().fields() == fields).then_some(layout)
     }
@@ -107,7 +117,7 @@ impl Layout {
         Arc::new(Schema::new(fields))
     }
 
-    /// Its states with their names.
+    /// Its states with their names, without large ones.
     pub fn states(&self) -> &[FieldRef] {
         match &self.kind {
             LayoutKind::Keyed(states) => states,
@@ -115,15 +125,25 @@ impl Layout {
         }
     }
 
-    /// The tables that it is stored in: the states in order, then timers.
+    /// The tables that it is stored in: the states in order, then timers, then large states.
     pub(crate) fn tables(&self) -> Vec<TableSpec> {
         let integer = |name| Arc::new(Field::new(name, DataType::Int64, false));
         let table = |name: String, value: Option<&FieldRef>, more: Vec<FieldRef>| TableSpec {
             name,
             value: value.cloned(),
+            large: None,
             schema: self.table_schema(more),
         };
-        match &self.kind {
+        let large = self.large.iter().filter_map(|state| {
+            let large = CollectionSchema::of(state)?;
+            Some(TableSpec {
+                name: format!("state-{}", state.name()),
+                value: Some(state.clone()),
+                schema: self.table_schema(collections::table_fields(&large)),
+                large: Some(large),
+            })
+        });
+        let mut tables: Vec<TableSpec> = match &self.kind {
             LayoutKind::Keyed(states) => {
                 let state =
                     |state: &FieldRef| table(format!("state-{}", state.name()), Some(state), vec![state.clone()]);
@@ -139,7 +159,9 @@ impl Layout {
                 let more = vec![integer("first_ms") as FieldRef, integer("last_ms"), accumulator.clone()];
                 vec![table("sessions".to_owned(), Some(accumulator), more)]
             }
-        }
+        };
+        tables.extend(large);
+        tables
     }
 
     /// Key group, key, and more; a name that is taken gets a number.
@@ -205,7 +227,11 @@ mod tests {
             LayoutKind::Windows(count.clone()),
             LayoutKind::Sessions(count.clone()),
         ] {
-            let layout = Layout { key: key.clone(), kind };
+            let layout = Layout {
+                key: key.clone(),
+                kind,
+                large: Vec::new(),
+            };
             assert_eq!(Layout::of_rows(&layout.rows_schema()), Some(layout));
         }
         assert_eq!(Layout::of_rows(&Schema::empty()), None);
@@ -217,6 +243,7 @@ mod tests {
         let layout = Layout {
             key: Fields::from(vec![field("count"), field("key_group"), field("count")]),
             kind: LayoutKind::Keyed(vec![Arc::new(field("count"))]),
+            large: Vec::new(),
         };
         let tables = layout.tables();
         let names = |at: usize| {

@@ -30,6 +30,9 @@ pub struct Column {
     /// Of the tag of a sum type: its variants in the order of tags, if they are known.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<String>,
+    /// Of a state: it is a large map or list, whose entries are rows of a table of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub large: bool,
 }
 
 impl Column {
@@ -59,6 +62,7 @@ impl Column {
             nullable: field.is_nullable(),
             fields,
             variants: Vec::new(),
+            large: false,
         })
     }
 
@@ -196,6 +200,7 @@ mod tests {
                 nullable: true,
                 fields: Vec::new(),
                 variants: Vec::new(),
+                large: false,
             };
             assert_eq!(column.field(), None, "{text}");
         }

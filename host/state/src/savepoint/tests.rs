@@ -44,6 +44,7 @@ fn layout(random: &mut Random) -> Layout {
     Layout {
         key: Fields::from(key),
         kind,
+        large: Vec::new(),
     }
 }
 
@@ -180,6 +181,7 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
             SubtaskSnapshot {
                 watermark: (random.below(5) > 0).then(|| random.below(1_000) as i64),
                 table: Some(delta(random, layout, &pool, &own.collect::<Vec<_>>(), id == 1)),
+                collections: Vec::new(),
                 splits: vec![SplitSnapshot {
                     id: format!("split {subtask}"),
                     position: Position(vec![subtask as u8, 255]),
@@ -321,6 +323,7 @@ fn a_savepoint_may_be_moved_and_its_damage_is_named() {
     let layout = Layout {
         key: Fields::from(vec![Field::new("id", arrow_schema::DataType::Int64, false)]),
         kind: LayoutKind::Keyed(vec![Arc::new(count)]),
+        large: Vec::new(),
     };
     let storage = Storage::open(&place("checkpoints")).unwrap();
     let checkpoint = checkpoint(random, &layout, &storage);

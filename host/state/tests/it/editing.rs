@@ -14,6 +14,7 @@ fn schema() -> KeyedSchema {
     let state = |name: &str, data_type| DeclaredState {
         value: Declared::plain(Field::new(name, data_type, true)),
         migrations: Vec::new(),
+        large: false,
     };
     KeyedSchema {
         kind: KeyedKind::Keyed,

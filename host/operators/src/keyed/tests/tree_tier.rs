@@ -8,7 +8,7 @@ use millrace_core::backend::{ByteRows, FrozenTier, LowerTier};
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct TreeTier {
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(super) entries: BTreeMap<Vec<u8>, Vec<u8>>,
     index: BTreeSet<Vec<u8>>,
     keeps: bool,
 }
