@@ -9,6 +9,7 @@ mod known;
 mod native;
 mod pipeline;
 mod restart;
+mod tier;
 
 use std::path::PathBuf;
 
@@ -102,6 +103,8 @@ pub enum Workload {
     Startup,
     /// From a trap to the next row, with a checkpoint to go on from
     Restart,
+    /// Keyed sums in RocksDB, and what RocksDB does by itself for their reads and writes
+    Tier,
     /// Cost of writing, checking and reading blocks at the boundary, and of an instance
     Boundary,
 }
@@ -132,7 +135,7 @@ impl Workload {
             Workload::Restart => 8_000_000,
             Workload::Latency => 500_000,
             Workload::Slow => 300_000,
-            Workload::Startup | Workload::Boundary => 1,
+            Workload::Startup | Workload::Tier | Workload::Boundary => 1,
         }
     }
 
@@ -192,6 +195,7 @@ fn main() -> Result<()> {
         Workload::Latency => return pipeline::latency(&arguments),
         Workload::Startup => return pipeline::startup(&arguments),
         Workload::Restart => return restart::run(&arguments),
+        Workload::Tier => return tier::run(&arguments),
         Workload::Boundary => return boundary::run(&arguments),
         _ => {}
     }

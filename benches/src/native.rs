@@ -110,7 +110,12 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         Workload::Sliding => sliced(rows, keys, per_ms, 60_000, 5_000),
         Workload::Session => session(rows, keys, per_ms, 1_000),
         Workload::Timer => timer(rows, keys, per_ms),
-        Workload::Slow | Workload::Latency | Workload::Startup | Workload::Restart | Workload::Boundary => (0, 0),
+        Workload::Slow
+        | Workload::Latency
+        | Workload::Startup
+        | Workload::Restart
+        | Workload::Tier
+        | Workload::Boundary => (0, 0),
     };
     Totals {
         seconds: start.elapsed().as_secs_f64(),

@@ -49,7 +49,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("millrace-bench-{}-{name}", std::process::id()))
 }
 
-fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Report> {
+pub(crate) fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Report> {
     let bytes = std::fs::read(&arguments.pipeline)
         .with_context(|| format!("{} (make bench builds it)", arguments.pipeline.display()))?;
     let parameters = [
@@ -107,13 +107,16 @@ pub(crate) fn value(report: &Report, name: &str) -> Result<String> {
 
 /// Runs a workload once.
 pub(crate) fn run(arguments: &Arguments, rows: u64, keys: u64) -> Result<Totals> {
-    let report = execute(arguments, rows, keys, 0)?;
+    totals(arguments, &execute(arguments, rows, keys, 0)?)
+}
+
+pub(crate) fn totals(arguments: &Arguments, report: &Report) -> Result<Totals> {
     Ok(Totals {
         seconds: report.elapsed.as_secs_f64(),
-        out_rows: value(&report, "rows")?.parse()?,
-        out_sum: value(&report, "sum")?.parse()?,
-        gap_ms_max: value(&report, "gap-ms-max").ok().and_then(|value| value.parse().ok()),
-        checkpoints: arguments.checkpoint_ms.map(|_| report.checkpoints),
+        out_rows: value(report, "rows")?.parse()?,
+        out_sum: value(report, "sum")?.parse()?,
+        gap_ms_max: value(report, "gap-ms-max").ok().and_then(|value| value.parse().ok()),
+        checkpoints: arguments.checkpoint_ms.map(|_| report.checkpoints.clone()),
     })
 }
 

@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use millrace_core::Fault;
 use millrace_engine::metrics::TaskMetrics;
 use millrace_engine::{JobOptions, Limits, Report, Restore, StateBackend};
 use millrace_tests::guests::Guest;
-use millrace_tests::jobs::{self, as_text};
+use millrace_tests::jobs::{self, as_text, check_error};
 
-use crate::durable::{EXACTLY, Place, RATE, ROWS, assert_same, expected_with, kill_after, sorted};
+use crate::durable::{EXACTLY, Place, RATE, ROWS, SmallDisk, assert_same, expected_with, kill_after, sorted};
 
 /// Far more keys than stay in the guest when there is next to no memory for them.
 const KEYS: (&str, &str) = ("keys", "3000");
@@ -145,4 +146,35 @@ fn a_job_with_state_on_disk_is_killed_again_and_again() {
         // Those that were killed left theirs to the next.
         assert_eq!(std::fs::read_dir(&state).expect("the folder").count(), 0);
     }
+}
+
+#[test]
+fn a_full_disk_under_the_state_loses_nothing() {
+    let many = ("keys", "9000");
+    let Some(disk) = SmallDisk::mount(600) else { return };
+    let place = Place::new();
+    std::os::unix::fs::symlink(disk.path(), folder(&place)).expect("a link");
+    let output = place.output();
+    let small = |restore| {
+        let backend = StateBackend::RocksDb {
+            folder: folder(&place).join("job"),
+            cache_bytes: 1 << 20,
+        };
+        let mut options = options(&place, 2, backend, restore);
+        let checkpoints = options.checkpoints.as_mut().expect("they are on");
+        checkpoints.restart = "none".parse().expect("a strategy");
+        options
+    };
+    let pairs = [
+        ("kind", "durable"),
+        ("rows", ROWS),
+        many,
+        ("rate", RATE),
+        ("output", as_text(&output)),
+    ];
+    let error = jobs::run(Guest::Flows, small(Restore::Nothing), &pairs).expect_err("the disk is full");
+    check_error(&error, "CS0301", Fault::External, &["No space left", "process"]);
+    disk.grow();
+    place.run(small(Restore::Latest), &[many]);
+    assert_same(&sorted(&output), &expected_with(&[many]));
 }

@@ -92,6 +92,14 @@ pub(crate) fn savepoints_follow_each_other() {
     assert_same(&sorted(&place.output()), &expected);
 }
 
+/// There is a place for checkpoints, and none is taken before the end.
+fn without_checkpoints(place: &Place, savepoint: &str) -> JobOptions {
+    let mut options = from(place, savepoint, 2, false);
+    let checkpoints = options.checkpoints.as_mut().expect("they are on");
+    checkpoints.config.interval = None;
+    options
+}
+
 /// A run that began with a savepoint and failed before its first checkpoint begins with it again.
 #[test]
 fn a_failure_before_the_first_checkpoint_loses_nothing() {
@@ -99,9 +107,7 @@ fn a_failure_before_the_first_checkpoint_loses_nothing() {
     let place = Place::new();
     run_for_a_while(&place, from_nothing(&place, 2));
     let savepoint = save(&place, "savepoint");
-    let mut options = from(&place, &savepoint, 2, false);
-    let checkpoints = options.checkpoints.as_mut().expect("they are on");
-    checkpoints.config.interval = None;
+    let options = without_checkpoints(&place, &savepoint);
     let report = place.run(options, &[("disorder", "4s"), ("trap", "20000")]);
     assert_same(&sorted(&place.output()), &expected);
     assert_eq!(report.checkpoints.restarts, 2, "{:?}", report.checkpoints);
@@ -114,9 +120,8 @@ fn the_latest_state_of_a_run_without_checkpoints_is_its_savepoint() {
     let place = Place::new();
     run_for_a_while(&place, from_nothing(&place, 2));
     let savepoint = save(&place, "savepoint");
-    let mut options = from(&place, &savepoint, 2, false);
-    let checkpoints = options.checkpoints.as_mut().expect("they are on");
-    checkpoints.config.interval = None;
+    let mut options = without_checkpoints(&place, &savepoint);
+    let checkpoints = options.checkpoints.as_mut().expect("there is a place for them");
     checkpoints.restart = millrace_core::checkpoint::RestartStrategy::None;
     let output = place.output();
     let pairs = [

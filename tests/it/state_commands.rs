@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{as_text, cli};
 use serde_json::Value;
 
-use crate::durable::Place;
-use crate::savepoint::{from_nothing, run_for_a_while, save};
+use crate::durable::{Place, assert_same, expected};
+use crate::savepoint::{from, from_nothing, run_for_a_while, save};
 
 /// Where `scripts/setup-duckdb` installs it.
 const DUCKDB: &str = "duckdb-1.4.2";
@@ -144,4 +145,47 @@ fn duckdb_reads_what_jobctl_exports() {
         ]);
         assert_eq!(read_with_duckdb(&python, to), exported, "{operator} {state}");
     }
+}
+
+/// Makes a table of 97 keys, each with a count of a thousand and more.
+const MAKE: &str = "
+import duckdb, sys
+duckdb.sql(f\"copy (select range as key, 1000 + range as count from range(97)) to '{sys.argv[1]}' (format parquet)\")
+";
+
+#[test]
+fn a_job_begins_with_a_table_that_duckdb_wrote() {
+    let Some(python) = python() else {
+        eprintln!("skipped: there is no DuckDB; run scripts/setup-duckdb");
+        return;
+    };
+    let place = Place::new();
+    let (table, savepoint) = (place.0.path().join("counts.parquet"), place.0.path().join("savepoint"));
+    let made = Command::new(&python).args(["-c", MAKE, as_text(&table)]).status();
+    assert!(made.expect("python starts").success());
+    let output = format!("--param=output={}", as_text(&place.output()));
+    let state = format!("count={}", as_text(&table));
+    let pipeline = as_text(Guest::Flows.path());
+    succeed(&[
+        "state",
+        "import",
+        pipeline,
+        "counts",
+        &state,
+        "--to",
+        as_text(&savepoint),
+        "--param=kind=durable",
+        &output,
+    ]);
+    place.run(from(&place, as_text(&savepoint), 2, false), &[]);
+    let counted_on = |row: String| match row.split(',').collect::<Vec<_>>()[..] {
+        ["counts", key, at, value] => {
+            let (key, at): (u64, u64) = (key.parse().expect("a key"), at.parse().expect("a count"));
+            format!("counts,{key},{},{value}", at + 1000 + key)
+        }
+        _ => row,
+    };
+    let mut expected: Vec<String> = expected().into_iter().map(counted_on).collect();
+    expected.sort_unstable();
+    assert_same(&crate::durable::sorted(&place.output()), &expected);
 }

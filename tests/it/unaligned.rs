@@ -12,7 +12,7 @@ use millrace_tests::jobs::{self, PATIENCE, as_text, check_error, cli, parallel, 
 use crate::durable::{EXACTLY, Place, ROWS, assert_same, expected, kill_after, sorted, spawn};
 
 /// Some ten microseconds for each result: what comes before it backs up.
-const WORK: (&str, &str) = ("work", "20000");
+pub(crate) const WORK: (&str, &str) = ("work", "20000");
 
 fn options(place: &Place, parallelism: u32, restore: Restore, timeout: Duration) -> JobOptions {
     let mut options = place.options(parallelism, EXACTLY, restore);
@@ -24,7 +24,7 @@ fn options(place: &Place, parallelism: u32, restore: Restore, timeout: Duration)
 }
 
 /// Those of a job in a process of its own.
-fn arguments() -> Vec<String> {
+pub(crate) fn arguments() -> Vec<String> {
     ["--unaligned-checkpoints", "--block-rows=128"]
         .map(String::from)
         .to_vec()

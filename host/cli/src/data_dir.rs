@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use millrace_core::{Error, Result};
 
-use crate::{cache, files};
+use crate::files;
+use crate::folders::{Folder, variable};
 
 /// Which data dir a command uses.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,7 +24,7 @@ impl DataDir {
     }
 
     fn named(&self) -> Option<PathBuf> {
-        self.data_dir.clone().or_else(|| cache::variable("MILLRACE_DATA"))
+        self.data_dir.clone().or_else(|| variable("MILLRACE_DATA"))
     }
 
     /// The folder, as an absolute path; it need not be there.
@@ -31,37 +32,10 @@ impl DataDir {
     /// # Errors
     /// `CL0030` if nothing says where it is.
     pub fn folder(&self) -> Result<PathBuf> {
-        let folder = self.named().or_else(|| locate(cache::variable)).ok_or_else(|| {
+        let folder = self.named().or_else(|| Folder::Data.locate()).ok_or_else(|| {
             let message = "no data folder: neither --data-dir, MILLRACE_DATA, XDG_DATA_HOME nor HOME is set";
             Error::user("CL0030", message)
         })?;
         std::path::absolute(&folder).map_err(|error| files::failed("find", Path::new(&folder), &error))
-    }
-}
-
-fn locate(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
-    variable("XDG_DATA_HOME")
-        .filter(|path| path.is_absolute())
-        .map(|path| path.join("millrace"))
-        .or_else(|| variable("HOME").map(|home| home.join(".local/share/millrace")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_nearest_setting_wins() {
-        let check = |set: &[(&str, &str)], expect: Option<&str>| {
-            let found = locate(|name| set.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()));
-            assert_eq!(found, expect.map(PathBuf::from), "{set:?}");
-        };
-        check(&[("HOME", "/h")], Some("/h/.local/share/millrace"));
-        check(&[("HOME", "/h"), ("XDG_DATA_HOME", "/x")], Some("/x/millrace"));
-        check(
-            &[("HOME", "/h"), ("XDG_DATA_HOME", "x")],
-            Some("/h/.local/share/millrace"),
-        );
-        check(&[], None);
     }
 }

@@ -12,6 +12,7 @@ pub mod commands;
 pub mod data_dir;
 pub mod error;
 pub mod files;
+mod folders;
 pub mod format;
 pub mod graph_view;
 pub mod guest;

@@ -30,6 +30,8 @@ pub struct JobOptions {
     pub parallelism: u32,
     /// Most rows in a block that a source gives; where its rows are split by key, about what each receiver gets.
     pub block_rows: usize,
+    /// Most rows that each source reads in a second, all its subtasks together; `None`: as many as can be processed.
+    pub source_rate: Option<u64>,
     /// Limits of each instance.
     pub limits: Limits,
     /// Folder for compiled code.
@@ -126,6 +128,7 @@ impl Default for JobOptions {
         JobOptions {
             parallelism: 1,
             block_rows: BLOCK_ROWS_DEFAULT,
+            source_rate: None,
             limits: Limits::default(),
             cache: None,
             log: Arc::new(|_, _| ()),

@@ -50,6 +50,10 @@ pub struct Args {
     #[arg(long, value_name = "ROWS", default_value_t = JobOptions::default().block_rows as u32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     block_rows: u32,
 
+    /// Most rows that each source reads in a second, all its subtasks together
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    source_rate: Option<u64>,
+
     /// Memory of each sandboxed instance, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=4096))]
     memory_limit: u32,
@@ -173,6 +177,7 @@ fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Resul
     Ok(JobOptions {
         parallelism: args.parallelism,
         block_rows: args.block_rows as usize,
+        source_rate: args.source_rate,
         limits,
         cache: Some(cache::folder()?.join("code")),
         log: Arc::new(move |level, message| {

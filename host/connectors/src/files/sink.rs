@@ -4,13 +4,18 @@
 //! write       .part-0-3.csv.inprogress          hidden, growing
 //! pre_commit  .part-0-3.csv.inprogress          hidden, complete, synced; its name goes into the checkpoint
 //! commit      part-0-3.csv                      renamed, folder synced
+//!             .part-0-3.committed               empty: of subtask 0 all parts up to number 3 were committed
 //! ```
+//!
+//! A part that was committed may be taken away by whoever reads it. The record says so to a job that goes on from a
+//! checkpoint, and keeps its number from being given again.
 //!
 //! A folder that already has parts is refused before anything runs, unless `overwrite` = `true` (they are
 //! removed) or `append` = `true` (they stay, new parts get new numbers). The rule is applied by
 //! [`Sink::check`], once: a job that goes on from a checkpoint must not be checked again, or the parts that it
 //! committed itself would count.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +32,7 @@ use crate::format::Format;
 
 const ROLL_BYTES_DEFAULT: u64 = 128 << 20;
 const IN_PROGRESS: &str = ".inprogress";
+const COMMITTED: &str = ".committed";
 
 /// What is done about parts of an earlier run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,14 +70,81 @@ impl Layout {
         self.folder.join(format!(".{name}{IN_PROGRESS}"))
     }
 
-    /// Makes a part visible; false: it was.
-    fn commit(&self, name: &str) -> Result<bool> {
+    /// Makes a part visible; false: it was. `was_committed`: and may have been taken away since.
+    fn commit(&self, name: &str, was_committed: bool) -> Result<bool> {
         let (hidden, visible) = (self.hidden(name), self.folder.join(name));
         match std::fs::rename(&hidden, &visible) {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && visible.exists() => Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && (was_committed || visible.exists()) => {
+                Ok(false)
+            }
             Err(error) => Err(uncommitted(&visible, &error)),
         }
+    }
+
+    /// Makes parts visible, durably; how many were not.
+    fn commit_all(&self, committables: &[Committable]) -> Result<u64> {
+        let mut last = BTreeMap::new();
+        let mut count = 0;
+        let records = match committables {
+            [] => return Ok(0),
+            _ => self.records()?,
+        };
+        for committable in committables {
+            let (file, Name { subtask, number, .. }) = part_name(committable)?;
+            let was_committed = records.get(&subtask).is_some_and(|last| *last >= number);
+            count += u64::from(self.commit(file, was_committed)?);
+            let last = last.entry(subtask).or_insert(number);
+            *last = number.max(*last);
+        }
+        for (subtask, number) in last {
+            self.record(subtask, number, records.get(&subtask).copied())?;
+        }
+        self.sync_folder()?;
+        Ok(count)
+    }
+
+    fn recorded(&self, subtask: u32, number: u64) -> PathBuf {
+        self.folder.join(format!(".part-{subtask}-{number}{COMMITTED}"))
+    }
+
+    /// Notes that all parts of a subtask up to this were committed.
+    fn record(&self, subtask: u32, number: u64, before: Option<u64>) -> Result<()> {
+        if before.is_some_and(|before| before >= number) {
+            return Ok(());
+        }
+        let path = self.recorded(subtask, number);
+        File::create(&path).map_err(|error| uncommitted(&path, &error))?;
+        match before.map(|before| std::fs::remove_file(self.recorded(subtask, before))) {
+            Some(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => Err(uncommitted(&path, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of the last part that was committed, by subtask.
+    fn records(&self) -> Result<BTreeMap<u32, u64>> {
+        let mut records = BTreeMap::new();
+        for entry in std::fs::read_dir(&self.folder).map_err(|error| no_folder(&self.folder, &error))? {
+            let entry = entry.map_err(|error| no_folder(&self.folder, &error))?;
+            let file = entry.file_name();
+            let part = file
+                .to_str()
+                .and_then(|file| file.strip_prefix('.')?.strip_suffix(COMMITTED));
+            let Some(name) = part.and_then(|part| parse_name(&format!("{part}."))) else {
+                continue;
+            };
+            let last = records.entry(name.subtask).or_insert(name.number);
+            *last = name.number.max(*last);
+        }
+        Ok(records)
+    }
+
+    fn forget_records(&self) -> Result<()> {
+        for (subtask, number) in self.records()? {
+            let path = self.recorded(subtask, number);
+            std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
+        }
+        Ok(())
     }
 
     fn sync_folder(&self) -> Result<()> {
@@ -177,15 +250,18 @@ impl Sink for FilesSink {
                 let path = folder.join(file);
                 std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))
             }),
+        }?;
+        // Numbers begin anew where nothing is there any more.
+        match self.layout.settings.existing {
+            Existing::Append => Ok(()),
+            Existing::Refuse | Existing::Overwrite => self.layout.forget_records(),
         }
     }
 
     fn recover(&self, prepared: &[Committable]) -> Result<()> {
         let folder = &self.layout.folder;
         std::fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
-        for committable in prepared {
-            self.layout.commit(part_name(committable)?)?;
-        }
+        self.layout.commit_all(prepared)?;
         for (file, _) in parts(folder)?.iter().filter(|(_, name)| name.in_progress) {
             let path = folder.join(file);
             std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
@@ -196,14 +272,15 @@ impl Sink for FilesSink {
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
         let folder = &self.layout.folder;
         std::fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
-        let own = parts(folder)?
-            .into_iter()
-            .filter(|(_, name)| name.subtask == context.subtask);
+        let committed = self.layout.records()?.get(&context.subtask).copied();
+        let parts = parts(folder)?.into_iter();
+        let own = parts.filter(|(_, name)| name.subtask == context.subtask);
+        let numbers = own.map(|(_, name)| name.number).chain(committed);
         Ok(Box::new(Writer {
             layout: self.layout.clone(),
             schema: self.schema.clone(),
             subtask: context.subtask,
-            next_number: own.map(|(_, name)| name.number + 1).max().unwrap_or(0),
+            next_number: numbers.max().map_or(0, |last| last + 1),
             part: None,
             completed: Vec::new(),
             finished_bytes: 0,
@@ -254,11 +331,12 @@ fn parts(folder: &Path) -> Result<Vec<(String, Name)>> {
     Ok(parts)
 }
 
-/// The visible name in a committable.
-fn part_name(committable: &Committable) -> Result<&str> {
-    std::str::from_utf8(&committable.0)
-        .ok()
-        .filter(|name| parse_name(name).is_some_and(|name| !name.in_progress) && !name.contains('/'))
+/// The visible name in a committable, and what it says.
+fn part_name(committable: &Committable) -> Result<(&str, Name)> {
+    let file = std::str::from_utf8(&committable.0).ok();
+    file.filter(|file| !file.contains('/'))
+        .and_then(|file| Some((file, parse_name(file)?)))
+        .filter(|(_, name)| !name.in_progress)
         .ok_or_else(|| Error::internal("a committable of a files sink is not the name of a part"))
 }
 
@@ -332,20 +410,14 @@ impl SinkWriter for Writer {
     }
 
     fn commit(&mut self, committables: &[Committable]) -> Result<()> {
-        for committable in committables {
-            self.committed_files += u64::from(self.layout.commit(part_name(committable)?)?);
-        }
-        if committables.is_empty() {
-            Ok(())
-        } else {
-            self.layout.sync_folder()
-        }
+        self.committed_files += self.layout.commit_all(committables)?;
+        Ok(())
     }
 
     fn abort(&mut self, prepared: &[Committable]) -> Result<()> {
         let mut paths = Vec::new();
         for committable in prepared {
-            paths.push(self.layout.hidden(part_name(committable)?));
+            paths.push(self.layout.hidden(part_name(committable)?.0));
         }
         for name in std::mem::take(&mut self.completed) {
             paths.push(self.layout.hidden(&name));

@@ -350,6 +350,7 @@ impl ChainTask {
                     let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
                     tier.prepare_restore(operator, bytes)?;
                 }
+                operator.expect_restored(restore.batches.iter().map(RecordBatch::num_rows).sum())?;
             }
             HeadOperator::Window { .. } if drained => return Ok(()),
             HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),

@@ -9,6 +9,7 @@ mod chain;
 mod inputs;
 mod instance;
 mod outputs;
+mod pace;
 mod rejects;
 mod shared;
 mod sink;

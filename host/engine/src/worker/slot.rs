@@ -25,10 +25,11 @@ use super::careful::CarefulSlot;
 use super::chain::ChainTask;
 use super::instance::instantiate;
 use super::outputs::LocalElement;
+use super::pace::Pace;
 use super::rejects::{Letters, RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
 use super::sink::SinkTask;
-use super::source::{SourceTask, rows_per_poll};
+use super::source::{ReadingRate, SourceTask, rows_per_poll};
 use super::subtask::{Body, Place, Subtask, Turn};
 use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
@@ -191,15 +192,13 @@ impl Slot {
             TaskKind::Source { operator, watermarks } => {
                 let (source, splits) = (&job.connectors.sources[operator], &self.start.splits[operator]);
                 let strategy = watermarks.as_ref().map(|(_, strategy)| strategy.clone());
-                Body::Source(SourceTask::open(
-                    *operator,
-                    source,
-                    splits,
-                    strategy,
-                    context,
-                    rows_per_poll(&self.start.plan, job.options.block_rows),
-                    self.start.settles,
-                )?)
+                let limit = job.options.source_rate;
+                let rate = ReadingRate {
+                    rows_per_poll: rows_per_poll(&self.start.plan, job.options.block_rows),
+                    pace: limit.map(|rows| Pace::new(rows, context.parallelism)),
+                    still: self.start.settles,
+                };
+                Body::Source(SourceTask::open(*operator, source, splits, strategy, context, rate)?)
             }
             TaskKind::Watermarks { operator, strategy } => {
                 let mut watermarks = WatermarksTask::new(strategy);

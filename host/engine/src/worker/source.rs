@@ -12,6 +12,7 @@ use millrace_core::plan::Plan;
 use millrace_core::time::{Progress, WatermarkGenerator, WatermarkMerge};
 
 use super::outputs::Outputs;
+use super::pace::Pace;
 use super::rejects::Rejects;
 use super::watermarks::assign_times;
 use crate::metrics::SubtaskMetrics;
@@ -59,24 +60,33 @@ pub(crate) struct SourceTask {
     readings: Vec<Reading>,
     merge: WatermarkMerge,
     next: usize,
-    rows_per_poll: usize,
+    rate: ReadingRate,
+}
+
+/// How much a source reads at a time, and how often.
+#[derive(Debug)]
+pub(crate) struct ReadingRate {
+    pub(crate) rows_per_poll: usize,
+    /// If it is limited.
+    pub(crate) pace: Option<Pace>,
     /// Nothing is to be read.
-    still: bool,
+    pub(crate) still: bool,
 }
 
 impl SourceTask {
     /// Opens this subtask's share of the splits: every `parallelism`-th. All subtasks are given the same
-    /// list, made once, so that each split has exactly one reader whatever happens outside meanwhile. `still`: it
-    /// keeps its place and reads nothing.
+    /// list, made once, so that each split has exactly one reader whatever happens outside meanwhile.
     pub(crate) fn open(
         operator: OperatorIndex,
         source: &Arc<dyn Source>,
         splits: &[SplitSnapshot],
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
-        rows_per_poll: usize,
-        still: bool,
+        mut rate: ReadingRate,
     ) -> Result<Self> {
+        if let Some(pace) = &rate.pace {
+            rate.rows_per_poll = pace.rows_per_poll(rate.rows_per_poll);
+        }
         let mut readings = Vec::new();
         for split in splits
             .iter()
@@ -112,8 +122,7 @@ impl SourceTask {
             readings,
             merge,
             next: 0,
-            rows_per_poll,
-            still,
+            rate,
         })
     }
 
@@ -136,8 +145,11 @@ impl SourceTask {
         metrics: &SubtaskMetrics,
         outputs: &mut Outputs,
     ) -> Result<SourceStep> {
-        if self.still {
+        if self.rate.still {
             return Ok(SourceStep::Waiting(None));
+        }
+        if let Some(wait) = self.rate.pace.as_ref().and_then(|pace| pace.wait(now)) {
+            return Ok(SourceStep::Waiting(Some(wait)));
         }
         let count = self.readings.len();
         for turn in 0..count {
@@ -146,11 +158,14 @@ impl SourceTask {
             if reading.ended || reading.not_before.is_some_and(|time| now < time) {
                 continue;
             }
-            match reading.reader.poll(self.rows_per_poll, now)? {
+            match reading.reader.poll(self.rate.rows_per_poll, now)? {
                 Poll::Rows(rows) => {
                     self.next = (index + 1) % count;
                     metrics.bytes_in.add(rows.bytes);
                     metrics.rows_in.add(rows.rows.num_rows() as u64);
+                    if let Some(pace) = &mut self.rate.pace {
+                        pace.handle_rows(rows.rows.num_rows(), now);
+                    }
                     self.reject(&rows.rejected, rejects, metrics)?;
                     if rows.rows.num_rows() > 0 {
                         self.emit(index, Block::new(rows.rows), now_millis, outputs)?;

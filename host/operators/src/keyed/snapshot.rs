@@ -207,6 +207,14 @@ impl KeyedOperator {
         self.watermark = watermark;
     }
 
+    /// Makes room for up to so many entries that are about to be restored into the guest.
+    pub fn expect_restored(&mut self, entries: usize) -> Result<()> {
+        if self.tiering.is_none() && self.keys.is_empty() {
+            self.keys = KeyTable::new(self.key_schema.clone(), entries)?;
+        }
+        Ok(())
+    }
+
     /// Lays a layer over what was restored so far, oldest first. Before the first row.
     ///
     /// Rows of other keys than this operator's must have been filtered out.
@@ -255,8 +263,10 @@ impl KeyedOperator {
         if count == 0 {
             return Ok(true);
         }
-        for &slot in &self.slots {
-            self.timers.clear(slot);
+        if !self.timers.is_empty() {
+            for &slot in &self.slots {
+                self.timers.clear(slot);
+            }
         }
         let slots = std::mem::take(&mut self.slots);
         self.take_up(&slots, columns, function)?;

@@ -2,12 +2,14 @@
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
-//! host, `evolving` what changes, `poison` functions that trap, `streams` endless ones and slow ones.
+//! host, `operators` one of each, `evolving` what changes, `poison` functions that trap, `streams` endless ones and slow
+//! ones.
 
 mod durable;
 mod edges;
 mod evolving;
 mod large;
+mod operators;
 mod poison;
 mod states;
 mod streams;
@@ -121,6 +123,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
         "large" => large::build(flow, &params),
+        "operators" => operators::build(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }

@@ -26,7 +26,14 @@ fn sink(folder: &Path, more: &[(&str, &str)]) -> Result<FilesSink> {
     Settings::take(options(&pairs), &schema()).map(|settings| FilesSink::new(settings, schema()))
 }
 
+/// All files but the records of what was committed.
 fn names(folder: &Path) -> Vec<String> {
+    let mut names = all_names(folder);
+    names.retain(|name| !name.ends_with(COMMITTED));
+    names
+}
+
+fn all_names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -114,6 +121,35 @@ fn a_new_writer_commits_what_a_dead_one_prepared() {
     );
     let gone = writer.commit(&[Committable(b"part-0-9.csv".to_vec())]).unwrap_err();
     assert_eq!(gone.code(), "IO0110");
+}
+
+#[test]
+fn what_was_committed_may_be_taken_away() {
+    let root = tempfile::tempdir().unwrap();
+    let sink = sink(root.path(), &[("roll.rows", "2")]).unwrap();
+    let mut writer = sink.open(&context(3, 4)).unwrap();
+    writer.write(&rows(0..5), NOW).unwrap();
+    let committables = writer.pre_commit().unwrap();
+    writer.commit(&committables).unwrap();
+    for name in names(root.path()) {
+        std::fs::remove_file(root.path().join(name)).unwrap();
+    }
+    assert_eq!(all_names(root.path()), [".part-3-2.committed"]);
+    sink.recover(&committables).unwrap();
+    // Numbers go on, and there is one record.
+    let mut writer = sink.open(&context(3, 4)).unwrap();
+    writer.write(&rows(5..6), NOW).unwrap();
+    let next = writer.pre_commit().unwrap();
+    assert_eq!(next, [Committable(b"part-3-3.csv".to_vec())]);
+    let gone = || sink.recover(&[Committable(b"part-3-4.csv".to_vec())]).unwrap_err();
+    assert_eq!(gone().code(), "IO0110");
+    sink.recover(&next).unwrap();
+    assert_eq!(all_names(root.path()), [".part-3-3.committed", "part-3-3.csv"]);
+    assert_eq!(gone().code(), "IO0110");
+    // A new run that writes there begins anew.
+    std::fs::remove_file(root.path().join("part-3-3.csv")).unwrap();
+    sink.check().unwrap();
+    assert!(all_names(root.path()).is_empty());
 }
 
 #[test]

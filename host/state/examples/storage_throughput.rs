@@ -1,6 +1,6 @@
 //! How long a checkpoint of a million entries takes: full, an increment of 1 per cent, and back.
 //!
-//! `cargo run --release --package millrace-state --example throughput -- URL`
+//! `cargo run --release --package millrace-state --example storage_throughput -- URL`
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Measures connectors alone on one core: rows made by the generator and dropped, and files read.
 //!
-//! `cargo run --release -p millrace-connectors --example throughput`
+//! `cargo run --release -p millrace-connectors --example connector_throughput`
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
