@@ -353,6 +353,8 @@ fn large_states_that_make_no_sense() {
     ] {
         refuse_graph(kind, head, "GR0001", &[part]);
     }
+    let parts = ["state `map`", "field `key` cannot be part of a key"];
+    refuse_graph("large-key", "large", "KY0002", &parts);
 }
 
 #[test]

@@ -229,7 +229,7 @@
 //! }
 //! ```
 //!
-//! A read that the host has to answer takes about a microsecond, many times what a `MapState` takes; what was read is
+//! A read that the host has to answer takes some two microseconds, many times what a `MapState` takes; what was read is
 //! remembered until the block is done, and [`get_all`](state::LargeMap::get_all) asks for many keys at once. Writing waits for
 //! nothing. [`iter`](state::LargeMap::iter) and [`iter_from`](state::LargeMap::iter_from) go through entries in the order of
 //! their keys, in pieces, so that a map by time can be read from a time on. Maps and lists that are empty cost nothing, and

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use millrace_core::collections::CollectionKind;
 use millrace_core::graph::{self, ChainIndex, OperatorIndex};
+use millrace_core::key::check_key_schema;
 use millrace_core::schema::{Declared, Hints, Missing, Variant};
 use millrace_core::{Error, Result};
 
@@ -450,9 +451,12 @@ fn check_large(state: &graph::StateDecl) -> Result<()> {
         }
     };
     let name = &state.name;
-    if state.collection().is_none_or(|collection| collection.kind != kind) {
+    let Some(collection) = state.collection().filter(|collection| collection.kind == kind) else {
         return refuse(format!("the schema of state `{name}`, a large {what}, is no {what}"));
-    }
+    };
+    // What cannot tell keys apart cannot tell entries apart either.
+    let key = collection.entry.as_ref().clone().with_name("key");
+    check_key_schema(&Schema::new(vec![key])).map_err(|error| error.context(format!("state `{name}`")))?;
     if !state.migrations.is_empty() {
         return refuse(format!(
             "state `{name}` is large and has migrations, which see values as a whole"

@@ -289,6 +289,7 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
             });
         }
         "large-schema" => keyed(&mut graph).states[1].schema = 2,
+        "large-key" => graph.schemas[4][2].data_type = DataType::Float64,
         "large-kind" => keyed(&mut graph).states[1].kind = StateKind::LargeList,
         "large-writes" => keyed(&mut graph).always_writes = true,
         "large-migrations" => keyed(&mut graph).states[1].migrations = vec![4],
