@@ -32,9 +32,13 @@ pub(crate) fn arguments() -> Vec<String> {
 
 /// What the newest checkpoint says, if there is one.
 fn latest(place: &Place) -> Option<Metadata> {
+    latest_of(place, "durable")
+}
+
+fn latest_of(place: &Place, job: &str) -> Option<Metadata> {
     let storage = Storage::open(&place.storage()).expect("a storage");
     // The job may be deleting it.
-    let latest = storage.open_latest("durable", Depth::Sizes).ok()?;
+    let latest = storage.open_latest(job, Depth::Sizes).ok()?;
     latest.found.map(|found| found.metadata().clone())
 }
 
@@ -94,10 +98,14 @@ fn a_job_that_is_killed_again_and_again_puts_out_everything_once() {
 /// Kills the job as soon as its newest checkpoint holds rows in flight.
 fn kill_in_flight(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
     let begin = Instant::now();
-    let before = latest(place).map(|metadata| metadata.checkpoint);
+    let job = more
+        .iter()
+        .find(|(name, _)| *name == "kind")
+        .map_or("durable", |(_, kind)| kind);
+    let before = latest_of(place, job).map(|metadata| metadata.checkpoint);
     let mut child = spawn(place, parallelism, "0", &arguments(), more, &[]);
     loop {
-        let found = latest(place).filter(|metadata| Some(metadata.checkpoint) > before);
+        let found = latest_of(place, job).filter(|metadata| Some(metadata.checkpoint) > before);
         if found.is_some_and(|metadata| metadata.in_flight().rows > 0) {
             break;
         }
@@ -253,4 +261,52 @@ fn no_savepoint_is_made_of_rows_in_flight() {
     assert_eq!(output.status.code(), Some(2), "{stderr}");
     assert!(stderr.contains("CS0207") && stderr.contains("in flight"), "{stderr}");
     assert!(!to.exists());
+}
+
+/// Rows in flight become what the next version of the code expects, or it is refused before anything runs.
+#[test]
+fn rows_in_flight_take_another_shape() {
+    let place = Place::new();
+    let output = place.output();
+    let pairs = |version| {
+        [
+            ("kind", "reshaped"),
+            ("rows", "20000"),
+            ("version", version),
+            ("output", as_text(&output)),
+        ]
+    };
+    kill_in_flight(&place, 2, &pairs("1"));
+    let error = jobs::run(
+        Guest::Flows,
+        options(&place, 2, Restore::Latest, Duration::ZERO),
+        &pairs("3"),
+    );
+    let error = error.expect_err("a label is not a title");
+    check_error(
+        &error,
+        "CK0014",
+        Fault::User,
+        &["rows in flight from `shape`", "field `title`"],
+    );
+    kill_in_flight(&place, 2, &pairs("2"));
+    // Also where they are let through first.
+    kill_in_flight(&place, 3, &pairs("2"));
+    jobs::run(
+        Guest::Flows,
+        options(&place, 1, Restore::Latest, Duration::ZERO),
+        &pairs("2"),
+    )
+    .expect("it fits");
+    let clean = Place::new();
+    jobs::succeed(
+        Guest::Flows,
+        jobs::options(),
+        &[
+            ("kind", "reshaped"),
+            ("rows", "20000"),
+            ("output", as_text(&clean.output())),
+        ],
+    );
+    assert_same(&sorted(&output), &sorted(&clean.output()));
 }

@@ -89,7 +89,7 @@
 //!
 //! [`Flow::source`] reads from a connector and [`Stream::sink`] writes to one: [`Files`](connect::Files) (text,
 //! CSV, JSON lines, Parquet), [`Stdin`](connect::Stdin) and [`Stdout`](connect::Stdout),
-//! [`Postgres`](connect::Postgres), [`Redis`](connect::Redis), [`Generator`](connect::Generator) for rows made up,
+//! [`Postgres`](connect::Postgres), [`Redis`](connect::Redis), [`Generator`](connect::Generator) and [`Nexmark`](connect::Nexmark) for rows made up,
 //! [`Discard`](connect::Discard) for rows only counted, and
 //! [`Connector`](connect::Connector) for any other that the host has. They are described here and run in the
 //! host.

@@ -18,7 +18,9 @@
 pub use std::time::Duration;
 
 pub use crate::chain::{Chain, Rows};
-pub use crate::connect::{Compression, Connector, Discard, Files, Generator, Postgres, Redis, Reject, Stdin, Stdout};
+pub use crate::connect::{
+    Compression, Connector, Discard, Files, Generator, Nexmark, Postgres, Redis, Reject, Stdin, Stdout,
+};
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};
 pub use crate::process::{Context, KeyedProcess, Setup, Timer, TimerKind};

@@ -1,6 +1,6 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
-//! One folder per connector: `files`, `generator`, `stdin` and `stdout`, `discard`, `postgres`, `redis`.
+//! One folder per connector: `files`, `generator`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`, `redis`.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
@@ -17,6 +17,7 @@ mod format;
 mod generator;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod identity;
+mod nexmark;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod password;
 mod position;
@@ -45,6 +46,7 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(discard::DiscardConnector),
         Arc::new(files::FilesConnector),
         Arc::new(generator::GeneratorConnector),
+        Arc::new(nexmark::NexmarkConnector),
         #[cfg(feature = "postgres")]
         Arc::new(postgres::PostgresConnector),
         #[cfg(feature = "redis")]

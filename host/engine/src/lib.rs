@@ -12,6 +12,7 @@ mod backend;
 mod checkpointing;
 mod control;
 pub mod env;
+mod in_flight;
 mod job;
 pub mod metrics;
 mod parameters;

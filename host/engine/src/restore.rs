@@ -3,24 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_schema::Schema;
 use millrace_connectors::is_dead_letters;
-use millrace_core::checkpoint::{CheckpointId, EdgeName, SplitSnapshot, Trap};
+use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, Trap};
 use millrace_core::connector::Split;
 use millrace_core::graph::{Graph, OperatorIndex};
-use millrace_core::plan::{self, Exchange, Plan, TaskKind};
+use millrace_core::plan::{self, Plan, TaskKind};
 use millrace_core::upgrade::{self, DeclaredOperator, Upgrade};
 use millrace_core::{Error, Result};
 use millrace_state::codes::{NOT_FOUND, is_damage};
 use millrace_state::convert::Converter;
-use millrace_state::format::fingerprint;
 use millrace_state::{Depth, Metadata, Restorable, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
 use crate::backend::Backend;
 use crate::checkpointing::SnapshotTask;
-use crate::prepare::output_schema;
-use crate::worker::{SlotJob, Start, edge_names};
+use crate::in_flight::Conversions;
+use crate::worker::{SlotJob, Start};
 
 /// Splits of a source, dealt out to its subtasks in turn.
 pub(crate) type Splits = BTreeMap<OperatorIndex, Vec<SplitSnapshot>>;
@@ -170,8 +168,12 @@ pub(crate) fn refusal(
     restorable: &Restorable,
     may_lose: bool,
 ) -> Option<Error> {
-    let channels = check_channels(graph, plan, tasks, restorable).err();
-    let refusal = channels.or_else(|| upgrade.refusal(&named(restorable), may_lose));
+    let channels = match Conversions::decide(graph, plan, tasks, restorable) {
+        Ok(channels) => channels,
+        Err(error) => return Some(error),
+    };
+    let refusal = upgrade.refusal(&named(restorable), may_lose);
+    let refusal = refusal.or_else(|| channels.check(restorable).err());
     refusal.or_else(|| check_values(upgrade, restorable).err())
 }
 
@@ -195,41 +197,6 @@ fn check_values(upgrade: &Upgrade, restorable: &Restorable) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whether what was in flight at a checkpoint has somewhere to go: the same edges, with rows of the same schema.
-fn check_channels(graph: &Graph, plan: &Plan, tasks: &[SnapshotTask], restorable: &Restorable) -> Result<()> {
-    let ids: Vec<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
-    let edges: Vec<_> = plan.exchanges.iter().zip(edge_names(plan, &ids)).collect();
-    let what = named(restorable);
-    for operator in &restorable.metadata().operators {
-        let in_flight = operator.subtasks.iter().flat_map(|subtask| &subtask.in_flight);
-        for (in_flight, rows) in in_flight.filter_map(|in_flight| Some((in_flight, in_flight.rows.as_ref()?))) {
-            let (to, from, count) = (&operator.name, &in_flight.edge.from, rows.rows);
-            let between = format!("{what} holds {count} rows in flight from `{from}` to `{to}`");
-            let is_it = |(exchange, name): &&(&Exchange, EdgeName)| {
-                ids[exchange.to.0] == operator.id && *name == in_flight.edge
-            };
-            let Some((exchange, _)) = edges.iter().find(is_it) else {
-                let message = format!("{between}, an edge that the pipeline does not have");
-                return Err(Error::user("CK0013", message));
-            };
-            let schema = output_schema(graph, plan, exchange);
-            if fingerprint(&schema)? != rows.schema {
-                let message = format!("{between}, where rows now are of another schema: {}", describe(&schema));
-                return Err(Error::user("CK0014", message));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn describe(schema: &Schema) -> String {
-    let fields = schema.fields().iter().map(|field| {
-        let optional = if field.is_nullable() { "?" } else { "" };
-        format!("`{}` {}{optional}", field.name(), field.data_type())
-    });
-    fields.collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a task that a checkpoint knows has another number of subtasks than then.
@@ -300,8 +267,11 @@ pub(crate) fn start(
         }
     }
     let (options, limit) = (&job.options, job.options.limits.memory_bytes);
-    let mut converters = BTreeMap::new();
+    let (mut converters, mut conversions) = (BTreeMap::new(), Conversions::default());
     if let Some(checkpoint) = &checkpoint {
+        if channels {
+            conversions = Conversions::decide(&job.graph, &plan, tasks, checkpoint)?;
+        }
         for operator in decide(tasks, plan.max_parallelism, checkpoint)?.operators {
             if let Some(plan) = operator.plan.filter(|plan| !plan.is_same()) {
                 converters.insert(operator.id, Converter::new(&plan));
@@ -317,6 +287,7 @@ pub(crate) fn start(
         splits,
         checkpoint,
         converters,
+        conversions,
         careful,
     }))
 }

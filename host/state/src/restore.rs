@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId, GROUP_COLUMN};
 use millrace_core::{Error, Result};
 
-use crate::format::{FileRef, Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
+use crate::format::{FileRef, InFlightRows, Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
 use crate::names::{self, RunPaths};
 use crate::redistribute::{CollectionRestore, Piece, TaskRestore, share};
 use crate::{Storage, codes};
@@ -231,6 +232,15 @@ impl RestoredCheckpoint {
             channels.extend(in_flight.decode(content, &shown)?);
         }
         Ok(channels)
+    }
+
+    /// The columns of rows in flight, without event times and computed keys.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn in_flight_schema(&self, rows: &InFlightRows) -> Result<SchemaRef> {
+        let file = rows.file();
+        rows.decode_schema(self.content(&file)?, &self.shown(file.file))
     }
 
     /// What subtask `subtask` of `parallelism` of a keyed operator begins with.

@@ -26,6 +26,8 @@ use column::Column;
 use expression::INDEX_END;
 use kernel::{Indices, Stepper};
 
+pub(crate) use expression::mix;
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// Connector kind `generator`.

@@ -35,6 +35,7 @@ use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
 use crate::backend::Backend;
 use crate::checkpointing::identity;
+use crate::in_flight::Conversions;
 use crate::metrics::{Activity, SubtaskMetrics, TaskMetrics};
 use crate::prepare::{Connectors, JobOptions};
 
@@ -80,6 +81,8 @@ pub(crate) struct Start {
     pub(crate) checkpoint: Option<Arc<Restorable>>,
     /// By identity of the operator: how its state is converted, where it is not the same any more.
     pub(crate) converters: BTreeMap<String, Converter>,
+    /// How rows in flight become what they are now.
+    pub(crate) conversions: Conversions,
     /// Chains that take one row, timer or window a call, for they have trapped.
     pub(crate) careful: BTreeMap<u32, Trap>,
 }
@@ -181,7 +184,8 @@ impl Slot {
             metrics,
         );
         if let Some((checkpoint, operator)) = stored {
-            subtask.restore_channels(checkpoint.channels(operator, self.index)?, self.start.settles)?;
+            let channels = self.start.conversions.channels(checkpoint, operator, self.index)?;
+            subtask.restore_channels(channels, self.start.settles)?;
         }
         Ok(subtask)
     }

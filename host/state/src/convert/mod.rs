@@ -5,6 +5,7 @@
 
 mod collections;
 mod constant;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -19,6 +20,7 @@ use millrace_core::upgrade::{OperatorPlan, StatePlan};
 use millrace_core::{Error, Result};
 
 pub use constant::check_defaults;
+pub use rows::RowsConverter;
 
 use self::values::{Unfit, convert};
 use crate::redistribute::TaskRestore;

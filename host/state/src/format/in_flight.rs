@@ -169,15 +169,27 @@ impl InFlight {
 }
 
 impl InFlightRows {
-    fn read(&self, content: Bytes) -> Result<Vec<Block>, String> {
-        let reader = FileReader::try_new(Cursor::new(content), None).map_err(|error| error.to_string())?;
-        let schema = reader.schema();
+    /// The user's columns of its rows. `content` is that of the file, found sound; `shown` names it.
+    pub(crate) fn decode_schema(&self, content: Bytes, shown: &str) -> Result<SchemaRef> {
+        let reader = FileReader::try_new(Cursor::new(content), None).map_err(|error| error.to_string());
+        let schema = reader.and_then(|reader| self.user_schema(&reader.schema()));
+        schema.map_err(|why| Error::external(codes::DAMAGED, format!("`{shown}` is no sound file of rows: {why}")))
+    }
+
+    fn user_schema(&self, schema: &Schema) -> Result<SchemaRef, String> {
         let system = usize::from(self.times) + self.keys as usize;
         let users = schema.fields().len().checked_sub(system).ok_or("columns are missing")?;
         let fields: SchemaRef = Arc::new(Schema::new(schema.fields()[..users].to_vec()));
         if fingerprint(&fields).ok().as_deref() != Some(self.schema.as_str()) {
             return Err("its columns are not those that the checkpoint names".to_owned());
         }
+        Ok(fields)
+    }
+
+    fn read(&self, content: Bytes) -> Result<Vec<Block>, String> {
+        let reader = FileReader::try_new(Cursor::new(content), None).map_err(|error| error.to_string())?;
+        let fields = self.user_schema(&reader.schema())?;
+        let users = fields.fields().len();
         let mut blocks = Vec::new();
         for batch in reader {
             let batch = batch.map_err(|error| error.to_string())?;

@@ -1,5 +1,6 @@
 //! What a job can begin with.
 
+use arrow_schema::SchemaRef;
 use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId};
 use millrace_core::upgrade::StoredOperator;
 use millrace_core::{Error, Result};
@@ -7,7 +8,7 @@ use millrace_core::{Error, Result};
 use super::manifest::MANIFEST_FILE;
 use super::{Layout, Savepoint};
 use crate::checkpoints::Checkpoints;
-use crate::format::{Metadata, Operator, Subtask, read_metadata};
+use crate::format::{InFlightRows, Metadata, Operator, Subtask, read_metadata};
 use crate::names::{METADATA_FILE, checkpoint_of_folder};
 use crate::redistribute::TaskRestore;
 use crate::{Depth, RestoredCheckpoint, Storage, codes};
@@ -99,6 +100,17 @@ impl Restorable {
         match self {
             Restorable::Checkpoint(checkpoint) => checkpoint.channels(operator, subtask),
             Restorable::Savepoint(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The columns of rows in flight, without event times and computed keys.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn in_flight_schema(&self, rows: &InFlightRows) -> Result<SchemaRef> {
+        match self {
+            Restorable::Checkpoint(checkpoint) => checkpoint.in_flight_schema(rows),
+            Restorable::Savepoint(_) => Err(Error::internal("a savepoint has no rows in flight")),
         }
     }
 

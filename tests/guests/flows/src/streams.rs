@@ -82,6 +82,69 @@ impl KeyedProcess for Alarm {
     }
 }
 
+#[derive(Record, Clone, Debug)]
+struct ShapeV1 {
+    key: i32,
+    label: String,
+}
+
+#[derive(Record, Clone, Debug)]
+struct ShapeV2 {
+    label: String,
+    note: Option<String>,
+    key: i64,
+}
+
+#[derive(Record, Clone, Debug)]
+struct ShapeV3 {
+    key: i64,
+    title: String,
+}
+
+/// Slow behind an edge whose rows differ from version to version.
+fn reshaped(flow: &Flow, params: &Params) {
+    let (events, label) = (generated(flow, params), |event: &Event| format!("row {}", event.time));
+    let slowly = |key: i64, label: String| {
+        let mut event = Event { key, value: 0, time: 0 };
+        (0..10).for_each(|_| event = work(event.clone()));
+        ShapeV2 { label, note: None, key }
+    };
+    let output = || Files::to_csv(&params.output);
+    match params.version.as_str() {
+        "1" => events
+            .map(move |event: Event| ShapeV1 {
+                key: event.key as i32,
+                label: label(&event),
+            })
+            .uid("shape")
+            .rebalance()
+            .map(move |row: ShapeV1| slowly(row.key.into(), row.label))
+            .uid("slow")
+            .sink("out", output()),
+        "2" => events
+            .map(move |event: Event| ShapeV2 {
+                label: label(&event),
+                note: None,
+                key: event.key,
+            })
+            .uid("shape")
+            .rebalance()
+            .map(move |row: ShapeV2| slowly(row.key, row.label))
+            .uid("slow")
+            .sink("out", output()),
+        _ => events
+            .map(move |event: Event| ShapeV3 {
+                title: label(&event),
+                key: event.key,
+            })
+            .uid("shape")
+            .rebalance()
+            .map(move |row: ShapeV3| slowly(row.key, row.title))
+            .uid("slow")
+            .sink("out", output()),
+    };
+}
+
 /// Adds the pipeline if the kind is one of these.
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
     match params.kind.as_str() {
@@ -103,6 +166,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .name("slow")
                 .sink("out", Discard::new().sum("value"));
         }
+        "reshaped" => reshaped(flow, params),
         // The slow one is behind a keyed exchange, in one subtask of all.
         "slow-global" => {
             generated(flow, params)

@@ -1,0 +1,167 @@
+//! The `nexmark` source: persons, auctions and bids of an online auction, each a table of its own.
+//!
+//! Events are numbered from 0; of each fifty the first is a person, three are auctions and the rest bids, and event n takes
+//! place at n / `event-rate` seconds. What an event says depends on its number and the seed alone, so any parallelism
+//! makes the same rows, tables that are read side by side belong together, and a position is the index of the next
+//! row in its table. Proportions, skew and sizes are the defaults of the benchmark (<https://github.com/nexmark/nexmark>);
+//! unlike there, ids of bidders are those of persons, for it adds the first id twice. Only columns that the schema
+//! has are made.
+
+mod columns;
+mod events;
+mod random;
+mod text;
+
+use std::sync::Arc;
+
+use arrow_array::{RecordBatch, RecordBatchOptions};
+use arrow_schema::SchemaRef;
+use millrace_core::connector::{
+    Boundedness, Connector, Elapsed, Options, Poll, Position, Rows, Sink, SinkContext, Source, Split, SplitReader,
+    SubtaskContext,
+};
+use millrace_core::{Error, Result};
+
+use self::columns::{Column, Making};
+use self::events::{Clock, Table};
+use self::text::Texts;
+use crate::position;
+
+/// Events per second of event time, if nothing is said.
+const EVENT_RATE_DEFAULT: u64 = 10_000;
+
+/// Connector kind `nexmark`.
+pub(crate) struct NexmarkConnector;
+
+impl Connector for NexmarkConnector {
+    fn kind(&self) -> &'static str {
+        "nexmark"
+    }
+
+    fn source(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
+        Ok(Some(Arc::new(Nexmark::new(options, schema)?)))
+    }
+
+    fn sink(&self, _: Options, _: SchemaRef, _: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {
+        Ok(None)
+    }
+}
+
+#[derive(Clone)]
+struct Nexmark {
+    schema: SchemaRef,
+    table: Table,
+    columns: Arc<[Column]>,
+    /// Number of events of all tables; the source has its table's part of them.
+    events: Option<u64>,
+    clock: Clock,
+    seed: u64,
+}
+
+impl Nexmark {
+    fn new(mut options: Options, schema: SchemaRef) -> Result<Self> {
+        let table = options.required("table")?;
+        let table = Table::parse(&table)?;
+        let events = options.parsed("events", "a number of events")?;
+        let rate = options.parsed("event-rate", "a number of events per second")?;
+        let first_ms = options.parsed("first-time", "a time in ms since 1970")?;
+        let seed = options.parsed("seed", "a number from 0 to 2^64 - 1")?.unwrap_or(0);
+        options.finish()?;
+        let clock = Clock {
+            rate: rate.unwrap_or(EVENT_RATE_DEFAULT),
+            first_ms: first_ms.unwrap_or(0),
+        };
+        if clock.rate == 0 {
+            return Err(Error::user(
+                "CN0003",
+                "option `event-rate` is `0`, not a number of events per second above 0",
+            ));
+        }
+        let columns = schema.fields().iter().map(|field| Column::find(table, field));
+        Ok(Nexmark {
+            table,
+            columns: columns.collect::<Result<_>>()?,
+            events,
+            clock,
+            seed,
+            schema,
+        })
+    }
+}
+
+impl Source for Nexmark {
+    fn boundedness(&self) -> Boundedness {
+        match self.events {
+            Some(_) => Boundedness::Bounded,
+            None => Boundedness::Unbounded,
+        }
+    }
+
+    fn splits(&self, parallelism: u32) -> Result<Vec<Split>> {
+        let split = |index| Split {
+            id: format!("{index}/{parallelism}"),
+            position: Position::START,
+        };
+        Ok((0..parallelism).map(split).collect())
+    }
+
+    fn open(&self, split: &Split, _context: &SubtaskContext) -> Result<Box<dyn SplitReader>> {
+        let (first, stride) = split
+            .id
+            .split_once('/')
+            .and_then(|(first, stride)| Some((first.parse::<u64>().ok()?, stride.parse::<u64>().ok()?)))
+            .filter(|(first, stride)| first < stride)
+            .ok_or_else(|| Error::internal(format!("`{}` is not a split of nexmark", split.id)))?;
+        let resumed = position::decode::<1>(&split.position)?.map(|[next]| next);
+        Ok(Box::new(Reader {
+            end: self.events.map_or(u64::MAX >> 8, |events| self.table.rows_of(events)),
+            texts: Texts::shared(),
+            nexmark: self.clone(),
+            next: resumed.unwrap_or(first),
+            stride,
+        }))
+    }
+}
+
+struct Reader {
+    nexmark: Nexmark,
+    texts: &'static Texts,
+    /// Index of the next row in its table.
+    next: u64,
+    stride: u64,
+    end: u64,
+}
+
+impl SplitReader for Reader {
+    fn poll(&mut self, rows_max: usize, _now: Elapsed) -> Result<Poll> {
+        if self.next >= self.end {
+            return Ok(Poll::End);
+        }
+        let left = (self.end - self.next).div_ceil(self.stride);
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(rows_max);
+        let indices = (0..count as u64).map(|row| self.next + row * self.stride);
+        let making = Making {
+            events: indices.map(|index| self.nexmark.table.event(index)).collect(),
+            clock: self.nexmark.clock,
+            seed: self.nexmark.seed,
+            texts: self.texts,
+        };
+        let arrays = self.nexmark.columns.iter().map(|column| column.make(&making)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let rows = RecordBatch::try_new_with_options(self.nexmark.schema.clone(), arrays, &options)
+            .map_err(|error| Error::internal(format!("generated columns do not fit their schema: {error}")))?;
+        self.next += count as u64 * self.stride;
+        Ok(Poll::Rows(Rows {
+            rows,
+            rejected: Vec::new(),
+            bytes: 0,
+        }))
+    }
+
+    fn position(&self) -> Position {
+        position::encode([self.next])
+    }
+}
+
+#[cfg(test)]
+mod tests;
