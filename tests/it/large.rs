@@ -203,6 +203,38 @@ fn json(arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON on demand")
 }
 
+/// Out of a savepoint and into another one, table by table.
+fn copied(place: &Place, savepoint: &str) -> String {
+    let pipeline = as_text(Guest::Flows.path());
+    let folder = place.0.path().join("tables");
+    let tables = ["entries", "log"].map(|state| {
+        let file = folder.join(format!("{state}.parquet"));
+        let arguments = [
+            "state",
+            "export",
+            savepoint,
+            "ledger",
+            state,
+            "--format=parquet",
+            "--to",
+            as_text(&file),
+        ];
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let output = cli(&arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        format!("{state}={}", as_text(&file))
+    });
+    let copy = as_text(&place.0.path().join("copy")).to_owned();
+    let from = format!("--from={savepoint}");
+    let to = format!("--to={copy}");
+    let mut arguments = vec![
+        "state", "import", pipeline, "ledger", &tables[0], &tables[1], &from, &to,
+    ];
+    arguments.extend(["--param=kind=large", "--param=keys=7", "--output=json"]);
+    json(&arguments);
+    copy
+}
+
 /// A savepoint is of tables, can be read and changed, and is gone on from.
 #[test]
 fn savepoints_have_a_row_for_each_entry() {
@@ -253,34 +285,8 @@ fn savepoints_have_a_row_for_each_entry() {
     for (index, item) in log.iter().enumerate() {
         assert_eq!(item["index"], index);
     }
-    // Out of the savepoint and into another one, table by table.
     let pipeline = as_text(Guest::Flows.path());
-    let folder = place.0.path().join("tables");
-    let tables = ["entries", "log"].map(|state| {
-        let file = folder.join(format!("{state}.parquet"));
-        let arguments = [
-            "state",
-            "export",
-            &savepoint,
-            "ledger",
-            state,
-            "--format=parquet",
-            "--to",
-            as_text(&file),
-        ];
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let output = cli(&arguments);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        format!("{state}={}", as_text(&file))
-    });
-    let copy = as_text(&place.0.path().join("copy")).to_owned();
-    let from = format!("--from={savepoint}");
-    let to = format!("--to={copy}");
-    let mut arguments = vec![
-        "state", "import", pipeline, "ledger", &tables[0], &tables[1], &from, &to,
-    ];
-    arguments.extend(["--param=kind=large", "--param=keys=7", "--output=json"]);
-    json(&arguments);
+    let copy = copied(&place, &savepoint);
     assert_eq!(json(&["state", "get", &copy, "ledger", "3", "--output=json"]), held);
     let checked = json(&[
         "check",

@@ -256,6 +256,16 @@ impl KeyedProcess for Sums {
     }
 }
 
+/// Every row reads an entry of a large map and writes it.
+fn large_map(flow: &Flow, params: &Params) {
+    flow.source("events", pairs(params))
+        .key_by(|pair: &Pair| pair.key % MAPS)
+        .process(|setup| Sums {
+            sums: setup.large_map("sums"),
+        })
+        .sink("out", Discard::new().sum("value").gaps());
+}
+
 /// Some 20 us of work.
 fn slow(pair: Pair) -> Pair {
     let mut value = pair.value as u64;
@@ -295,14 +305,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .sum(Pair::FIELDS.value)
                 .sink("out", Discard::new().sum("value").gaps());
         }
-        "large-map" => {
-            flow.source("events", pairs(&params))
-                .key_by(|pair: &Pair| pair.key % MAPS)
-                .process(|setup| Sums {
-                    sums: setup.large_map("sums"),
-                })
-                .sink("out", Discard::new().sum("value").gaps());
-        }
+        "large-map" => large_map(flow, &params),
         "slow" => backed_up(flow, &params),
         "tumbling" => {
             events(flow, &params)
