@@ -282,9 +282,7 @@ fn savepoints_have_a_row_for_each_entry() {
         "{}",
         entries[0]
     );
-    for (index, item) in log.iter().enumerate() {
-        assert_eq!(item["index"], index);
-    }
+    assert!((0..).zip(log).all(|(index, item)| item["index"] == index));
     let pipeline = as_text(Guest::Flows.path());
     let copy = copied(&place, &savepoint);
     assert_eq!(json(&["state", "get", &copy, "ledger", "3", "--output=json"]), held);
