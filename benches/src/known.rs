@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{Arguments, Totals, Workload};
+use crate::{Arguments, Totals, Workload, native};
 
 /// (workload, rows, keys, result rows, sum of results) at 100 events per ms. Keyed totals hold for
 /// parallelism 1 only: a running sum depends on the order of rows.
@@ -33,6 +33,13 @@ const KNOWN: [(Workload, u64, u64, Option<u64>, i128); 7] = [
 pub(crate) fn check(arguments: &Arguments, rows: u64, keys: u64, totals: &Totals) -> Result<()> {
     if arguments.workload == Workload::Keyed && totals.out_rows != rows {
         bail!("wrong result: {} rows, not {rows}", totals.out_rows);
+    }
+    if arguments.workload == Workload::LargeMap && arguments.parallelism == 1 && arguments.zipf.is_none() {
+        // The same sums as those of the native loop, which knows no maps.
+        let native = native::run(Workload::Keyed, rows, keys, arguments.per_ms);
+        if (native.out_rows, native.out_sum) != (totals.out_rows, totals.out_sum) {
+            bail!("wrong result: {totals:?}; expected {native:?}");
+        }
     }
     if arguments.zipf.is_some()
         || arguments.ttl_ms.is_some()

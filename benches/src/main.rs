@@ -82,12 +82,14 @@ pub struct Arguments {
 
 /// The workloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Workload {
     /// value * 31 + 7, kept if not divisible by 3
     Stateless,
     /// Running sum per key, every sum emitted
     Keyed,
+    /// The same in large maps of 16 keys: with 100 keys most entries are in the call's cache, with 100 million most are new
+    LargeMap,
     /// Count, sum and max per key in windows of 10 s
     Tumbling,
     /// The same in windows of 60 s every 5 s
@@ -132,6 +134,7 @@ impl Workload {
             Workload::Keyed | Workload::Tumbling => 20_000_000,
             Workload::Sliding | Workload::Session => 5_000_000,
             Workload::Timer => 10_000_000,
+            Workload::LargeMap => 2_000_000,
             Workload::Restart => 8_000_000,
             Workload::Latency => 500_000,
             Workload::Slow => 300_000,
@@ -215,7 +218,7 @@ fn main() -> Result<()> {
     let median = &all[all.len() / 2];
     // Several subtasks feed a key in the order in which the threads happen to run: running sums then differ,
     // as do the moments at which timers fire.
-    let sums = matches!(workload, Workload::Keyed | Workload::Slow);
+    let sums = matches!(workload, Workload::Keyed | Workload::LargeMap | Workload::Slow);
     let ordered = workload != Workload::Timer && (!sums || arguments.parallelism == 1) && arguments.ttl_ms.is_none();
     let same = |totals: &Totals| (totals.out_rows, totals.out_sum) == (median.out_rows, median.out_sum);
     if ordered && !all.iter().all(same) {

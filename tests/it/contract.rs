@@ -322,6 +322,65 @@ fn timers_and_state_flags_out_of_range() {
 }
 
 #[test]
+fn writes_to_large_states_out_of_range() {
+    for (kind, part) in [
+        ("write-state", "writes to state 0, which is no large state"),
+        (
+            "write-state-huge",
+            "writes to state 4294967295, which is no large state",
+        ),
+        ("write-entry", "a write to a collection of entry 10 of 10"),
+        ("write-lengths", "writes to a collection of unequal length"),
+        ("write-action", "action 4 on large state 1"),
+        ("write-append-map", "action 2 on large state 1"),
+        ("write-put-list", "action 0 on large state 2"),
+        ("write-keys-fewer", "keys for state 1: not 2, as its actions need"),
+        ("write-values-more", "values for state 1: not 1, as its actions need"),
+        ("write-keys-malformed", "keys for state 1: malformed block"),
+        ("write-values-malformed", "values for state 1: malformed block"),
+    ] {
+        refuse_call(kind, "large", &[part]);
+    }
+    // Chains without large states have nothing to write to.
+    refuse_call("write", "keyed", &["writes to state 1, which is no large state"]);
+    for kind in ["write", "read"] {
+        let report = jobs::succeed(Guest::Raw, limited(), &[("kind", kind), ("head", "large")]);
+        assert_eq!(number(&report, "sink", "rows"), 10, "{kind}");
+    }
+}
+
+#[test]
+fn large_states_that_make_no_sense() {
+    for (kind, head, part) in [
+        (
+            "large-schema",
+            "large",
+            "the schema of state `map`, a large map, is no map",
+        ),
+        (
+            "large-kind",
+            "large",
+            "the schema of state `map`, a large list, is no list",
+        ),
+        (
+            "large-writes",
+            "large",
+            "state `map` is large, in a chain that writes all states always",
+        ),
+        ("large-migrations", "large", "state `map` is large and has migrations"),
+        (
+            "large-accumulator",
+            "window",
+            "the accumulator `sum` of a window is large",
+        ),
+    ] {
+        refuse_graph(kind, head, "GR0001", &[part]);
+    }
+    let parts = ["state `map`", "field `key` cannot be part of a key"];
+    refuse_graph("large-key", "large", "KY0002", &parts);
+}
+
+#[test]
 fn rejections_out_of_range() {
     for head in ["stateless", "keyed"] {
         refuse_call("reject-entry", head, &["operator 2 rejected entry 10 of 10"]);
@@ -377,15 +436,48 @@ fn errors_that_calls_return() {
 
 #[test]
 fn imports_out_of_range() {
-    for kind in ["map-get", "map-scan", "list-read"] {
-        let part = format!("the guest called `collections.{kind}`");
-        fail(
-            kind,
+    for (kind, head, part) in [
+        (
+            "map-get",
+            "stateless",
+            "`collections.map-get`: no keyed call with large states runs",
+        ),
+        (
+            "map-get",
             "keyed",
-            "PL0009",
-            Fault::Pipeline,
-            &["operator `function`", &part],
-        );
+            "`collections.map-get`: no keyed call with large states runs",
+        ),
+        ("map-get", "large", "`collections.map-get`: state 0 is no large map"),
+        (
+            "map-get-chain",
+            "large",
+            "collections of chain 7 while a call of chain 0 runs",
+        ),
+        ("map-get-list", "large", "state 2 is no large map"),
+        ("map-get-entry", "large", "a collection of entry 10 of 10"),
+        ("map-get-fewer", "large", "1 keys to get for 2 entries"),
+        ("map-get-malformed", "large", "the keys to get: malformed block"),
+        ("map-scan", "large", "`collections.map-scan`: state 0 is no large map"),
+        ("map-scan-entry", "large", "a collection of entry 4294967295 of 10"),
+        ("map-scan-keys", "large", "2 keys to scan from"),
+        (
+            "list-length",
+            "large",
+            "`collections.list-length`: state 1 is no large list",
+        ),
+        (
+            "list-read",
+            "large",
+            "`collections.list-read`: state 0 is no large list",
+        ),
+        ("list-read-entry", "large", "a collection of entry 10 of 10"),
+    ] {
+        let parts = [
+            "operator `function`",
+            "the guest broke the contract: `collections.",
+            part,
+        ];
+        fail(kind, head, "PL0007", Fault::Pipeline, &parts);
     }
     let part = "failed: 4294967295 random bytes at once are too many";
     fail(
@@ -411,6 +503,7 @@ fn guests_at_random() {
         ("fuzz-block", "keyed"),
         ("fuzz-block", "window"),
         ("fuzz-effects", "keyed"),
+        ("fuzz-effects", "large"),
     ] {
         for seed in 0..150 {
             match jobs::run(Guest::Raw, loaded(seed), &[("kind", kind), ("head", head)]) {

@@ -9,6 +9,7 @@ mod errors_cli;
 mod every_operator;
 mod fixture;
 mod kills;
+mod large;
 mod lifetimes;
 mod object_store;
 mod parallelism;

@@ -38,7 +38,7 @@ struct WindowResult {
 
 #[derive(Parameters)]
 struct Params {
-    /// stateless, keyed, slow, tumbling, sliding, session, timer or latency
+    /// stateless, keyed, large-map, slow, tumbling, sliding, session, timer or latency
     workload: String,
     /// Number of events
     rows: i64,
@@ -242,6 +242,38 @@ fn events(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
     events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1)))
 }
 
+/// Keys of the workload of large maps, which have all others as entries.
+const MAPS: i64 = 16;
+
+/// The running sums of "keyed", kept in large maps.
+struct Sums {
+    sums: LargeMap<i64, i64>,
+}
+
+impl KeyedProcess for Sums {
+    type In = Pair;
+    type Key = i64;
+    type Out = Pair;
+
+    fn process(&mut self, pair: Pair, cx: &mut Context<'_, Self>) {
+        let value = self.sums.update(&pair.key, |sum| {
+            *sum += pair.value;
+            *sum
+        });
+        cx.push(Pair { value, ..pair });
+    }
+}
+
+/// Every row reads an entry of a large map and writes it.
+fn large_map(flow: &Flow, params: &Params) {
+    flow.source("events", pairs(params))
+        .key_by(|pair: &Pair| pair.key % MAPS)
+        .process(|setup| Sums {
+            sums: setup.large_map("sums"),
+        })
+        .sink("out", Discard::new().sum("value").gaps());
+}
+
 /// Some 20 us of work.
 fn slow(pair: Pair) -> Pair {
     let mut value = pair.value as u64;
@@ -288,6 +320,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .sink("out", Discard::new().sum("value"));
         }
         "keyed" => keyed(flow, &params),
+        "large-map" => large_map(flow, &params),
         "slow" => backed_up(flow, &params),
         "tumbling" => {
             events(flow, &params)

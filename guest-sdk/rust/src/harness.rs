@@ -2,6 +2,9 @@
 //!
 //! Hidden: it is the floor under tests of this crate, not yet a way to test pipelines.
 
+mod collections;
+
+pub(crate) use self::collections::stand_in;
 use crate::Flow;
 use crate::abi::Instance;
 use crate::abi::host::{Recorded, recorded};
@@ -51,6 +54,7 @@ impl Harness {
     /// Builds a pipeline and opens its chains as configured.
     pub fn build_with(build: impl FnOnce(&Flow), configure: impl FnOnce(&mut OpenConfig)) -> Result<Harness, String> {
         recorded(|recorded| *recorded = Recorded::default());
+        collections::forget();
         let flow = Flow::new();
         build(&flow);
         let finished = flow.finish()?;
@@ -105,7 +109,11 @@ impl Harness {
     }
 
     fn call(&mut self, chain: u32, work: &Work<'_>) -> Result<Called, CallError> {
+        if let Work::Rows { slots, .. } | Work::Timers { slots, .. } = work {
+            collections::begin_call(chain, slots);
+        }
         let result = self.instance.call(chain, self.at, work)?;
+        collections::apply(chain, &result.collections);
         Ok(self.called(result))
     }
 

@@ -142,8 +142,8 @@
 //! # Process functions: state and timers
 //!
 //! A [`KeyedProcess`] has states as fields: [`ValueState`](state::ValueState),
-//! [`ListState`](state::ListState), [`MapState`](state::MapState). In `process` and `on_timer` they are those of
-//! the row's key. The host saves them, moves them when the job is rescaled, and frees keys whose states are all
+//! [`ListState`](state::ListState), [`MapState`](state::MapState), and [large ones](#large-maps-and-lists). In `process` and
+//! `on_timer` they are those of the row's key. The host saves them, moves them when the job is rescaled, and frees keys whose states are all
 //! cleared.
 //!
 //! ```
@@ -191,6 +191,55 @@
 //! live](state::Ttl): `setup.ttl(&seen, Ttl::after(Duration::from_secs(3600)))`, and `.sum(..).ttl(..)` of a rolling
 //! aggregate.
 //!
+//! # Large maps and lists
+//!
+//! The states above are in the pipeline's memory, and each is saved as a whole when it changed: fit for a value, or a few dozen
+//! entries. A [`LargeMap`](state::LargeMap) or [`LargeList`](state::LargeList) may have millions of entries for one key. They
+//! live in the host, in memory or on disk (`--state-backend rocksdb`), an entry is read when it is asked for, and a checkpoint
+//! holds the entries that changed.
+//!
+//! ```
+//! # use millrace::prelude::*;
+//! # #[derive(Record, Clone)]
+//! # struct Click { campaign: i64, visitor: String, at: Timestamp }
+//! # #[derive(Record)]
+//! # struct Reach { campaign: i64, visitors: i64 }
+//! /// Counts the visitors of a campaign, each once, and tells after every thousand.
+//! struct Visitors { seen: LargeMap<String, Timestamp>, count: ValueState<i64> }
+//!
+//! impl KeyedProcess for Visitors {
+//!     type In = Click;
+//!     type Key = i64;
+//!     type Out = Reach;
+//!
+//!     fn process(&mut self, click: Click, cx: &mut Context<'_, Self>) {
+//!         if self.seen.contains(&click.visitor) {
+//!             return;
+//!         }
+//!         self.seen.insert(click.visitor, click.at);
+//!         let visitors = self.count.update(|count| { *count += 1; *count });
+//!         if visitors % 1_000 == 0 {
+//!             cx.push(Reach { campaign: click.campaign, visitors });
+//!         }
+//!     }
+//! }
+//!
+//! fn reach(clicks: Stream<Rows<Click>>) {
+//!     clicks
+//!         .key_by(Click::FIELDS.campaign)
+//!         .process(|setup| Visitors { seen: setup.large_map("seen"), count: setup.value_state("count") })
+//!         .uid("reach")
+//!         .sink("out", Stdout::ndjson());
+//! }
+//! ```
+//!
+//! A read that the host has to answer takes some two microseconds, many times what a `MapState` takes; what was read is
+//! remembered until the block is done, and [`get_all`](state::LargeMap::get_all) asks for many keys at once. Writing waits for
+//! nothing. [`iter`](state::LargeMap::iter) and [`iter_from`](state::LargeMap::iter_from) go through entries in the order of
+//! their keys, in pieces, so that a map by time can be read from a time on. Maps and lists that are empty cost nothing, and
+//! unlike other states they do not keep their key alive. A state cannot become a large one, or the other way round, under
+//! its name: declare another, and move what a key has when the key is next seen.
+//!
 //! # State that changes
 //!
 //! A job goes on from a checkpoint or savepoint that an earlier version of its code has left (`jobctl run --from`). What is
@@ -213,7 +262,8 @@
 //! | one whose time to live changes | once it is renewed |
 //!
 //! Everything else is refused before anything runs, by operator, state and field, unless
-//! [`Setup::migrate`](process::Setup::migrate) converts exactly what is stored. The fields of a key keep their number and
+//! [`Setup::migrate`](process::Setup::migrate) converts exactly what is stored; entries of large states are converted by the
+//! rules alone. The fields of a key keep their number and
 //! order, and become wider only where that leaves a key in its key group: integers, digits of decimals, `String` to `Bytes`.
 //! The length of windows cannot change. `jobctl check --from SAVEPOINT pipeline.wasm` tells what will happen.
 //!

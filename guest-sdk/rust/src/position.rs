@@ -16,6 +16,7 @@ thread_local! {
     static ENTRY: Cell<u32> = const { Cell::new(NONE) };
     static SLOT: Cell<u32> = const { Cell::new(0) };
     static ENTRIES: Cell<u32> = const { Cell::new(0) };
+    static CHAIN: Cell<u32> = const { Cell::new(0) };
     static CAREFUL: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -44,6 +45,16 @@ pub(crate) fn set_entry(entry: u32) {
 pub(crate) fn set_keyed_entry(entry: u32, slot: u32) {
     ENTRY.set(entry);
     SLOT.set(slot);
+}
+
+/// A call of this chain begins.
+pub(crate) fn set_chain(chain: u32) {
+    CHAIN.set(chain);
+}
+
+/// The chain that was called last.
+pub(crate) fn chain() -> u32 {
+    CHAIN.get()
 }
 
 /// Nothing of the user's runs.

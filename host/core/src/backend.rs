@@ -5,7 +5,10 @@
 //! its key is next seen. `millrace-operators` decides which, `millrace-state` has the tiers (host memory, RocksDB),
 //! and neither knows what the other's bytes mean.
 //!
-//! A lower tier outlives no attempt. What survives a crash is in checkpoints, which the operators export; so
+//! Large maps and lists never enter the guest as a whole: their entries are in a [`SortedTier`], one per state, where
+//! they are read and written one by one and scanned in the order of their keys.
+//!
+//! A tier outlives no attempt. What survives a crash is in checkpoints, which the operators export; so
 //! a tier needs no log and no flush.
 
 use std::fmt::Debug;
@@ -167,4 +170,54 @@ pub trait PartedTier: LowerTier {
 pub trait FrozenTier: Debug + Send + Sync {
     /// Goes through all entries in pieces of up to `limit`: keys, and the value of each.
     fn scan(&self, limit: usize, each: &mut dyn FnMut(&ByteRows, &ByteRows) -> Result<()>) -> Result<()>;
+}
+
+/// Entries in the order of their keys, which stay while they are read: what large maps and lists are made of.
+///
+/// Keys and values are bytes that mean nothing here; keys order as bytes do. After an error a tier is unusable.
+pub trait SortedTier: Debug + Send {
+    /// Looks keys up, of which some may be the same: for each whether it is `found`, and in `values` its value, empty
+    /// where it is not there. Both are cleared before.
+    fn get(&mut self, keys: &ByteRows, found: &mut Vec<bool>, values: &mut ByteRows) -> Result<()>;
+
+    /// Entries from `range.from` up to and without `range.to`, in order, as many as it says. `keys` and `values` are
+    /// cleared before. Whether there may be more.
+    fn scan(&mut self, range: &ScanRange<'_>, keys: &mut ByteRows, values: &mut ByteRows) -> Result<bool>;
+
+    /// The key of the last entry from `from` up to and without `to`, in place of what `key` held; whether there is one.
+    fn last(&mut self, from: &[u8], to: &[u8], key: &mut Vec<u8>) -> Result<bool>;
+
+    /// Sets entries, in order.
+    fn put(&mut self, keys: &ByteRows, values: &ByteRows) -> Result<()>;
+
+    /// Takes entries out; some may not be there.
+    fn remove(&mut self, keys: &ByteRows) -> Result<()>;
+
+    /// All entries as they are now, to be read while this changes. Takes no time that grows with them.
+    fn freeze(&mut self) -> Result<Arc<dyn FrozenSorted>>;
+
+    /// Number of entries, about.
+    fn len(&self) -> u64;
+
+    /// Whether there is certainly no entry.
+    fn is_empty(&self) -> bool;
+}
+
+/// Which entries of a [`SortedTier`] are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct ScanRange<'a> {
+    /// The first key.
+    pub from: &'a [u8],
+    /// Behind the last key.
+    pub to: &'a [u8],
+    /// No more entries than this.
+    pub limit: usize,
+    /// No more entries once they have so many bytes; the first is there whatever it has.
+    pub bytes_max: usize,
+}
+
+/// The entries of a [`SortedTier`] at one moment.
+pub trait FrozenSorted: FrozenTier {
+    /// Looks keys up, see [`SortedTier::get`].
+    fn get(&self, keys: &ByteRows, found: &mut Vec<bool>, values: &mut ByteRows) -> Result<()>;
 }

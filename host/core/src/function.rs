@@ -8,6 +8,7 @@
 use arrow_array::ArrayRef;
 
 use crate::block::{Block, Millis};
+use crate::collections::CollectionWrites;
 use crate::error::Result;
 
 /// A state slot: small dense number by which the guest keeps values.
@@ -46,12 +47,14 @@ pub mod touched {
 }
 
 /// What the operators must apply after a keyed call.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Effects {
     /// In order.
     pub timers: Vec<TimerOperation>,
     /// `touched[state * entries + entry]`, see [`touched`]; empty: nothing was touched.
     pub touched: Vec<u8>,
+    /// What was done to large maps and lists, in order.
+    pub collections: Vec<CollectionWrites>,
     /// Entries that were set aside and had no effect at all, in order; only in careful mode.
     pub quarantined: Vec<u32>,
 }
@@ -65,8 +68,8 @@ pub struct CallFault {
     pub cause: String,
 }
 
-/// The values that user code keeps by slot. The states of a keyed chain are numbered as declared; a windowed
-/// chain's accumulator is state 0.
+/// The values that user code keeps by slot. The states of a keyed chain are numbered as declared, large ones left out; a
+/// windowed chain's accumulator is state 0.
 pub trait StateFunction {
     /// Values of a state, one row per slot, null where absent. Changes nothing.
     fn export_state(&mut self, state: u32, slots: &[Slot]) -> Result<ArrayRef>;

@@ -13,6 +13,7 @@
 pub mod backend;
 pub mod block;
 pub mod checkpoint;
+pub mod collections;
 pub mod connector;
 pub mod control;
 pub mod error;

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use arrow_schema::FieldRef;
 use millrace_core::Result;
+use millrace_core::backend::SortedTier;
 use millrace_core::block::Millis;
 use millrace_operators::{KeyedOperator, WindowOperator};
-use millrace_state::tier::{MemoryTier, PartedMemoryTier};
+use millrace_state::tier::{MemoryTier, PartedMemoryTier, SortedMemoryTier};
 
 /// Where the state of keys and windows is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,6 +78,21 @@ impl Backend {
                 let message = "this jobctl was built without RocksDB (cargo feature `rocksdb`)";
                 Err(millrace_core::Error::user("CK0004", message))
             }
+        }
+    }
+}
+
+impl Backend {
+    /// A tier for a large state. `name` tells it from all others.
+    pub(crate) fn sorted_tier(&self, name: &str) -> Result<Box<dyn SortedTier>> {
+        match self {
+            Backend::Memory { .. } => {
+                // In memory nothing has a name.
+                let _ = name;
+                Ok(Box::new(SortedMemoryTier::default()))
+            }
+            #[cfg(feature = "rocksdb")]
+            Backend::RocksDb { databases, .. } => Ok(Box::new(databases.sorted_tier(name)?)),
         }
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{
     Action, CheckpointConfig, CheckpointId, CheckpointKind, Coordinator, DeclineReason, Participant, SubtaskSnapshot,
+    TableDelta,
 };
 use millrace_core::connector::without_passwords;
 use millrace_core::control::{Controller, OperationId, Order, State};
@@ -323,6 +324,8 @@ impl Checkpointing {
         if let Some(table) = snapshot.table.take() {
             // Also for a checkpoint that was given up: later increments lie on this one.
             written = self.checkpoints.write_layers(id, name, subtask, &table).map(|_| ());
+            let collections = std::mem::take(&mut snapshot.collections);
+            written = written.and(self.write_collections(id, task, subtask, &collections));
             self.full |= written.is_err();
         }
         let channels = std::mem::take(&mut snapshot.channels);
@@ -342,6 +345,21 @@ impl Checkpointing {
         }
         let actions = self.coordinator.handle_ack(id, participant, self.clock.elapsed());
         self.act(actions, shared);
+    }
+
+    /// Writes what a subtask hands over of its large states: all of them, whatever becomes of the first.
+    fn write_collections(&self, id: CheckpointId, task: usize, subtask: u32, deltas: &[TableDelta]) -> Result<()> {
+        let SnapshotTask {
+            id: operator, keyed, ..
+        } = &self.tasks[task];
+        let states = keyed.iter().flat_map(KeyedSchema::collections);
+        let mut result = Ok(());
+        for ((number, state), delta) in states.enumerate().zip(deltas) {
+            let state = (number, state.name.as_str());
+            let written = self.checkpoints.write_collection(id, operator, subtask, state, delta);
+            result = result.and(written);
+        }
+        result
     }
 
     pub(crate) fn handle_superseded(&mut self, id: CheckpointId, task: usize, subtask: u32, shared: &Shared) {

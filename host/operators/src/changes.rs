@@ -56,7 +56,13 @@ impl TableSchema {
 
     /// Rows of entries that are there.
     pub(crate) fn rows(&self, keys: Vec<ArrayRef>, more: Vec<ArrayRef>) -> Result<RecordBatch> {
-        self.batch(keys, false, more)
+        let deleted = vec![false; keys[0].len()];
+        self.batch(keys, deleted.into(), more)
+    }
+
+    /// Rows of entries of which some are gone.
+    pub(crate) fn mixed(&self, keys: Vec<ArrayRef>, gone: BooleanArray, more: Vec<ArrayRef>) -> Result<RecordBatch> {
+        self.batch(keys, gone, more)
     }
 
     /// Rows of entries that are gone.
@@ -64,20 +70,16 @@ impl TableSchema {
         let count = keys[0].len();
         let more = self.schema.fields()[3..].iter();
         let more = more.map(|field| new_null_array(field.data_type(), count)).collect();
-        self.batch(keys, true, more)
+        self.batch(keys, vec![true; count].into(), more)
     }
 
-    fn batch(&self, keys: Vec<ArrayRef>, deleted: bool, more: Vec<ArrayRef>) -> Result<RecordBatch> {
+    fn batch(&self, keys: Vec<ArrayRef>, deleted: BooleanArray, more: Vec<ArrayRef>) -> Result<RecordBatch> {
         let mut hashes = Vec::new();
         hash_rows(&keys, &mut hashes)?;
         let group = |&hash: &u64| KeyGroup::of_hash(hash, self.max_parallelism).0;
         let groups = hashes.iter().map(group).collect::<Vec<_>>();
         let keys = StructArray::try_new(self.key_fields().clone(), keys, None).map_err(broken)?;
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt32Array::from(groups)),
-            Arc::new(BooleanArray::from(vec![deleted; hashes.len()])),
-            Arc::new(keys),
-        ];
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt32Array::from(groups)), Arc::new(deleted), Arc::new(keys)];
         columns.extend(more);
         RecordBatch::try_new(self.schema.clone(), columns).map_err(broken)
     }
@@ -127,6 +129,11 @@ impl TableSchema {
 fn describe(schema: &Schema) -> Vec<String> {
     let field = |field: &FieldRef| format!("{} {}", field.name(), field.data_type());
     schema.fields().iter().map(field).collect()
+}
+
+/// Whether layers would hold far more rows than there are entries if an increment of so many came onto them.
+pub(crate) fn is_outgrown(layer_rows: u64, changed: usize, live_rows: u64) -> bool {
+    layer_rows + changed as u64 > LAYER_ROWS_MIN.max(2 * live_rows)
 }
 
 /// What an operator keeps for its snapshots; it is there once it tracks its changes.
@@ -289,8 +296,7 @@ impl Changes {
     fn must_be_full(&mut self, full: bool, changed: usize, live_rows: u64) -> bool {
         debug_assert!(self.taking.is_none(), "one snapshot at a time");
         let changed = changed + self.gone.iter().map(RecordBatch::num_rows).sum::<usize>();
-        let outgrown = self.layer_rows + changed as u64 > LAYER_ROWS_MIN.max(2 * live_rows);
-        let full = full || !self.has_base || outgrown;
+        let full = full || !self.has_base || is_outgrown(self.layer_rows, changed, live_rows);
         if full {
             self.layer_rows = 0;
         }

@@ -21,7 +21,7 @@ use millrace_core::key::{KeyGroup, RowEncoder, decode_columns, hash_rows};
 use millrace_core::{Error, Result};
 
 /// Bytes of the key group in front of a key.
-const GROUP_BYTES: usize = 2;
+pub(crate) const GROUP_BYTES: usize = 2;
 
 /// Bytes in front of the key group of an entry in a part.
 const PART_PREFIX_BYTES: usize = PART_BYTES + 1;
@@ -41,7 +41,7 @@ pub(crate) struct EntryCodec {
     hashes: Vec<u64>,
 }
 
-fn broken(error: ArrowError) -> Error {
+pub(crate) fn broken(error: ArrowError) -> Error {
     Error::internal(format!("state cannot be turned to bytes or back: {error}"))
 }
 
@@ -67,25 +67,20 @@ impl EntryCodec {
 
     /// The keys in these columns, in place of what `keys` held.
     pub(crate) fn encode_keys(&mut self, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
-        self.encode(None, columns, keys)
+        encode_keys(columns, self.max_parallelism, &mut self.hashes, keys)
     }
 
     /// The same of entries of a part.
     pub(crate) fn encode_part_keys(&mut self, part: i64, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
-        self.encode(Some(Self::part(part)), columns, keys)
-    }
-
-    fn encode(&mut self, part: Option<Part>, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
         keys.clear();
         hash_rows(columns, &mut self.hashes)?;
         let encoder = RowEncoder::new(columns)?;
+        let part = Self::part(part);
         for (row, &hash) in self.hashes.iter().enumerate() {
             let group = KeyGroup::of_hash(hash, self.max_parallelism).0 as u16;
             keys.push_with(|bytes| {
-                if let Some(part) = part {
-                    bytes.extend(part);
-                    bytes.push(hash as u8);
-                }
+                bytes.extend(part);
+                bytes.push(hash as u8);
                 bytes.extend(group.to_be_bytes());
                 encoder.append_tagged(row, bytes);
             });
@@ -169,6 +164,26 @@ impl EntryCodec {
         time.copy_from_slice(&prefix[1..]);
         ((u64::from_be_bytes(time) ^ (1 << 63)) as Millis, key)
     }
+}
+
+/// The keys in these columns, in place of what `keys` held. `hashes` is memory to be used again.
+pub(crate) fn encode_keys(
+    columns: &[ArrayRef],
+    max_parallelism: u32,
+    hashes: &mut Vec<u64>,
+    keys: &mut ByteRows,
+) -> Result<()> {
+    keys.clear();
+    hash_rows(columns, hashes)?;
+    let encoder = RowEncoder::new(columns)?;
+    for (row, &hash) in hashes.iter().enumerate() {
+        let group = KeyGroup::of_hash(hash, max_parallelism).0 as u16;
+        keys.push_with(|bytes| {
+            bytes.extend(group.to_be_bytes());
+            encoder.append_tagged(row, bytes);
+        });
+    }
+    Ok(())
 }
 
 fn index_prefix(kind: TimerKind, time: Millis) -> [u8; INDEX_PREFIX_BYTES] {

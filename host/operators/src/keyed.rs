@@ -7,17 +7,25 @@
 //! operator when it has expired (`lifetimes`).
 
 mod careful;
+mod collections;
 mod lifetimes;
 mod snapshot;
 mod sweep;
 mod tier;
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use arrow_array::ArrayRef;
 use arrow_schema::SchemaRef;
+use millrace_core::backend::SortedTier;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::checkpoint::TableDelta;
+use millrace_core::collections::{CollectionSchema, Collections, SharedCollections};
 use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, touched};
 use millrace_core::{Error, Result};
 
+use self::collections::HostCollections;
 use self::lifetimes::Lifetimes;
 use self::snapshot::Tracking;
 use self::tier::Tiering;
@@ -70,6 +78,10 @@ pub struct KeyedOperator {
     tracking: Option<Box<Tracking>>,
     /// If entries may be elsewhere than in the guest.
     tiering: Option<Box<Tiering>>,
+    /// If there are large states.
+    collections: Option<Rc<RefCell<HostCollections>>>,
+    /// Their part of the snapshot under way.
+    collection_deltas: Vec<TableDelta>,
 }
 
 impl KeyedOperator {
@@ -100,7 +112,29 @@ impl KeyedOperator {
             lifetimes: None,
             tracking: None,
             tiering: None,
+            collections: None,
+            collection_deltas: Vec::new(),
         })
+    }
+
+    /// Gives the operator its large states, in the order in which they are declared, with a tier for each; what it
+    /// returns is for the function to read from. Call it before the first row.
+    pub fn set_collections(
+        &mut self,
+        states: Vec<(CollectionSchema, Box<dyn SortedTier>)>,
+        max_parallelism: u32,
+    ) -> Result<SharedCollections> {
+        let collections = HostCollections::new(&self.key_schema, states, max_parallelism)?;
+        let collections = Rc::new(RefCell::new(collections));
+        collections.borrow_mut().track_changes(self.tracking.is_some());
+        self.collections = Some(collections.clone());
+        Ok(collections)
+    }
+
+    /// Entries of large maps and lists, about.
+    pub fn collection_entries(&self) -> u64 {
+        let collections = self.collections.as_ref();
+        collections.map_or(0, |collections| collections.borrow().len())
     }
 
     /// Rows of an input, with the columns of their key.
@@ -126,6 +160,9 @@ impl KeyedOperator {
         self.fetch_fresh(function)?;
         self.export_before_touching(function)?;
         self.clear_expired(function)?;
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().begin_call(key_columns);
+        }
         let effects = function.process(input, &self.slots, block)?;
         self.apply(&effects, false)?;
         if !effects.quarantined.is_empty() {
@@ -219,6 +256,9 @@ impl KeyedOperator {
         self.export_before_firing(kind, function)?;
         self.clear_expired(function)?;
         let keys = self.keys.key_columns(&self.slots)?;
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().begin_call(&keys);
+        }
         let effects = function.timers(kind, &self.slots, &self.times, &keys)?;
         let is_due = |timer: &TimerOperation| timer.set && timer.kind == kind && timer.time <= upto;
         self.rearming_rounds += usize::from(effects.timers.iter().any(is_due));
@@ -230,6 +270,9 @@ impl KeyedOperator {
     /// Applies what a call over `self.slots` did. `fired`: it took a timer of each.
     fn apply(&mut self, effects: &Effects, fired: bool) -> Result<()> {
         let entries = self.slots.len();
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().apply(&effects.collections)?;
+        }
         self.note_changes(effects, fired);
         for operation in &effects.timers {
             let Some(&slot) = self.slots.get(operation.entry as usize) else {

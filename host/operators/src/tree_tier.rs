@@ -9,7 +9,7 @@ use millrace_core::block::Millis;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TreeTier {
-    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) entries: BTreeMap<Vec<u8>, Vec<u8>>,
     index: BTreeSet<Vec<u8>>,
     keeps: bool,
     expired: u32,

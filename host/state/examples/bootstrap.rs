@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             value: Declared::plain(Field::new("count", DataType::Int64, true)),
             migrations: Vec::new(),
             ttl: None,
+            large: false,
         }],
     };
     let mut writer = Writer::new(&url, "counts", 128, 0)?;

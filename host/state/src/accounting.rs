@@ -26,6 +26,8 @@ pub struct Owner {
     pub operator: String,
     /// Number of the subtask.
     pub subtask: u32,
+    /// The large state that it is, if it is one's.
+    pub state: Option<String>,
 }
 
 /// What a subtask handed over at one checkpoint, once it is written.

@@ -4,19 +4,21 @@
 //! gone before layers are deleted. A crash in between leaves files that belong to nothing; the next opening
 //! of the run collects them.
 
+mod info;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow_array::RecordBatch;
-use millrace_core::block::Millis;
-use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId, SubtaskSnapshot, TableDelta};
+use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId, TableDelta};
 use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 
+pub use self::info::{CheckpointInfo, OperatorSnapshot, StackSize};
 use crate::accounting::{Accounting, Owner, Refusal};
 use crate::format::{
-    FORMAT_VERSION, InFlight, Kind, Layer, Metadata, Operator, Run, Subtask, WITHOUT_IN_FLIGHT, encode_in_flight,
-    layer, write_metadata, write_run,
+    Collection, InFlight, Layer, Metadata, Operator, Run, Subtask, encode_in_flight, layer, version_of, write_metadata,
+    write_run,
 };
 use crate::names::{self, RunPaths};
 use crate::savepoint::SavedSchema;
@@ -24,47 +26,6 @@ use crate::{RestoredCheckpoint, Skipped, Storage, codes};
 
 /// Rows read from a lower tier are written as a layer of their own when they take this much memory.
 const PIECE_BYTES: usize = 64 << 20;
-
-/// What a checkpoint is about, beside what the subtasks hand over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckpointInfo {
-    /// What it was taken for.
-    pub kind: Kind,
-    /// Parameters of the job.
-    pub parameters: BTreeMap<String, String>,
-    /// Number of key groups.
-    pub max_parallelism: u32,
-    /// When it was triggered.
-    pub started_ms: Millis,
-    /// Now.
-    pub completed_ms: Millis,
-}
-
-/// What all subtasks of an operator handed over.
-#[derive(Debug, Clone, Default)]
-pub struct OperatorSnapshot {
-    /// Its uid, or what stands for it.
-    pub id: String,
-    /// Name for people.
-    pub name: String,
-    /// Kind of its connector, if it is a source or sink.
-    pub connector: Option<String>,
-    /// What it keeps by key.
-    pub keyed: Option<KeyedSchema>,
-    /// By subtask.
-    pub subtasks: Vec<SubtaskSnapshot>,
-}
-
-/// How large the stack of a subtask's layers is: what says whether a full snapshot would pay.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct StackSize {
-    /// Number of files.
-    pub layers: usize,
-    /// Rows in all of them; an entry that changed is in several.
-    pub rows: u64,
-    /// Bytes in storage.
-    pub bytes: u64,
-}
 
 /// The checkpoints of one run. Methods may be called from any thread.
 ///
@@ -194,7 +155,7 @@ impl Checkpoints {
     /// What the next increment of a subtask will lie on; `None`: its next snapshot has to be full.
     pub fn stack(&self, operator: &str, subtask: u32) -> Option<StackSize> {
         let state = self.state();
-        let layers = state.accounting.stack(&owner(operator, subtask))?;
+        let layers = state.accounting.stack(&owner(operator, subtask, None))?;
         Some(StackSize {
             layers: layers.len(),
             rows: layers.iter().map(|layer| layer.rows).sum(),
@@ -221,7 +182,10 @@ impl Checkpoints {
         for operator in &metadata.operators {
             for (subtask, number) in operator.subtasks.iter().zip(0..) {
                 // Without layers its table was empty, and increments may lie on that too.
-                stacks.push((owner(&operator.id, number), subtask.layers.clone()));
+                stacks.push((owner(&operator.id, number, None), subtask.layers.clone()));
+                for large in &subtask.collections {
+                    stacks.push((owner(&operator.id, number, Some(&large.state)), large.layers.clone()));
+                }
             }
         }
         let last = state.last.unwrap_or(id);
@@ -258,7 +222,35 @@ impl Checkpoints {
         subtask: u32,
         delta: &TableDelta,
     ) -> Result<Vec<Layer>> {
-        let owner = owner(operator, subtask);
+        let file = |piece| names::layer_file(id, operator, subtask, piece);
+        self.write_table(id, owner(operator, subtask, None), &file, delta)
+    }
+
+    /// The same of a large state: its number among those of the operator, and its name.
+    ///
+    /// # Errors
+    /// Those of [`write_layers`](Self::write_layers).
+    pub fn write_collection(
+        &self,
+        id: CheckpointId,
+        operator: &str,
+        subtask: u32,
+        (number, state): (usize, &str),
+        delta: &TableDelta,
+    ) -> Result<()> {
+        let file = |piece| names::large_file(id, operator, subtask, number, piece);
+        self.write_table(id, owner(operator, subtask, Some(state)), &file, delta)
+            .map(drop)
+    }
+
+    /// Writes what is handed over of a table; `file` names each piece.
+    fn write_table(
+        &self,
+        id: CheckpointId,
+        owner: Owner,
+        file: &dyn Fn(usize) -> String,
+        delta: &TableDelta,
+    ) -> Result<Vec<Layer>> {
         {
             let mut state = self.state();
             state.last = state.last.max(Some(id));
@@ -266,7 +258,7 @@ impl Checkpoints {
             check.map_err(|refusal| refused(id, &owner, refusal))?;
         }
         let mut new = Vec::new();
-        let written = self.write_pieces(id, operator, subtask, delta, &mut new);
+        let written = self.write_pieces(file, delta, &mut new);
         let mut state = self.state();
         // The job may have started again meanwhile.
         let refusal = state.accounting.check(id, &owner, delta.full).err();
@@ -306,7 +298,7 @@ impl Checkpoints {
         subtask: u32,
         channels: &[ChannelSnapshot],
     ) -> Result<()> {
-        let owner = owner(operator, subtask);
+        let owner = owner(operator, subtask, None);
         {
             let mut state = self.state();
             state.last = state.last.max(Some(id));
@@ -333,17 +325,9 @@ impl Checkpoints {
 
     /// Writes the layers of a delta: what is cold as it is read, then the rest. `new` are those written, also after an
     /// error.
-    fn write_pieces(
-        &self,
-        id: CheckpointId,
-        operator: &str,
-        subtask: u32,
-        delta: &TableDelta,
-        new: &mut Vec<Layer>,
-    ) -> Result<()> {
+    fn write_pieces(&self, file: &dyn Fn(usize) -> String, delta: &TableDelta, new: &mut Vec<Layer>) -> Result<()> {
         let mut write = |batches: &[RecordBatch]| {
-            let file = names::layer_file(id, operator, subtask, new.len());
-            if let Some(layer::Encoded { layer, content }) = layer::encode(file, batches)? {
+            if let Some(layer::Encoded { layer, content }) = layer::encode(file(new.len()), batches)? {
                 self.storage.write(&self.paths.layer(&layer.file), content)?;
                 new.push(layer);
             }
@@ -442,6 +426,11 @@ impl Checkpoints {
                 if let Some(delta) = subtask.table.take() {
                     self.write_layers(id, &operator.id, number, &delta)?;
                 }
+                let states = operator.keyed.iter().flat_map(KeyedSchema::collections);
+                let deltas = std::mem::take(&mut subtask.collections);
+                for ((at, state), delta) in states.enumerate().zip(&deltas) {
+                    self.write_collection(id, &operator.id, number, (at, &state.name), delta)?;
+                }
                 let channels = std::mem::take(&mut subtask.channels);
                 self.write_channels(id, &operator.id, number, &channels)?;
             }
@@ -495,13 +484,25 @@ impl Checkpoints {
         for operator in operators {
             let mut subtasks = Vec::with_capacity(operator.subtasks.len());
             for (snapshot, number) in operator.subtasks.iter().zip(0..) {
-                let owner = owner(&operator.id, number);
-                if snapshot.table.is_some() || !snapshot.channels.is_empty() {
+                let owner = owner(&operator.id, number, None);
+                let unwritten = snapshot.table.is_some() || !snapshot.collections.is_empty();
+                if unwritten || !snapshot.channels.is_empty() {
                     return Err(Error::internal(format!(
-                        "the table or the channels of {owner:?} at checkpoint {id} are not written"
+                        "the tables or the channels of {owner:?} at checkpoint {id} are not written"
                     )));
                 }
                 let written = state.accounting.written(id, &owner).cloned().unwrap_or_default();
+                let states = operator.keyed.iter().flat_map(KeyedSchema::collections);
+                let collections = states.filter_map(|schema| {
+                    let owner = self::owner(&operator.id, number, Some(&schema.name));
+                    let written = state.accounting.written(id, &owner)?.clone();
+                    Some(Collection {
+                        state: schema.name,
+                        live_rows: written.live_rows,
+                        layers: written.layers,
+                    })
+                });
+                let collections = collections.collect();
                 subtasks.push(Subtask {
                     watermark: snapshot.watermark,
                     finished: snapshot.finished,
@@ -509,6 +510,7 @@ impl Checkpoints {
                     committables: snapshot.committables.iter().cloned().map(Into::into).collect(),
                     live_rows: written.live_rows,
                     layers: written.layers,
+                    collections,
                     in_flight: state.in_flight.get(&(id, owner)).cloned().unwrap_or_default(),
                 });
             }
@@ -521,14 +523,8 @@ impl Checkpoints {
                 subtasks,
             });
         }
-        let has_channels = |operator: &Operator| operator.subtasks.iter().any(|subtask| !subtask.in_flight.is_empty());
-        let format_version = if described.iter().any(has_channels) {
-            FORMAT_VERSION
-        } else {
-            WITHOUT_IN_FLIGHT
-        };
         Ok(Metadata {
-            format_version,
+            format_version: version_of(&described),
             job: self.run.job.clone(),
             run: self.run.run.clone(),
             checkpoint: id,
@@ -556,10 +552,11 @@ impl Checkpoints {
     }
 }
 
-fn owner(operator: &str, subtask: u32) -> Owner {
+fn owner(operator: &str, subtask: u32, state: Option<&str>) -> Owner {
     Owner {
         operator: operator.to_owned(),
         subtask,
+        state: state.map(str::to_owned),
     }
 }
 
@@ -568,8 +565,14 @@ fn given_up(id: CheckpointId) -> Error {
 }
 
 fn refused(id: CheckpointId, owner: &Owner, refusal: Refusal) -> Error {
-    let Owner { operator, subtask } = owner;
-    let what = format!("subtask {subtask} of operator `{operator}` at checkpoint {id}");
+    let Owner {
+        operator,
+        subtask,
+        state,
+    } = owner;
+    let state = state.as_ref().map(|state| format!(", state `{state}`"));
+    let state = state.unwrap_or_default();
+    let what = format!("subtask {subtask} of operator `{operator}`{state} at checkpoint {id}");
     match refusal {
         Refusal::NoBase => Error::internal(format!("{what}: its first snapshot is not full")),
         Refusal::OutOfOrder(last) => Error::internal(format!("{what}: it comes too late, after checkpoint {last}")),

@@ -103,6 +103,11 @@ pub(crate) fn layer_file(id: CheckpointId, operator: &str, subtask: u32, piece: 
     }
 }
 
+/// Name of the file with entries of a large state, by number, that a subtask handed over at a checkpoint.
+pub(crate) fn large_file(id: CheckpointId, operator: &str, subtask: u32, number: usize, piece: usize) -> String {
+    format!("{id}-{}-{subtask}-large{number}.{piece}.arrow", encode(operator))
+}
+
 /// Name of a file with rows that were under way to a subtask at a checkpoint, by number.
 pub(crate) fn rows_file(id: CheckpointId, operator: &str, subtask: u32, number: usize) -> String {
     format!("{id}-{}-{subtask}-rows{number}.arrow", encode(operator))

@@ -9,6 +9,7 @@
 //!   new   |--- 0 ---|--- 1 ---|--- 2 -----|      1 reads files of both and drops what is not its own
 //! ```
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow_array::RecordBatch;
@@ -26,6 +27,17 @@ pub struct TaskRestore {
     pub watermark: Option<Millis>,
     /// Its entries: rows in place of earlier rows of the same entry, deletions among them.
     pub batches: Vec<RecordBatch>,
+    /// Its large states, likewise.
+    pub collections: Vec<CollectionRestore>,
+}
+
+/// What a new subtask begins with of a large state.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CollectionRestore {
+    /// Name of the state.
+    pub state: String,
+    /// Its entries, as those of a [`TaskRestore`].
+    pub batches: Vec<RecordBatch>,
 }
 
 /// Which files a new subtask reads.
@@ -37,6 +49,8 @@ pub struct Share<'a> {
     pub watermark: Option<Millis>,
     /// Files in the order in which they are to be laid over each other.
     pub pieces: Vec<Piece<'a>>,
+    /// The same of large states, by their names.
+    pub collections: BTreeMap<&'a str, Vec<Piece<'a>>>,
 }
 
 /// A file of a share.
@@ -62,22 +76,30 @@ pub fn share(operator: &Operator, max_parallelism: u32, parallelism: u32, subtas
     let contributing = contributing.filter(|(_, number)| overlap(&before.groups_of(*number)));
     let mut watermark = Some(Millis::MAX);
     let mut pieces = Vec::new();
+    let mut collections = BTreeMap::<_, Vec<_>>::new();
+    let piece = |layer| piece(layer, &groups);
     for (old, _) in contributing {
         // `None` is less than any watermark.
         watermark = watermark.min(old.watermark);
-        for layer in &old.layers {
-            let [first, last] = layer.groups;
-            if overlap(&(first..last + 1)) {
-                let whole = groups.start <= first && last < groups.end;
-                pieces.push(Piece { layer, whole });
-            }
+        pieces.extend(old.layers.iter().filter_map(piece));
+        for large in &old.collections {
+            let pieces = large.layers.iter().filter_map(piece);
+            collections.entry(large.state.as_str()).or_default().extend(pieces);
         }
     }
     Share {
-        groups,
         watermark,
         pieces,
+        collections,
+        groups,
     }
+}
+
+/// What of a file is of these key groups, if there is something.
+fn piece<'a>(layer: &'a Layer, groups: &Range<u32>) -> Option<Piece<'a>> {
+    let [first, last] = layer.groups;
+    let whole = groups.start <= first && last < groups.end;
+    (first < groups.end && groups.start <= last).then_some(Piece { layer, whole })
 }
 
 /// All splits that the subtasks of a source read, in an order in which dealing them out in turn to as many subtasks

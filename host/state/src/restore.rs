@@ -9,6 +9,7 @@
 //! dropped, compressed as it is in storage.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -18,7 +19,7 @@ use millrace_core::{Error, Result};
 
 use crate::format::{FileRef, InFlightRows, Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
 use crate::names::{self, RunPaths};
-use crate::redistribute::{TaskRestore, share};
+use crate::redistribute::{CollectionRestore, Piece, TaskRestore, share};
 use crate::{Storage, codes};
 
 /// How much of a checkpoint is verified before it is handed out.
@@ -251,24 +252,35 @@ impl RestoredCheckpoint {
     /// See [`share`].
     pub fn restore_task(&self, operator: &Operator, parallelism: u32, subtask: u32) -> Result<TaskRestore> {
         let share = share(operator, self.metadata.max_parallelism, parallelism, subtask);
+        let collections = share.collections.iter().map(|(state, pieces)| {
+            Ok(CollectionRestore {
+                state: (*state).to_owned(),
+                batches: self.read_pieces(pieces, &share.groups)?,
+            })
+        });
+        Ok(TaskRestore {
+            watermark: share.watermark,
+            batches: self.read_pieces(&share.pieces, &share.groups)?,
+            collections: collections.collect::<Result<_>>()?,
+        })
+    }
+
+    fn read_pieces(&self, pieces: &[Piece<'_>], groups: &Range<u32>) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();
-        for piece in &share.pieces {
+        for piece in pieces {
             let rows = self.read_layer(piece.layer)?;
             if piece.whole {
                 batches.extend(rows);
                 continue;
             }
             for batch in &rows {
-                let own = layer::of_groups(batch, GROUP_COLUMN, &share.groups)?;
+                let own = layer::of_groups(batch, GROUP_COLUMN, groups)?;
                 if own.num_rows() > 0 {
                     batches.push(own);
                 }
             }
         }
-        Ok(TaskRestore {
-            watermark: share.watermark,
-            batches,
-        })
+        Ok(batches)
     }
 
     fn shown(&self, file: &str) -> String {

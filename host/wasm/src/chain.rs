@@ -18,6 +18,7 @@ use millrace_core::{Error, Result};
 
 use crate::bindings::operators;
 use crate::codec::{self, Wire};
+use crate::collections::{self, LargeState, Readable};
 use crate::examine;
 use crate::instance::{CallFailure, Instance, OpenConfig};
 use crate::runtime::Pipeline;
@@ -56,6 +57,9 @@ pub(crate) struct ChainInfo {
     pub(crate) operators: Vec<(u32, String)>,
     /// Schema of each state: one nullable field.
     pub(crate) states: Vec<SchemaRef>,
+    /// Numbers of the states that the guest keeps by slot, which are all but large ones.
+    resident: Vec<u32>,
+    pub(crate) large: Rc<[LargeState]>,
     /// Of each state the schemas that the guest migrates.
     migrations: Vec<Vec<FieldRef>>,
     pub(crate) head: HeadKind,
@@ -100,6 +104,11 @@ impl ChainInfo {
             let old = state.migrations.iter().map(|old| old.field.clone());
             old.collect()
         });
+        let resident = (0..).zip(states).filter(|(_, state)| !state.kind.is_large());
+        let large = (0..).zip(states).filter_map(|(number, state)| {
+            let schema = state.collection()?;
+            Some(LargeState::new(number, &schema))
+        });
         let name = |index: u32| graph.operators[index as usize].name.clone();
         ChainInfo {
             index,
@@ -111,6 +120,8 @@ impl ChainInfo {
                 .map(|operator| (operator.0, name(operator.0)))
                 .collect(),
             states: states.iter().map(|state| state.schema.clone()).collect(),
+            resident: resident.map(|(number, _)| number).collect(),
+            large: large.collect(),
             migrations: migrations.collect(),
             head,
         }
@@ -131,8 +142,8 @@ impl ChainInfo {
 
 /// One chain of an instance.
 pub struct GuestChain {
-    instance: Rc<RefCell<Instance>>,
-    pipeline: Pipeline,
+    pub(crate) instance: Rc<RefCell<Instance>>,
+    pub(crate) pipeline: Pipeline,
     parameters: Rc<[(String, String)]>,
     pub(crate) info: ChainInfo,
     config: OpenConfig,
@@ -141,6 +152,8 @@ pub struct GuestChain {
     pub(crate) output: CallOutput,
     pub(crate) mark: Mark,
     pub(crate) fault: Option<CallFault>,
+    /// What keyed calls may read.
+    pub(crate) readable: Option<Readable>,
 }
 
 impl GuestChain {
@@ -176,6 +189,7 @@ impl GuestChain {
             output: CallOutput::default(),
             mark: Mark::default(),
             fault: None,
+            readable: None,
         })
     }
 
@@ -248,7 +262,7 @@ impl GuestChain {
         codec::encode_columns(keys, &self.info.key_fields, rows, None, &mut self.scratch);
     }
 
-    fn call<T>(
+    pub(crate) fn call<T>(
         &mut self,
         call: impl FnOnce(
             &operators::Guest,
@@ -279,10 +293,11 @@ impl GuestChain {
         let mut effects = self.absorb(&mut result, rows, entries)?;
         while result.more {
             let (chain, moment) = (self.info.index, self.moment);
-            let next = self.call(|guest, store| guest.call_resume(store, chain, moment));
+            let next = self.call_reading(|guest, store| guest.call_resume(store, chain, moment));
             result = next.map_err(|failure| self.error(failure, rows))?;
             let more = self.absorb(&mut result, rows, entries)?;
             effects.timers.extend(more.timers);
+            effects.collections.extend(more.collections);
             if !more.touched.is_empty() {
                 effects.touched = more.touched;
             }
@@ -308,12 +323,17 @@ impl GuestChain {
         self.absorb_rejections(&result.rejections, rows, entries)?;
         let timers = self.timer_operations(&result.timers, entries)?;
         let touched = std::mem::take(&mut result.touched);
-        if !touched.is_empty() && touched.len() != self.info.states.len() * entries {
+        if !touched.is_empty() && touched.len() != self.info.resident.len() * entries {
             return Err(self.malformed(&format!("{} state flags for {entries} entries", touched.len())));
         }
+        let writes = std::mem::take(&mut result.collections);
+        let bytes_max = self.pipeline.runtime.limits().block_bytes;
+        let collections = collections::writes(&self.info.large, writes, entries, bytes_max)
+            .map_err(|problem| self.malformed(&problem))?;
         Ok(Effects {
             timers,
             touched,
+            collections,
             quarantined: Vec::new(),
         })
     }
@@ -409,15 +429,17 @@ impl GuestChain {
     /// Names operator and row of a failed call over rows or accumulators; where the guest could not say, a fresh instance finds out.
     fn error(&mut self, failure: CallFailure, rows: Option<&Block>) -> Error {
         let failure = match rows {
-            Some(rows) if failure.trapped && failure.entry.is_none() => examine::find_row(
-                &self.pipeline,
-                &self.parameters,
-                &self.info,
-                self.config,
-                self.moment,
-                rows,
-                failure,
-            ),
+            Some(rows) if failure.trapped && failure.entry.is_none() && failure.host_error.is_none() => {
+                examine::find_row(
+                    &self.pipeline,
+                    &self.parameters,
+                    &self.info,
+                    self.config,
+                    self.moment,
+                    rows,
+                    failure,
+                )
+            }
             _ => failure,
         };
         self.note_fault(&failure);
@@ -455,7 +477,7 @@ impl GuestChain {
 
 impl StateFunction for GuestChain {
     fn export_state(&mut self, state: u32, slots: &[Slot]) -> Result<ArrayRef> {
-        let chain = self.info.index;
+        let (chain, state) = (self.info.index, self.info.resident[state as usize]);
         let result = self.instance.borrow_mut().call(self.moment.now, |guest, store| {
             guest.call_export_state(store, chain, state, slots)
         });
@@ -464,7 +486,7 @@ impl StateFunction for GuestChain {
     }
 
     fn import_state(&mut self, state: u32, slots: &[Slot], values: &ArrayRef) -> Result<()> {
-        let chain = self.info.index;
+        let (chain, state) = (self.info.index, self.info.resident[state as usize]);
         let fields = self.info.states[state as usize].fields().clone();
         let values = std::slice::from_ref(values);
         codec::encode_columns(values, &fields, slots.len(), None, &mut self.scratch);
@@ -487,7 +509,8 @@ impl KeyedFunction for GuestChain {
         self.encode(rows);
         let (chain, moment) = (self.info.index, self.moment);
         let wire = self.take_scratch();
-        let result = self.call(|guest, store| guest.call_process_keyed(store, chain, input, moment, slots, &wire));
+        let result =
+            self.call_reading(|guest, store| guest.call_process_keyed(store, chain, input, moment, slots, &wire));
         self.scratch = wire;
         self.finish(result, Some(rows), rows.row_count())
     }
@@ -500,7 +523,8 @@ impl KeyedFunction for GuestChain {
             TimerKind::ProcessingTime => operators::TimerKind::ProcessingTime,
         };
         let wire = self.take_scratch();
-        let result = self.call(|guest, store| guest.call_timers(store, chain, moment, kind, slots, times, &wire));
+        let result =
+            self.call_reading(|guest, store| guest.call_timers(store, chain, moment, kind, slots, times, &wire));
         self.scratch = wire;
         let result = result.map_err(|failure| {
             self.keyed_error(failure, keys, |entry| {

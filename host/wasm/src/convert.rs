@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use millrace_core::collections::CollectionKind;
 use millrace_core::graph::{self, ChainIndex, OperatorIndex};
+use millrace_core::key::check_key_schema;
 use millrace_core::schema::{Declared, Hints, Missing, Variant};
 use millrace_core::{Error, Result};
 
@@ -334,16 +336,7 @@ impl Tables {
     fn chain(&self, chain: dataflow::Chain) -> Result<graph::Chain> {
         let head = match chain.head {
             dataflow::Head::Stateless => graph::Head::Stateless,
-            dataflow::Head::Keyed(keyed) => graph::Head::Keyed {
-                key_schema: self.schema(keyed.key_schema)?,
-                key_hints: self.declared(keyed.key_schema)?.hints.clone(),
-                states: keyed
-                    .states
-                    .into_iter()
-                    .map(|state| self.state(state))
-                    .collect::<Result<_>>()?,
-                always_writes: keyed.always_writes,
-            },
+            dataflow::Head::Keyed(keyed) => self.keyed(keyed)?,
             dataflow::Head::Window(window) => graph::Head::Window {
                 key_schema: self.schema(window.key_schema)?,
                 key_hints: self.declared(window.key_schema)?.hints.clone(),
@@ -352,7 +345,7 @@ impl Tables {
                     allowed_lateness_ms: millis(window.window.allowed_lateness_ms, "allowed lateness")?,
                     late_port: window.window.late_port,
                 },
-                accumulator: self.state(window.accumulator)?,
+                accumulator: self.accumulator(window.accumulator)?,
             },
         };
         Ok(graph::Chain {
@@ -375,6 +368,24 @@ impl Tables {
         })
     }
 
+    fn keyed(&self, keyed: dataflow::Keyed) -> Result<graph::Head> {
+        let states = keyed.states.into_iter().map(|state| self.state(state));
+        let states = states.collect::<Result<Vec<_>>>()?;
+        let large = states.iter().find(|state| state.kind.is_large());
+        if let (Some(large), true) = (large, keyed.always_writes) {
+            let name = &large.name;
+            return refuse(format!(
+                "state `{name}` is large, in a chain that writes all states always"
+            ));
+        }
+        Ok(graph::Head::Keyed {
+            key_schema: self.schema(keyed.key_schema)?,
+            key_hints: self.declared(keyed.key_schema)?.hints.clone(),
+            states,
+            always_writes: keyed.always_writes,
+        })
+    }
+
     fn state(&self, state: dataflow::StateDecl) -> Result<graph::StateDecl> {
         let value = self.state_value(&state.name, state.schema)?;
         let migrations = state.migrations.iter().map(|old| self.state_value(&state.name, *old));
@@ -384,8 +395,10 @@ impl Tables {
             dataflow::StateKind::ListState => graph::StateKind::List,
             dataflow::StateKind::MapState => graph::StateKind::Map,
             dataflow::StateKind::Accumulator => graph::StateKind::Accumulator,
+            dataflow::StateKind::LargeMap => graph::StateKind::LargeMap,
+            dataflow::StateKind::LargeList => graph::StateKind::LargeList,
         };
-        Ok(graph::StateDecl {
+        let state = graph::StateDecl {
             name: state.name,
             aliases: state.aliases,
             kind,
@@ -393,7 +406,17 @@ impl Tables {
             hints: value.hints,
             migrations,
             ttl: state.ttl.map(time_to_live).transpose()?,
-        })
+        };
+        check_large(&state)?;
+        Ok(state)
+    }
+
+    fn accumulator(&self, state: dataflow::StateDecl) -> Result<graph::StateDecl> {
+        let state = self.state(state)?;
+        if state.kind.is_large() {
+            return refuse(format!("the accumulator `{}` of a window is large", state.name));
+        }
+        Ok(state)
     }
 
     /// The one field of a state's schema.
@@ -417,6 +440,30 @@ impl Tables {
             computed_key: port.computed_key.map(|index| self.schema(index)).transpose()?,
         })
     }
+}
+
+/// A large state is made of entries, which nobody but the host converts.
+fn check_large(state: &graph::StateDecl) -> Result<()> {
+    let (kind, what) = match state.kind {
+        graph::StateKind::LargeMap => (CollectionKind::Map, "map"),
+        graph::StateKind::LargeList => (CollectionKind::List, "list"),
+        graph::StateKind::Value | graph::StateKind::List | graph::StateKind::Map | graph::StateKind::Accumulator => {
+            return Ok(());
+        }
+    };
+    let name = &state.name;
+    let Some(collection) = state.collection().filter(|collection| collection.kind == kind) else {
+        return refuse(format!("the schema of state `{name}`, a large {what}, is no {what}"));
+    };
+    // What cannot tell keys apart cannot tell entries apart either.
+    let key = collection.entry.as_ref().clone().with_name("key");
+    check_key_schema(&Schema::new(vec![key])).map_err(|error| error.context(format!("state `{name}`")))?;
+    if !state.migrations.is_empty() {
+        return refuse(format!(
+            "state `{name}` is large and has migrations, which see values as a whole"
+        ));
+    }
+    Ok(())
 }
 
 fn connector(connector: dataflow::Connector) -> graph::ConnectorConfig {

@@ -5,6 +5,8 @@
 //! fails again is named. State is empty there, so a failure that depends on state may not come back: then
 //! only the chain is named.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use millrace_core::block::{Block, Millis};
 use crate::bindings::operators;
 use crate::chain::{ChainInfo, HeadKind};
 use crate::codec::{self, Wire};
+use crate::collections::{NoCollections, Readable};
 use crate::instance::{CallFailure, OpenConfig};
 use crate::runtime::Pipeline;
 
@@ -108,6 +111,12 @@ fn try_rows(
         )
         .ok()?;
     instance.shorten_deadline(Duration::from_secs(1));
+    instance.state().collections = (!info.large.is_empty()).then(|| Readable {
+        chain: info.index,
+        states: info.large.clone(),
+        shared: Rc::new(RefCell::new(NoCollections(info.large.clone()))),
+        block_bytes: pipeline.runtime.limits().block_bytes,
+    });
     let mut wire = Wire {
         rows: 0,
         data: Vec::new(),

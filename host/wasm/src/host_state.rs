@@ -3,7 +3,10 @@
 //! One [`HostState`] lives in each instance's store. Imports only read, except for logs, metrics, failure
 //! reports and staged blocks, which the caller takes out after the call.
 
+use millrace_core::Error;
+
 use crate::bindings::{collections, diagnostics, emit, environment, types};
+use crate::collections::{NoAnswer, Readable};
 use crate::limits::{Limiter, Limits};
 
 pub use crate::bindings::diagnostics::Level as LogLevel;
@@ -65,7 +68,12 @@ pub(crate) struct HostState {
     pub(crate) metrics: Vec<UserMetric>,
     pub(crate) log: LogSink,
     pub(crate) log_lines: u32,
-    pub(crate) unsupported: Option<&'static str>,
+    /// While a call runs that may read them.
+    pub(crate) collections: Option<Readable>,
+    /// How the guest broke the contract in an import.
+    pub(crate) breach: Option<String>,
+    /// Why an import could not be answered.
+    pub(crate) failed_read: Option<Error>,
     /// Memory in use when the call began, bytes.
     pub(crate) memory_before: usize,
 }
@@ -89,7 +97,9 @@ impl HostState {
             metrics: Vec::new(),
             log,
             log_lines: 0,
-            unsupported: None,
+            collections: None,
+            breach: None,
+            failed_read: None,
             memory_before: 0,
         }
     }
@@ -99,6 +109,8 @@ impl HostState {
         self.now = now;
         self.panic = None;
         self.limiter.denied = None;
+        self.breach = None;
+        self.failed_read = None;
         self.memory_before = self.limiter.memory_bytes;
         self.staged_bytes = 0;
         if self.log_lines > LOG_LINES_PER_CALL_MAX {
@@ -109,9 +121,23 @@ impl HostState {
         self.log_lines = 0;
     }
 
-    fn refuse_collection(&mut self, what: &'static str) -> wasmtime::Error {
-        self.unsupported = Some(what);
-        wasmtime::Error::msg("collections in the host are not supported by this version")
+    /// Answers a read of collections.
+    fn read<T>(&mut self, what: &str, read: impl FnOnce(&Readable) -> Result<T, NoAnswer>) -> wasmtime::Result<T> {
+        let answer = match &self.collections {
+            Some(collections) => read(collections),
+            None => Err(NoAnswer::Breach("no keyed call with large states runs".to_owned())),
+        };
+        answer.map_err(|no_answer| match no_answer {
+            NoAnswer::Breach(text) => {
+                self.breach = Some(format!("`collections.{what}`: {text}"));
+                wasmtime::Error::msg("a read of collections that is not allowed")
+            }
+            NoAnswer::Failed(error) => {
+                let failed = wasmtime::Error::msg("collections cannot be read");
+                self.failed_read = Some(error);
+                failed
+            }
+        })
     }
 }
 
@@ -234,16 +260,48 @@ impl emit::Host for HostState {
 }
 
 impl collections::Host for HostState {
-    fn map_get(&mut self, _: u32, _: u32, _: Vec<u32>, _: types::Block) -> wasmtime::Result<types::Block> {
-        Err(self.refuse_collection("collections.map-get"))
+    fn map_get(
+        &mut self,
+        chain: u32,
+        state: u32,
+        entries: Vec<u32>,
+        keys: types::Block,
+    ) -> wasmtime::Result<collections::MapValues> {
+        self.read("map-get", |collections| {
+            collections.map_get(chain, state, &entries, keys)
+        })
     }
 
-    fn map_scan(&mut self, _: u32, _: u32, _: u32, _: types::Block, _: u32) -> wasmtime::Result<types::Block> {
-        Err(self.refuse_collection("collections.map-scan"))
+    fn map_scan(
+        &mut self,
+        chain: u32,
+        state: u32,
+        entry: u32,
+        after: types::Block,
+        limit: u32,
+    ) -> wasmtime::Result<collections::MapEntries> {
+        self.read("map-scan", |collections| {
+            collections.map_scan(chain, state, entry, after, limit)
+        })
     }
 
-    fn list_read(&mut self, _: u32, _: u32, _: u32, _: u64, _: u32) -> wasmtime::Result<types::Block> {
-        Err(self.refuse_collection("collections.list-read"))
+    fn list_length(&mut self, chain: u32, state: u32, entries: Vec<u32>) -> wasmtime::Result<Vec<u64>> {
+        self.read("list-length", |collections| {
+            collections.list_length(chain, state, &entries)
+        })
+    }
+
+    fn list_read(
+        &mut self,
+        chain: u32,
+        state: u32,
+        entry: u32,
+        start: u64,
+        limit: u32,
+    ) -> wasmtime::Result<types::Block> {
+        self.read("list-read", |collections| {
+            collections.list_read(chain, state, entry, start, limit)
+        })
     }
 }
 

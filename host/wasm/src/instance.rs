@@ -46,11 +46,16 @@ pub(crate) struct CallFailure {
     pub(crate) trapped: bool,
     /// An entry of the call may be to blame; otherwise the failure would be the same with other entries.
     pub(crate) by_entry: bool,
+    /// What kept an import from being answered: then the call failed for that.
+    pub(crate) host_error: Option<Box<Error>>,
 }
 
 impl CallFailure {
     pub(crate) fn into_error(self) -> Error {
-        Error::pipeline(self.code, self.message)
+        match self.host_error {
+            Some(error) => *error,
+            None => Error::pipeline(self.code, self.message),
+        }
     }
 }
 
@@ -193,6 +198,7 @@ impl Instance {
             message: error.message,
             trapped: false,
             by_entry: true,
+            host_error: None,
         })
     }
 }

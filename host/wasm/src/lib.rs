@@ -11,6 +11,7 @@
 mod bindings;
 mod chain;
 pub mod codec;
+mod collections;
 mod component_cache;
 mod convert;
 mod examine;

@@ -23,6 +23,7 @@ pub(crate) fn failure(error: &wasmtime::Error, state: &mut HostState) -> CallFai
         entry = panic.entry.or(entry);
     }
     let by_entry = by_entry(state);
+    let host_error = state.failed_read.take().map(Box::new);
     let (code, message) = reason(error, state, panic.map(|panic| panic.message));
     CallFailure {
         operator,
@@ -31,6 +32,7 @@ pub(crate) fn failure(error: &wasmtime::Error, state: &mut HostState) -> CallFai
         message,
         trapped: true,
         by_entry,
+        host_error,
     }
 }
 
@@ -40,7 +42,7 @@ fn by_entry(state: &HostState) -> bool {
     match &state.limiter.denied {
         Some(Denied::OverLimit { .. }) => state.memory_before < state.limiter.memory_bytes_max / 2,
         Some(Denied::BySystem { .. }) => false,
-        None => state.unsupported.is_none(),
+        None => state.breach.is_none() && state.failed_read.is_none(),
     }
 }
 
@@ -52,11 +54,8 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
         let limit = state.limits.staged_bytes >> 20;
         return ("PL0006", format!("one call put out more than {limit} MiB"));
     }
-    if let Some(what) = state.unsupported {
-        return (
-            "PL0009",
-            format!("the guest called `{what}`, which this version of the host does not support"),
-        );
+    if let Some(breach) = &state.breach {
+        return ("PL0007", format!("the guest broke the contract: {breach}"));
     }
     if let Some(message) = panic {
         return ("PL0001", format!("panicked: {message}"));

@@ -13,7 +13,10 @@ pub(crate) use crate::bindings::diagnostics::{Level, MetricKind};
 #[cfg(target_arch = "wasm32")]
 mod component {
     use super::{Level, MetricKind};
-    use crate::bindings::{diagnostics, emit, environment, types};
+    use crate::bindings::{collections, diagnostics, emit, environment, types};
+    use crate::block::Block;
+    use crate::chain::exit::to_contract;
+    use crate::position;
 
     pub(crate) fn log(level: Level, message: &str) {
         diagnostics::log(level, message);
@@ -54,6 +57,33 @@ mod component {
     pub(crate) fn random(length: u32) -> Vec<u8> {
         environment::random(length)
     }
+
+    fn received(block: types::Block) -> Block {
+        Block::from_host(block.rows, block.data, block.ends)
+    }
+
+    /// Which keys of a large map are there, and the values of those.
+    pub(crate) fn map_get(state: u32, entries: &[u32], keys: Block) -> (Vec<u8>, Block) {
+        let got = collections::map_get(position::chain(), state, entries, &to_contract(keys));
+        (got.found, received(got.values))
+    }
+
+    /// Keys and values of a large map behind a key, and whether there may be more.
+    pub(crate) fn map_scan(state: u32, entry: u32, after: Block, limit: u32) -> (Block, Block, bool) {
+        let read = collections::map_scan(position::chain(), state, entry, &to_contract(after), limit);
+        (received(read.keys), received(read.values), read.more)
+    }
+
+    /// Items of a large list.
+    pub(crate) fn list_length(state: u32, entry: u32) -> u64 {
+        let lengths = collections::list_length(position::chain(), state, &[entry]);
+        lengths.first().copied().unwrap_or(0)
+    }
+
+    /// Items of a large list from an index on.
+    pub(crate) fn list_read(state: u32, entry: u32, start: u64, limit: u32) -> Block {
+        received(collections::list_read(position::chain(), state, entry, start, limit))
+    }
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -62,6 +92,9 @@ mod native {
 
     use super::{Level, MetricKind};
     use crate::bindings::types;
+    use crate::block::Block;
+    use crate::harness::stand_in;
+    use crate::position;
 
     /// What the calls left behind on this thread.
     #[derive(Default)]
@@ -156,6 +189,26 @@ mod native {
             }
             bytes.truncate(length as usize);
             bytes
+        })
+    }
+
+    pub(crate) fn map_get(state: u32, entries: &[u32], keys: Block) -> (Vec<u8>, Block) {
+        stand_in(position::chain(), state, |stand_in| stand_in.map_get(entries, &keys))
+    }
+
+    pub(crate) fn map_scan(state: u32, entry: u32, after: Block, limit: u32) -> (Block, Block, bool) {
+        stand_in(position::chain(), state, |stand_in| {
+            stand_in.map_scan(entry, &after, limit)
+        })
+    }
+
+    pub(crate) fn list_length(state: u32, entry: u32) -> u64 {
+        stand_in(position::chain(), state, |stand_in| stand_in.list_length(entry))
+    }
+
+    pub(crate) fn list_read(state: u32, entry: u32, start: u64, limit: u32) -> Block {
+        stand_in(position::chain(), state, |stand_in| {
+            stand_in.list_read(entry, start, limit)
         })
     }
 }

@@ -28,6 +28,7 @@ impl Instance {
     }
 
     pub(crate) fn call(&mut self, chain: u32, at: Moment, work: &Work<'_>) -> Result<CallResult, CallError> {
+        crate::position::set_chain(chain);
         self.chain(chain)?.call(at, work)
     }
 

@@ -48,6 +48,7 @@ impl<C: Chain, X: Exit<C::Out>> Closed<C, X> {
             rejections: self.cx.take_rejections(),
             timers: self.cx.take_timers(),
             touched,
+            collections: self.chain.head().take_writes(),
             live_bytes,
             more: false,
         }

@@ -25,7 +25,7 @@ pub(crate) use context::TimerAction;
 pub(crate) use rows::Decoded;
 pub use rows::Rows;
 
-use crate::bindings::operators::{CallError, TimerKind};
+use crate::bindings::operators::{CallError, CollectionWrites, TimerKind};
 
 /// One call's rows, timers or windows.
 #[derive(Debug, Clone, Copy)]
@@ -164,6 +164,11 @@ pub trait Head {
 
     /// Takes what happened to the states during the call: flags and change of live bytes.
     fn take_touched(&mut self, _touched: &mut Vec<u8>, _live_bytes: &mut Vec<i64>) {}
+
+    /// Takes what the call did to large states.
+    fn take_writes(&mut self) -> Vec<CollectionWrites> {
+        Vec::new()
+    }
 }
 
 /// A call error that knows no more than a message.

@@ -2,14 +2,15 @@
 
 use super::context::KeySource;
 use super::setup::DeclaredState;
-use super::{Context, KeyedProcess, Timer, TimerKind};
+use super::{Context, KeyedProcess, StateCell, Timer, TimerKind};
 use crate::OpenContext;
 use crate::Stream;
-use crate::bindings::operators::{self, CallError};
+use crate::bindings::operators::{self, CallError, CollectionWrites};
 use crate::block::Block;
 use crate::chain::{Chain, Decoded, Head, RowContext, Rows, Tail, Work, check_slots, failure};
 use crate::keyed::{KeyFunction, SharedKey};
 use crate::position;
+use crate::state::cell::ErasedState;
 use crate::value::{Record, Value};
 use crate::values::Timestamp;
 
@@ -96,8 +97,21 @@ impl<P: KeyedProcess> Processing<P> {
     }
 
     fn warm(&self, slots: &[u32]) {
-        for state in &self.states {
-            state.cell.warm(slots);
+        self.kept().for_each(|state| state.warm(slots));
+    }
+
+    /// The states whose values are here.
+    fn kept(&self) -> impl Iterator<Item = &dyn ErasedState> {
+        self.states.iter().filter_map(|state| match &state.cell {
+            StateCell::Slots(cell) => Some(cell.as_ref()),
+            StateCell::Host(_) => None,
+        })
+    }
+
+    fn kept_state(&self, state: u32) -> Result<&dyn ErasedState, CallError> {
+        match &self.state(state)?.cell {
+            StateCell::Slots(cell) => Ok(cell.as_ref()),
+            StateCell::Host(_) => Err(failure(format!("state {state} is large: the host has its values"))),
         }
     }
 
@@ -203,12 +217,12 @@ impl<P: KeyedProcess> Head for Processing<P> {
     }
 
     fn export_state(&mut self, state: u32, slots: &[u32]) -> Result<Block, CallError> {
-        Ok(self.state(state)?.cell.export(slots))
+        Ok(self.kept_state(state)?.export(slots))
     }
 
     fn import_state(&mut self, state: u32, slots: &[u32], values: &Block) -> Result<(), CallError> {
         check_slots(slots, values)?;
-        self.state(state)?.cell.import(slots, values);
+        self.kept_state(state)?.import(slots, values);
         Ok(())
     }
 
@@ -226,23 +240,29 @@ impl<P: KeyedProcess> Head for Processing<P> {
     }
 
     fn drop_state(&mut self, slots: &[u32]) {
-        for state in &self.states {
-            state.cell.drop_slots(slots);
-        }
+        self.kept().for_each(|state| state.drop_slots(slots));
     }
 
     fn take_touched(&mut self, touched: &mut Vec<u8>, live_bytes: &mut Vec<i64>) {
         let entries = position::entries();
-        let flags: Vec<Vec<u8>> = self.states.iter().map(|state| state.cell.take_flags()).collect();
+        let flags: Vec<Vec<u8>> = self.kept().map(ErasedState::take_flags).collect();
         if flags.iter().any(|flags| !flags.is_empty()) {
             for flags in &flags {
                 touched.extend_from_slice(flags);
                 touched.resize(touched.len() + entries - flags.len(), 0);
             }
         }
-        let changes: Vec<i64> = self.states.iter().map(|state| state.cell.take_live_bytes()).collect();
+        let changes: Vec<i64> = self.kept().map(ErasedState::take_live_bytes).collect();
         if changes.iter().any(|&change| change != 0) {
             *live_bytes = changes;
         }
+    }
+
+    fn take_writes(&mut self) -> Vec<CollectionWrites> {
+        let collections = self.states.iter().filter_map(|state| match &state.cell {
+            StateCell::Slots(_) => None,
+            StateCell::Host(cell) => cell.take_writes(),
+        });
+        collections.collect()
     }
 }

@@ -10,7 +10,7 @@ use crate::value::{Owned, Record, Value};
 pub use context::{Context, Timer, TimerKind};
 pub use head::Processing;
 pub use setup::Setup;
-pub(crate) use setup::{DeclaredState, repeated_name};
+pub(crate) use setup::{DeclaredState, StateCell, repeated_name};
 
 /// A function of the rows of a key, with state and timers.
 ///

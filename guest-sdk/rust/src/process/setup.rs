@@ -9,7 +9,8 @@ use crate::metrics::{Counter, Gauge, Histogram};
 use crate::schema::Field;
 use crate::state::cell::ErasedState;
 use crate::state::kept::{read_values, state_fields, write_values};
-use crate::state::{ListState, MapState, State, Ttl, ValueState};
+use crate::state::large::ErasedCollection;
+use crate::state::{LargeList, LargeMap, ListState, MapState, State, Ttl, ValueState, WholeState};
 use crate::value::Owned;
 
 /// Declares the states and metrics of a process function.
@@ -46,7 +47,15 @@ pub(crate) struct DeclaredState {
     pub(crate) fields: Vec<Field>,
     pub(crate) migrations: Vec<Migration>,
     pub(crate) ttl: Option<Ttl>,
-    pub(crate) cell: Rc<dyn ErasedState>,
+    pub(crate) cell: StateCell,
+}
+
+/// Where the values of a state are.
+pub(crate) enum StateCell {
+    /// Here, by slot.
+    Slots(Rc<dyn ErasedState>),
+    /// In the host, entry by entry.
+    Host(Rc<dyn ErasedCollection>),
 }
 
 /// How values of an earlier version become those of a state.
@@ -79,7 +88,7 @@ impl Setup {
     /// ```
     pub fn value_state<T: Owned + Clone>(&mut self, name: &str) -> ValueState<T> {
         let (state, cell) = ValueState::new();
-        self.declare(name, StateKind::Value, state_fields::<T>(), cell);
+        self.declare(name, StateKind::Value, state_fields::<T>(), StateCell::Slots(cell));
         state
     }
 
@@ -94,6 +103,7 @@ impl Setup {
         Vec<T>: Owned,
     {
         let (state, cell) = ListState::new();
+        let cell = StateCell::Slots(cell);
         self.declare(name, StateKind::ListState, state_fields::<Vec<T>>(), cell);
         state
     }
@@ -109,7 +119,40 @@ impl Setup {
         BTreeMap<K, V>: Owned,
     {
         let (state, cell) = MapState::new();
+        let cell = StateCell::Slots(cell);
         self.declare(name, StateKind::MapState, state_fields::<BTreeMap<K, V>>(), cell);
+        state
+    }
+
+    /// A map per key whose entries live in the host, so that there may be any number of them.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn declare(setup: &mut Setup) -> LargeMap<String, i64> { setup.large_map("prices") }
+    /// ```
+    pub fn large_map<K: Owned + Clone + Ord, V: Owned + Clone>(&mut self, name: &str) -> LargeMap<K, V>
+    where
+        BTreeMap<K, V>: Owned,
+    {
+        let (state, cell) = LargeMap::new(self.states.len() as u32);
+        let cell = StateCell::Host(cell);
+        self.declare(name, StateKind::LargeMap, state_fields::<BTreeMap<K, V>>(), cell);
+        state
+    }
+
+    /// A list per key whose items live in the host, so that there may be any number of them.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn declare(setup: &mut Setup) -> LargeList<String> { setup.large_list("names") }
+    /// ```
+    pub fn large_list<T: Owned + Clone>(&mut self, name: &str) -> LargeList<T>
+    where
+        Vec<T>: Owned,
+    {
+        let (state, cell) = LargeList::new(self.states.len() as u32);
+        let cell = StateCell::Host(cell);
+        self.declare(name, StateKind::LargeList, state_fields::<Vec<T>>(), cell);
         state
     }
 
@@ -148,7 +191,7 @@ impl Setup {
     /// Converts what an earlier version has left of a state, where its schema was exactly that of `Old`; may be said
     /// for several. What is not converted so is converted by the rules of [state that changes](crate#state-that-changes), or refused.
     ///
-    /// The function sees a key's value, list or map as a whole. It must depend on nothing else, for after a failure it
+    /// The function sees a key's value, list or map as a whole; those of large states are converted by the rules alone. It must depend on nothing else, for after a failure it
     /// may be called with the same value again.
     ///
     /// ```
@@ -169,7 +212,7 @@ impl Setup {
     ///     Orders { total, names }
     /// }
     /// ```
-    pub fn migrate<S: State, Old: Owned>(&mut self, state: &S, migrate: impl Fn(Old) -> S::Stored + 'static) {
+    pub fn migrate<S: WholeState, Old: Owned>(&mut self, state: &S, migrate: impl Fn(Old) -> S::Stored + 'static) {
         let migrate = move |block: &Block| {
             let old: Vec<Option<Old>> = read_values(block).collect();
             write_values(old.into_iter().map(|old| old.map(&migrate)))
@@ -218,7 +261,7 @@ impl Setup {
         Histogram::new(self.operator, name)
     }
 
-    fn declare(&mut self, name: &str, kind: StateKind, fields: Vec<Field>, cell: Rc<dyn ErasedState>) {
+    fn declare(&mut self, name: &str, kind: StateKind, fields: Vec<Field>, cell: StateCell) {
         self.states.push(DeclaredState {
             name: name.to_owned(),
             aliases: Vec::new(),
@@ -234,7 +277,10 @@ impl Setup {
 impl DeclaredState {
     /// Tells it from all others, as [`State::place`] does.
     fn place(&self) -> *const () {
-        Rc::as_ptr(&self.cell).cast()
+        match &self.cell {
+            StateCell::Slots(cell) => Rc::as_ptr(cell).cast(),
+            StateCell::Host(cell) => Rc::as_ptr(cell).cast(),
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::State;
 use super::cell::Cell;
+use super::{State, WholeState};
 use crate::value::Owned;
 
 /// A list per key, for a few dozen items; it is saved as a whole.
@@ -53,11 +53,16 @@ impl<T: Owned + Clone> State for ListState<T>
 where
     Vec<T>: Owned,
 {
-    type Stored = Vec<T>;
-
     fn place(&self) -> *const () {
         Rc::as_ptr(&self.cell).cast()
     }
+}
+
+impl<T: Owned + Clone> WholeState for ListState<T>
+where
+    Vec<T>: Owned,
+{
+    type Stored = Vec<T>;
 }
 
 impl<T: Owned + Clone> ListState<T>

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::State;
 use super::cell::Cell;
+use super::{State, WholeState};
 use crate::value::Owned;
 
 /// A map per key, for a few dozen entries; it is saved as a whole. Its order is that of its keys.
@@ -52,11 +52,16 @@ impl<K: Owned + Clone + Ord, V: Owned + Clone> State for MapState<K, V>
 where
     BTreeMap<K, V>: Owned,
 {
-    type Stored = BTreeMap<K, V>;
-
     fn place(&self) -> *const () {
         Rc::as_ptr(&self.cell).cast()
     }
+}
+
+impl<K: Owned + Clone + Ord, V: Owned + Clone> WholeState for MapState<K, V>
+where
+    BTreeMap<K, V>: Owned,
+{
+    type Stored = BTreeMap<K, V>;
 }
 
 impl<K: Owned + Clone + Ord, V: Owned + Clone> MapState<K, V>

@@ -2,10 +2,12 @@
 //!
 //! States are declared when the function is made, in [`Setup`](crate::Setup), and are fields of it. Each
 //! call of the function sees the values of its row's key, and no other. The values live here, in pages
-//! addressed by the slot that the host gives the key; the host asks for changed ones at checkpoints.
+//! addressed by the slot that the host gives the key; the host asks for changed ones at checkpoints. Those of
+//! [`LargeMap`] and [`LargeList`] live in the host, entry by entry.
 
 pub(crate) mod cell;
 pub(crate) mod kept;
+pub(crate) mod large;
 mod list;
 mod map;
 pub(crate) mod pages;
@@ -13,6 +15,7 @@ mod ttl;
 mod value;
 
 pub use kept::Kept;
+pub use large::{LargeList, LargeListIter, LargeMap, LargeMapIter};
 pub use list::ListState;
 pub use map::MapState;
 pub use ttl::Ttl;
@@ -22,10 +25,17 @@ use crate::value::Owned;
 
 /// A handle of a state.
 pub trait State {
-    /// What is stored of it for a key: a value, a list, a map.
-    type Stored: Owned;
-
     /// Tells it from all other states.
     #[doc(hidden)]
     fn place(&self) -> *const ();
+}
+
+/// A state that is stored as a whole for each key, and so can be [migrated](crate::Setup::migrate) as one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not stored as a whole",
+    note = "the entries of a large state are stored one by one, and converted by the rules alone"
+)]
+pub trait WholeState: State {
+    /// What is stored of it for a key: a value, a list, a map.
+    type Stored: Owned;
 }

@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::State;
 use super::cell::Cell;
+use super::{State, WholeState};
 use crate::value::Owned;
 
 /// One value per key.
@@ -49,11 +49,13 @@ impl<T: Owned + Clone> std::fmt::Debug for ValueState<T> {
 }
 
 impl<T: Owned + Clone> State for ValueState<T> {
-    type Stored = T;
-
     fn place(&self) -> *const () {
         Rc::as_ptr(&self.cell).cast()
     }
+}
+
+impl<T: Owned + Clone> WholeState for ValueState<T> {
+    type Stored = T;
 }
 
 impl<T: Owned + Clone> ValueState<T> {

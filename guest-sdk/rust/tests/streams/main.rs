@@ -3,6 +3,7 @@
 mod exchange;
 mod inference;
 mod keyed;
+mod large;
 mod process;
 mod rejects;
 mod stateless;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use millrace_core::connector::{Delivery, without_passwords};
-use millrace_core::graph::{Graph, Head, OperatorKind, Parameter, ParameterType};
+use millrace_core::graph::{Graph, Head, OperatorKind, Parameter, ParameterType, StateKind};
 use millrace_core::{Error, Result};
 use millrace_engine::{JobOptions, Loaded, Prepared};
 use serde_json::{Value, json};
@@ -266,10 +266,21 @@ fn states(graph: &Graph) -> String {
                 operator.clone(),
                 graph_view::schema_text(key_schema),
                 state.name.clone(),
-                format!("{:?}", state.kind).to_lowercase(),
+                kind_name(state.kind).to_owned(),
                 graph_view::schema_text(&state.schema),
             ]);
         }
     }
     if any { table.render() } else { String::new() }
+}
+
+fn kind_name(kind: StateKind) -> &'static str {
+    match kind {
+        StateKind::Value => "value",
+        StateKind::List => "list",
+        StateKind::Map => "map",
+        StateKind::LargeMap => "large map",
+        StateKind::LargeList => "large list",
+        StateKind::Accumulator => "accumulator",
+    }
 }

@@ -41,7 +41,7 @@ enum Command {
     /// Make a savepoint from Parquet tables, alone or over another savepoint
     ///
     /// A table has the fields of the operator's key as columns, and a column with the state's name for its value; of
-    /// `timers`, `windows` and `sessions` the columns that `state export` shows. Types may be narrower. The key group is
+    /// `timers`, `windows`, `sessions` and large states the columns that `state export` shows. Types may be narrower. The key group is
     /// computed. `jobctl run --from` begins with the result.
     Import(super::state_import::ImportArgs),
     /// Print a state of all keys, or write it to a file
@@ -220,13 +220,13 @@ fn get(savepoint: &Savepoint, operator: &str, key: &[String], printer: &Printer)
             let mut values: Vec<(String, Value)> = columns
                 .map(|column| (column.name.clone(), row[&column.name].clone()))
                 .collect();
-            // A state is a value; timers and windows are rows.
+            // A state is a value; timers, windows and entries of large states are rows.
             let value = match values.len() {
                 1 => values.remove(0).1,
                 _ => Value::Object(values.into_iter().collect()),
             };
             lines.row(vec![name.to_owned(), value.to_string()]);
-            if operator.kind == StateKind::Keyed && table.state.is_some() {
+            if operator.kind == StateKind::Keyed && table.state.is_some() && !table.is_large() {
                 states.insert(name.to_owned(), value);
             } else if let Value::Array(all) = states.entry(name.to_owned()).or_insert_with(|| json!([])) {
                 all.push(value);

@@ -70,6 +70,8 @@ pub mod columns {
     pub const EVENT_TIMERS: &str = "$event_timers";
     /// Processing-time timers of a key, a list of ms.
     pub const PROCESSING_TIMERS: &str = "$processing_timers";
+    /// What tells the entries of a large map or list apart: its key or index.
+    pub const ENTRY: &str = "$entry";
     /// First ms of a slice of time.
     pub const SLICE: &str = "$slice";
     /// Open sessions of a key, a list of structs: the next two, and the accumulator.
@@ -89,6 +91,9 @@ pub struct SubtaskSnapshot {
     pub splits: Vec<SplitSnapshot>,
     /// Keyed state: also of a subtask that has finished, which may have ended with windows still open.
     pub table: Option<TableDelta>,
+    /// Its large maps and lists, a table for each, in the order in which they are declared. Every one of them is there
+    /// if `table` is.
+    pub collections: Vec<TableDelta>,
     /// What a sink subtask pre-committed and does not know to be committed.
     pub committables: Vec<Committable>,
     /// Its input channels, if the checkpoint overtook what was in them.

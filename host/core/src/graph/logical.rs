@@ -1,10 +1,13 @@
 //! Types of the logical graph. See `wit/dataflow.wit` for the meaning of every field: these are the same
 //! declarations with Arrow schemas, indices as newtypes and nothing else.
 
-use arrow_schema::SchemaRef;
+use std::sync::Arc;
+
+use arrow_schema::{FieldRef, SchemaRef};
 use serde::Serialize;
 
 use crate::block::Millis;
+use crate::collections::CollectionSchema;
 use crate::schema::{Declared, Hints};
 
 /// Index of an operator in [`Graph::operators`].
@@ -169,6 +172,10 @@ pub enum StateKind {
     List,
     /// A map.
     Map,
+    /// A map whose entries live in the host.
+    LargeMap,
+    /// A list whose items live in the host.
+    LargeList,
     /// A window's accumulator.
     Accumulator,
 }
@@ -222,6 +229,29 @@ pub struct StateDecl {
     pub migrations: Vec<Declared>,
     /// How long it lives; `None`: until it is cleared.
     pub ttl: Option<TimeToLive>,
+}
+
+impl StateKind {
+    /// Whether entries live in the host, one by one.
+    pub fn is_large(self) -> bool {
+        match self {
+            StateKind::LargeMap | StateKind::LargeList => true,
+            StateKind::Value | StateKind::List | StateKind::Map | StateKind::Accumulator => false,
+        }
+    }
+}
+
+impl StateDecl {
+    /// Its field, under the name of the state and nullable.
+    pub fn field(&self) -> FieldRef {
+        let field = self.schema.field(0).clone().with_name(&self.name);
+        Arc::new(field.with_nullable(true))
+    }
+
+    /// What its entries are, if it is large.
+    pub fn collection(&self) -> Option<CollectionSchema> {
+        CollectionSchema::of(&self.field()).filter(|_| self.kind.is_large())
+    }
 }
 
 /// How rows fall into windows.

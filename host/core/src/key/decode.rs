@@ -41,6 +41,19 @@ pub fn integers_to_array(values: Vec<i64>, nulls: Option<NullBuffer>, data_type:
 
 /// The key columns of some tagged encodings, one row each, in order.
 pub fn decode_columns<'a>(schema: &SchemaRef, keys: impl Iterator<Item = &'a [u8]>) -> Result<Vec<ArrayRef>> {
+    decode_prefixes(schema, keys, |rest| match rest {
+        [] => Ok(()),
+        _ => Err(malformed()),
+    })
+}
+
+/// The same of bytes that begin with a tagged encoding; `rest` gets what is behind each. No encoding is the beginning
+/// of another, so that it is certain where each ends.
+pub fn decode_prefixes<'a>(
+    schema: &SchemaRef,
+    keys: impl Iterator<Item = &'a [u8]>,
+    mut rest: impl FnMut(&'a [u8]) -> Result<()>,
+) -> Result<Vec<ArrayRef>> {
     let fields = schema.fields().iter();
     let mut columns = fields
         .map(|field| Column::new(field.data_type()))
@@ -49,9 +62,7 @@ pub fn decode_columns<'a>(schema: &SchemaRef, keys: impl Iterator<Item = &'a [u8
         for column in &mut columns {
             column.append(&mut key)?;
         }
-        if !key.is_empty() {
-            return Err(malformed());
-        }
+        rest(key)?;
     }
     let fields = schema.fields().iter();
     columns

@@ -56,7 +56,7 @@ mod group;
 mod hash;
 mod schema;
 
-pub use decode::{decode_columns, integers_to_array};
+pub use decode::{decode_columns, decode_prefixes, integers_to_array};
 pub use encode::{RowEncoder, integer_values};
 pub use group::{KeyGroup, KeyGroups, MAX_PARALLELISM_LIMIT};
 pub use hash::{hash_bytes, hash_integer, hash_rows};

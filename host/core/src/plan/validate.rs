@@ -144,7 +144,11 @@ fn check_lifetimes(graph: &Graph, chain: &Chain) -> Result<()> {
     for state in states {
         let Some(ttl) = state.ttl else { continue };
         let short = (ttl.after_ms <= 0).then_some("it is less than a ms");
-        if let Some(why) = refused.or(short) {
+        let large = state
+            .kind
+            .is_large()
+            .then_some("entries of large states live until they are taken out");
+        if let Some(why) = refused.or(short).or(large) {
             let state = &state.name;
             return refuse(
                 "GR0015",

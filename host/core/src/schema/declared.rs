@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef, Fields};
 
 use crate::block::Millis;
+use crate::collections::CollectionSchema;
 use crate::graph::{Head, StateDecl, TimeToLive, WindowAssigner};
 
 /// A field with its hints. The field itself is a plain Arrow field, as blocks have it.
@@ -194,12 +195,19 @@ pub struct DeclaredState {
     pub migrations: Vec<Declared>,
     /// How long it lives, if it is not for ever. Its rows say when they expire then.
     pub ttl: Option<TimeToLive>,
+    /// It is a map or list whose entries are kept one by one.
+    pub large: bool,
 }
 
 impl DeclaredState {
     /// Its name.
     pub fn name(&self) -> &str {
         self.value.field.name()
+    }
+
+    /// What its entries are, if it is large.
+    pub fn collection(&self) -> Option<CollectionSchema> {
+        CollectionSchema::of(&self.value.field).filter(|_| self.large)
     }
 
     fn of(state: &StateDecl) -> Self {
@@ -213,6 +221,7 @@ impl DeclaredState {
             value: value.as_state(&state.name),
             migrations: migrations.map(|old| old.as_state(&state.name)).collect(),
             ttl: state.ttl,
+            large: state.kind.is_large(),
         }
     }
 }
@@ -269,7 +278,12 @@ impl KeyedSchema {
                 .states
                 .iter()
                 .zip(&other.states)
-                .all(|(a, b)| named(&a.value, &b.value) && a.ttl.is_some() == b.ttl.is_some())
+                .all(|(a, b)| named(&a.value, &b.value) && a.ttl.is_some() == b.ttl.is_some() && a.large == b.large)
+    }
+
+    /// Its large states, in order.
+    pub fn collections(&self) -> impl Iterator<Item = CollectionSchema> {
+        self.states.iter().filter_map(DeclaredState::collection)
     }
 
     /// Fields of the key.

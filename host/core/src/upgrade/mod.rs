@@ -244,6 +244,10 @@ fn other_kind(then: KeyedKind, now: KeyedKind) -> Option<String> {
 }
 
 fn match_state(from: usize, old: &DeclaredState, new: &DeclaredState, upgrade: &mut OperatorUpgrade) -> StatePlan {
+    if old.large != new.large {
+        upgrade.refuse_state(new, vec![other_size(old.large)]);
+        return StatePlan::New; // refused
+    }
     let resolved = resolve(&old.value, &new.value);
     let migration = new
         .migrations
@@ -264,6 +268,18 @@ fn match_state(from: usize, old: &DeclaredState, new: &DeclaredState, upgrade: &
             upgrade.refuse_state(new, with_migrations(refusals, new));
             StatePlan::New // refused
         }
+    }
+}
+
+/// Entries that are kept one by one are not gathered, nor whole values taken apart.
+fn other_size(was_large: bool) -> Refusal {
+    let reason = match was_large {
+        true => "it was a large state, whose entries are kept one by one, and is one that is kept as a whole now",
+        false => "it was kept as a whole, and is a large state now, whose entries are kept one by one",
+    };
+    Refusal {
+        field: String::new(),
+        reason: format!("{reason}; give it another name, and read the old one as long as it holds something"),
     }
 }
 

@@ -11,6 +11,7 @@ fn state(name: &str, data_type: DataType) -> DeclaredState {
         value: Declared::plain(Field::new(name, data_type, true)),
         migrations: Vec::new(),
         ttl: None,
+        large: false,
     }
 }
 
@@ -74,6 +75,49 @@ fn check(
     if !matches!(&refusal, Some((code, _)) if code == "CK0010") {
         assert_eq!(code_and_message(&upgrade, true), None);
         assert!(operator.plan.is_some());
+    }
+}
+
+fn list_of(name: &str, item: DataType, large: bool) -> DeclaredState {
+    let item = std::sync::Arc::new(Field::new_list_field(item, false));
+    DeclaredState {
+        large,
+        ..state(name, DataType::List(item))
+    }
+}
+
+#[test]
+fn large_states_are_converted_by_the_rules_and_stay_large() {
+    use DataType::{Int32, Int64};
+    check(
+        vec![list_of("a", Int32, true)],
+        vec![list_of("a", Int64, true)],
+        Outcome::Converted,
+        &[("a", Outcome::Converted)],
+        None,
+    );
+    check(
+        vec![list_of("a", Int64, true)],
+        vec![list_of("a", Int64, true)],
+        Outcome::Kept,
+        &[("a", Outcome::Kept)],
+        None,
+    );
+    for large in [false, true] {
+        let reason = match large {
+            false => "it was kept as a whole, and is a large state now, whose entries are kept one by one",
+            true => "it was a large state, whose entries are kept one by one, and is one that is kept as a whole now",
+        };
+        let remedy = "give it another name, and read the old one as long as it holds something";
+        let message =
+            format!("savepoint `s` does not fit the pipeline: operator `op` (id `op`), state `a`: {reason}; {remedy}");
+        check(
+            vec![list_of("a", Int64, large)],
+            vec![list_of("a", Int64, !large)],
+            Outcome::Incompatible,
+            &[("a", Outcome::Incompatible)],
+            Some(("CK0010", &message)),
+        );
     }
 }
 

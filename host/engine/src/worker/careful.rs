@@ -58,7 +58,10 @@ impl CarefulSlot {
             Head::Stateless => (0, false),
             Head::Keyed {
                 states, always_writes, ..
-            } => (states.len(), *always_writes),
+            } => (
+                states.iter().filter(|state| !state.kind.is_large()).count(),
+                *always_writes,
+            ),
             Head::Window { .. } => (1, false),
         };
         let shadow = SharedShadow::new(RefCell::new(Shadow::new(states)));

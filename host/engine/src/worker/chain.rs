@@ -4,16 +4,16 @@
 //! rejections and late rows are sent on. A slow function gets fewer rows per call, so that a call takes
 //! about [`CALL_TARGET`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, TableDelta, Trap};
+use millrace_core::collections::CollectionSchema;
 use millrace_core::connector::Rejected;
 use millrace_core::function::TriedFunction;
-use millrace_core::graph::{Chain, Head, StateDecl};
+use millrace_core::graph::{Chain, Head, StateDecl, TimeToLive};
 use millrace_core::{Error, Result};
 use millrace_operators::keyed::KeyedOperator;
 use millrace_operators::window::WindowOperator;
@@ -80,8 +80,12 @@ pub(crate) struct ChainTask {
 
 /// What snapshots of a chain are made of.
 struct Tables {
-    /// Fields of the states, or of the accumulator.
+    /// Fields of the states that are kept by slot, or of the accumulator.
     states: Vec<FieldRef>,
+    /// How long each of these lives.
+    ttls: Vec<Option<TimeToLive>>,
+    /// Large states.
+    collections: Vec<CollectionSchema>,
     max_parallelism: u32,
     tracked: bool,
 }
@@ -89,12 +93,15 @@ struct Tables {
 impl Tables {
     fn new(chain: &Chain, max_parallelism: u32) -> Self {
         let states = match &chain.head {
-            Head::Stateless => Vec::new(),
-            Head::Keyed { states, .. } => states.iter().map(state_field).collect(),
-            Head::Window { accumulator, .. } => vec![state_field(accumulator)],
+            Head::Stateless => &[],
+            Head::Keyed { states, .. } => states.as_slice(),
+            Head::Window { accumulator, .. } => std::slice::from_ref(accumulator),
         };
+        let resident = || states.iter().filter(|state| !state.kind.is_large());
         Tables {
-            states,
+            states: resident().map(StateDecl::field).collect(),
+            ttls: resident().map(|state| state.ttl).collect(),
+            collections: states.iter().filter_map(StateDecl::collection).collect(),
             max_parallelism,
             tracked: false,
         }
@@ -134,18 +141,16 @@ impl ChainTask {
         max_parallelism: u32,
         careful: Option<CarefulChain>,
     ) -> Result<Self> {
+        let tables = Tables::new(chain, max_parallelism);
         let head = match &chain.head {
             Head::Stateless => HeadOperator::Stateless,
             Head::Keyed {
                 key_schema,
-                states,
                 always_writes,
                 ..
             } => {
-                let mut operator = KeyedOperator::new(key_schema.clone(), states.len(), *always_writes)?;
-                let fields: Vec<FieldRef> = states.iter().map(state_field).collect();
-                let ttls: Vec<_> = states.iter().map(|state| state.ttl).collect();
-                operator.set_lifetimes(&fields, &ttls);
+                let mut operator = KeyedOperator::new(key_schema.clone(), tables.states.len(), *always_writes)?;
+                operator.set_lifetimes(&tables.states, &tables.ttls);
                 HeadOperator::Keyed { operator, tier: None }
             }
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
@@ -166,7 +171,7 @@ impl ChainTask {
             head,
             watermark: WATERMARK_MIN,
             late: Vec::new(),
-            tables: Tables::new(chain, max_parallelism),
+            tables,
         })
     }
 
@@ -302,6 +307,24 @@ impl ChainTask {
             };
             *tier = Some(Tier::new(backend, name, operator, entries)?);
         }
+        let Tables {
+            collections,
+            max_parallelism,
+            ..
+        } = &self.tables;
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head
+            && !collections.is_empty()
+        {
+            let tiers = collections.iter().enumerate().map(|(number, schema)| {
+                let tier = backend.sorted_tier(&format!("{name}-large-{number}"))?;
+                Ok((schema.clone(), tier))
+            });
+            let collections = operator.set_collections(tiers.collect::<Result<_>>()?, *max_parallelism)?;
+            if let Some(careful) = &mut self.careful {
+                careful.calls.set_collections(collections.clone());
+            }
+            self.guest.set_collections(collections);
+        }
         Ok(())
     }
 
@@ -369,6 +392,7 @@ impl ChainTask {
         }
         if let HeadOperator::Keyed { operator, .. } = &mut self.head {
             operator.expect_restored(restore.batches.iter().map(RecordBatch::num_rows).sum())?;
+            restore_collections(&self.tables.collections, &restore, operator)?;
         }
         let guest = &mut self.guest;
         restore
@@ -445,6 +469,14 @@ impl ChainTask {
         }
     }
 
+    /// The part of the snapshot begun last that is of large states.
+    pub(crate) fn take_collections(&mut self) -> Vec<TableDelta> {
+        match &mut self.head {
+            HeadOperator::Stateless | HeadOperator::Window { .. } => Vec::new(),
+            HeadOperator::Keyed { operator, .. } => operator.take_collection_snapshots(),
+        }
+    }
+
     /// All inputs have ended.
     pub(crate) fn handle_end(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
         self.guest.set_moment(self.watermark, context.clock.now_millis());
@@ -505,8 +537,17 @@ impl ChainTask {
     }
 }
 
-/// A state as a column of a snapshot.
-fn state_field(state: &StateDecl) -> FieldRef {
-    let field = state.schema.field(0).clone().with_name(&state.name);
-    Arc::new(field.with_nullable(true))
+/// Gives an operator what is stored of its large states.
+fn restore_collections(
+    declared: &[CollectionSchema],
+    restore: &TaskRestore,
+    operator: &mut KeyedOperator,
+) -> Result<()> {
+    for (number, schema) in declared.iter().enumerate() {
+        let stored = restore.collections.iter().filter(|stored| stored.state == schema.name);
+        for batch in stored.flat_map(|stored| &stored.batches) {
+            operator.restore_collection(number, batch)?;
+        }
+    }
+    Ok(())
 }

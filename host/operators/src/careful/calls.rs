@@ -125,10 +125,18 @@ impl<F: TriedFunction> CarefulCalls<'_, F> {
     ) -> Result<Effects> {
         let states = self.careful.shadow.borrow().state_count();
         let mut all = Gathered::new(slots.len(), states);
+        let collections = self.careful.collections.clone();
         for (index, slot) in slots.iter().enumerate() {
+            if let Some(collections) = &collections {
+                collections.borrow_mut().narrow(Some(index as u32));
+            }
             match self.attempt(|function| call(function, index))? {
                 Ok(effects) => {
                     self.copy_changed(std::slice::from_ref(slot), &effects)?;
+                    // The next entry may be of the same key.
+                    if let Some(collections) = &collections {
+                        collections.borrow_mut().apply(&effects.collections)?;
+                    }
                     all.add(index, effects);
                 }
                 Err(fault) => {

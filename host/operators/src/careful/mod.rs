@@ -22,6 +22,7 @@ use std::rc::Rc;
 use arrow_array::ArrayRef;
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
+use millrace_core::collections::SharedCollections;
 use millrace_core::function::{CallFault, Slot, TimerKind};
 
 pub use self::calls::CarefulCalls;
@@ -85,6 +86,8 @@ pub struct Careful {
     /// Accumulators of windows that could not be put together.
     poisoned: BTreeMap<Slot, CallFault>,
     quarantined: Vec<Quarantined>,
+    /// What calls write to large states is applied after each one.
+    collections: Option<SharedCollections>,
 }
 
 impl Careful {
@@ -97,7 +100,13 @@ impl Careful {
             always_writes,
             poisoned: BTreeMap::new(),
             quarantined: Vec::new(),
+            collections: None,
         }
+    }
+
+    /// The large states of the chain, which are the host's and stay when an instance goes.
+    pub fn set_collections(&mut self, collections: SharedCollections) {
+        self.collections = Some(collections);
     }
 
     /// For a chain that did not trap, beside one that did.

@@ -14,10 +14,10 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef};
 use arrow_select::filter::{filter, filter_record_batch};
-use millrace_core::Result;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{TableDelta, columns};
 use millrace_core::function::{KeyedFunction, Slot, StateFunction, TimerKind, touched};
+use millrace_core::{Error, Result};
 
 use super::KeyedOperator;
 use crate::changes::{Changes, TableSchema, broken, tracked};
@@ -64,16 +64,25 @@ impl KeyedOperator {
             slots: Vec::new(),
             met: SlotSet::default(),
         }));
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().track_changes(true);
+        }
     }
 
     /// Keeps track of changes no more: no snapshots will be taken.
     pub fn forget_changes(&mut self) {
         self.tracking = None;
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().track_changes(false);
+        }
     }
 
     /// Begins a snapshot: of everything if it is to be `full` or there is no earlier one. The operator goes on
     /// with its rows; call [`export_some`](Self::export_some) until nothing is left.
     pub fn begin_snapshot(&mut self, full: bool) -> Result<()> {
+        if let Some(collections) = &self.collections {
+            self.collection_deltas = collections.borrow_mut().snapshots(full)?;
+        }
         let (keys, live_rows) = (&self.keys, self.slot_count() as u64);
         let changes = &mut tracked(&mut self.tracking)?.changes;
         let Some(tiering) = &mut self.tiering else {
@@ -105,6 +114,20 @@ impl KeyedOperator {
     /// The snapshot begun last, once it is complete.
     pub fn finish_snapshot(&mut self) -> Option<TableDelta> {
         self.tracking.as_mut()?.changes.finish()
+    }
+
+    /// The snapshots of large states that were begun with the last one, in the order of states.
+    pub fn take_collection_snapshots(&mut self) -> Vec<TableDelta> {
+        std::mem::take(&mut self.collection_deltas)
+    }
+
+    /// Lays a layer of a large state over what was restored of it so far, as [`restore`](Self::restore) does. States
+    /// are numbered among the large ones.
+    pub fn restore_collection(&mut self, state: usize, batch: &RecordBatch) -> Result<()> {
+        match &self.collections {
+            Some(collections) => collections.borrow_mut().restore(state, batch),
+            None => Err(Error::internal("rows of a large state came for an operator without")),
+        }
     }
 
     /// Exports what a call is about to touch and a snapshot has still to export.

@@ -3,6 +3,26 @@
 //! The double of the guest keeps values by slot, does to each entry what a random script says, and fails
 //! the test when a slot it is given holds what belongs to another key.
 
+/// Guests that keep nothing.
+macro_rules! stateless {
+    ($guest:ty) => {
+        impl StateFunction for $guest {
+            fn export_state(&mut self, _: u32, _: &[Slot]) -> Result<ArrayRef> {
+                unreachable!("no snapshot is taken")
+            }
+
+            fn import_state(&mut self, _: u32, _: &[Slot], _: &ArrayRef) -> Result<()> {
+                unreachable!("nothing is restored")
+            }
+
+            fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
+                unreachable!("slots are given back empty")
+            }
+        }
+    };
+}
+
+mod collections;
 mod lifetimes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,25 +147,6 @@ impl StateFunction for Guest {
         self.values.retain(|(slot, _), _| !slots.contains(slot));
         Ok(())
     }
-}
-
-/// Guests that keep nothing.
-macro_rules! stateless {
-    ($guest:ty) => {
-        impl StateFunction for $guest {
-            fn export_state(&mut self, _: u32, _: &[Slot]) -> Result<ArrayRef> {
-                unreachable!("no snapshot is taken")
-            }
-
-            fn import_state(&mut self, _: u32, _: &[Slot], _: &ArrayRef) -> Result<()> {
-                unreachable!("nothing is restored")
-            }
-
-            fn drop_state(&mut self, _: &[Slot]) -> Result<()> {
-                unreachable!("slots are given back empty")
-            }
-        }
-    };
 }
 
 stateless!(Fixed);

@@ -5,6 +5,7 @@ use crate::testing::Random;
 
 fn owner(subtask: u32) -> Owner {
     Owner {
+        state: None,
         operator: "count".to_owned(),
         subtask,
     }

@@ -3,6 +3,7 @@
 //! What is to be done was decided by `millrace_core::upgrade`; here are the arrays. Only entries as they finally are
 //! get converted: layers are laid over each other first, for what a later row replaced need not fit any more.
 
+mod collections;
 mod constant;
 mod lifetimes;
 mod rows;
@@ -68,6 +69,7 @@ impl Converter {
         Ok(TaskRestore {
             watermark: stored.watermark,
             batches,
+            collections: self.collections(&stored.collections)?,
         })
     }
 
@@ -100,12 +102,12 @@ impl Converter {
         let more = &rows.columns()[ROW_COLUMNS..];
         let more = match &self.new.kind {
             LayoutKind::Keyed(_) => {
-                let (states, rest) = more.split_at(self.plan.old.states.len());
+                let (states, rest) = more.split_at(collections::resident(&self.plan.old.states).count());
                 let (expires, timers) = rest.split_at(usize::from(!self.old.expiring.is_empty()));
                 let expires = expires.first().map(|column| column.as_struct());
                 let states = lifetimes::without_expired(&self.old, states, expires, now)?;
                 let mut more = Vec::new();
-                for state in 0..self.plan.states.len() {
+                for state in collections::resident(&self.plan.new.states) {
                     more.push(self.state(state, &states, rows.num_rows(), migrate)?);
                 }
                 more.extend(self.expires(expires, rows.num_rows())?);
@@ -138,15 +140,20 @@ impl Converter {
         if self.new.expiring.is_empty() {
             return Ok(None);
         }
-        let of_state = |state: &usize| {
-            let from = match &self.plan.states[*state] {
+        let of_state = |state: usize| {
+            let from = match &self.plan.states[state] {
                 StatePlan::New => None,
-                StatePlan::Convert { from, .. } | StatePlan::Migrate { from, .. } => self.old.place_of_expiry(*from),
+                StatePlan::Convert { from, .. } | StatePlan::Migrate { from, .. } => {
+                    let column = collections::column_of(&self.plan.old.states, *from).ok();
+                    column.and_then(|column| self.old.place_of_expiry(column))
+                }
             };
             let known = from.and_then(|place| Some(stored?.column(place).clone()));
             known.unwrap_or_else(|| new_null_array(&DataType::Int64, rows))
         };
-        let times = self.new.expiring.iter().map(of_state).collect();
+        let resident = collections::resident(&self.plan.new.states).enumerate();
+        let expiring = resident.filter(|(column, _)| self.new.place_of_expiry(*column).is_some());
+        let times = expiring.map(|(_, state)| of_state(state)).collect();
         let fields = expires_fields(self.new.states(), &self.new.expiring);
         let column = StructArray::try_new(fields, times, None).map_err(broken)?;
         Ok(Some(Arc::new(column)))
@@ -167,9 +174,15 @@ impl Converter {
         let value: &Declared = &self.plan.new.states[state].value;
         match &self.plan.states[state] {
             StatePlan::New => Ok(new_null_array(value.field.data_type(), rows)),
-            StatePlan::Convert { from, conversion } => convert(&stored[*from], conversion, value, None)
-                .map_err(|unfit| unfit_error(&format!("state `{}`", value.field.name()), unfit)),
-            StatePlan::Migrate { from, migration } => migrate(state as u32, *migration as u32, &stored[*from]),
+            StatePlan::Convert { from, conversion } => {
+                let stored = &stored[collections::column_of(&self.plan.old.states, *from)?];
+                convert(stored, conversion, value, None)
+                    .map_err(|unfit| unfit_error(&format!("state `{}`", value.field.name()), unfit))
+            }
+            StatePlan::Migrate { from, migration } => {
+                let stored = &stored[collections::column_of(&self.plan.old.states, *from)?];
+                migrate(state as u32, *migration as u32, stored)
+            }
         }
     }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{Int32Builder, ListBuilder};
-use arrow_array::{Date32Array, Float64Array, Int8Array, Int32Array, Int64Array, StringArray, UInt32Array};
+use arrow_array::{
+    Date32Array, Float64Array, Int8Array, Int32Array, Int64Array, StringArray, UInt32Array, UInt64Array,
+};
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, FieldRef, Fields, TimeUnit};
 use millrace_core::graph::{Renewal, TimeToLive};
@@ -11,6 +13,7 @@ use millrace_core::schema::{DeclaredState, KeyedKind, KeyedSchema, Missing, Vari
 use millrace_core::upgrade::{DeclaredOperator, StoredOperator, decide};
 
 use super::*;
+use crate::redistribute::CollectionRestore;
 use crate::savepoint::rows_as_json;
 
 fn member(name: &str, data_type: DataType, nullable: bool) -> Declared {
@@ -250,6 +253,7 @@ fn rows_are_converted_as_they_finally_are() {
                 value,
                 migrations: Vec::new(),
                 ttl: None,
+                large: false,
             })
             .collect(),
     };
@@ -301,6 +305,7 @@ fn rows_are_converted_as_they_finally_are() {
     let restore = |batches| TaskRestore {
         watermark: Some(9),
         batches,
+        collections: Vec::new(),
     };
     let converter = Converter::new(plan);
     let error = converter.check(restore(vec![first.clone()]), 0).unwrap_err();
@@ -325,6 +330,100 @@ fn rows_are_converted_as_they_finally_are() {
         .collect();
     rows.sort();
     assert_eq!(rows, [r#"1 null "1970-01-02T00:00:00" []"#, "3 null null [5]"]);
+}
+
+/// Entries of large states, one by one: what was deleted or replaced need not fit, keys are converted with the values.
+#[test]
+fn entries_of_large_states_are_converted() {
+    let map = |key: DataType, value: DataType| {
+        let pair = vec![Field::new("keys", key, false), Field::new("values", value, false)];
+        let entries = Field::new("entries", DataType::Struct(pair.into()), false);
+        member("map", DataType::Map(Arc::new(entries), false), true)
+    };
+    let list = |item: DataType| {
+        let item = Arc::new(Field::new_list_field(item, false));
+        member("list", DataType::List(item), true)
+    };
+    let schema = |key: DataType, states: Vec<(Declared, bool)>| KeyedSchema {
+        kind: KeyedKind::Keyed,
+        key: vec![member("id", key, false)],
+        states: states
+            .into_iter()
+            .map(|(value, large)| DeclaredState {
+                value,
+                migrations: Vec::new(),
+                ttl: None,
+                large,
+            })
+            .collect(),
+    };
+    let small = || (member("small", DataType::Int64, true), false);
+    let days = (map(DataType::Int32, DataType::Date32), true);
+    let then = schema(DataType::Int32, vec![days, small(), (list(DataType::Int8), true)]);
+    let nanos = (
+        map(DataType::Int64, DataType::Timestamp(TimeUnit::Nanosecond, None)),
+        true,
+    );
+    let now = schema(DataType::Int64, vec![(list(DataType::Int16), true), nanos, small()]);
+    let plan = plan_of(then.clone(), now.clone());
+    assert!(plan.looks_at_values() && !plan.is_same());
+    let collections: Vec<_> = then.collections().collect();
+    let rows = |state: usize, deleted: Vec<bool>, entries: ArrayRef, values: ArrayRef| {
+        let count = deleted.len();
+        let schema = crate::savepoint::collections::rows_schema(&then.key_fields(), &collections[state]);
+        let ids: ArrayRef = Arc::new(Int32Array::from(vec![7; count]));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt32Array::from(vec![3; count])),
+            Arc::new(BooleanArray::from(deleted)),
+            Arc::new(StructArray::new(then.key_fields(), vec![ids], None)),
+            entries,
+            values,
+        ];
+        RecordBatch::try_new(schema, columns).unwrap()
+    };
+    let dates = |dates: Vec<Option<i32>>| Arc::new(Date32Array::from(dates)) as ArrayRef;
+    let integers = |integers: Vec<i32>| Arc::new(Int32Array::from(integers)) as ArrayRef;
+    let first = rows(
+        0,
+        vec![false; 3],
+        integers(vec![1, 2, 3]),
+        dates(vec![Some(i32::MAX), Some(1), Some(i32::MAX)]),
+    );
+    let second = rows(0, vec![false, true], integers(vec![1, 3]), dates(vec![Some(2), None]));
+    let items: ArrayRef = Arc::new(Int8Array::from(vec![5, -5]));
+    let items = rows(1, vec![false; 2], Arc::new(UInt64Array::from(vec![0, 1])), items);
+    let restore = |map: Vec<RecordBatch>| TaskRestore {
+        watermark: None,
+        batches: Vec::new(),
+        collections: [("map", map), ("list", vec![items.clone()])]
+            .map(|(state, batches)| CollectionRestore {
+                state: state.to_owned(),
+                batches,
+            })
+            .into(),
+    };
+    let converter = Converter::new(&plan);
+    let error = converter.check(restore(vec![first.clone()]), 0).unwrap_err();
+    assert_eq!(error.code(), UNFIT);
+    assert!(error.to_string().starts_with("state `map`, field `values`"), "{error}");
+    let mut never = |_: u32, _: u32, _: &ArrayRef| -> Result<ArrayRef> { panic!("nothing is migrated") };
+    let converted = converter.convert(restore(vec![first, second]), 0, &mut never).unwrap();
+    let shown = converted.collections.iter().map(|large| {
+        let rows = large.batches.iter().flat_map(|batch| rows_as_json(batch).unwrap());
+        let rows = rows.map(|row| format!("{} {} {}", row["$key"]["id"], row["$entry"], row[&large.state]));
+        (large.state.as_str(), rows.collect::<Vec<_>>())
+    });
+    let expected = [
+        ("list", vec!["7 0 5".to_owned(), "7 1 -5".to_owned()]),
+        (
+            "map",
+            vec![
+                r#"7 1 "1970-01-03T00:00:00""#.to_owned(),
+                r#"7 2 "1970-01-02T00:00:00""#.to_owned(),
+            ],
+        ),
+    ];
+    assert_eq!(shown.collect::<Vec<_>>(), expected);
 }
 
 /// Whatever is under a null or between lists, the result is as long and as null as before.
@@ -397,6 +496,7 @@ fn deadlines_go_with_their_states() {
                 after_ms: 5,
                 renewed_by: Renewal::Write,
             }),
+            large: false,
         }
     };
     let schema = |states| KeyedSchema {
@@ -418,6 +518,7 @@ fn deadlines_go_with_their_states() {
     let restore = TaskRestore {
         watermark: None,
         batches: vec![rows_that_expire(&Layout::of_schema(&then))],
+        collections: Vec::new(),
     };
     let mut never = |_: u32, _: u32, _: &ArrayRef| -> Result<ArrayRef> { panic!("nothing is migrated") };
     let converted = converter.convert(restore, 10, &mut never).unwrap();

@@ -25,12 +25,27 @@ use super::in_flight::{FileRef, InFlight, InFlightRows, InFlightSize};
 use crate::savepoint::SavedSchema;
 use crate::{codes, names};
 
-/// The newest version of the format that this crate reads. What has no rows in flight is written as version 1, which
-/// older ones read too.
-pub const FORMAT_VERSION: u32 = 2;
+/// The newest version of the format that this crate reads. What needs an older one only is written as that, so that older
+/// readers read it too.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// The version without [`Subtask::collections`].
+const WITHOUT_COLLECTIONS: u32 = 2;
 
 /// The version without [`Subtask::in_flight`].
 pub(crate) const WITHOUT_IN_FLIGHT: u32 = 1;
+
+/// The oldest version that has a place for all that is described.
+pub(crate) fn version_of(operators: &[Operator]) -> u32 {
+    let mut subtasks = operators.iter().flat_map(|operator| &operator.subtasks);
+    if subtasks.clone().any(|subtask| !subtask.collections.is_empty()) {
+        FORMAT_VERSION
+    } else if subtasks.any(|subtask| !subtask.in_flight.is_empty()) {
+        WITHOUT_COLLECTIONS
+    } else {
+        WITHOUT_IN_FLIGHT
+    }
+}
 
 /// One run of a job: what `run.json` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +152,10 @@ impl Metadata {
     /// All layers of all operators. A file is in it once.
     pub fn layers(&self) -> impl Iterator<Item = &Layer> {
         let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
-        subtasks.flat_map(|subtask| &subtask.layers)
+        subtasks.flat_map(|subtask| {
+            let collections = subtask.collections.iter().flat_map(|large| &large.layers);
+            subtask.layers.iter().chain(collections)
+        })
     }
 
     /// All files: layers, and rows in flight. Each is in it once.
@@ -205,9 +223,30 @@ pub struct Subtask {
     pub live_rows: u64,
     /// Its table: layers to be laid over each other, the oldest first.
     pub layers: Vec<Layer>,
+    /// Its large states, each a table of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collections: Vec<Collection>,
     /// Its input channels, by edge, if the checkpoint was one that may overtake rows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub in_flight: Vec<InFlight>,
+}
+
+/// A large state of a subtask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Collection {
+    /// Name of the state.
+    pub state: String,
+    /// Entries in it, about.
+    pub live_rows: u64,
+    /// Layers to be laid over each other, the oldest first.
+    pub layers: Vec<Layer>,
+}
+
+impl Subtask {
+    /// The large state of this name, if it holds something of it.
+    pub fn collection(&self, state: &str) -> Option<&Collection> {
+        self.collections.iter().find(|large| large.state == state)
+    }
 }
 
 /// How far a source has read a split.
@@ -355,7 +394,8 @@ fn unsound(metadata: &Metadata) -> Option<String> {
                 "{count} subtasks of operator `{id}` with parallelism {parallelism}"
             ));
         }
-        let has_layers = operator.subtasks.iter().any(|subtask| !subtask.layers.is_empty());
+        let has_layers = |subtask: &Subtask| !subtask.layers.is_empty() || !subtask.collections.is_empty();
+        let has_layers = operator.subtasks.iter().any(has_layers);
         if has_layers && operator.parallelism > metadata.max_parallelism {
             return Some(format!("operator `{}` has more subtasks than key groups", operator.id));
         }

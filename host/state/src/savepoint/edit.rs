@@ -10,22 +10,24 @@
 //! The rows of one table at a time are in memory, for they are put in the order of savepoints.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, UInt32Type};
+use arrow_array::types::{Int64Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, UInt32Array, new_null_array};
 use arrow_select::interleave::interleave_record_batch;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::CheckpointId;
-use millrace_core::key::{ENCODING_VERSION, KeyGroup, hash_rows};
+use millrace_core::collections::CollectionKind;
+use millrace_core::key::{ENCODING_VERSION, KeyGroup, RowEncoder, hash_rows};
 use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 
 use super::Savepoint;
 use super::adapt::adapt;
+use super::collections::add_entries;
 use super::file::TableWriter;
 use super::keyed::SavedSchema;
 use super::layout::Layout;
 use super::manifest::{
-    MANIFEST_FILE, Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind, write_manifest,
+    MANIFEST_FILE, Manifest, SavedOperator, SavedSubtask, SavedTable, StateKind, version_of, write_manifest,
 };
 use super::order::Order;
 use super::schema::Column;
@@ -52,7 +54,7 @@ impl<'s> Writer<'s> {
     /// `CS0202` if something is there; if the storage refuses.
     pub fn new(url: &str, job: &str, max_parallelism: u32, now: Millis) -> Result<Self> {
         let manifest = Manifest {
-            format_version: SAVEPOINT_VERSION,
+            format_version: version_of(&[]),
             job: job.to_owned(),
             run: String::new(),
             checkpoint: CheckpointId(0),
@@ -143,6 +145,9 @@ impl<'s> Writer<'s> {
         let keys = found.key.len();
         let name = found.table(table).map(|table| table.name.clone());
         let name = name.ok_or_else(|| missing(format!("operator `{operator}` has no state `{table}`")))?;
+        let states = found.schema().into_iter();
+        let large = states.flat_map(|schema| schema.collections().collect::<Vec<_>>());
+        let large = large.into_iter().find(|large| format!("state-{}", large.name) == name);
         let single = found.kind == StateKind::Windows || name.starts_with("state-");
         let windows = found.kind == StateKind::Windows;
         let saved = found.tables.iter_mut().find(|known| known.name == name);
@@ -164,9 +169,10 @@ impl<'s> Writer<'s> {
                 .get(keys)
                 .filter(|_| windows)
                 .map(|starts| starts.as_primitive::<Int64Type>());
-            match starts {
-                Some(starts) => order.add(&groups, &columns[..keys], Some(&|row| starts.value(row)))?,
-                None => order.add(&groups, &columns[..keys], None)?,
+            match (&large, starts) {
+                (Some(large), _) => add_entries(&mut order, large.kind, &groups, &columns[..keys], &columns[keys])?,
+                (None, Some(starts)) => order.add(&groups, &columns[..keys], Some(&|row| starts.value(row)))?,
+                (None, None) => order.add(&groups, &columns[..keys], None)?,
             }
             let mut all: Vec<ArrayRef> = vec![std::sync::Arc::new(groups)];
             all.extend(columns);
@@ -180,6 +186,9 @@ impl<'s> Writer<'s> {
         });
         if repeated > 0 {
             return Err(context(unfit(format!("{repeated} keys are there more than once"))));
+        }
+        if large.is_some_and(|large| large.kind == CollectionKind::List) {
+            check_indexes(&batches, &positions, keys).map_err(context)?;
         }
         let folder = format!(
             "tables/{}/{}.{}",
@@ -215,7 +224,8 @@ impl<'s> Writer<'s> {
     ///
     /// # Errors
     /// If a file cannot be read or written, or is damaged.
-    pub fn finish(self) -> Result<Manifest> {
+    pub fn finish(mut self) -> Result<Manifest> {
+        self.manifest.format_version = version_of(&self.manifest.operators);
         if let Some(source) = self.source {
             for part in self.manifest.files() {
                 let own = source.manifest().files().any(|known| known == part);
@@ -227,6 +237,30 @@ impl<'s> Writer<'s> {
         self.storage.write(MANIFEST_FILE, write_manifest(&self.manifest))?;
         Ok(self.manifest)
     }
+}
+
+/// Whether the items of each list, which are in order, have the indexes from 0 on.
+fn check_indexes(batches: &[RecordBatch], positions: &[(usize, usize)], keys: usize) -> Result<()> {
+    let mut encoders = Vec::with_capacity(batches.len());
+    let columns: Vec<Vec<ArrayRef>> = batches.iter().map(|rows| rows.columns()[1..=keys].to_vec()).collect();
+    for columns in &columns {
+        encoders.push(RowEncoder::new(columns)?);
+    }
+    let (mut last, mut key, mut next) = (Vec::new(), Vec::new(), 0);
+    for &(batch, row) in positions {
+        key.clear();
+        encoders[batch].append_tagged(row, &mut key);
+        if key != last {
+            next = 0;
+            last.clone_from(&key);
+        }
+        let indexes = batches[batch].column(1 + keys).as_primitive::<UInt64Type>();
+        if indexes.value(row) != next {
+            return Err(unfit(format!("a list has no item {next}, and one behind it")));
+        }
+        next += 1;
+    }
+    Ok(())
 }
 
 /// Of changed tables only the number of rows is known: the largest has no more keys than there are.

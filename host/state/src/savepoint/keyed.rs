@@ -62,7 +62,11 @@ impl SavedSchema {
             KeyedKind::Windows(grid) => (StateKind::Windows, grid.map(Into::into)),
             KeyedKind::Sessions => (StateKind::Sessions, None),
         };
-        let states = schema.states.iter().map(Column::of_state);
+        let states = schema.states.iter().map(|state| {
+            let mut column = Column::of_state(state)?;
+            column.large = state.large;
+            Ok(column)
+        });
         Ok(SavedSchema {
             kind,
             slices,
@@ -84,6 +88,7 @@ impl SavedSchema {
                 value: column.declared()?,
                 migrations: Vec::new(),
                 ttl: column.ttl.map(Into::into),
+                large: column.large,
             })
         };
         let single = kind == KeyedKind::Keyed || self.states.len() == 1;
@@ -102,11 +107,12 @@ impl Layout {
     /// # Panics
     /// If the schema is of windows and has another number of states than one.
     pub fn of_schema(schema: &KeyedSchema) -> Layout {
-        let states = schema.states.iter().map(|state| state.value.field.clone());
-        let mut states: Vec<_> = states.collect();
-        let expiring = schema.states.iter().enumerate();
+        let field = |state: &DeclaredState| state.value.field.clone();
+        let (large, states): (Vec<_>, Vec<_>) = schema.states.iter().partition(|state| state.large);
+        let expiring = states.iter().enumerate();
         let expiring = expiring.filter(|(_, state)| state.ttl.is_some() && schema.kind == KeyedKind::Keyed);
         let expiring = expiring.map(|(at, _)| at).collect();
+        let mut states: Vec<_> = states.into_iter().map(field).collect();
         let kind = match schema.kind {
             KeyedKind::Keyed => LayoutKind::Keyed(states),
             KeyedKind::Windows(_) | KeyedKind::Sessions => {
@@ -122,6 +128,7 @@ impl Layout {
             key: schema.key_fields(),
             kind,
             expiring,
+            large: large.into_iter().map(field).collect(),
         }
     }
 
@@ -137,6 +144,7 @@ impl Layout {
             migrations: Vec::new(),
             // Rows that say when they expire have descriptions beside them.
             ttl: None,
+            large: false,
         });
         KeyedSchema {
             kind,

@@ -3,6 +3,8 @@
 //! ```text
 //!   layers     $group | $deleted | $key {…} | one column per state | $expires {…} | $event_timers | $processing_timers
 //!   savepoint  a table per state and one of timers, each: key_group | the key's fields | …
+//!
+//! Large states are tables of their own in both; see `collections`.
 //! ```
 
 use std::collections::BTreeSet;
@@ -11,6 +13,9 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use millrace_core::checkpoint::columns;
 use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN};
+use millrace_core::collections::CollectionSchema;
+
+use super::collections;
 
 /// Columns of the rows of a layer before those that the operator adds.
 pub(crate) const ROW_COLUMNS: usize = 3;
@@ -33,6 +38,8 @@ pub struct Layout {
     pub kind: LayoutKind,
     /// Which states have a time to live: their positions, ascending.
     pub expiring: Vec<usize>,
+    /// Large maps and lists beside that: the fields of these states.
+    pub large: Vec<FieldRef>,
 }
 
 /// What is kept for a key.
@@ -53,6 +60,8 @@ pub(crate) struct TableSpec {
     pub(crate) name: String,
     /// The state that it holds; `None`: timers.
     pub(crate) value: Option<FieldRef>,
+    /// What its rows are, if it is a large state.
+    pub(crate) large: Option<CollectionSchema>,
     /// Columns of its files.
     pub(crate) schema: SchemaRef,
 }
@@ -91,6 +100,7 @@ impl Layout {
             key: key_fields.clone(),
             kind,
             expiring,
+            large: Vec::new(),
         };
         (layout.rows_schema().fields() == fields).then_some(layout)
     }
@@ -134,7 +144,7 @@ impl Layout {
         self.expiring.binary_search(&state).ok()
     }
 
-    /// Its states with their names.
+    /// Its states with their names, without large ones.
     pub fn states(&self) -> &[FieldRef] {
         match &self.kind {
             LayoutKind::Keyed(states) => states,
@@ -142,15 +152,25 @@ impl Layout {
         }
     }
 
-    /// The tables that it is stored in: the states in order, then timers.
+    /// The tables that it is stored in: the states in order, then timers, then large states.
     pub(crate) fn tables(&self) -> Vec<TableSpec> {
         let integer = |name| Arc::new(Field::new(name, DataType::Int64, false));
         let table = |name: String, value: Option<&FieldRef>, more: Vec<FieldRef>| TableSpec {
             name,
             value: value.cloned(),
+            large: None,
             schema: self.table_schema(more),
         };
-        match &self.kind {
+        let large = self.large.iter().filter_map(|state| {
+            let large = CollectionSchema::of(state)?;
+            Some(TableSpec {
+                name: format!("state-{}", state.name()),
+                value: Some(state.clone()),
+                schema: self.table_schema(collections::table_fields(&large)),
+                large: Some(large),
+            })
+        });
+        let mut tables: Vec<TableSpec> = match &self.kind {
             LayoutKind::Keyed(states) => {
                 let state = |(at, state): (usize, &FieldRef)| {
                     let mut more = vec![state.clone()];
@@ -171,7 +191,9 @@ impl Layout {
                 let more = vec![integer("first_ms") as FieldRef, integer("last_ms"), accumulator.clone()];
                 vec![table("sessions".to_owned(), Some(accumulator), more)]
             }
-        }
+        };
+        tables.extend(large);
+        tables
     }
 
     /// Key group, key, and more; a name that is taken gets a number.
@@ -255,8 +277,12 @@ mod tests {
             (LayoutKind::Windows(count.clone()), vec![]),
             (LayoutKind::Sessions(count.clone()), vec![]),
         ] {
-            let key = key.clone();
-            let layout = Layout { key, kind, expiring };
+            let layout = Layout {
+                key: key.clone(),
+                kind,
+                expiring,
+                large: Vec::new(),
+            };
             assert_eq!(Layout::of_rows(&layout.rows_schema()), Some(layout));
         }
         assert_eq!(Layout::of_rows(&Schema::empty()), None);
@@ -269,6 +295,7 @@ mod tests {
             key: Fields::from(vec![field("count"), field("key_group"), field("count")]),
             kind: LayoutKind::Keyed(vec![Arc::new(field("count"))]),
             expiring: vec![0],
+            large: Vec::new(),
         };
         let tables = layout.tables();
         let names = |at: usize| {

@@ -19,8 +19,21 @@ use crate::format::{
 };
 use crate::names;
 
-/// The version of savepoints that this crate writes, and the newest that it reads.
-pub const SAVEPOINT_VERSION: u32 = 1;
+/// The newest version of savepoints that this crate reads. What has no large states is written as version 1, which older
+/// ones read too.
+pub const SAVEPOINT_VERSION: u32 = 2;
+
+/// The version without large states.
+const WITHOUT_LARGE: u32 = 1;
+
+/// The oldest version that has a place for these operators.
+pub(crate) fn version_of(operators: &[SavedOperator]) -> u32 {
+    let tables = operators.iter().flat_map(|operator| &operator.tables);
+    match tables.into_iter().any(SavedTable::is_large) {
+        true => SAVEPOINT_VERSION,
+        false => WITHOUT_LARGE,
+    }
+}
 
 const ENVELOPE: &str = "savepoint";
 
@@ -136,7 +149,7 @@ pub struct SavedSubtask {
     /// What it had pre-committed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub committables: Vec<Blob>,
-    /// Entries that it held.
+    /// Entries that it held, those of large states among them.
     pub entries: u64,
 }
 
@@ -167,6 +180,11 @@ impl SavedOperator {
 }
 
 impl SavedTable {
+    /// Whether it is a large state: a row for each entry.
+    pub fn is_large(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.large)
+    }
+
     /// Schema of its files; of the table of a savepoint that was opened it is there.
     pub fn schema(&self) -> Option<SchemaRef> {
         Some(SchemaRef::new(Schema::new(Column::fields(&self.columns)?)))
@@ -199,6 +217,7 @@ impl Manifest {
             committables: saved.committables.clone(),
             live_rows: saved.entries,
             layers: Vec::new(),
+            collections: Vec::new(),
             in_flight: Vec::new(),
         };
         let operator = |saved: &SavedOperator| Operator {

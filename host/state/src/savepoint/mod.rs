@@ -11,6 +11,7 @@
 //! anywhere; it belongs to the user, and nothing here deletes one.
 
 mod adapt;
+pub(crate) mod collections;
 mod edit;
 mod file;
 mod join;

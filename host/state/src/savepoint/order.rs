@@ -35,6 +35,22 @@ impl Order {
         keys: &[ArrayRef],
         number: Option<&dyn Fn(usize) -> i64>,
     ) -> Result<()> {
+        self.add_with(groups, keys, &|row, identity| {
+            if let Some(number) = number {
+                // Big-endian with the sign flipped: bytes in the order of the numbers.
+                let number = number(row) as u64 ^ (1 << 63);
+                identity.extend(number.to_be_bytes());
+            }
+        })
+    }
+
+    /// The same; `rest` adds the part of a row's identity that is not its key.
+    pub(crate) fn add_with(
+        &mut self,
+        groups: &PrimitiveArray<UInt32Type>,
+        keys: &[ArrayRef],
+        rest: &dyn Fn(usize, &mut Vec<u8>),
+    ) -> Result<()> {
         let mut hashes = Vec::new();
         hash_rows(keys, &mut hashes)?;
         let encoder = RowEncoder::new(keys)?;
@@ -45,11 +61,7 @@ impl Order {
         for (row, (hash, group)) in hashes.into_iter().zip(groups.values()).enumerate() {
             let start = self.identities.len();
             encoder.append_tagged(row, &mut self.identities);
-            if let Some(number) = number {
-                // Big-endian with the sign flipped: bytes in the order of the numbers.
-                let number = number(row) as u64 ^ (1 << 63);
-                self.identities.extend(number.to_be_bytes());
-            }
+            rest(row, &mut self.identities);
             self.entries.push(Entry {
                 group: *group,
                 hash,

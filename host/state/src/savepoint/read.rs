@@ -6,15 +6,16 @@ use std::ops::Range;
 use arrow_array::RecordBatch;
 use arrow_select::concat::concat_batches;
 use bytes::Bytes;
+use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 
-use super::file;
 use super::join::{Unsound, join};
 use super::layout::KEY_GROUP;
 use super::manifest::{MANIFEST_FILE, Manifest, SavedTable, read_manifest};
 use super::split::broken;
+use super::{collections, file};
 use crate::format::{Layer, Metadata, Operator, layer};
-use crate::redistribute::{TaskRestore, share};
+use crate::redistribute::{CollectionRestore, TaskRestore, share};
 use crate::restore::missing;
 use crate::{Depth, Storage, codes};
 
@@ -85,12 +86,13 @@ impl Savepoint {
         let mut restore = TaskRestore {
             watermark: share.watermark,
             batches: Vec::new(),
+            collections: Vec::new(),
         };
         let Some((saved, layout)) = saved.and_then(|saved| Some((saved, saved.layout()?))) else {
             return Ok(restore);
         };
         let mut tables = Vec::with_capacity(saved.tables.len());
-        for table in &saved.tables {
+        for table in saved.tables.iter().filter(|table| !table.is_large()) {
             let schema = table.schema().ok_or_else(unchecked)?;
             let rows = self.read_table(table, share.groups.clone())?;
             tables.push(concat_batches(&schema, &rows).map_err(broken)?);
@@ -103,6 +105,15 @@ impl Savepoint {
             Unsound::Error(error) => error,
         })?;
         restore.batches = batches.into_iter().filter(|rows| rows.num_rows() > 0).collect();
+        for large in saved.schema().iter().flat_map(KeyedSchema::collections) {
+            let table = saved.table(&large.name).ok_or_else(unchecked)?;
+            let rows = self.read_table(table, share.groups.clone())?;
+            let rows = rows.iter().map(|rows| collections::to_rows(&layout.key, &large, rows));
+            restore.collections.push(CollectionRestore {
+                batches: rows.collect::<Result<_>>()?,
+                state: large.name,
+            });
+        }
         Ok(restore)
     }
 

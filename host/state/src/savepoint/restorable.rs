@@ -133,7 +133,9 @@ impl Restorable {
             let splits = subtasks.iter().filter(|_| reads).map(|subtask| subtask.splits.len());
             let holds = |subtask: &Subtask| {
                 let read = reads && !subtask.splits.is_empty();
-                read || subtask.live_rows > 0 || !subtask.layers.is_empty() || transactions(subtask) > 0
+                let collections = subtask.collections.iter().any(|large| !large.layers.is_empty());
+                let kept = subtask.live_rows > 0 || !subtask.layers.is_empty() || collections;
+                read || kept || transactions(subtask) > 0
             };
             let keyed = operator.keyed.as_ref().and_then(|saved| saved.schema());
             Ok(StoredOperator {

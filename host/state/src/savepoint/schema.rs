@@ -35,6 +35,9 @@ pub struct Column {
     /// Of a state: its time to live, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<SavedTtl>,
+    /// Of a state: it is a large map or list, whose entries are rows of a table of their own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub large: bool,
 }
 
 /// How long a state lives without being touched.
@@ -95,6 +98,7 @@ impl Column {
             fields,
             variants: Vec::new(),
             ttl: None,
+            large: false,
         })
     }
 
@@ -243,6 +247,7 @@ mod tests {
                 fields: Vec::new(),
                 variants: Vec::new(),
                 ttl: None,
+                large: false,
             };
             assert_eq!(column.field(), None, "{text}");
         }

@@ -36,6 +36,11 @@ pub(crate) fn lay_over(layout: &Layout, layers: &[RecordBatch]) -> Result<Vec<Re
             }
         }
     }
+    last_of_each(order, layers)
+}
+
+/// The last row of each identity among those of these layers, unless it is deleted.
+pub(super) fn last_of_each(order: Order, layers: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let deleted: Vec<&BooleanArray> = layers.iter().map(|rows| rows.column(1).as_boolean()).collect();
     let mut live = Vec::new();
     order.runs(|run| {

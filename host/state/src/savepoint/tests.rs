@@ -49,6 +49,7 @@ fn layout(random: &mut Random) -> Layout {
         key: Fields::from(key),
         kind,
         expiring,
+        large: Vec::new(),
     }
 }
 
@@ -209,6 +210,7 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
             SubtaskSnapshot {
                 watermark: (random.below(5) > 0).then(|| random.below(1_000) as i64),
                 table: Some(delta(random, layout, &pool, &own.collect::<Vec<_>>(), id == 1)),
+                collections: Vec::new(),
                 splits: vec![SplitSnapshot {
                     id: format!("split {subtask}"),
                     position: Position(vec![subtask as u8, 255]),
@@ -364,6 +366,7 @@ fn a_savepoint_may_be_moved_and_its_damage_is_named() {
         key: Fields::from(vec![Field::new("id", arrow_schema::DataType::Int64, false)]),
         kind: LayoutKind::Keyed(vec![Arc::new(count)]),
         expiring: vec![0],
+        large: Vec::new(),
     };
     let storage = Storage::open(&place("checkpoints")).unwrap();
     let checkpoint = checkpoint(random, &layout, &storage);

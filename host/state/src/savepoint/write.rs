@@ -8,11 +8,12 @@ use bytes::Bytes;
 use millrace_core::key::ENCODING_VERSION;
 use millrace_core::{Error, Result};
 
+use super::collections;
 use super::file::{Encoded, TableWriter};
 use super::keyed::SavedSchema;
 use super::layout::{Layout, LayoutKind, TableSpec};
 use super::manifest::{
-    MANIFEST_FILE, Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind, write_manifest,
+    MANIFEST_FILE, Manifest, SavedOperator, SavedSubtask, SavedTable, StateKind, version_of, write_manifest,
 };
 use super::schema::Column;
 use super::split::{lay_over, split};
@@ -119,7 +120,7 @@ fn write_to(checkpoint: &RestoredCheckpoint, target: &Target<'_>) -> Result<Mani
         operators.push(writer.write(checkpoint).map_err(context)?);
     }
     let manifest = Manifest {
-        format_version: SAVEPOINT_VERSION,
+        format_version: version_of(&operators),
         job: metadata.job.clone(),
         run: metadata.run.clone(),
         checkpoint: metadata.checkpoint,
@@ -160,9 +161,14 @@ impl<'a> OperatorWriter<'a> {
 
     /// Subtasks own ascending ranges of key groups: their rows one after the other are in order.
     fn write(mut self, checkpoint: &RestoredCheckpoint) -> Result<SavedOperator> {
+        let known = self.operator.keyed.as_ref().and_then(SavedSchema::schema);
+        if let Some(known) = known.filter(|known| known.collections().next().is_some()) {
+            // Rows do not tell of large states, and may be of them alone.
+            self.begin(Layout::of_schema(&known));
+        }
         let mut subtasks = Vec::with_capacity(self.operator.subtasks.len());
         for subtask in &self.operator.subtasks {
-            let entries = self.write_subtask(checkpoint, subtask)?;
+            let entries = self.write_subtask(checkpoint, subtask)? + self.write_collections(checkpoint, subtask)?;
             subtasks.push(SavedSubtask {
                 watermark: subtask.watermark,
                 finished: subtask.finished,
@@ -229,14 +235,15 @@ impl<'a> OperatorWriter<'a> {
             Some(known) => known.clone(),
             None => self.begin(layout.clone()),
         };
-        if known != layout || layers.iter().any(|rows| rows.schema() != schema) {
+        if known.key != layout.key || known.kind != layout.kind || layers.iter().any(|rows| rows.schema() != schema) {
             let message = "its state has different columns in different layers";
             return Err(Error::user(codes::TABLE, message));
         }
         let mut entries = 0;
         for rows in lay_over(&layout, &layers)? {
             entries += rows.num_rows() as u64;
-            for (number, table) in self.tables.iter_mut().enumerate() {
+            let tables = self.tables.iter_mut().filter(|table| table.spec.large.is_none());
+            for (number, table) in tables.enumerate() {
                 let part = split(&layout, number, &table.spec, &rows)?;
                 let full = table.writer.push(&part)?;
                 store(|file, content| self.target.write(file, content), &mut table.files, full)?;
@@ -245,16 +252,43 @@ impl<'a> OperatorWriter<'a> {
         Ok(entries)
     }
 
+    /// The same of its large states.
+    fn write_collections(&mut self, checkpoint: &RestoredCheckpoint, subtask: &Subtask) -> Result<u64> {
+        let mut entries = 0;
+        for table in &mut self.tables {
+            let large = table.spec.large.as_ref();
+            let stored = large.and_then(|large| Some((large, subtask.collection(&large.name)?)));
+            let Some((large, stored)) = stored else { continue };
+            let mut layers = Vec::new();
+            for layer in &stored.layers {
+                layers.extend(checkpoint.read_layer(layer)?);
+            }
+            for rows in collections::lay_over(large.kind, &layers)? {
+                entries += rows.num_rows() as u64;
+                let full = table.writer.push(&collections::to_table(&table.spec.schema, &rows)?)?;
+                store(|file, content| self.target.write(file, content), &mut table.files, full)?;
+            }
+        }
+        Ok(entries)
+    }
+
     fn begin(&mut self, layout: Layout) -> Layout {
         let folder = format!("tables/{}", names::encode(&self.operator.id));
-        let entries = self.operator.subtasks.iter().map(|subtask| subtask.live_rows).sum();
+        let entries = |spec: &TableSpec| {
+            let subtasks = self.operator.subtasks.iter();
+            let live = subtasks.map(|subtask| match &spec.large {
+                None => subtask.live_rows,
+                Some(large) => subtask.collection(&large.name).map_or(0, |stored| stored.live_rows),
+            });
+            live.sum()
+        };
         let keys = layout.key.len();
         let table = |spec: TableSpec| Table {
             writer: TableWriter::new(
                 format!("{folder}/{}", names::encode(&spec.name)),
                 spec.schema.clone(),
                 keys,
-                entries,
+                entries(&spec),
             ),
             spec,
             files: Vec::new(),

@@ -10,6 +10,8 @@
 //! Tuned for point reads of small entries that mostly are there: entries sorted by key group and key, filters
 //! everywhere but in the last level, indexes and filters in the block cache, batched reads in key order.
 
+mod sorted;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use rocksdb::{
 };
 use self_cell::self_cell;
 
+pub use self::sorted::RocksDbSortedTier;
 use crate::codes;
 
 /// Column family of the index.

@@ -1,5 +1,7 @@
 //! Every tier against a tree.
 
+mod sorted;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use millrace_core::backend::{ByteRows, LowerTier, Part, PartedTier, expiry_bytes, expiry_of};

@@ -16,6 +16,7 @@ fn schema() -> KeyedSchema {
         value: Declared::plain(Field::new(name, data_type, true)),
         migrations: Vec::new(),
         ttl: None,
+        large: false,
     };
     KeyedSchema {
         kind: KeyedKind::Keyed,

@@ -53,6 +53,7 @@ fn all_that_a_subtask_hands_over_comes_back() {
         watermark: None,
         splits: vec![split(name)],
         table: None,
+        collections: Vec::new(),
         committables: vec![Committable(name.as_bytes().to_vec())],
         finished,
         channels: Vec::new(),

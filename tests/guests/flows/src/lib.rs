@@ -1,13 +1,15 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `durable` what must survive, `operators` one of each,
-//! `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap, `streams` endless ones and slow
+//! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
+//! host, `operators` one of each, `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
+//! `streams` endless ones and slow
 //! ones.
 
 mod durable;
 mod edges;
 mod evolving;
+mod large;
 mod lifetimes;
 mod operators;
 mod poison;
@@ -92,6 +94,12 @@ pub struct Params {
     /// What traps, as place:row
     #[parameter(default = "")]
     bad: String,
+    /// Different keys of a large map
+    #[parameter(default = "1000")]
+    spread: i64,
+    /// Bytes of an entry of a large map, besides
+    #[parameter(default = "5")]
+    bytes: i64,
     /// 1: without that
     #[parameter(default = "0")]
     spared: i64,
@@ -116,6 +124,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "states" => states::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
+        "large" => large::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
         "operators" => operators::build(flow, &params),
         "poison" => poison::build(flow, &params),

@@ -186,8 +186,43 @@ fn effects(entries: usize) -> CallResult {
         } else {
             numbers(entries * 2, || random(256) as u8)
         },
+        collections: numbers(3, || collection_writes(entries)),
         live_bytes: numbers(3, || i64::from(edgy()) << 31),
         more: random(3) == 0,
+    }
+}
+
+/// Writes to large states at random; some of them are right.
+fn collection_writes(entries: usize) -> CollectionWrites {
+    let actions: Vec<u8> = match random(3) {
+        0 => (0..random(4)).map(|_| random(5) as u8).collect(),
+        _ => vec![2; random(4)],
+    };
+    let count = actions.len() - usize::from(random(9) == 0 && !actions.is_empty());
+    let mut values = integers(&vec![7; actions.len()]);
+    if random(6) == 0 {
+        damage(&mut values);
+    }
+    CollectionWrites {
+        state: if random(4) == 0 { edgy() } else { 2 },
+        entries: (0..count)
+            .map(|_| if random(9) == 0 { edgy() } else { random(entries) as u32 })
+            .collect(),
+        actions,
+        keys: integers(&vec![1; random(2)]),
+        values,
+    }
+}
+
+/// A block of one column of integers.
+fn integers(values: &[i64]) -> Block {
+    let mut writer = Writer::default();
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    writer.buffer(&bytes);
+    Block {
+        rows: values.len() as u32,
+        data: writer.data,
+        ends: writer.ends,
     }
 }
 
@@ -207,6 +242,7 @@ fn nothing() -> CallResult {
             actions: Vec::new(),
         },
         touched: Vec::new(),
+        collections: Vec::new(),
         live_bytes: Vec::new(),
         more: false,
     }
@@ -300,9 +336,36 @@ fn keyed_answer(ids: &[i64]) -> Result<CallResult, CallError> {
         "touched-short" => result.touched = vec![2; entries],
         "touched-long" => result.touched = vec![2; entries * 2 + 1],
         "touched-bits" => result.touched = vec![0xff; entries * 2],
-        _ => {}
+        kind => result.collections.extend(wrong_writes(kind, entries as u32)),
     }
     Ok(result)
+}
+
+/// Writes to large states, right or wrong in one way.
+fn wrong_writes(kind: &str, entries: u32) -> Option<CollectionWrites> {
+    let mut writes = CollectionWrites {
+        state: 1,
+        entries: vec![0, 1, 0],
+        actions: vec![3, 0, 1],
+        keys: integers(&[5, 6]),
+        values: integers(&[50]),
+    };
+    match kind {
+        "write" => {}
+        "write-state" => writes.state = 0,
+        "write-state-huge" => writes.state = u32::MAX,
+        "write-entry" => writes.entries[1] = entries,
+        "write-lengths" => writes.entries.push(0),
+        "write-action" => writes.actions[0] = 4,
+        "write-append-map" => writes.actions[1] = 2,
+        "write-put-list" => writes.state = 2,
+        "write-keys-fewer" => writes.keys = integers(&[5]),
+        "write-values-more" => writes.values = integers(&[50, 51]),
+        "write-keys-malformed" => writes.keys.data.truncate(3),
+        "write-values-malformed" => writes.values.ends.clear(),
+        _ => return None,
+    }
+    Some(writes)
 }
 
 fn ids(block: &Block) -> Vec<i64> {
@@ -310,12 +373,36 @@ fn ids(block: &Block) -> Vec<i64> {
     ids.map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap())).collect()
 }
 
+/// Reads on the edge of what is allowed, of which all but one find nothing.
+fn reads() {
+    let got = collections::map_get(0, 1, &[0, 9], &integers(&[i64::MIN, i64::MAX]));
+    assert_eq!((got.found, got.values.rows), (vec![0, 0], 0));
+    let got = collections::map_get(0, 1, &[], &integers(&[]));
+    assert_eq!((got.found, got.values.rows), (vec![], 0));
+    let read = collections::map_scan(0, 1, 3, &integers(&[]), u32::MAX);
+    assert_eq!((read.keys.rows, read.values.rows, read.more), (0, 0, false));
+    let read = collections::map_scan(0, 1, 3, &integers(&[7]), 0);
+    assert_eq!((read.keys.rows, read.more), (0, false));
+    assert_eq!(collections::list_length(0, 2, &[0, 1, 0]), [0, 0, 0]);
+    assert_eq!(collections::list_read(0, 2, 0, u64::MAX, u32::MAX).rows, 0);
+}
+
 /// Imports with arguments out of range.
 fn misuse() {
     match kind().as_str() {
-        "map-get" => drop(collections::map_get(0, 0, &[], &block(&[]))),
-        "map-scan" => drop(collections::map_scan(0, 0, 0, &block(&[]), 1)),
+        "read" => reads(),
+        "map-get" => drop(collections::map_get(0, 0, &[], &integers(&[]))),
+        "map-get-chain" => drop(collections::map_get(7, 1, &[0], &integers(&[1]))),
+        "map-get-list" => drop(collections::map_get(0, 2, &[0], &integers(&[1]))),
+        "map-get-entry" => drop(collections::map_get(0, 1, &[0, 10], &integers(&[1, 2]))),
+        "map-get-fewer" => drop(collections::map_get(0, 1, &[0, 1], &integers(&[1]))),
+        "map-get-malformed" => drop(collections::map_get(0, 1, &[0], &block(&[1]))),
+        "map-scan" => drop(collections::map_scan(0, 0, 0, &integers(&[]), 1)),
+        "map-scan-entry" => drop(collections::map_scan(0, 1, u32::MAX, &integers(&[]), 1)),
+        "map-scan-keys" => drop(collections::map_scan(0, 1, 0, &integers(&[1, 2]), 1)),
+        "list-length" => drop(collections::list_length(0, 1, &[0])),
         "list-read" => drop(collections::list_read(0, 0, 0, 0, 1)),
+        "list-read-entry" => drop(collections::list_read(0, 2, 10, 0, 1)),
         "random-huge" => drop(environment::random(u32::MAX)),
         "metric-unknown" => {
             diagnostics::add_counters(&[7, 8], &[1]);

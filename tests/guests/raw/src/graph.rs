@@ -39,6 +39,22 @@ fn schemas() -> Vec<Vec<types::Field>> {
     ]
 }
 
+/// Schemas 4 and 5, of large states: a map and a list of int64.
+fn large_schemas() -> [Vec<types::Field>; 2] {
+    [
+        vec![
+            field("value", DataType::MapOf, true, 1),
+            field("entries", DataType::StructOf, false, 2),
+            field("key", DataType::Int64, false, 0),
+            field("value", DataType::Int64, false, 0),
+        ],
+        vec![
+            field("value", DataType::ListOf, true, 1),
+            field("item", DataType::Int64, false, 0),
+        ],
+    ]
+}
+
 fn connector(kind: &str, options: &[(&str, &str)]) -> Connector {
     let owned = |&(name, value): &(&str, &str)| (name.to_owned(), value.to_owned());
     Connector {
@@ -103,7 +119,20 @@ fn head(name: &str) -> Head {
         migrations: Vec::new(),
         ttl: None,
     };
+    let large = |name: &str, kind, schema| StateDecl {
+        schema,
+        ..state(name, kind)
+    };
     match name {
+        "large" => Head::Keyed(Keyed {
+            key_schema: 0,
+            states: vec![
+                state("one", StateKind::Value),
+                large("map", StateKind::LargeMap, 4),
+                large("list", StateKind::LargeList, 5),
+            ],
+            always_writes: false,
+        }),
         "keyed" => Head::Keyed(Keyed {
             key_schema: 0,
             states: vec![state("one", StateKind::Value), state("two", StateKind::Value)],
@@ -146,7 +175,10 @@ fn fine(head_name: &str) -> Graph {
     };
     Graph {
         name: "raw".to_owned(),
-        schemas: schemas(),
+        schemas: match head_name {
+            "large" => schemas().into_iter().chain(large_schemas()).collect(),
+            _ => schemas(),
+        },
         operators: vec![
             operator("source", OperatorKind::Source(source)),
             operator("time", OperatorKind::Watermarks(watermarks)),
@@ -160,6 +192,13 @@ fn fine(head_name: &str) -> Graph {
         ],
         chains: vec![Chain { head, ..chain(2) }],
         max_parallelism: 0,
+    }
+}
+
+fn keyed(graph: &mut Graph) -> &mut Keyed {
+    match &mut graph.chains[0].head {
+        Head::Keyed(keyed) => keyed,
+        _ => panic!("the chain is not keyed"),
     }
 }
 
@@ -249,6 +288,18 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
                 out_of_orderness_ms: 0,
                 idle_after_ms: None,
             });
+        }
+        "large-schema" => keyed(&mut graph).states[1].schema = 2,
+        "large-key" => graph.schemas[4][2].data_type = DataType::Float64,
+        "large-kind" => keyed(&mut graph).states[1].kind = StateKind::LargeList,
+        "large-writes" => keyed(&mut graph).always_writes = true,
+        "large-migrations" => keyed(&mut graph).states[1].migrations = vec![4],
+        "large-accumulator" => {
+            graph.schemas.extend(large_schemas());
+            if let Head::Window(window) = &mut graph.chains[0].head {
+                window.accumulator.kind = StateKind::LargeMap;
+                window.accumulator.schema = 4;
+            }
         }
         "state-schema" => graph.schemas[2] = vec![field("value", DataType::Int64, false, 0)],
         "schema-children" => graph.schemas[1].truncate(3),

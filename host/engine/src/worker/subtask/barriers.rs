@@ -221,6 +221,7 @@ impl Subtask {
         };
         if let Some(table) = task.export_some(ENTRIES_PER_EXPORT)? {
             snapshot.table = Some(table);
+            snapshot.collections = task.take_collections();
             self.taking.exported();
             self.taking.acknowledge(self.place, shared);
         }

@@ -1,0 +1,583 @@
+//! Large maps and lists of a keyed operator: what its calls read and write, entry by entry.
+//!
+//! ```text
+//! entry   key group (u16) | key columns, tagged | key of a map (`arrow-row`), or index of a list (u64)
+//! value   value or item (`arrow-row`)
+//! ```
+//!
+//! Numbers are big-endian and `arrow-row` is in the order of values, so that the entries of a key are neighbours in
+//! their order. Nothing here knows slots: a key that has given its slot back has its collections all the same.
+//!
+//! A snapshot copies nothing: at the barrier the tier is frozen, and which entries have changed is handed over with the
+//! frozen view. Whoever writes the snapshot reads them, in a thread of his own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
+use arrow_row::{RowConverter, SortField};
+use arrow_schema::{DataType, SchemaRef};
+use arrow_select::take::take;
+use millrace_core::backend::{ByteRows, FrozenSorted, ScanRange, SortedTier};
+use millrace_core::checkpoint::{RowSource, TableDelta};
+use millrace_core::collections::{
+    CollectionKind, CollectionSchema, CollectionWrites, Collections, MapEntries, WriteAction,
+};
+use millrace_core::key::decode_prefixes;
+use millrace_core::{Error, Result};
+
+use crate::changes::{TableSchema, is_outgrown};
+use crate::entry_codec::{GROUP_BYTES, broken, encode_keys};
+
+/// Entries that are taken out at a time when a collection is cleared.
+const CLEARED_ENTRIES: usize = if cfg!(test) { 3 } else { 4096 };
+
+/// Rows of a batch of a snapshot.
+const SNAPSHOT_ROWS: usize = 8192;
+
+/// The large states of an operator. They are numbered in the order in which they are declared.
+#[derive(Debug)]
+pub(super) struct HostCollections {
+    max_parallelism: u32,
+    states: Vec<Collection>,
+    call: Call,
+}
+
+/// Whose collections a call may read.
+#[derive(Debug, Default)]
+struct Call {
+    /// The key columns of its entries.
+    columns: Vec<ArrayRef>,
+    /// The same as bytes, once somebody has asked.
+    keys: ByteRows,
+    hashes: Vec<u64>,
+    encoded: bool,
+    only: Option<u32>,
+}
+
+impl Call {
+    /// Has the keys as bytes, before the first is asked for.
+    fn encode(&mut self, max_parallelism: u32) -> Result<()> {
+        if !self.encoded {
+            encode_keys(&self.columns, max_parallelism, &mut self.hashes, &mut self.keys)?;
+            self.encoded = true;
+        }
+        Ok(())
+    }
+
+    /// The key of an entry.
+    fn key(&self, entry: u32) -> &[u8] {
+        self.keys.get(self.only.unwrap_or(entry) as usize)
+    }
+}
+
+/// One large state.
+#[derive(Debug)]
+struct Collection {
+    tier: Box<dyn SortedTier>,
+    codec: Codec,
+    /// If snapshots are taken.
+    tracking: Option<Tracking>,
+    keys: ByteRows,
+    values: ByteRows,
+    removes: ByteRows,
+    found: Vec<bool>,
+}
+
+/// What changed since the last snapshot.
+#[derive(Debug, Default)]
+struct Tracking {
+    changed: BTreeSet<Box<[u8]>>,
+    /// Rows of all layers so far.
+    layer_rows: u64,
+    /// A full snapshot was taken, so that the next may be an increment.
+    has_base: bool,
+}
+
+impl HostCollections {
+    /// Of states with a tier for each.
+    pub(super) fn new(
+        key_schema: &SchemaRef,
+        states: Vec<(CollectionSchema, Box<dyn SortedTier>)>,
+        max_parallelism: u32,
+    ) -> Result<Self> {
+        let states = states.into_iter().map(|(schema, tier)| {
+            Ok(Collection {
+                tier,
+                codec: Codec::new(key_schema.clone(), schema, max_parallelism)?,
+                tracking: None,
+                keys: ByteRows::default(),
+                values: ByteRows::default(),
+                removes: ByteRows::default(),
+                found: Vec::new(),
+            })
+        });
+        Ok(HostCollections {
+            max_parallelism,
+            states: states.collect::<Result<_>>()?,
+            call: Call::default(),
+        })
+    }
+
+    /// A call is about to be made whose entries have these keys.
+    pub(super) fn begin_call(&mut self, keys: &[ArrayRef]) {
+        self.call.columns.clear();
+        self.call.columns.extend_from_slice(keys);
+        self.call.encoded = false;
+        self.call.only = None;
+    }
+
+    /// Keeps track of changes from now on, or no more.
+    pub(super) fn track_changes(&mut self, tracked: bool) {
+        for state in &mut self.states {
+            state.tracking = tracked.then(Tracking::default);
+        }
+    }
+
+    /// Snapshots of all states, as they are now.
+    pub(super) fn snapshots(&mut self, full: bool) -> Result<Vec<TableDelta>> {
+        self.states.iter_mut().map(|state| state.snapshot(full)).collect()
+    }
+
+    /// Lays rows of a snapshot over what was restored of a state so far.
+    pub(super) fn restore(&mut self, state: usize, batch: &RecordBatch) -> Result<()> {
+        self.states[state].restore(batch, self.max_parallelism)
+    }
+
+    /// Entries of all states, about.
+    pub(super) fn len(&self) -> u64 {
+        self.states.iter().map(|state| state.tier.len()).sum()
+    }
+}
+
+impl Collections for HostCollections {
+    fn entry_count(&self) -> usize {
+        match self.call.only {
+            Some(_) => 1,
+            None => self.call.columns.first().map_or(0, |column| column.len()),
+        }
+    }
+
+    fn narrow(&mut self, entry: Option<u32>) {
+        self.call.only = entry;
+    }
+
+    fn map_get(
+        &mut self,
+        state: usize,
+        entries: &[u32],
+        keys: &ArrayRef,
+        bytes_max: usize,
+    ) -> Result<(Vec<bool>, ArrayRef)> {
+        self.call.encode(self.max_parallelism)?;
+        let collection = &mut self.states[state];
+        let encoded = collection.codec.encode_entries(keys)?;
+        collection.keys.clear();
+        for (&entry, row) in entries.iter().zip(encoded.iter()) {
+            collection.keys.push_with(|bytes| {
+                bytes.extend_from_slice(self.call.key(entry));
+                bytes.extend_from_slice(row);
+            });
+        }
+        let Collection {
+            tier,
+            codec,
+            keys,
+            values,
+            found,
+            ..
+        } = collection;
+        tier.get(keys, found, values)?;
+        let bytes = values.iter().map(<[u8]>::len).sum::<usize>();
+        if bytes > bytes_max {
+            let (count, state) = (keys.len(), &codec.schema.name);
+            let asked = format!("{count} keys of `{state}` were asked for at once, whose values take {bytes} bytes");
+            return Err(Error::pipeline(
+                "PL0007",
+                format!("the guest broke the contract: {asked}"),
+            ));
+        }
+        let there = found.iter().zip(values.iter()).filter(|(found, _)| **found);
+        let values = codec.decode_values(there.map(|(_, value)| value))?;
+        Ok((found.clone(), values))
+    }
+
+    fn map_scan(
+        &mut self,
+        state: usize,
+        entry: u32,
+        after: Option<&ArrayRef>,
+        limit: usize,
+        bytes_max: usize,
+    ) -> Result<MapEntries> {
+        self.call.encode(self.max_parallelism)?;
+        let collection = &mut self.states[state];
+        let key = self.call.key(entry);
+        let mut from = key.to_vec();
+        if let Some(after) = after {
+            from.extend_from_slice(collection.codec.encode_entries(after)?.get(0));
+            // The least of all that is greater.
+            from.push(0);
+        }
+        let more = collection.scan(key, &from, limit, bytes_max)?;
+        let behind = collection.keys.iter().map(|entry| &entry[key.len()..]);
+        Ok(MapEntries {
+            keys: collection.codec.decode_entries(behind)?,
+            values: collection.codec.decode_values(collection.values.iter())?,
+            more,
+        })
+    }
+
+    fn list_length(&mut self, state: usize, entries: &[u32]) -> Result<Vec<u64>> {
+        self.call.encode(self.max_parallelism)?;
+        let collection = &mut self.states[state];
+        let length = |&entry: &u32| collection.length(self.call.key(entry));
+        entries.iter().map(length).collect()
+    }
+
+    fn list_read(&mut self, state: usize, entry: u32, start: u64, limit: usize, bytes_max: usize) -> Result<ArrayRef> {
+        self.call.encode(self.max_parallelism)?;
+        let collection = &mut self.states[state];
+        let key = self.call.key(entry);
+        let from = [key, &start.to_be_bytes()].concat();
+        collection.scan(key, &from, limit, bytes_max)?;
+        collection.codec.decode_values(collection.values.iter())
+    }
+
+    fn apply(&mut self, writes: &[CollectionWrites]) -> Result<()> {
+        if !writes.is_empty() {
+            self.call.encode(self.max_parallelism)?;
+        }
+        let states = &mut self.states;
+        writes
+            .iter()
+            .try_for_each(|write| states[write.state].apply(write, &self.call))
+    }
+}
+
+/// The first bytes behind all that begin with these, which are not all 255.
+fn behind(prefix: &[u8]) -> Vec<u8> {
+    let mut end = prefix.to_vec();
+    while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+impl Collection {
+    /// Gets entries of a key from a bound on; whether there may be more.
+    fn scan(&mut self, key: &[u8], from: &[u8], limit: usize, bytes_max: usize) -> Result<bool> {
+        let range = ScanRange {
+            from,
+            to: &behind(key),
+            limit,
+            bytes_max,
+        };
+        self.tier.scan(&range, &mut self.keys, &mut self.values)
+    }
+
+    /// How long the list of a key is.
+    fn length(&mut self, key: &[u8]) -> Result<u64> {
+        let mut last = Vec::new();
+        match self.tier.last(key, &behind(key), &mut last)? {
+            true => Ok(index_of(&last)? + 1),
+            false => Ok(0),
+        }
+    }
+
+    /// Does what a call has done, in order: puts are gathered until something else comes, and so are removals.
+    fn apply(&mut self, writes: &CollectionWrites, call: &Call) -> Result<()> {
+        let keys = writes.keys.as_ref().map(|keys| self.codec.encode_entries(keys));
+        let keys = keys.transpose()?;
+        let values = self.codec.encode_values(&writes.values)?;
+        let (mut keys, mut values) = (keys.iter().flat_map(ByteRows::iter), values.iter());
+        // Whose list is appended to, and where.
+        let mut end: Option<(&[u8], u64)> = None;
+        let missing = || Error::internal("writes to a collection have fewer keys or values than actions");
+        self.begin_puts();
+        for (&entry, action) in writes.entries.iter().zip(&writes.actions) {
+            let key = call.key(entry);
+            match action {
+                WriteAction::Put => {
+                    self.finish_removes()?;
+                    let (entry, value) = keys.next().zip(values.next()).ok_or_else(missing)?;
+                    self.push_put(key, entry, value.as_ref());
+                }
+                WriteAction::Append => {
+                    self.finish_removes()?;
+                    let next = match end {
+                        Some((of, next)) if of == key => next,
+                        _ => {
+                            self.finish_puts()?;
+                            self.length(key)?
+                        }
+                    };
+                    let value = values.next().ok_or_else(missing)?;
+                    self.push_put(key, &next.to_be_bytes(), value.as_ref());
+                    end = Some((key, next + 1));
+                }
+                WriteAction::Remove => {
+                    self.finish_puts()?;
+                    let entry = keys.next().ok_or_else(missing)?;
+                    self.removes.push_with(|bytes| {
+                        bytes.extend_from_slice(key);
+                        bytes.extend_from_slice(entry);
+                    });
+                }
+                WriteAction::Clear => {
+                    self.finish_removes()?;
+                    self.finish_puts()?;
+                    self.clear(key)?;
+                    end = None;
+                }
+            }
+        }
+        self.finish_removes()?;
+        self.finish_puts()
+    }
+
+    fn begin_puts(&mut self) {
+        self.keys.clear();
+        self.values.clear();
+    }
+
+    fn push_put(&mut self, key: &[u8], entry: &[u8], value: &[u8]) {
+        self.keys.push_with(|bytes| {
+            bytes.extend_from_slice(key);
+            bytes.extend_from_slice(entry);
+        });
+        self.values.push(value);
+    }
+
+    fn finish_puts(&mut self) -> Result<()> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        self.tier.put(&self.keys, &self.values)?;
+        note(&mut self.tracking, &self.keys);
+        self.begin_puts();
+        Ok(())
+    }
+
+    fn finish_removes(&mut self) -> Result<()> {
+        if self.removes.is_empty() {
+            return Ok(());
+        }
+        self.tier.remove(&self.removes)?;
+        note(&mut self.tracking, &self.removes);
+        self.removes.clear();
+        Ok(())
+    }
+
+    fn clear(&mut self, key: &[u8]) -> Result<()> {
+        let mut more = true;
+        while more {
+            more = self.scan(key, key, CLEARED_ENTRIES, usize::MAX)?;
+            self.tier.remove(&self.keys)?;
+            note(&mut self.tracking, &self.keys);
+        }
+        self.begin_puts();
+        Ok(())
+    }
+
+    /// What a snapshot holds, to be read later: everything if it is to be `full` or there was none before.
+    fn snapshot(&mut self, full: bool) -> Result<TableDelta> {
+        let live_rows = self.tier.len();
+        let Some(tracking) = &mut self.tracking else {
+            return Err(Error::internal("these collections do not track their changes"));
+        };
+        let changed = std::mem::take(&mut tracking.changed);
+        let full = full || !tracking.has_base || is_outgrown(tracking.layer_rows, changed.len(), live_rows);
+        tracking.has_base = true;
+        tracking.layer_rows = match full {
+            true => live_rows,
+            false => tracking.layer_rows + changed.len() as u64,
+        };
+        let empty = if full { self.tier.is_empty() } else { changed.is_empty() };
+        let cold: Option<Arc<dyn RowSource>> = match empty {
+            true => None,
+            false => Some(Arc::new(FrozenCollection {
+                frozen: self.tier.freeze()?,
+                changed: (!full).then_some(changed),
+                codec: self.codec.try_clone()?,
+            })),
+        };
+        Ok(TableDelta {
+            full,
+            cold,
+            batches: Vec::new(),
+            live_rows,
+        })
+    }
+
+    fn restore(&mut self, batch: &RecordBatch, max_parallelism: u32) -> Result<()> {
+        let rows = self.codec.table.read(batch)?;
+        let (mut keys, mut hashes) = (ByteRows::default(), Vec::new());
+        encode_keys(&rows.keys, max_parallelism, &mut hashes, &mut keys)?;
+        let entries = self.codec.encode_entries(&rows.more[0])?;
+        let values = self.codec.encode_values(&rows.more[1])?;
+        self.begin_puts();
+        for (row, deleted) in rows.deleted.values().iter().enumerate() {
+            let (key, entry) = (keys.get(row), entries.get(row));
+            if deleted {
+                self.tier.put(&self.keys, &self.values)?;
+                self.begin_puts();
+                self.keys.push(&[key, entry].concat());
+                self.tier.remove(&self.keys)?;
+                self.keys.clear();
+            } else {
+                self.push_put(key, entry, values.row(row).as_ref());
+            }
+        }
+        self.tier.put(&self.keys, &self.values)?;
+        self.begin_puts();
+        if let Some(tracking) = &mut self.tracking {
+            tracking.layer_rows += batch.num_rows() as u64;
+            tracking.has_base = true;
+        }
+        Ok(())
+    }
+}
+
+fn note(tracking: &mut Option<Tracking>, keys: &ByteRows) {
+    let Some(tracking) = tracking else { return };
+    for key in keys.iter() {
+        if !tracking.changed.contains(key) {
+            tracking.changed.insert(key.into());
+        }
+    }
+}
+
+/// The index at the end of an entry of a list.
+fn index_of(entry: &[u8]) -> Result<u64> {
+    let index = entry.last_chunk::<8>();
+    let index = index.ok_or_else(|| Error::internal("an entry of a list has no index"))?;
+    Ok(u64::from_be_bytes(*index))
+}
+
+/// Entries and values to bytes and back.
+#[derive(Debug)]
+struct Codec {
+    key_schema: SchemaRef,
+    schema: CollectionSchema,
+    max_parallelism: u32,
+    table: TableSchema,
+    /// Keys of a map; of a list indexes are written as they are.
+    entries: RowConverter,
+    values: RowConverter,
+}
+
+impl Codec {
+    fn new(key_schema: SchemaRef, schema: CollectionSchema, max_parallelism: u32) -> Result<Self> {
+        let converter = |data_type: &DataType| RowConverter::new(vec![SortField::new(data_type.clone())]);
+        Ok(Codec {
+            table: TableSchema::new(&key_schema, schema.row_fields().to_vec(), max_parallelism),
+            entries: converter(schema.entry.data_type()).map_err(broken)?,
+            values: converter(schema.value.data_type()).map_err(broken)?,
+            key_schema,
+            schema,
+            max_parallelism,
+        })
+    }
+
+    /// Another one of the same entries.
+    fn try_clone(&self) -> Result<Self> {
+        Codec::new(self.key_schema.clone(), self.schema.clone(), self.max_parallelism)
+    }
+
+    /// Keys of a map, or indexes of a list.
+    fn encode_entries(&self, entries: &ArrayRef) -> Result<ByteRows> {
+        let mut encoded = ByteRows::default();
+        match self.schema.kind {
+            CollectionKind::Map => {
+                let rows = self.entries.convert_columns(std::slice::from_ref(entries));
+                rows.map_err(broken)?.iter().for_each(|row| encoded.push(row.as_ref()));
+            }
+            CollectionKind::List => {
+                let indexes = entries.as_primitive::<UInt64Type>().values();
+                indexes.iter().for_each(|index| encoded.push(&index.to_be_bytes()));
+            }
+        }
+        Ok(encoded)
+    }
+
+    fn decode_entries<'a>(&self, entries: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
+        match self.schema.kind {
+            CollectionKind::Map => decode(&self.entries, entries),
+            CollectionKind::List => {
+                let indexes = entries.map(index_of).collect::<Result<Vec<_>>>()?;
+                Ok(Arc::new(UInt64Array::from(indexes)))
+            }
+        }
+    }
+
+    fn encode_values(&self, values: &ArrayRef) -> Result<arrow_row::Rows> {
+        self.values
+            .convert_columns(std::slice::from_ref(values))
+            .map_err(broken)
+    }
+
+    fn decode_values<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
+        decode(&self.values, values)
+    }
+}
+
+fn decode<'a>(converter: &RowConverter, rows: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
+    let parser = converter.parser();
+    let columns = converter
+        .convert_rows(rows.map(|row| parser.parse(row)))
+        .map_err(broken)?;
+    let column = columns.into_iter().next();
+    column.ok_or_else(|| Error::internal("a value of a collection has no column"))
+}
+
+/// Entries as they were at a barrier: all of them, or those that had changed.
+#[derive(Debug)]
+struct FrozenCollection {
+    frozen: Arc<dyn FrozenSorted>,
+    changed: Option<BTreeSet<Box<[u8]>>>,
+    codec: Codec,
+}
+
+impl FrozenCollection {
+    fn rows(&self, keys: &ByteRows, found: &[bool], values: &ByteRows) -> Result<RecordBatch> {
+        let codec = &self.codec;
+        let mut entries = Vec::with_capacity(keys.len());
+        let key_columns = decode_prefixes(&codec.key_schema, keys.iter().map(|key| &key[GROUP_BYTES..]), |rest| {
+            entries.push(rest);
+            Ok(())
+        })?;
+        let there = values.iter().zip(found).filter(|(_, found)| **found);
+        let mut column = codec.decode_values(there.map(|(value, _)| value))?;
+        if found.contains(&false) {
+            let mut next = 0..;
+            let rows = found.iter().map(|found| if *found { next.next() } else { None });
+            column = take(&column, &rows.collect::<UInt32Array>(), None).map_err(broken)?;
+        }
+        let gone = found.iter().map(|found| Some(!found)).collect::<BooleanArray>();
+        let entries = codec.decode_entries(entries.into_iter())?;
+        codec.table.mixed(key_columns, gone, vec![entries, column])
+    }
+}
+
+impl RowSource for FrozenCollection {
+    fn read(&self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let Some(changed) = &self.changed else {
+            return self.frozen.scan(SNAPSHOT_ROWS, &mut |keys, values| {
+                each(self.rows(keys, &vec![true; keys.len()], values)?)
+            });
+        };
+        let (mut keys, mut values, mut found) = (ByteRows::default(), ByteRows::default(), Vec::new());
+        let mut changed = changed.iter().peekable();
+        while changed.peek().is_some() {
+            keys.clear();
+            changed.by_ref().take(SNAPSHOT_ROWS).for_each(|key| keys.push(key));
+            self.frozen.get(&keys, &mut found, &mut values)?;
+            each(self.rows(&keys, &found, &values)?)?;
+        }
+        Ok(())
+    }
+}
