@@ -150,13 +150,14 @@ pub fn read_csv(folder: &Path) -> Vec<String> {
     rows
 }
 
-/// Names of the files in a folder, sorted.
+/// Names of the files in a folder, sorted, but for what the files sink notes of what it committed.
 pub fn all_files(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = names.collect();
+    names.retain(|name| !name.ends_with(".committed"));
     names.sort();
     names
 }
