@@ -231,9 +231,8 @@ impl Changes {
 
     /// These entries came from layers that later snapshots stack on.
     pub(crate) fn restored(&mut self, slots: &[Slot], rows: usize) {
-        for &slot in slots {
-            self.stored.insert(slot);
-        }
+        let bound = slots.iter().max().map_or(0, |last| last + 1);
+        self.stored.insert_all(slots, bound);
         self.layer_rows += rows as u64;
         self.has_base = true;
     }

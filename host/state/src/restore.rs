@@ -10,6 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -265,22 +267,47 @@ impl RestoredCheckpoint {
         })
     }
 
+    /// Rows of these pieces in their order. They are decoded by several threads: nothing else runs yet.
     fn read_pieces(&self, pieces: &[Piece<'_>], groups: &Range<u32>) -> Result<Vec<RecordBatch>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.min(pieces.len()).max(1);
+        let next = AtomicUsize::new(0);
+        let read = || {
+            let mut read = Vec::new();
+            while let number = next.fetch_add(1, Relaxed)
+                && let Some(piece) = pieces.get(number)
+            {
+                read.push((number, self.read_piece(piece, groups)));
+            }
+            read
+        };
+        let mut all = std::thread::scope(|scope| {
+            let others = (1..threads).map(|_| scope.spawn(read)).collect::<Vec<_>>();
+            let mut all = read();
+            for other in others {
+                let read = other
+                    .join()
+                    .map_err(|_| Error::internal("a thread that read layers panicked"))?;
+                all.extend(read);
+            }
+            Ok::<_, Error>(all)
+        })?;
+        all.sort_by_key(|(number, _)| *number);
         let mut batches = Vec::new();
-        for piece in pieces {
-            let rows = self.read_layer(piece.layer)?;
-            if piece.whole {
-                batches.extend(rows);
-                continue;
-            }
-            for batch in &rows {
-                let own = layer::of_groups(batch, GROUP_COLUMN, groups)?;
-                if own.num_rows() > 0 {
-                    batches.push(own);
-                }
-            }
+        for (_, rows) in all {
+            batches.extend(rows?);
         }
         Ok(batches)
+    }
+
+    fn read_piece(&self, piece: &Piece<'_>, groups: &Range<u32>) -> Result<Vec<RecordBatch>> {
+        let rows = self.read_layer(piece.layer)?;
+        if piece.whole {
+            return Ok(rows);
+        }
+        let own = rows.iter().map(|batch| layer::of_groups(batch, GROUP_COLUMN, groups));
+        let own = own.filter(|batch| batch.as_ref().map_or(true, |batch| batch.num_rows() > 0));
+        own.collect()
     }
 
     fn shown(&self, file: &str) -> String {

@@ -286,7 +286,8 @@ impl KeyedOperator {
         self.keys
             .find_or_insert(&self.batch, 0..count, &mut self.slots, &mut self.fresh);
         let met = &mut tracked(&mut self.tracking)?.met;
-        if met.has_repeats(&self.slots, self.keys.slot_bound()) {
+        // Each slot that was just given was given once.
+        if self.fresh.len() < count && met.has_repeats(&self.slots, self.keys.slot_bound()) {
             return Ok(false);
         }
         if count == 0 {
@@ -333,11 +334,15 @@ impl KeyedOperator {
         let (states, timers) = (&columns[..self.state_count], timer_columns(columns));
         if !(self.always_writes && self.state_count > 0) {
             let flag = |valid| if valid { touched::WRITTEN } else { touched::CLEARED };
-            let flags = states
-                .iter()
-                .flat_map(|values| (0..slots.len()).map(|row| flag(values.is_valid(row))));
+            let mut flags = Vec::with_capacity(states.len() * slots.len());
+            for values in states {
+                match values.nulls() {
+                    None => flags.resize(flags.len() + slots.len(), flag(true)),
+                    Some(nulls) => flags.extend(nulls.iter().map(flag)),
+                }
+            }
             self.present.cover(self.keys.slot_bound());
-            self.present.mark(&flags.collect::<Vec<_>>(), slots);
+            self.present.mark(&flags, slots);
         }
         for (state, values) in states.iter().enumerate() {
             function.import_state(state as u32, slots, values)?;
