@@ -17,6 +17,7 @@ mod format;
 mod generator;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod identity;
+mod interleaved;
 mod nexmark;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod password;

@@ -21,7 +21,7 @@ use millrace_core::connector::{
 };
 use millrace_core::{Error, Result};
 
-use crate::position;
+use crate::interleaved::Interleaved;
 use column::Column;
 use expression::INDEX_END;
 use kernel::{Indices, Stepper};
@@ -110,35 +110,22 @@ impl Source for Generator {
     }
 
     fn splits(&self, parallelism: u32) -> Result<Vec<Split>> {
-        let split = |index| Split {
-            id: format!("{index}/{parallelism}"),
-            position: Position::START,
-        };
-        Ok((0..parallelism).map(split).collect())
+        Ok(Interleaved::splits(parallelism))
     }
 
     fn open(&self, split: &Split, _context: &SubtaskContext) -> Result<Box<dyn SplitReader>> {
-        let (first, stride) = split
-            .id
-            .split_once('/')
-            .and_then(|(first, stride)| Some((first.parse::<u64>().ok()?, stride.parse::<u64>().ok()?)))
-            .filter(|(first, stride)| first < stride)
-            .ok_or_else(|| Error::internal(format!("`{}` is not a split of a generator", split.id)))?;
-        let resumed = position::decode::<1>(&split.position)?.map(|[next]| next);
+        let place = Interleaved::open(split, "a generator")?;
         Ok(Box::new(Reader {
             generator: self.clone(),
-            next: resumed.unwrap_or(first),
-            stride,
-            origin: if resumed.is_some() { None } else { Some(0) },
+            place,
+            origin: if place.resumed { None } else { Some(0) },
         }))
     }
 }
 
 struct Reader {
     generator: Generator,
-    /// Index of the next row.
-    next: u64,
-    stride: u64,
+    place: Interleaved,
     /// When row 0 is due, in ns on the job's clock, possibly before its start; unknown until the first poll
     /// after a restart.
     origin: Option<i128>,
@@ -153,7 +140,7 @@ impl Reader {
     /// Number of rows to make now, or the time to wait for the next.
     fn due(&mut self, rate: u64, now: Elapsed, rows_max: usize) -> std::result::Result<usize, Duration> {
         let now = now.as_nanos() as i128;
-        let next_due = Self::due_after(self.next, rate) as i128;
+        let next_due = Self::due_after(self.place.next, rate) as i128;
         let origin = *self.origin.get_or_insert((now - next_due).min(0));
         if origin + next_due > now {
             let wait = u64::try_from(origin + next_due - now).unwrap_or(u64::MAX);
@@ -162,7 +149,7 @@ impl Reader {
         // Row i is due once i * 10^9 / rate, rounded down, has passed: i * 10^9 < (passed + 1) * rate.
         let passed = (now - origin) as u128;
         let due_end = ((passed + 1) * u128::from(rate)).div_ceil(u128::from(NANOS_PER_SECOND));
-        let due_rows = (due_end - u128::from(self.next)).div_ceil(u128::from(self.stride));
+        let due_rows = (due_end - u128::from(self.place.next)).div_ceil(u128::from(self.place.stride));
         Ok(due_rows.min(rows_max as u128) as usize)
     }
 
@@ -188,11 +175,10 @@ impl Reader {
 impl SplitReader for Reader {
     fn poll(&mut self, rows_max: usize, now: Elapsed) -> Result<Poll> {
         let end = self.generator.rows.unwrap_or(INDEX_END).min(INDEX_END);
-        if self.next >= end {
+        if self.place.next >= end {
             return Ok(Poll::End);
         }
-        let left = (end - self.next).div_ceil(self.stride);
-        let mut count = usize::try_from(left).unwrap_or(usize::MAX).min(rows_max);
+        let mut count = self.place.count(end, rows_max);
         if let Some(rate) = self.generator.rate {
             match self.due(rate, now, count) {
                 Ok(due) => count = due,
@@ -200,8 +186,8 @@ impl SplitReader for Reader {
             }
         }
         let indices = Indices {
-            first: self.next,
-            stride: self.stride,
+            first: self.place.next,
+            stride: self.place.stride,
             count,
         };
         let arrays = self
@@ -213,7 +199,7 @@ impl SplitReader for Reader {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let rows = RecordBatch::try_new_with_options(self.generator.schema.clone(), arrays, &options)
             .map_err(|error| Error::internal(format!("generated columns do not fit their schema: {error}")))?;
-        self.next += count as u64 * self.stride;
+        self.place.advance(count);
         Ok(Poll::Rows(Rows {
             rows,
             rejected: Vec::new(),
@@ -222,7 +208,7 @@ impl SplitReader for Reader {
     }
 
     fn position(&self) -> Position {
-        position::encode([self.next])
+        self.place.position()
     }
 }
 

@@ -25,7 +25,7 @@ use millrace_core::{Error, Result};
 use self::columns::{Column, Making};
 use self::events::{Clock, Table};
 use self::text::Texts;
-use crate::position;
+use crate::interleaved::Interleaved;
 
 /// Events per second of event time, if nothing is said.
 const EVENT_RATE_DEFAULT: u64 = 10_000;
@@ -98,27 +98,16 @@ impl Source for Nexmark {
     }
 
     fn splits(&self, parallelism: u32) -> Result<Vec<Split>> {
-        let split = |index| Split {
-            id: format!("{index}/{parallelism}"),
-            position: Position::START,
-        };
-        Ok((0..parallelism).map(split).collect())
+        Ok(Interleaved::splits(parallelism))
     }
 
     fn open(&self, split: &Split, _context: &SubtaskContext) -> Result<Box<dyn SplitReader>> {
-        let (first, stride) = split
-            .id
-            .split_once('/')
-            .and_then(|(first, stride)| Some((first.parse::<u64>().ok()?, stride.parse::<u64>().ok()?)))
-            .filter(|(first, stride)| first < stride)
-            .ok_or_else(|| Error::internal(format!("`{}` is not a split of nexmark", split.id)))?;
-        let resumed = position::decode::<1>(&split.position)?.map(|[next]| next);
+        let place = Interleaved::open(split, "nexmark")?;
         Ok(Box::new(Reader {
             end: self.events.map_or(u64::MAX >> 8, |events| self.table.rows_of(events)),
             texts: Texts::shared(),
             nexmark: self.clone(),
-            next: resumed.unwrap_or(first),
-            stride,
+            place,
         }))
     }
 }
@@ -126,20 +115,18 @@ impl Source for Nexmark {
 struct Reader {
     nexmark: Nexmark,
     texts: &'static Texts,
-    /// Index of the next row in its table.
-    next: u64,
-    stride: u64,
+    /// Its place in its table.
+    place: Interleaved,
     end: u64,
 }
 
 impl SplitReader for Reader {
     fn poll(&mut self, rows_max: usize, _now: Elapsed) -> Result<Poll> {
-        if self.next >= self.end {
+        if self.place.next >= self.end {
             return Ok(Poll::End);
         }
-        let left = (self.end - self.next).div_ceil(self.stride);
-        let count = usize::try_from(left).unwrap_or(usize::MAX).min(rows_max);
-        let indices = (0..count as u64).map(|row| self.next + row * self.stride);
+        let count = self.place.count(self.end, rows_max);
+        let indices = (0..count as u64).map(|row| self.place.next + row * self.place.stride);
         let making = Making {
             events: indices.map(|index| self.nexmark.table.event(index)).collect(),
             clock: self.nexmark.clock,
@@ -150,7 +137,7 @@ impl SplitReader for Reader {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let rows = RecordBatch::try_new_with_options(self.nexmark.schema.clone(), arrays, &options)
             .map_err(|error| Error::internal(format!("generated columns do not fit their schema: {error}")))?;
-        self.next += count as u64 * self.stride;
+        self.place.advance(count);
         Ok(Poll::Rows(Rows {
             rows,
             rejected: Vec::new(),
@@ -159,7 +146,7 @@ impl SplitReader for Reader {
     }
 
     fn position(&self) -> Position {
-        position::encode([self.next])
+        self.place.position()
     }
 }
 
