@@ -67,25 +67,13 @@ impl EntryCodec {
 
     /// The keys in these columns, in place of what `keys` held.
     pub(crate) fn encode_keys(&mut self, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
-        encode_keys(columns, self.max_parallelism, &mut self.hashes, keys)
+        encode_keys(None, columns, self.max_parallelism, &mut self.hashes, keys)
     }
 
     /// The same of entries of a part.
     pub(crate) fn encode_part_keys(&mut self, part: i64, columns: &[ArrayRef], keys: &mut ByteRows) -> Result<()> {
-        keys.clear();
-        hash_rows(columns, &mut self.hashes)?;
-        let encoder = RowEncoder::new(columns)?;
-        let part = Self::part(part);
-        for (row, &hash) in self.hashes.iter().enumerate() {
-            let group = KeyGroup::of_hash(hash, self.max_parallelism).0 as u16;
-            keys.push_with(|bytes| {
-                bytes.extend(part);
-                bytes.push(hash as u8);
-                bytes.extend(group.to_be_bytes());
-                encoder.append_tagged(row, bytes);
-            });
-        }
-        Ok(())
+        let part = Some(Self::part(part));
+        encode_keys(part, columns, self.max_parallelism, &mut self.hashes, keys)
     }
 
     /// The key columns of keys.
@@ -142,14 +130,16 @@ impl EntryCodec {
     /// Appends the index entry of a timer.
     pub(crate) fn push_index(kind: TimerKind, time: Millis, key: &[u8], index: &mut ByteRows) {
         index.push_with(|bytes| {
-            bytes.extend(index_prefix(kind, time));
+            bytes.extend(Self::index_bound(kind, time));
             bytes.extend_from_slice(key);
         });
     }
 
     /// The first possible index entry of this time, and the first after it.
     pub(crate) fn index_bound(kind: TimerKind, time: Millis) -> [u8; INDEX_PREFIX_BYTES] {
-        index_prefix(kind, time)
+        let mut prefix = [kind as u8; INDEX_PREFIX_BYTES];
+        prefix[1..].copy_from_slice(&(time as u64 ^ (1 << 63)).to_be_bytes());
+        prefix
     }
 
     /// First byte of the index entries of a kind, and of none after them.
@@ -166,8 +156,10 @@ impl EntryCodec {
     }
 }
 
-/// The keys in these columns, in place of what `keys` held. `hashes` is memory to be used again.
+/// The keys in these columns, in place of what `keys` held; if they are in a part, behind it. `hashes` is memory to be
+/// used again.
 pub(crate) fn encode_keys(
+    part: Option<Part>,
     columns: &[ArrayRef],
     max_parallelism: u32,
     hashes: &mut Vec<u64>,
@@ -179,15 +171,13 @@ pub(crate) fn encode_keys(
     for (row, &hash) in hashes.iter().enumerate() {
         let group = KeyGroup::of_hash(hash, max_parallelism).0 as u16;
         keys.push_with(|bytes| {
+            if let Some(part) = part {
+                bytes.extend(part);
+                bytes.push(hash as u8);
+            }
             bytes.extend(group.to_be_bytes());
             encoder.append_tagged(row, bytes);
         });
     }
     Ok(())
-}
-
-fn index_prefix(kind: TimerKind, time: Millis) -> [u8; INDEX_PREFIX_BYTES] {
-    let mut prefix = [kind as u8; INDEX_PREFIX_BYTES];
-    prefix[1..].copy_from_slice(&(time as u64 ^ (1 << 63)).to_be_bytes());
-    prefix
 }

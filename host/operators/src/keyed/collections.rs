@@ -61,7 +61,7 @@ impl Call {
     /// Has the keys as bytes, before the first is asked for.
     fn encode(&mut self, max_parallelism: u32) -> Result<()> {
         if !self.encoded {
-            encode_keys(&self.columns, max_parallelism, &mut self.hashes, &mut self.keys)?;
+            encode_keys(None, &self.columns, max_parallelism, &mut self.hashes, &mut self.keys)?;
             self.encoded = true;
         }
         Ok(())
@@ -416,7 +416,7 @@ impl Collection {
     fn restore(&mut self, batch: &RecordBatch, max_parallelism: u32) -> Result<()> {
         let rows = self.codec.table.read(batch)?;
         let (mut keys, mut hashes) = (ByteRows::default(), Vec::new());
-        encode_keys(&rows.keys, max_parallelism, &mut hashes, &mut keys)?;
+        encode_keys(None, &rows.keys, max_parallelism, &mut hashes, &mut keys)?;
         let entries = self.codec.encode_entries(&rows.more[0])?;
         let values = self.codec.encode_values(&rows.more[1])?;
         self.begin_puts();
