@@ -22,6 +22,8 @@ use millrace_core::backend::{ByteRows, FrozenTier, LowerTier, expiry_of};
 use millrace_core::block::Millis;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::pieces::Pieces;
+
 /// A segment with this many bytes gets no more entries.
 const SEGMENT_BYTES: usize = if cfg!(test) { 256 } else { 1 << 20 };
 
@@ -502,22 +504,13 @@ pub(super) struct Frozen(Vec<Segment>);
 
 impl FrozenTier for Frozen {
     fn scan(&self, limit: usize, each: &mut dyn FnMut(&ByteRows, &ByteRows) -> Result<()>) -> Result<()> {
-        let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
+        let mut pieces = Pieces::new(limit, each);
         for segment in &self.0 {
             for row in live_rows(segment, 0) {
                 let (key, value) = segment.entries.get(row);
-                keys.push(key);
-                values.push(value);
-                if keys.len() == limit {
-                    each(&keys, &values)?;
-                    keys.clear();
-                    values.clear();
-                }
+                pieces.push(key, value)?;
             }
         }
-        match keys.is_empty() {
-            true => Ok(()),
-            false => each(&keys, &values),
-        }
+        pieces.finish()
     }
 }

@@ -10,6 +10,7 @@
 
 mod memory;
 mod parted;
+mod pieces;
 #[cfg(feature = "rocksdb")]
 mod rocks;
 mod sorted;

@@ -30,6 +30,7 @@ use rocksdb::{
 use self_cell::self_cell;
 
 pub use self::sorted::RocksDbSortedTier;
+use super::pieces::Pieces;
 use crate::codes;
 
 /// Column family of the index.
@@ -417,21 +418,12 @@ impl FrozenTier for FrozenRocksDb {
         options.set_readahead_size(2 << 20);
         let mut iterator = self.snapshot.borrow_dependent().raw_iterator_opt(options);
         iterator.seek_to_first();
-        let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
+        let mut pieces = Pieces::new(limit, each);
         while let Some((key, value)) = iterator.item() {
-            keys.push(key);
-            values.push(value);
-            if keys.len() == limit {
-                each(&keys, &values)?;
-                keys.clear();
-                values.clear();
-            }
+            pieces.push(key, value)?;
             iterator.next();
         }
         iterator.status().map_err(|error| failed(&self.path, error))?;
-        match keys.is_empty() {
-            true => Ok(()),
-            false => each(&keys, &values),
-        }
+        pieces.finish()
     }
 }
