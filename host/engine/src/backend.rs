@@ -1,7 +1,6 @@
 //! State backends: which lower tier goes under the operators of a job, and when.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use arrow_schema::FieldRef;
 use millrace_core::Result;
@@ -276,7 +275,7 @@ impl Tier {
                 let tier = match operator.longest_lifetime() {
                     None => databases.tier(name)?,
                     Some(lifetime) => {
-                        let lifetime = Duration::from_millis(lifetime.cast_unsigned());
+                        let lifetime = std::time::Duration::from_millis(lifetime.cast_unsigned());
                         databases.expiring_tier(name, lifetime)?
                     }
                 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::Result;
-use millrace_core::block::{Block, Element, Millis, WATERMARK_MAX};
+use millrace_core::block::{Block, Element, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{Aligner, CheckpointId, CheckpointMode};
 use millrace_core::time::{Progress, WatermarkMerge};
 
@@ -14,6 +14,7 @@ use self::barriers::Announced;
 use super::chain::{ChainContext, ChainTask};
 use super::inputs::Inputs;
 use super::outputs::Outputs;
+use super::portion::Portion;
 use super::rejects::{Letters, Rejects};
 use super::shared::{Event, Shared};
 use super::sink::SinkTask;
@@ -164,10 +165,13 @@ impl Subtask {
         if matches!(self.body, Body::Source(_)) {
             self.visit_source(shared, rejects, &mut visit)?;
         } else {
-            for _ in 0..turn.elements {
+            let abreast = self.merge.watermark() > WATERMARK_MIN;
+            let mut portion = Portion::new(turn.elements, abreast.then_some(self.inputs.channels().len()));
+            while portion.is_left() {
                 if !self.outputs.has_room() && !self.hurries() || shared.command_count() > turn.commands {
                     break;
                 }
+                portion.take();
                 if self.firing.is_some() {
                     self.go_on_firing(shared, rejects)?;
                     visit.worked = true;
@@ -180,7 +184,11 @@ impl Subtask {
                 else {
                     break;
                 };
+                let is_block = matches!(element, Element::Block(_));
                 self.handle(channel, element, shared, rejects)?;
+                if is_block && !self.resumes {
+                    portion.take_block();
+                }
                 visit.worked = true;
             }
             self.visit_clock(shared, &mut visit)?;
