@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use millrace_core::block::Millis;
 
 /// Buckets found without a search: those of this many consecutive ms.
-const CACHE_SIZE: usize = 1024;
+const CACHE_SIZE: usize = 4096;
 
 /// Numbers by time.
 #[derive(Debug)]

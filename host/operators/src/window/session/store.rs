@@ -14,7 +14,9 @@ pub(super) const NONE: SessionId = SessionId::MAX;
 /// Not in a bucket.
 pub(super) const NEVER: Millis = Millis::MIN;
 
+/// Each in a cache line of its own: they are met in no order, and there are more than the caches hold.
 #[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
 pub(super) struct Session {
     /// Time of the first and of the last row.
     pub(super) first: Millis,
