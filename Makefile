@@ -51,6 +51,7 @@ lint: setup-lint
 	cd examples && cargo fmt --check
 	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt --check) || exit 1; done
 	cargo clippy --release --locked --workspace --all-targets -- --deny warnings
+	cargo clippy --release --locked --package jobctl --no-default-features -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" cargo doc --release --locked --workspace --no-deps
 	cargo clippy --locked --manifest-path examples/Cargo.toml --all-targets -- --deny warnings
 

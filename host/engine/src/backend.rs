@@ -155,6 +155,7 @@ pub(crate) trait Tiered {
     fn doubles(&self) -> bool;
 
     /// How long states live at most, in ms; `None`: for ever.
+    #[cfg_attr(not(feature = "rocksdb"), expect(dead_code, reason = "only RocksDB's folders ask"))]
     fn longest_lifetime(&self) -> Option<Millis>;
 }
 

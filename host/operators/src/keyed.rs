@@ -297,7 +297,7 @@ impl KeyedOperator {
             self.present.mark(&effects.touched, &self.slots);
             self.renew(&effects.touched);
         }
-        self.free_empty()
+        self.free_empty(fired)
     }
 
     fn check_flags(&self, flags: &[u8]) -> Result<()> {
@@ -311,13 +311,15 @@ impl KeyedOperator {
         ))
     }
 
-    /// Gives back the slots of the last call that hold nothing.
-    fn free_empty(&mut self) -> Result<()> {
+    /// Gives back the slots of the last call that hold nothing. `distinct`: it had none twice.
+    fn free_empty(&mut self, distinct: bool) -> Result<()> {
         let (present, timers) = (&self.present, &self.timers);
         self.slots
             .retain(|&slot| present.is_empty(slot) && !timers.pending(slot));
-        self.slots.sort_unstable();
-        self.slots.dedup();
+        if !distinct {
+            self.slots.sort_unstable();
+            self.slots.dedup();
+        }
         if let Some(tracking) = &mut self.tracking {
             tracking.forget(&self.slots, |slots| self.keys.key_columns(slots))?;
         }

@@ -139,7 +139,7 @@ impl KeyedOperator {
         if !self.slots.is_empty() {
             self.export_before_touching(function)?;
             self.clear_expired(function)?;
-            self.free_empty()?;
+            self.free_empty(false)?;
         }
         Ok(true)
     }

@@ -162,7 +162,7 @@ impl KeyedOperator {
         // Stale entries named keys that are not there, or hold nothing but what has expired.
         self.present.cover(self.keys.slot_bound());
         if !self.always_writes || self.state_count == 0 {
-            self.free_empty()?;
+            self.free_empty(false)?;
         }
         let last = entries.len().checked_sub(1).filter(|_| !complete);
         Ok(last.map_or(upto, |last| EntryCodec::read_index(entries.get(last)).0))
