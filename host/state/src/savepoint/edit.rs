@@ -12,6 +12,7 @@
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type, UInt64Type};
 use arrow_array::{ArrayRef, PrimitiveArray, RecordBatch, UInt32Array, new_null_array};
+use arrow_schema::FieldRef;
 use arrow_select::interleave::interleave_record_batch;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::CheckpointId;
@@ -25,7 +26,7 @@ use super::adapt::adapt;
 use super::collections::add_entries;
 use super::file::TableWriter;
 use super::keyed::SavedSchema;
-use super::layout::Layout;
+use super::layout::{EXPIRES_MS, Layout};
 use super::manifest::{
     MANIFEST_FILE, Manifest, SavedOperator, SavedSubtask, SavedTable, StateKind, version_of, write_manifest,
 };
@@ -159,11 +160,7 @@ impl<'s> Writer<'s> {
         let mut batches = Vec::new();
         let mut order = Order::default();
         for batch in rows {
-            // Behind a state's value is when it expires, which need not be said.
-            let optional = |at: usize| at > keys && name.starts_with("state-");
-            let columns = schema.fields()[1..].iter().enumerate();
-            let columns = columns.map(|(at, field)| column(batch, field, optional(at)));
-            let columns = columns.collect::<Result<Vec<_>>>().map_err(context)?;
+            let columns = table_columns(batch, &schema.fields()[1..], keys).map_err(context)?;
             let groups = key_groups(&columns[..keys], max_parallelism)?;
             let starts = columns
                 .get(keys)
@@ -278,8 +275,20 @@ fn key_groups(keys: &[ArrayRef], max_parallelism: u32) -> Result<PrimitiveArray<
     Ok(UInt32Array::from_iter_values(groups))
 }
 
+/// The columns of a table by their names. When a state expires, which is said behind its value, need not be said.
+fn table_columns(rows: &RecordBatch, fields: &[FieldRef], keys: usize) -> Result<Vec<ArrayRef>> {
+    let known = fields.iter().any(|field| field.name() == EXPIRES_MS);
+    if !known && rows.column_by_name(EXPIRES_MS).is_some() {
+        let why = format!("it has a column `{EXPIRES_MS}`, and the state has no time to live");
+        return Err(unfit(why));
+    }
+    let expires = |at: usize| at > keys && at + 1 == fields.len() && fields[at].name() == EXPIRES_MS;
+    let columns = fields.iter().enumerate();
+    columns.map(|(at, field)| column(rows, field, expires(at))).collect()
+}
+
 /// A column by its name; nulls if it is `optional` and not there.
-fn column(rows: &RecordBatch, field: &arrow_schema::FieldRef, optional: bool) -> Result<ArrayRef> {
+fn column(rows: &RecordBatch, field: &FieldRef, optional: bool) -> Result<ArrayRef> {
     let name = field.name();
     match rows.column_by_name(name) {
         None if optional => Ok(new_null_array(field.data_type(), rows.num_rows())),

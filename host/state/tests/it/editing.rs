@@ -146,6 +146,34 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(Savepoint::open(&url, Depth::Sizes).unwrap_err().code(), "CS0201");
 }
 
+/// What nobody would heed is refused, and so is a value that is not there.
+#[test]
+fn columns_that_do_not_fit_the_state_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = folder.path().join("savepoint").to_str().unwrap().to_owned();
+    let mut writer = Writer::new(&url, "job", GROUPS, 5).unwrap();
+    writer.add_operator("users", "Users", &schema()).unwrap();
+    let whole = table(&[1, 2], "count", int32).remove(0);
+    let (user, count) = (
+        whole.column_by_name("user").unwrap(),
+        whole.column_by_name("count").unwrap(),
+    );
+    let times = arrow_cast::cast(count, &DataType::Int64).unwrap();
+    let expiring = [("user", user.clone()), ("count", count.clone()), ("expires_ms", times)];
+    for (columns, why) in [
+        (
+            &expiring[..],
+            "it has a column `expires_ms`, and the state has no time to live",
+        ),
+        (&expiring[..1], "the table has no column `count`"),
+    ] {
+        let rows = RecordBatch::try_from_iter(columns.to_vec()).unwrap();
+        let error = writer.set_table("users", "count", &[rows]).unwrap_err();
+        assert_eq!(error.code(), "CS0206");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+}
+
 /// What expires may say when; what does not says nothing, and begins its time with the job.
 #[test]
 fn tables_may_say_when_state_expires() {
