@@ -299,10 +299,15 @@ impl Tier {
     /// asked for; what it may is imported at once, which takes a fifth of the time that all of it would take on its way
     /// through a lower tier.
     pub(crate) fn prepare_restore(&self, operator: &mut dyn Tiered, bytes: usize) -> Result<()> {
-        if operator.has_lower_tier() || bytes < self.residency.budget_bytes / RESTORED_PART {
+        if operator.has_lower_tier() || self.fits_guest(bytes as u64) {
             return Ok(());
         }
         operator.put_tier(NewTier::Memory, &self.entries, usize::MAX)
+    }
+
+    /// Whether state of so many bytes may be imported as it is restored.
+    pub(crate) fn fits_guest(&self, bytes: u64) -> bool {
+        bytes < (self.residency.budget_bytes / RESTORED_PART) as u64
     }
 
     /// After a block: has entries leave when memory runs out.

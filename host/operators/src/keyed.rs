@@ -9,6 +9,7 @@
 mod careful;
 mod collections;
 mod lifetimes;
+mod restoring;
 mod snapshot;
 mod sweep;
 mod tier;
@@ -27,6 +28,7 @@ use millrace_core::{Error, Result};
 
 use self::collections::HostCollections;
 use self::lifetimes::Lifetimes;
+use self::restoring::Restoring;
 use self::snapshot::Tracking;
 use self::tier::Tiering;
 use crate::key_table::{KeyBatch, KeyTable};
@@ -78,6 +80,8 @@ pub struct KeyedOperator {
     tracking: Option<Box<Tracking>>,
     /// If entries may be elsewhere than in the guest.
     tiering: Option<Box<Tiering>>,
+    /// If older layers are still to come.
+    restoring: Option<Box<Restoring>>,
     /// If there are large states.
     collections: Option<Rc<RefCell<HostCollections>>>,
     /// Their part of the snapshot under way.
@@ -112,6 +116,7 @@ impl KeyedOperator {
             lifetimes: None,
             tracking: None,
             tiering: None,
+            restoring: None,
             collections: None,
             collection_deltas: Vec::new(),
         })
@@ -326,7 +331,10 @@ impl KeyedOperator {
         if let Some(tiering) = &mut self.tiering {
             tiering.delete(&self.keys, &self.slots)?;
         }
-        self.keys.remove_all(&self.slots);
+        match &mut self.restoring {
+            None => self.keys.remove_all(&self.slots),
+            Some(restoring) => self.slots.iter().for_each(|&slot| restoring.set_gone(slot)),
+        }
         Ok(())
     }
 

@@ -27,6 +27,7 @@ pub mod codes;
 pub mod convert;
 pub mod format;
 mod names;
+mod newest_first;
 pub mod redistribute;
 pub mod restore;
 pub mod savepoint;
@@ -38,6 +39,7 @@ pub mod tier;
 
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
 pub use format::{Kind, Layer, Metadata, Run};
+pub use newest_first::NewestFirst;
 pub use restore::{Depth, Latest, RestoredCheckpoint, Skipped};
 pub use savepoint::{Restorable, Savepoint};
 pub use storage::Storage;

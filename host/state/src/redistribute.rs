@@ -47,6 +47,8 @@ pub struct Share<'a> {
     pub groups: Range<u32>,
     /// See [`TaskRestore::watermark`].
     pub watermark: Option<Millis>,
+    /// Entries in the tables of the old subtasks that had its keys.
+    pub live_rows: u64,
     /// Files in the order in which they are to be laid over each other.
     pub pieces: Vec<Piece<'a>>,
     /// The same of large states, by their names.
@@ -75,12 +77,14 @@ pub fn share(operator: &Operator, max_parallelism: u32, parallelism: u32, subtas
     let contributing = operator.subtasks.iter().zip(0..);
     let contributing = contributing.filter(|(_, number)| overlap(&before.groups_of(*number)));
     let mut watermark = Some(Millis::MAX);
+    let mut live_rows = 0;
     let mut pieces = Vec::new();
     let mut collections = BTreeMap::<_, Vec<_>>::new();
     let piece = |layer| piece(layer, &groups);
     for (old, _) in contributing {
         // `None` is less than any watermark.
         watermark = watermark.min(old.watermark);
+        live_rows += old.live_rows;
         pieces.extend(old.layers.iter().filter_map(piece));
         for large in &old.collections {
             let pieces = large.layers.iter().filter_map(piece);
@@ -89,6 +93,7 @@ pub fn share(operator: &Operator, max_parallelism: u32, parallelism: u32, subtas
     }
     Share {
         watermark,
+        live_rows,
         pieces,
         collections,
         groups,

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use millrace_core::checkpoint::{ChannelSnapshot, CheckpointId, GROUP_COLUMN};
 use millrace_core::{Error, Result};
 
+use crate::format::layer::LayerReader;
 use crate::format::{FileRef, InFlightRows, Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
 use crate::names::{self, RunPaths};
 use crate::redistribute::{CollectionRestore, Piece, TaskRestore, share};
@@ -209,6 +210,12 @@ impl RestoredCheckpoint {
     pub fn read_layer(&self, layer: &Layer) -> Result<Vec<RecordBatch>> {
         let content = self.content(&layer.file())?;
         layer::decode(layer, content, &self.shown(layer.file().file))
+    }
+
+    /// A layer to be read batch by batch.
+    pub(crate) fn open_layer(&self, layer: &Layer) -> Result<LayerReader> {
+        let content = self.content(&layer.file())?;
+        LayerReader::new(layer.clone(), content, self.shown(layer.file().file))
     }
 
     fn content(&self, file: &FileRef<'_>) -> Result<Bytes> {

@@ -4,6 +4,8 @@
 //! rejections and late rows are sent on. A slow function gets fewer rows per call, so that a call takes
 //! about [`CALL_TARGET`].
 
+mod restoring;
+
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -21,6 +23,7 @@ use millrace_state::convert::Converter;
 use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
+use self::restoring::Restoring;
 use super::careful::{CarefulChain, join_blocks};
 use super::outputs::Outputs;
 use super::rejects::Rejects;
@@ -76,6 +79,8 @@ pub(crate) struct ChainTask {
     /// Measured cost of a row, ns, averaged over the last calls.
     row_ns: u64,
     tables: Tables,
+    /// If state is still coming.
+    restoring: Option<Box<Restoring>>,
 }
 
 /// What snapshots of a chain are made of.
@@ -172,10 +177,24 @@ impl ChainTask {
             watermark: WATERMARK_MIN,
             late: Vec::new(),
             tables,
+            restoring: None,
         })
     }
 
     pub(crate) fn handle_block(
+        &mut self,
+        input: u32,
+        keys: &KeySource,
+        block: &Block,
+        context: &mut ChainContext<'_>,
+    ) -> Result<()> {
+        match self.restoring {
+            None => self.handle_rows(input, keys, block, context),
+            Some(_) => self.handle_while_restoring(input, keys, block, context),
+        }
+    }
+
+    fn handle_rows(
         &mut self,
         input: u32,
         keys: &KeySource,
@@ -241,7 +260,9 @@ impl ChainTask {
                 }
             }
         }
-        if let Some((operator, Some(tier))) = self.head.tiered() {
+        if let Some((operator, Some(tier))) = self.head.tiered()
+            && self.restoring.is_none()
+        {
             tier.keep_within_budget(operator, self.guest.memory_bytes())?;
         }
         let spent = context.clock.elapsed().saturating_sub(before).as_nanos() as u64 / block.row_count().max(1) as u64;
@@ -373,17 +394,9 @@ impl ChainTask {
                 })?
             }
         };
-        let drained = restore.watermark == Some(WATERMARK_MAX) && !settles;
-        let watermark = restore.watermark.filter(|_| !drained).unwrap_or(WATERMARK_MIN);
-        self.watermark = watermark;
-        match &mut self.head {
-            HeadOperator::Stateless => {}
-            HeadOperator::Keyed { operator, .. } => {
-                operator.restore_watermark(watermark);
-                operator.set_now(now);
-            }
-            HeadOperator::Window { .. } if drained => return Ok(()),
-            HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
+        let drained = self.restore_watermark(restore.watermark, settles, now);
+        if drained && matches!(self.head, HeadOperator::Window { .. }) {
+            return Ok(());
         }
         if let Some((operator, Some(tier))) = self.head.tiered() {
             let batches = restore.batches.iter();
@@ -409,6 +422,22 @@ impl ChainTask {
                     operator.restore(batch, &mut careful.calls.calls(guest))
                 }
             })
+    }
+
+    /// Whether all had been drained there: then time begins anew.
+    fn restore_watermark(&mut self, restored: Option<Millis>, settles: bool, now: Millis) -> bool {
+        let drained = restored == Some(WATERMARK_MAX) && !settles;
+        let watermark = restored.filter(|_| !drained).unwrap_or(WATERMARK_MIN);
+        self.watermark = watermark;
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed { operator, .. } => {
+                operator.restore_watermark(watermark);
+                operator.set_now(now);
+            }
+            HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
+        }
+        drained
     }
 
     /// Whether the error of the last call was a trap that one of the call's entries may be to blame for.

@@ -241,7 +241,9 @@ impl Slot {
                 }
                 let name = format!("chain-{}-subtask-{}", declared.operators[0].0, context.subtask);
                 chain.open_backend(&self.start.backend, &name)?;
-                if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
+                if let Some((checkpoint, operator)) = self.restored(declared.operators[0])
+                    && !self.begin_restore(&mut chain, operator, context)?
+                {
                     let stored = checkpoint.restore_task(operator, context.parallelism, context.subtask)?;
                     if self.shared.mode.is_none() {
                         // What is restored is told by the same table as what changes.
@@ -257,6 +259,21 @@ impl Slot {
                 Body::Chain(Box::new(chain))
             }
         })
+    }
+
+    /// Has a chain restore its state while rows come; false: it has to be there before the first.
+    fn begin_restore(&self, chain: &mut ChainTask, operator: &Operator, context: &SubtaskContext) -> Result<bool> {
+        let Some(checkpoint) = &self.start.checkpoint else {
+            return Ok(false);
+        };
+        let is_converted = self.start.converters.contains_key(&operator.id);
+        if self.start.settles || is_converted || !chain.can_restore_while_running() {
+            return Ok(false);
+        }
+        let Some(layers) = checkpoint.newest_first(operator, context.parallelism, context.subtask)? else {
+            return Ok(false);
+        };
+        chain.begin_restore(layers, self.shared.clock.now_millis())
     }
 
     /// What the checkpoint says of an operator.

@@ -81,7 +81,7 @@ pub(crate) struct Subtask {
     taking: Taking,
     /// The last checkpoint whose barrier was passed on.
     last_barrier: Option<CheckpointId>,
-    /// Said in the middle of a firing.
+    /// Said in the middle of a firing, or while state comes.
     announced: Vec<Announced>,
     pub(crate) place: Place,
     pub(crate) outputs: Outputs,
@@ -131,6 +131,7 @@ impl Subtask {
     /// Whether there is something to do here.
     pub(crate) fn has_input(&self) -> bool {
         self.firing.is_some()
+            || self.is_restoring()
             || self.taking.is_exporting()
             || self.inputs.has_element(|channel| self.aligner.is_blocked(channel))
     }
@@ -165,6 +166,7 @@ impl Subtask {
         if matches!(self.body, Body::Source(_)) {
             self.visit_source(shared, rejects, &mut visit)?;
         } else {
+            visit.worked |= self.restore_some(shared, rejects)?;
             let abreast = self.merge.watermark() > WATERMARK_MIN;
             let mut portion = Portion::new(turn.elements, abreast.then_some(self.inputs.channels().len()));
             while portion.is_left() {
@@ -177,7 +179,7 @@ impl Subtask {
                     visit.worked = true;
                     continue;
                 }
-                if self.done {
+                if self.done || self.waits_for_state() {
                     break;
                 }
                 let Some((channel, element)) = self.inputs.next_element(|channel| self.aligner.is_blocked(channel))
@@ -240,7 +242,7 @@ impl Subtask {
 
     /// Timers and idleness follow the clock, not elements.
     fn visit_clock(&mut self, shared: &Shared, visit: &mut Visit) -> Result<()> {
-        if self.firing.is_some() || self.done {
+        if self.firing.is_some() || self.is_restoring() || self.done {
             return Ok(());
         }
         let due = match &mut self.body {
@@ -269,7 +271,10 @@ impl Subtask {
     fn handle(&mut self, channel: usize, element: Element, shared: &Shared, rejects: &Rejects) -> Result<()> {
         let element = match element {
             Element::Block(block) => Element::Block(self.take_in(channel, block)),
-            other => other,
+            other => {
+                self.restore_rest(shared, rejects)?;
+                other
+            }
         };
         self.record(channel, &element);
         let progress = match element {
@@ -370,9 +375,44 @@ impl Subtask {
             self.outputs.watermark(watermark);
         }
         self.end_if_over(shared, rejects)?;
+        self.hear_announced(shared)
+    }
+
+    /// What was said in the middle of a firing, or while state came.
+    fn hear_announced(&mut self, shared: &Shared) -> Result<()> {
         for announced in std::mem::take(&mut self.announced) {
             self.hear(announced, shared)?;
         }
+        Ok(())
+    }
+
+    fn is_restoring(&self) -> bool {
+        matches!(&self.body, Body::Chain(task) if task.is_restoring())
+    }
+
+    fn waits_for_state(&self) -> bool {
+        matches!(&self.body, Body::Chain(task) if task.waits_for_state())
+    }
+
+    /// Takes a batch of the state that is still coming, if there is any.
+    fn restore_some(&mut self, shared: &Shared, rejects: &Rejects) -> Result<bool> {
+        let Body::Chain(task) = &mut self.body else {
+            return Ok(false);
+        };
+        if !task.is_restoring() {
+            return Ok(false);
+        }
+        let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
+        task.restore_some(context)?;
+        if !task.is_restoring() {
+            self.hear_announced(shared)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes all of it.
+    fn restore_rest(&mut self, shared: &Shared, rejects: &Rejects) -> Result<()> {
+        while self.restore_some(shared, rejects)? {}
         Ok(())
     }
 

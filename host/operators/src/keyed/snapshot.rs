@@ -33,7 +33,7 @@ pub(super) const TIMER_COLUMNS: [(&str, TimerKind); 2] = [
 #[derive(Debug)]
 pub(super) struct Tracking {
     pub(super) changes: Changes,
-    table: TableSchema,
+    pub(super) table: TableSchema,
     slots: Vec<Slot>,
     /// Empty but while a batch is restored.
     met: SlotSet,
@@ -248,7 +248,7 @@ impl KeyedOperator {
     }
 
     /// Rows as of now: entries that have expired are gone.
-    fn settled(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
+    pub(super) fn settled(&mut self, batch: &RecordBatch) -> Result<RecordBatch> {
         let Some(lifetimes) = &self.lifetimes else {
             return Ok(batch.clone());
         };

@@ -436,14 +436,19 @@ impl Run {
         operator.set_resident_max(self.resident_max.unwrap_or(usize::MAX));
     }
 
-    /// A fresh operator and guest as they were at the barrier.
-    fn restore(&mut self) {
+    /// A fresh operator and guest as they were at the barrier. `random`: from the newest layer on, with rows in between.
+    fn restore(&mut self, random: Option<&mut Random>) {
         let mut guest = self.at_barrier.take().unwrap();
         guest.values.clear();
         let mut operator = Run::tracked(self.resident_max, self.keeps);
         operator.restore_watermark(self.operator.watermark);
-        for layer in &self.layers {
-            operator.restore(layer, &mut guest).unwrap();
+        match random {
+            Some(random) => restore_newest_first(&self.layers, &mut operator, &mut guest, random),
+            None => {
+                for layer in &self.layers {
+                    operator.restore(layer, &mut guest).unwrap();
+                }
+            }
         }
         (self.operator, self.guest) = (operator, guest);
         if self.resident_max.is_some() {
@@ -460,6 +465,24 @@ impl Run {
         assert_eq!(held.collect::<BTreeSet<_>>(), expected.collect::<BTreeSet<_>>());
         operator.send_excess_below(guest).unwrap();
     }
+}
+
+/// Restores with rows in between: those whose keys have come are taken, others wait.
+fn restore_newest_first(layers: &[RecordBatch], operator: &mut KeyedOperator, guest: &mut Guest, random: &mut Random) {
+    operator.begin_restore(random.below(100) as usize).unwrap();
+    let mut waiting = Vec::new();
+    for layer in layers.iter().rev() {
+        operator.restore_older(layer, guest).unwrap();
+        waiting.extend((0..random.below(4)).map(|_| random.below(300) as i64));
+        let known = operator.find_restored(block(&waiting).rows.columns()).unwrap();
+        let mut known = known.into_iter();
+        let taken = waiting.extract_if(.., |_| known.next().unwrap()).collect::<Vec<_>>();
+        let block = block(&taken);
+        operator.handle_block(3, block.rows.columns(), &block, guest).unwrap();
+    }
+    operator.end_restore();
+    let block = block(&waiting);
+    operator.handle_block(3, block.rows.columns(), &block, guest).unwrap();
 }
 
 #[test]
@@ -518,7 +541,8 @@ fn check_snapshots(seeds: std::ops::Range<u64>, resident_max: Option<usize>, kee
                 if let Some(delta) = run.operator.finish_snapshot() {
                     run.take(delta);
                     if random.below(3) == 0 {
-                        run.restore();
+                        let newest_first = resident_max.is_none() && random.below(2) == 0;
+                        run.restore(newest_first.then_some(&mut random));
                         restores += 1;
                     }
                     run.at_barrier = None;

@@ -123,22 +123,70 @@ pub(crate) fn verify_size(file: &FileRef<'_>, bytes: u64, shown: &str) -> Result
 
 /// The rows of a layer whose checksum was found right.
 pub(crate) fn decode(layer: &Layer, content: Bytes, shown: &str) -> Result<Vec<RecordBatch>> {
-    let unsound = |why: &str| Error::external(codes::DAMAGED, format!("`{shown}` is not a sound layer: {why}"));
-    let reader = FileReader::try_new(Cursor::new(content), None);
-    let batches = reader.and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let batches = batches.map_err(|error| unsound(&error.to_string()))?;
-    let [first, last] = layer.groups;
-    for batch in &batches {
-        let groups = groups(batch).map_err(|why| unsound(&why))?;
+    let mut reader = LayerReader::new(layer.clone(), content, shown.to_owned())?;
+    (0..reader.batch_count()).map(|at| reader.read(at)).collect()
+}
+
+/// Reads batches of a layer whose checksum was found right.
+pub(crate) struct LayerReader {
+    reader: FileReader<Cursor<Bytes>>,
+    layer: Layer,
+    shown: String,
+    /// Rows read so far.
+    rows: u64,
+    /// Batches read so far.
+    read: usize,
+}
+
+impl LayerReader {
+    pub(crate) fn new(layer: Layer, content: Bytes, shown: String) -> Result<Self> {
+        let reader = FileReader::try_new(Cursor::new(content), None);
+        let reader = reader.map_err(|error| unsound(&shown, &error.to_string()))?;
+        let reader = LayerReader {
+            reader,
+            layer,
+            shown,
+            rows: 0,
+            read: 0,
+        };
+        reader.check_rows()?;
+        Ok(reader)
+    }
+
+    pub(crate) fn batch_count(&self) -> usize {
+        self.reader.num_batches()
+    }
+
+    /// The batch of this number. Each is read once, in any order.
+    pub(crate) fn read(&mut self, number: usize) -> Result<RecordBatch> {
+        let read = self.reader.set_index(number);
+        let batch = read.and_then(|()| self.reader.next().transpose());
+        let batch = batch.map_err(|error| unsound(&self.shown, &error.to_string()))?;
+        let batch = batch.ok_or_else(|| unsound(&self.shown, "it ends early"))?;
+        let groups = groups(&batch).map_err(|why| unsound(&self.shown, &why))?;
+        let [first, last] = self.layer.groups;
         if !groups.values().iter().all(|group| (first..=last).contains(group)) {
-            return Err(unsound(&format!("rows outside of key groups {first} to {last}")));
+            let why = format!("rows outside of key groups {first} to {last}");
+            return Err(unsound(&self.shown, &why));
         }
+        self.rows += batch.num_rows() as u64;
+        self.read += 1;
+        self.check_rows()?;
+        Ok(batch)
     }
-    let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    if rows != layer.rows {
-        return Err(unsound(&format!("{rows} rows instead of {}", layer.rows)));
+
+    /// Once all is read it must be as many rows as were written.
+    fn check_rows(&self) -> Result<()> {
+        if self.read == self.batch_count() && self.rows != self.layer.rows {
+            let why = format!("{} rows instead of {}", self.rows, self.layer.rows);
+            return Err(unsound(&self.shown, &why));
+        }
+        Ok(())
     }
-    Ok(batches)
+}
+
+fn unsound(shown: &str, why: &str) -> Error {
+    Error::external(codes::DAMAGED, format!("`{shown}` is not a sound layer: {why}"))
 }
 
 /// The rows of a batch whose key groups, in its first column of this name, are in a range.

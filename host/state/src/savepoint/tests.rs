@@ -10,17 +10,18 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt32Type};
 use arrow_array::*;
 use arrow_buffer::OffsetBuffer;
-use arrow_schema::{Field, FieldRef, Fields};
+use arrow_schema::{DataType, Field, FieldRef, Fields};
 use arrow_select::take::take;
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, SubtaskSnapshot, TableDelta};
+use millrace_core::collections::{CollectionKind, CollectionSchema};
 use millrace_core::connector::{Committable, Position};
 use millrace_core::graph::{Renewal, TimeToLive};
 use millrace_core::key::{KeyGroup, KeyGroups, RowEncoder, hash_rows};
-use millrace_core::schema::KeyedSchema;
+use millrace_core::schema::{Declared, DeclaredState, KeyedSchema};
 
 use super::layout::{expires_fields, session_fields, session_item, times_field};
 use super::*;
-use crate::redistribute;
+use crate::redistribute::{self, CollectionRestore};
 use crate::testing::Random;
 use crate::{CheckpointInfo, Checkpoints, Depth, Kind, OperatorSnapshot, RestoredCheckpoint, Run, Storage, codes};
 
@@ -35,13 +36,14 @@ fn layout(random: &mut Random) -> Layout {
         let field = Field::new(name, random::data_type(random, 2, false), true);
         Arc::new(field)
     };
-    let mut expiring = Vec::new();
+    let (mut expiring, mut large) = (Vec::new(), Vec::new());
     let kind = match random.below(4) {
         0 => LayoutKind::Windows(state(random, "total")),
         1 => LayoutKind::Sessions(state(random, "total")),
         _ => {
             let count = random.below(4);
             expiring.extend((0..count as usize).filter(|_| random.below(3) == 0));
+            large.extend((0..random.below(3)).map(|at| large_state(random, &format!("large{at}"))));
             LayoutKind::Keyed((0..count).map(|at| state(random, &format!("k{at}"))).collect())
         }
     };
@@ -49,8 +51,22 @@ fn layout(random: &mut Random) -> Layout {
         key: Fields::from(key),
         kind,
         expiring,
-        large: Vec::new(),
+        large,
     }
+}
+
+/// A large map or list.
+fn large_state(random: &mut Random, name: &str) -> FieldRef {
+    let value = random::field(random, "values", 1, false);
+    let data_type = match random.below(2) {
+        0 => DataType::List(value),
+        _ => {
+            let key = random::data_type(random, 0, true);
+            let entry = Fields::from(vec![Arc::new(Field::new("keys", key, false)), value]);
+            DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
+        }
+    };
+    Arc::new(Field::new(name, data_type, true))
 }
 
 /// What the engine stores beside the rows.
@@ -62,6 +78,13 @@ fn described(layout: &Layout) -> KeyedSchema {
             renewed_by: Renewal::ReadOrWrite,
         });
     }
+    let large = |state: &FieldRef| DeclaredState {
+        value: Declared::plain(state.as_ref().clone()),
+        migrations: Vec::new(),
+        ttl: None,
+        large: true,
+    };
+    schema.states.extend(layout.large.iter().map(large));
     schema
 }
 
@@ -195,6 +218,66 @@ fn delta(
 }
 
 /// A checkpoint of an operator with this layout, in several layers.
+/// A layer of a large state: rows of some entries of some of these keys, gone or not.
+fn large_delta(
+    random: &mut Random,
+    layout: &Layout,
+    state: &FieldRef,
+    pool: &(Vec<ArrayRef>, Vec<u32>),
+    own: &[u32],
+    full: bool,
+) -> TableDelta {
+    let large = CollectionSchema::of(state).unwrap();
+    let count = if own.is_empty() { 0 } else { random.below(40) as usize };
+    let picked = (0..count).map(|_| own[random.below(own.len() as u64) as usize]);
+    let picked = UInt32Array::from_iter_values(picked);
+    let keys = pool.0.iter().map(|column| take(column, &picked, None).unwrap());
+    let groups = picked.values().iter().map(|row| pool.1[*row as usize]);
+    let deleted = (0..count)
+        .map(|_| Some(!full && random.below(3) == 0))
+        .collect::<BooleanArray>();
+    let entries: ArrayRef = match large.kind {
+        CollectionKind::Map => random::column(random, &large.entry, count),
+        CollectionKind::List => Arc::new(UInt64Array::from_iter_values((0..count).map(|_| random.below(5)))),
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt32Array::from_iter_values(groups)),
+        Arc::new(deleted),
+        Arc::new(StructArray::new(layout.key.clone(), keys.collect(), None)),
+        entries,
+        random::column(random, &large.value, count),
+    ];
+    let rows = RecordBatch::try_new(collections::rows_schema(&layout.key, &large), columns).unwrap();
+    TableDelta {
+        full,
+        cold: None,
+        batches: vec![rows],
+        live_rows: count as u64,
+    }
+}
+
+/// Entries of large states by state, key and what tells them apart, each as a batch of one row.
+fn large_entries(stored: &[CollectionRestore]) -> BTreeMap<(String, Vec<u8>), RecordBatch> {
+    let mut entries = BTreeMap::new();
+    for large in stored {
+        for batch in &large.batches {
+            let mut columns = batch.column(2).as_struct().columns().to_vec();
+            columns.push(batch.column(3).clone());
+            let encoder = RowEncoder::new(&columns).unwrap();
+            for row in 0..batch.num_rows() {
+                let mut identity = Vec::new();
+                encoder.append_tagged(row, &mut identity);
+                let identity = (large.state.clone(), identity);
+                match batch.column(1).as_boolean().value(row) {
+                    true => entries.remove(&identity),
+                    false => entries.insert(identity, batch.slice(row, 1)),
+                };
+            }
+        }
+    }
+    entries
+}
+
 fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> RestoredCheckpoint {
     let checkpoints = Checkpoints::create(storage, Run::new("job", "00ff", 1_000, 1)).unwrap();
     let parallelism = 1 + random.below(5) as u32;
@@ -202,15 +285,19 @@ fn checkpoint(random: &mut Random, layout: &Layout, storage: &Storage) -> Restor
     let pool = key_pool(random, layout);
     let layers = 1 + random.below(4);
     // Those of old have none.
-    let random_keyed = !layout.expiring.is_empty() || random.below(2) == 0;
+    let random_keyed = !layout.expiring.is_empty() || !layout.large.is_empty() || random.below(2) == 0;
     for id in 1..=layers {
         let subtask = |subtask| {
             let range = owners.groups_of(subtask);
             let own = (0..pool.1.len() as u32).filter(|row| range.contains(&pool.1[*row as usize]));
+            let own = own.collect::<Vec<_>>();
+            let large = layout.large.iter();
+            let large = large.map(|state| large_delta(random, layout, state, &pool, &own, id == 1));
+            let collections = large.collect();
             SubtaskSnapshot {
                 watermark: (random.below(5) > 0).then(|| random.below(1_000) as i64),
-                table: Some(delta(random, layout, &pool, &own.collect::<Vec<_>>(), id == 1)),
-                collections: Vec::new(),
+                table: Some(delta(random, layout, &pool, &own, id == 1)),
+                collections,
                 splits: vec![SplitSnapshot {
                     id: format!("split {subtask}"),
                     position: Position(vec![subtask as u8, 255]),
@@ -294,6 +381,7 @@ fn written(seed: u64) -> (Layout, RestoredCheckpoint, String) {
 
 #[test]
 fn a_savepoint_restores_as_its_checkpoint_does() {
+    let mut large_rows = 0;
     for seed in 0..300 {
         let (layout, checkpoint, url) = written(seed);
         let savepoint = Savepoint::open(&url, Depth::Contents).unwrap();
@@ -319,6 +407,9 @@ fn a_savepoint_restores_as_its_checkpoint_does() {
                 let expected = checkpoint.restore_task(before, parallelism, subtask).unwrap();
                 let got = savepoint.restore_task(after, parallelism, subtask).unwrap();
                 assert_eq!(got.watermark, expected.watermark);
+                let large = large_entries(&expected.collections);
+                assert_eq!(large_entries(&got.collections), large, "seed {seed}");
+                large_rows += large.len();
                 let expected = entries(&layout, &expected.batches);
                 assert_eq!(entries(&layout, &got.batches), expected, "seed {seed}");
                 assert_eq!(
@@ -328,6 +419,42 @@ fn a_savepoint_restores_as_its_checkpoint_does() {
             }
         }
     }
+    assert!(large_rows > 1_000, "{large_rows}");
+}
+
+/// Of each entry the row that comes first from the newest layer on is the one that comes last from the oldest on.
+#[test]
+fn from_the_newest_layer_on_a_checkpoint_says_the_same() {
+    let (mut read, mut large) = (0, 0);
+    for seed in 2_000..2_200 {
+        let (layout, checkpoint, _) = written(seed);
+        let operator = checkpoint.metadata().operators[0].clone();
+        let checkpoint = Arc::new(Restorable::Checkpoint(checkpoint));
+        for parallelism in [1, operator.parallelism, 7] {
+            for subtask in 0..parallelism {
+                let expected = checkpoint.restore_task(&operator, parallelism, subtask).unwrap();
+                let newest_first = checkpoint.newest_first(&operator, parallelism, subtask).unwrap();
+                let Some(mut newest_first) = newest_first else {
+                    large += 1;
+                    assert!(!layout.large.is_empty());
+                    continue;
+                };
+                assert_eq!(newest_first.watermark(), expected.watermark);
+                let bytes = newest_first.byte_count().unwrap();
+                let mut batches = Vec::new();
+                while let Some(batch) = newest_first.next_batch().unwrap() {
+                    batches.push(batch);
+                }
+                assert_eq!(bytes > 0, !batches.is_empty());
+                assert!(newest_first.next_batch().unwrap().is_none());
+                batches.reverse();
+                let expected = entries(&layout, &expected.batches);
+                assert_eq!(entries(&layout, &batches), expected, "seed {seed}");
+                read += expected.len();
+            }
+        }
+    }
+    assert!(read > 1_000 && large > 10, "{read}, {large}");
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Subtask {
     }
 
     pub(super) fn hear(&mut self, announced: Announced, shared: &Shared) -> Result<()> {
-        if self.firing.is_some() {
+        if self.firing.is_some() || self.is_restoring() {
             self.announced.push(announced);
             return Ok(());
         }

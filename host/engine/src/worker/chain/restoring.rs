@@ -1,0 +1,174 @@
+//! A keyed chain whose state is still coming from a checkpoint.
+//!
+//! State comes from the newest layer on, a batch a turn. Rows of keys that have come are taken meanwhile, the others wait,
+//! a few blocks of them; for whatever else is to happen the rest of the state comes first.
+
+use millrace_core::Result;
+use millrace_core::block::{Block, Millis};
+use millrace_net::partition::select;
+use millrace_operators::keyed::KeyedOperator;
+use millrace_state::NewestFirst;
+
+use super::{ChainContext, ChainTask, HeadOperator};
+use crate::worker::wiring::{KeySource, key_columns};
+
+/// Rows that may wait for the state of their keys.
+const WAITING_ROWS_MAX: usize = 16 * 1024;
+
+/// State on its way, and who waits for it.
+pub(super) struct Restoring {
+    layers: NewestFirst,
+    /// In the order in which they came.
+    waiting: Vec<Waiting>,
+    /// Changes are tracked for it alone.
+    tracks_changes: bool,
+}
+
+/// Rows of an input.
+struct Waiting {
+    input: u32,
+    keys: KeySource,
+    block: Block,
+}
+
+impl ChainTask {
+    /// Whether state may come while rows do, if it fits.
+    pub(crate) fn can_restore_while_running(&self) -> bool {
+        let in_guest = matches!(&self.head, HeadOperator::Keyed { operator, .. } if !operator.has_lower_tier());
+        in_guest && self.careful.is_none()
+    }
+
+    /// Begins to go on from what a checkpoint holds, of the same schema; false: it does not fit. Before the first row.
+    /// Call [`restore_some`](Self::restore_some) until nothing [`is_restoring`](Self::is_restoring).
+    pub(crate) fn begin_restore(&mut self, mut layers: NewestFirst, now: Millis) -> Result<bool> {
+        let HeadOperator::Keyed {
+            operator,
+            tier: Some(tier),
+        } = &mut self.head
+        else {
+            return Ok(false);
+        };
+        if !tier.fits_guest(layers.byte_count()?) {
+            return Ok(false);
+        }
+        operator.begin_restore(usize::try_from(layers.entry_count()).unwrap_or(usize::MAX))?;
+        self.restore_watermark(layers.watermark(), false, now);
+        let tracks_changes = !self.tables.tracked;
+        if tracks_changes {
+            self.track_changes();
+        }
+        self.restoring = Some(Box::new(Restoring {
+            layers,
+            waiting: Vec::new(),
+            tracks_changes,
+        }));
+        Ok(true)
+    }
+
+    /// Whether state is still to come.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.restoring.is_some()
+    }
+
+    /// Whether no more rows should come before more state.
+    pub(crate) fn waits_for_state(&self) -> bool {
+        self.restoring.as_ref().is_some_and(|restoring| {
+            let waiting = restoring.waiting.iter();
+            waiting.map(|waiting| waiting.block.row_count()).sum::<usize>() >= WAITING_ROWS_MAX
+        })
+    }
+
+    /// Takes a batch of state, and rows that waited for it.
+    pub(crate) fn restore_some(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
+        let (Some(restoring), HeadOperator::Keyed { operator, .. }) = (&mut self.restoring, &mut self.head) else {
+            return Ok(());
+        };
+        match restoring.layers.next_batch()? {
+            Some(batch) => {
+                operator.restore_older(&batch, &mut self.guest)?;
+                self.take_waiting(context)
+            }
+            None => self.end_restore(context),
+        }
+    }
+
+    /// Rows that come while state does.
+    pub(super) fn handle_while_restoring(
+        &mut self,
+        input: u32,
+        keys: &KeySource,
+        block: &Block,
+        context: &mut ChainContext<'_>,
+    ) -> Result<()> {
+        if let Some(restoring) = &mut self.restoring {
+            restoring.waiting.push(Waiting {
+                input,
+                keys: keys.clone(),
+                block: block.clone(),
+            });
+        }
+        self.take_waiting(context)
+    }
+
+    /// Takes those rows that wait whose keys have come, up to a block of which none has: where state comes in an order of
+    /// its own, looking at all of them each time would take as long as the state.
+    fn take_waiting(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
+        let waiting = self.restoring.as_mut().map(|restoring| &mut restoring.waiting);
+        let mut waiting = waiting.map(std::mem::take).unwrap_or_default().into_iter();
+        let mut left = Vec::new();
+        for Waiting { input, keys, block } in waiting.by_ref() {
+            let HeadOperator::Keyed { operator, .. } = &mut self.head else {
+                break;
+            };
+            let (taken, others) = split(operator, &keys, &block)?;
+            left.extend(others.map(|block| Waiting {
+                input,
+                keys: keys.clone(),
+                block,
+            }));
+            match taken {
+                Some(taken) => self.handle_rows(input, &keys, &taken, context)?,
+                None => break,
+            }
+        }
+        left.extend(waiting);
+        if let Some(restoring) = &mut self.restoring {
+            restoring.waiting = left;
+        }
+        Ok(())
+    }
+
+    /// All state has come.
+    fn end_restore(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
+        let Some(restoring) = self.restoring.take() else {
+            return Ok(());
+        };
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
+            operator.end_restore();
+        }
+        if restoring.tracks_changes {
+            self.forget_changes();
+        }
+        for Waiting { input, keys, block } in restoring.waiting {
+            self.handle_rows(input, &keys, &block, context)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows of a block whose keys have come, and the others.
+fn split(operator: &mut KeyedOperator, keys: &KeySource, block: &Block) -> Result<(Option<Block>, Option<Block>)> {
+    let known = operator.find_restored(&key_columns(keys, block)?)?;
+    let rows = |wanted: bool| {
+        let rows = (0u32..).zip(&known).filter(|(_, known)| **known == wanted);
+        rows.map(|(row, _)| row).collect::<Vec<_>>()
+    };
+    let (taken, others) = (rows(true), rows(false));
+    if others.is_empty() {
+        return Ok((Some(block.clone()), None));
+    }
+    if taken.is_empty() {
+        return Ok((None, Some(block.clone())));
+    }
+    Ok((Some(select(block, &taken)?), Some(select(block, &others)?)))
+}
