@@ -240,6 +240,7 @@ impl GraphBuilder {
                     "process",
                     "co_process",
                     "window.process",
+                    "window.co_group",
                     "flat_map",
                     "co_flat_map",
                     "try_flat_map",

@@ -155,7 +155,12 @@ impl Harness {
 
     /// Rows to accumulators.
     pub fn accumulate(&mut self, chain: u32, slots: &[u32], block: &Block) -> Called {
-        let result = self.instance.accumulate(chain, self.at, slots, block);
+        self.accumulate_input(chain, 0, slots, block)
+    }
+
+    /// Rows of an input to accumulators.
+    pub fn accumulate_input(&mut self, chain: u32, input: u32, slots: &[u32], block: &Block) -> Called {
+        let result = self.instance.accumulate(chain, input, self.at, slots, block);
         self.called(result.expect("the call is right"))
     }
 

@@ -308,6 +308,11 @@
 //! closure for each, and [`process`](connected::ConnectedKeyedStreams::process) a [`CoProcess`], whose state and timers
 //! both streams share. In which order rows of the two come is not said.
 //!
+//! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and
+//! [`full_join`](KeyedStream::full_join) put pairs of rows with equal keys out that are in the same
+//! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both keep
+//! rows until their window has fired.
+//!
 //! # Shape of the graph
 //!
 //! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
@@ -366,6 +371,7 @@ mod graph;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod harness;
+pub mod join;
 pub mod keyed;
 pub mod log;
 pub mod metrics;

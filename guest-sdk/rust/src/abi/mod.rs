@@ -138,6 +138,7 @@ impl<P: Pipeline> operators::Guest for Component<P> {
 
     fn accumulate(
         chain: u32,
+        input: u32,
         at: Moment,
         slots: Vec<u32>,
         rows: types::Block,
@@ -145,7 +146,7 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         _purge_after: Vec<u32>,
     ) -> Result<CallResult, CallError> {
         let rows = host_block(rows);
-        with_instance(|instance| instance.accumulate(chain, at, &slots, &rows))
+        with_instance(|instance| instance.accumulate(chain, input, at, &slots, &rows))
     }
 
     fn merge(chain: u32, targets: Vec<u32>, sources: Vec<u32>) -> Result<(), CallError> {

@@ -100,6 +100,97 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let (events, others) = inputs(flow, params);
     let outputs = Outputs(&params.output);
     connected(&events, &others, &outputs);
+    window_joins(&events, &others, params, &outputs);
+    late(&events, &others, params, &outputs);
+}
+
+/// A pair, or what is there of it.
+fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
+    Pair {
+        key: event
+            .map(|event| event.key)
+            .or(other.map(|other| other.key))
+            .unwrap_or(-1),
+        time: other.map_or(-1, |other| other.name.len() as i64),
+        value: event.map_or(-1, |event| event.value),
+        amount: other.map_or(-1, |other| other.amount),
+    }
+}
+
+type Events = KeyedStream<Event, i64>;
+type Others = KeyedStream<Other, i64>;
+
+fn keyed(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>) -> (Events, Others) {
+    (
+        events.clone().key_by(Event::FIELDS.key),
+        others.clone().key_by(|other: &Other| other.key),
+    )
+}
+
+/// Sums of a key and window, by side.
+fn sums(key: i64, window: Window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>) {
+    out.push(Pair {
+        key,
+        time: window.start.millis(),
+        value: events.iter().map(|event| event.value).sum(),
+        amount: others.iter().map(|other| other.amount).sum(),
+    });
+}
+
+fn window_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, params: &Params, outputs: &Outputs<'_>) {
+    let (events, others) = keyed(events, others);
+    let both = || (events.clone(), others.clone());
+    let tumbling = || Tumbling::of(params.size).offset(params.offset);
+    let sliding = || Sliding::of(params.size, params.slide).offset(params.offset);
+    let (first, second) = both();
+    let inner = first.join(second).window(tumbling());
+    outputs.put("inner", inner.apply(|event, other| pair(Some(event), Some(other))));
+    let (first, second) = both();
+    let left = first.left_join(second).window(sliding());
+    outputs.put("left", left.apply(|event, other| pair(Some(event), other)));
+    let (first, second) = both();
+    let right = first.right_join(second).window(Session::gap(params.slide));
+    outputs.put("right", right.apply(|event, other| pair(event, Some(other))));
+    let (first, second) = both();
+    let full = first.full_join(second).window(tumbling());
+    outputs.put("full", full.apply(pair));
+    let (first, second) = both();
+    outputs.put("co_group", first.co_group(second).window(sliding()).apply(sums));
+    let (first, second) = both();
+    outputs.put(
+        "co_group-session",
+        first.co_group(second).window(Session::gap(params.slide)).apply(sums),
+    );
+}
+
+static LATE_EVENTS: OutputTag<Event> = OutputTag::new("late-events");
+static LATE_OTHERS: OutputTag<Other> = OutputTag::new("late-others");
+
+/// Which rows are late is up to chance, but those that are not are counted in their windows.
+fn late(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, params: &Params, outputs: &Outputs<'_>) {
+    if params.lateness.is_zero() {
+        return;
+    }
+    let events = events.clone().watermarks(Watermarks::monotonic(Event::FIELDS.time));
+    let others = others.clone().watermarks(Watermarks::monotonic(Other::FIELDS.time));
+    let (first, second) = keyed(&events, &others);
+    let counted = first
+        .co_group(second)
+        .window(Tumbling::of(params.lateness))
+        .late_outputs(&LATE_EVENTS, &LATE_OTHERS)
+        .apply(
+            |key, window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>| {
+                out.push(Pair {
+                    key,
+                    time: window.start.millis(),
+                    value: events.len() as i64,
+                    amount: others.len() as i64,
+                });
+            },
+        );
+    outputs.put("late-events", counted.side_output(&LATE_EVENTS));
+    outputs.put("late-others", counted.side_output(&LATE_OTHERS));
+    outputs.put("in-time", counted);
 }
 
 fn connected(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs: &Outputs<'_>) {
