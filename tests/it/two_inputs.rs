@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::every_operator::{kill_twice, outputs};
 
-const SINKS: usize = 9;
+const SINKS: usize = 14;
 
 #[test]
 fn two_inputs_go_on_at_another_parallelism() {
@@ -182,6 +182,28 @@ fn pairs(groups: &[Group<'_>], events_alone: bool, others_alone: bool) -> Vec<St
     pairs
 }
 
+/// Pairs whose second row is so much later than the first.
+fn within(inputs: &Inputs, lower: i64, upper: i64, events_alone: bool, others_alone: bool) -> Vec<String> {
+    let mut pairs = Vec::new();
+    let partners =
+        |event: &Row, other: &Row| event.key == other.key && (lower..=upper).contains(&(other.time - event.time));
+    for event in &inputs.events {
+        let others = inputs.others.iter().filter(|other| partners(event, other));
+        let before = pairs.len();
+        pairs.extend(others.map(|other| paired(Some(event), Some(other))));
+        if pairs.len() == before && events_alone {
+            pairs.push(paired(Some(event), None));
+        }
+    }
+    for other in &inputs.others {
+        if others_alone && !inputs.events.iter().any(|event| partners(event, other)) {
+            pairs.push(paired(None, Some(other)));
+        }
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
 fn sums(groups: &[Group<'_>]) -> Vec<String> {
     let sum = |rows: &[&Row]| rows.iter().map(|row| row.value).sum();
     let group = |((key, start), [events, others]): &Group<'_>| result(*key, *start, sum(events), sum(others));
@@ -191,7 +213,7 @@ fn sums(groups: &[Group<'_>]) -> Vec<String> {
 }
 
 #[test]
-fn window_joins_are_those_of_the_model() {
+fn joins_are_those_of_the_model() {
     for (seed, (size, slide, offset)) in (1..).zip([(20, 5, 0), (30, 10, 3), (7, 7, 2), (50, 4, 0)]) {
         let inputs = Inputs::new(seed);
         let tumbling = groups(&inputs, sliding(size, size, offset));
@@ -202,6 +224,10 @@ fn window_joins_are_those_of_the_model() {
             ("left", pairs(&sliding, true, false)),
             ("right", pairs(&sessions, false, true)),
             ("full", pairs(&tumbling, true, true)),
+            ("interval-inner", within(&inputs, -slide, size - 1, false, false)),
+            ("interval-left", within(&inputs, offset, size, true, false)),
+            ("interval-right", within(&inputs, 1 - size, -offset, false, true)),
+            ("interval-full", within(&inputs, -slide, slide, true, true)),
             ("co_group", sums(&sliding)),
             ("co_group-session", sums(&sessions)),
         ];
@@ -213,6 +239,10 @@ fn window_joins_are_those_of_the_model() {
             for (name, rows) in &expected {
                 assert_eq!(&got[*name], rows, "{name}, seed {seed}");
             }
+            // No result is late for what comes behind it.
+            let counted = read_ndjson(&inputs.path("output").join("interval-counted"));
+            let counted = counted.iter().filter_map(|row| row["value"].as_u64()).sum::<u64>();
+            assert_eq!(counted, got["interval-full"].len() as u64, "seed {seed}");
         }
     }
 }

@@ -245,7 +245,7 @@ impl GraphBuilder {
                     "co_flat_map",
                     "try_flat_map",
                 ];
-                constructs.contains(&construct)
+                constructs.contains(&construct) || construct.starts_with("interval_")
             }
             wit::OperatorKind::Source(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => false,
         }

@@ -311,7 +311,8 @@
 //! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and
 //! [`full_join`](KeyedStream::full_join) put pairs of rows with equal keys out that are in the same
 //! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both keep
-//! rows until their window has fired.
+//! rows until their window has fired. The same joins with [`between`](join::JoinedStreams::between) are interval joins: rows are
+//! partners that are not too far apart, and wait for each other as long as the watermark allows.
 //!
 //! # Shape of the graph
 //!

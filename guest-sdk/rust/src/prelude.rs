@@ -21,6 +21,7 @@ pub use crate::chain::{Chain, Rows};
 pub use crate::connect::{
     Compression, Connector, Discard, Files, Generator, Nexmark, Postgres, Redis, Reject, Stdin, Stdout,
 };
+pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};
 pub use crate::process::{CoContext, CoProcess, Context, KeyedProcess, Setup, Timer, TimerKind};

@@ -115,6 +115,18 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
         position::enter(self.operator);
     }
 
+    /// Puts a row out that has another time than the entry at hand.
+    pub(crate) fn push_at(&mut self, time: i64, row: O::Of<'_>) {
+        let before = std::mem::replace(&mut self.cx.time, time);
+        self.push(row);
+        self.cx.time = before;
+    }
+
+    /// Sets a timer of event time.
+    pub(crate) fn set_event_timer_millis(&mut self, time: i64) {
+        self.cx.timer(TimerAction::SetEvent, time);
+    }
+
     /// Puts a row out beside the main output. If nobody takes that output, the row is dropped.
     ///
     /// ```

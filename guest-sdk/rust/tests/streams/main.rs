@@ -3,6 +3,7 @@
 mod connected;
 mod exchange;
 mod inference;
+mod joins;
 mod keyed;
 mod large;
 mod process;

@@ -101,6 +101,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let outputs = Outputs(&params.output);
     connected(&events, &others, &outputs);
     window_joins(&events, &others, params, &outputs);
+    interval_joins(&events, &others, params, &outputs);
     late(&events, &others, params, &outputs);
 }
 
@@ -161,6 +162,40 @@ fn window_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, para
         "co_group-session",
         first.co_group(second).window(Session::gap(params.slide)).apply(sums),
     );
+}
+
+fn interval_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, params: &Params, outputs: &Outputs<'_>) {
+    let (events, others) = keyed(events, others);
+    let both = || (events.clone(), others.clone());
+    let Params {
+        size, slide, offset, ..
+    } = *params;
+    let (first, second) = both();
+    let inner = first
+        .interval_join(second)
+        .between(TimeBound::before(slide), TimeBound::after(size).exclusive());
+    outputs.put(
+        "interval-inner",
+        inner.apply(|event, other| pair(Some(event), Some(other))),
+    );
+    let (first, second) = both();
+    let left = first
+        .left_join(second)
+        .between(TimeBound::after(offset), TimeBound::after(size));
+    outputs.put("interval-left", left.apply(|event, other| pair(Some(event), other)));
+    let (first, second) = both();
+    let right = first
+        .right_join(second)
+        .between(TimeBound::before(size).exclusive(), TimeBound::before(offset));
+    outputs.put("interval-right", right.apply(|event, other| pair(event, Some(other))));
+    let (first, second) = both();
+    let full = first
+        .full_join(second)
+        .between(TimeBound::before(slide), TimeBound::after(slide));
+    let full = full.apply(pair).share();
+    let counted = full.clone().key_by(Pair::FIELDS.key).window(Tumbling::of(size));
+    outputs.put("interval-counted", counted.count());
+    outputs.put("interval-full", full);
 }
 
 static LATE_EVENTS: OutputTag<Event> = OutputTag::new("late-events");
