@@ -36,14 +36,20 @@ pub(crate) fn check(arguments: &Arguments, rows: u64, keys: u64, totals: &Totals
     }
     if arguments.workload == Workload::LargeMap && arguments.parallelism == 1 && arguments.zipf.is_none() {
         // The same sums as those of the native loop, which knows no maps.
-        let native = native::run(Workload::Keyed, rows, keys, arguments.per_ms);
+        let native = native::run(Workload::Keyed, rows, keys, arguments.per_ms());
+        if (native.out_rows, native.out_sum) != (totals.out_rows, totals.out_sum) {
+            bail!("wrong result: {totals:?}; expected {native:?}");
+        }
+    }
+    if arguments.workload == Workload::WindowJoin {
+        let native = native::run(Workload::WindowJoin, rows, keys, arguments.per_ms());
         if (native.out_rows, native.out_sum) != (totals.out_rows, totals.out_sum) {
             bail!("wrong result: {totals:?}; expected {native:?}");
         }
     }
     if arguments.zipf.is_some()
         || arguments.ttl_ms.is_some()
-        || arguments.per_ms != 100
+        || arguments.per_ms() != 100
         || (arguments.workload == Workload::Keyed && arguments.parallelism > 1)
     {
         return Ok(());

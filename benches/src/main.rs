@@ -32,9 +32,9 @@ pub struct Arguments {
     /// Number of keys
     #[arg(long)]
     keys: Option<u64>,
-    /// Events per ms of event time
-    #[arg(long, default_value_t = 100)]
-    per_ms: u64,
+    /// Events per ms of event time [default: 100; window-join: 2]
+    #[arg(long)]
+    per_ms: Option<u64>,
     /// Events per second of real time (latency)
     #[arg(long, default_value_t = 50_000)]
     rate: u64,
@@ -96,6 +96,8 @@ pub enum Workload {
     Sliding,
     /// The same in sessions with a gap of 1 s
     Session,
+    /// Two streams joined in windows of 10 s: with 2 events per ms and 10,000 keys a key has one row a window on each side, about
+    WindowJoin,
     /// A timer 10 s after a key's first event emits the count
     Timer,
     /// A running sum per key behind which 20 us are spent on each row: everything before it backs up
@@ -121,6 +123,13 @@ pub enum BackendName {
     Rocksdb,
 }
 
+impl Arguments {
+    fn per_ms(&self) -> u64 {
+        let default = if self.workload == Workload::WindowJoin { 2 } else { 100 };
+        self.per_ms.unwrap_or(default)
+    }
+}
+
 impl Workload {
     fn name(self) -> String {
         self.to_possible_value()
@@ -131,7 +140,7 @@ impl Workload {
     fn rows(self) -> u64 {
         match self {
             Workload::Stateless => 40_000_000,
-            Workload::Keyed | Workload::Tumbling => 20_000_000,
+            Workload::Keyed | Workload::Tumbling | Workload::WindowJoin => 20_000_000,
             Workload::Sliding | Workload::Session => 5_000_000,
             Workload::Timer => 10_000_000,
             Workload::LargeMap => 2_000_000,
@@ -144,7 +153,7 @@ impl Workload {
 
     fn keys(self) -> u64 {
         match self {
-            Workload::Tumbling | Workload::Sliding => 10_000,
+            Workload::Tumbling | Workload::Sliding | Workload::WindowJoin => 10_000,
             Workload::Timer | Workload::Restart => 1_000_000,
             _ => 100_000,
         }
@@ -207,7 +216,7 @@ fn main() -> Result<()> {
     let mut all = Vec::new();
     for _ in 0..arguments.runs.max(1) {
         let totals = if arguments.native {
-            native::run(workload, rows, keys, arguments.per_ms)
+            native::run(workload, rows, keys, arguments.per_ms())
         } else {
             pipeline::run(&arguments, rows, keys)?
         };

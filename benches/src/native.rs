@@ -109,6 +109,7 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         Workload::Tumbling => sliced(rows, keys, per_ms, 10_000, 10_000),
         Workload::Sliding => sliced(rows, keys, per_ms, 60_000, 5_000),
         Workload::Session => session(rows, keys, per_ms, 1_000),
+        Workload::WindowJoin => window_join(rows, keys, per_ms),
         Workload::Timer => timer(rows, keys, per_ms),
         Workload::Slow
         | Workload::Latency
@@ -246,6 +247,39 @@ fn session(rows: u64, keys: u64, per_ms: u64, gap: i64) -> (u64, i128) {
         .iter()
         .map(|(_, stats)| i128::from(black_box(stats).sum))
         .sum::<i128>();
+    (out_rows, out_sum)
+}
+
+/// Pairs of rows with equal keys in the same window: counted by pair, summed by side.
+fn window_join(rows: u64, keys: u64, per_ms: u64) -> (u64, i128) {
+    let (mut out_rows, mut out_sum) = (0u64, 0i128);
+    // Of each side, the values of a key's rows in the current window.
+    let mut sides: [Vec<Vec<i64>>; 2] = [0; 2].map(|_| vec![Vec::new(); keys as usize]);
+    let mut fire = |sides: &mut [Vec<Vec<i64>>; 2]| {
+        let [firsts, seconds] = sides;
+        for (firsts, seconds) in firsts.iter_mut().zip(seconds) {
+            for first in firsts.iter() {
+                for second in seconds.iter() {
+                    out_rows += 1;
+                    out_sum += i128::from(black_box(first + second));
+                }
+            }
+            firsts.clear();
+            seconds.clear();
+        }
+    };
+    let mut window = 0;
+    for i in 0..rows / 2 {
+        let now = i * 2 / per_ms / 10_000;
+        if now > window {
+            fire(&mut sides);
+            window = now;
+        }
+        let value = (i % 1000) as i64;
+        sides[0][(mix(i) % keys) as usize].push(value);
+        sides[1][(mix(i) / 4096 % keys) as usize].push(value);
+    }
+    fire(&mut sides);
     (out_rows, out_sum)
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) ->
         ("workload", arguments.workload.name()),
         ("rows", rows.to_string()),
         ("keys", keys.to_string()),
-        ("per_ms", arguments.per_ms.to_string()),
+        ("per_ms", arguments.per_ms().to_string()),
         ("rate", rate.to_string()),
         ("ttl_ms", arguments.ttl_ms.unwrap_or(0).to_string()),
         (

@@ -38,7 +38,7 @@ struct WindowResult {
 
 #[derive(Parameters)]
 struct Params {
-    /// stateless, keyed, large-map, slow, tumbling, sliding, session, timer or latency
+    /// stateless, keyed, large-map, slow, tumbling, sliding, session, window-join, timer or latency
     workload: String,
     /// Number of events
     rows: i64,
@@ -242,6 +242,28 @@ fn events(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
     events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1)))
 }
 
+/// Two streams, of half the rows each. Which keys meet is up to chance: those of the second are other bits.
+fn window_join(flow: &Flow, params: &Params) {
+    let stream = |name: &str, key: String| {
+        let generator = Generator::new()
+            .rows(params.rows as u64 / 2)
+            .column("key", &key)
+            .column("value", "index % 1000")
+            .column("time", &format!("index * 2 / {}", params.per_ms));
+        let events: Stream<Rows<Event>> = flow.source(name, generator);
+        let timed = events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1)));
+        timed.key_by(Event::FIELDS.key)
+    };
+    stream("first", format!("mix % {}", params.keys))
+        .join(stream("second", format!("mix / 4096 % {}", params.keys)))
+        .window(Tumbling::of(Duration::from_secs(10)))
+        .apply(|first, second| Pair {
+            key: first.key,
+            value: first.value + second.value,
+        })
+        .sink("out", Discard::new().sum("value").gaps());
+}
+
 /// Keys of the workload of large maps, which have all others as entries.
 const MAPS: i64 = 16;
 
@@ -343,6 +365,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .aggregate(Stats)
                 .sink("out", Discard::new().sum("sum").gaps());
         }
+        "window-join" => window_join(flow, &params),
         "timer" => {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)

@@ -302,6 +302,18 @@
 //! back when they are needed, one by one. An accumulator itself has to fit, so over many rows prefer an aggregate to
 //! [`process`](WindowedStream::process). Results of one window come in no particular order of keys.
 //!
+//! # Two streams
+//!
+//! [`connect`](KeyedStream::connect) brings two streams of different rows to one function: `map` and `flat_map` have a
+//! closure for each, and [`process`](connected::ConnectedKeyedStreams::process) a [`CoProcess`], whose state and timers
+//! both streams share. In which order rows of the two come is not said.
+//!
+//! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and
+//! [`full_join`](KeyedStream::full_join) put pairs of rows with equal keys out that are in the same
+//! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both keep
+//! rows until their window has fired. The same joins with [`between`](join::JoinedStreams::between) are interval joins: rows are
+//! partners that are not too far apart, and wait for each other as long as the watermark allows.
+//!
 //! # Shape of the graph
 //!
 //! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
@@ -353,12 +365,14 @@ pub mod bindings;
 pub mod block;
 pub mod chain;
 pub mod connect;
+pub mod connected;
 pub mod environment;
 mod flow;
 mod graph;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod harness;
+pub mod join;
 pub mod keyed;
 pub mod log;
 pub mod metrics;
@@ -382,7 +396,7 @@ pub use keyed::KeyedStream;
 pub use millrace_sdk_derive::{Parameters, Record, pipeline};
 pub use open::OpenContext;
 pub use parameters::Parameters;
-pub use process::{KeyedProcess, Setup};
+pub use process::{CoProcess, KeyedProcess, Setup};
 pub use results::{Counted, Windowed};
 pub use side::OutputTag;
 pub use stream::{Out, Stream};

@@ -21,9 +21,10 @@ pub use crate::chain::{Chain, Rows};
 pub use crate::connect::{
     Compression, Connector, Discard, Files, Generator, Nexmark, Postgres, Redis, Reject, Stdin, Stdout,
 };
+pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};
-pub use crate::process::{Context, KeyedProcess, Setup, Timer, TimerKind};
+pub use crate::process::{CoContext, CoProcess, Context, KeyedProcess, Setup, Timer, TimerKind};
 pub use crate::state::{LargeList, LargeMap, ListState, MapState, Ttl, ValueState};
 pub use crate::stream::Watermarks;
 pub use crate::value::{FieldRef, Owned, Value};

@@ -76,5 +76,6 @@ macro_rules! record {
         }
     };
 }
+pub(crate) use record;
 record!(Counted<K> { key: K, count: i64 });
 record!(Windowed<K, V> { key: K, start: Timestamp, end: Timestamp, value: V });

@@ -105,7 +105,8 @@ pub trait KeyedFunction: StateFunction {
 
 /// The accumulators of a windowed chain.
 pub trait WindowFunction: StateFunction {
-    /// Adds row i to the accumulator of `slots[i]`.
+    /// Adds row i to the accumulator of `slots[i]`. Which input rows are of is between the implementor and whoever gives
+    /// the operator its blocks: the operator treats all alike.
     fn accumulate(&mut self, slots: &[Slot], rows: &Block) -> Result<()>;
 
     /// Adds the accumulator of `sources[i]` to that of `targets[i]`, in order; sources stay as they are.

@@ -103,7 +103,7 @@ fn run_windows(name: &str, assigner: WindowAssigner, key_count: u64, disorder: u
     let window = WindowDecl {
         assigner,
         allowed_lateness_ms: 0,
-        late_port: None,
+        late_ports: Vec::new(),
     };
     let mut operator = WindowOperator::new(key_schema(), &window).expect("a good window");
     let mut function = Windows::default();

@@ -148,6 +148,8 @@ pub struct GuestChain {
     pub(crate) info: ChainInfo,
     config: OpenConfig,
     moment: operators::Moment,
+    /// Input of the rows at hand.
+    input: u32,
     scratch: Wire,
     pub(crate) output: CallOutput,
     pub(crate) mark: Mark,
@@ -181,6 +183,7 @@ impl GuestChain {
                 watermark: WATERMARK_MIN,
                 now: 0,
             },
+            input: 0,
             scratch: Wire {
                 rows: 0,
                 data: Vec::new(),
@@ -198,6 +201,11 @@ impl GuestChain {
         self.moment = operators::Moment { watermark, now };
     }
 
+    /// Rows that are added to accumulators are of this input from now on.
+    pub fn set_input(&mut self, input: u32) {
+        self.input = input;
+    }
+
     /// Takes what the calls since the last take have put out.
     pub fn take_output(&mut self) -> CallOutput {
         std::mem::take(&mut self.output)
@@ -210,6 +218,7 @@ impl GuestChain {
 
     /// Runs a block through a stateless chain.
     pub fn process(&mut self, input: u32, rows: &Block) -> Result<()> {
+        self.input = input;
         self.encode(rows);
         let (chain, moment) = (self.info.index, self.moment);
         let wire = self.take_scratch();
@@ -436,7 +445,7 @@ impl GuestChain {
                     &self.info,
                     self.config,
                     self.moment,
-                    rows,
+                    (self.input, rows),
                     failure,
                 )
             }
@@ -506,6 +515,7 @@ impl StateFunction for GuestChain {
 
 impl KeyedFunction for GuestChain {
     fn process(&mut self, input: u32, slots: &[Slot], rows: &Block) -> Result<Effects> {
+        self.input = input;
         self.encode(rows);
         let (chain, moment) = (self.info.index, self.moment);
         let wire = self.take_scratch();
@@ -538,9 +548,10 @@ impl KeyedFunction for GuestChain {
 impl WindowFunction for GuestChain {
     fn accumulate(&mut self, slots: &[Slot], rows: &Block) -> Result<()> {
         self.encode(rows);
-        let (chain, moment) = (self.info.index, self.moment);
+        let (chain, moment, input) = (self.info.index, self.moment, self.input);
         let wire = self.take_scratch();
-        let result = self.call(|guest, store| guest.call_accumulate(store, chain, moment, slots, &wire, &[], &[]));
+        let result =
+            self.call(|guest, store| guest.call_accumulate(store, chain, input, moment, slots, &wire, &[], &[]));
         self.scratch = wire;
         self.finish(result, Some(rows), rows.row_count()).map(drop)
     }

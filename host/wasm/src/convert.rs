@@ -343,7 +343,7 @@ impl Tables {
                 window: graph::WindowDecl {
                     assigner: assigner(window.window.assigner)?,
                     allowed_lateness_ms: millis(window.window.allowed_lateness_ms, "allowed lateness")?,
-                    late_port: window.window.late_port,
+                    late_ports: window.window.late_ports,
                 },
                 accumulator: self.accumulator(window.accumulator)?,
             },

@@ -70,7 +70,7 @@ pub(crate) fn render_values(fields: &Fields, columns: &[ArrayRef], row: usize) -
     text
 }
 
-/// Runs the rows of a failed call one by one in a fresh instance; the failure with operator and row filled
+/// Runs the rows of a failed call, of this input, one by one in a fresh instance; the failure with operator and row filled
 /// in, or as it was.
 pub(crate) fn find_row(
     pipeline: &Pipeline,
@@ -78,7 +78,7 @@ pub(crate) fn find_row(
     info: &ChainInfo,
     config: OpenConfig,
     moment: operators::Moment,
-    rows: &Block,
+    rows: (u32, &Block),
     failure: CallFailure,
 ) -> CallFailure {
     match try_rows(pipeline, parameters, info, config, moment, rows) {
@@ -97,7 +97,7 @@ fn try_rows(
     info: &ChainInfo,
     config: OpenConfig,
     moment: operators::Moment,
-    rows: &Block,
+    (input, rows): (u32, &Block),
 ) -> Option<(Option<u32>, u32)> {
     let mut instance = pipeline.instantiate(0, Arc::new(|_, _| ())).ok()?;
     instance.build(parameters).ok()?;
@@ -126,9 +126,9 @@ fn try_rows(
         codec::encode(&rows.slice(row, 1), config.time_in, &mut wire);
         let result = instance.call(moment.now, |guest, store| {
             let answer = match info.head {
-                HeadKind::Stateless => guest.call_process(store, info.index, 0, moment, &wire),
-                HeadKind::Keyed => guest.call_process_keyed(store, info.index, 0, moment, &[0], &wire),
-                HeadKind::Window => guest.call_accumulate(store, info.index, moment, &[0], &wire, &[], &[]),
+                HeadKind::Stateless => guest.call_process(store, info.index, input, moment, &wire),
+                HeadKind::Keyed => guest.call_process_keyed(store, info.index, input, moment, &[0], &wire),
+                HeadKind::Window => guest.call_accumulate(store, info.index, input, moment, &[0], &wire, &[], &[]),
             };
             answer.map(|answer| answer.map(drop))
         });

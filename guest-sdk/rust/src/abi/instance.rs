@@ -35,11 +35,12 @@ impl Instance {
     pub(crate) fn accumulate(
         &mut self,
         chain: u32,
+        input: u32,
         at: Moment,
         slots: &[u32],
         rows: &Block,
     ) -> Result<CallResult, CallError> {
-        self.chain(chain)?.accumulate(at, slots, rows)
+        self.chain(chain)?.accumulate(input, at, slots, rows)
     }
 
     pub(crate) fn head(&mut self, chain: u32) -> Result<&mut dyn Head, CallError> {

@@ -92,18 +92,19 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         with_instance(|instance| instance.open(chain, &config))
     }
 
-    fn process(chain: u32, _input: u32, at: Moment, rows: types::Block) -> Result<CallResult, CallError> {
+    fn process(chain: u32, input: u32, at: Moment, rows: types::Block) -> Result<CallResult, CallError> {
         let block = host_block(rows);
         let work = Work::Rows {
             block: &block,
             slots: &[],
+            input,
         };
         with_instance(|instance| instance.call(chain, at, &work))
     }
 
     fn process_keyed(
         chain: u32,
-        _input: u32,
+        input: u32,
         at: Moment,
         slots: Vec<u32>,
         rows: types::Block,
@@ -112,6 +113,7 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         let work = Work::Rows {
             block: &block,
             slots: &slots,
+            input,
         };
         with_instance(|instance| instance.call(chain, at, &work))
     }
@@ -136,6 +138,7 @@ impl<P: Pipeline> operators::Guest for Component<P> {
 
     fn accumulate(
         chain: u32,
+        input: u32,
         at: Moment,
         slots: Vec<u32>,
         rows: types::Block,
@@ -143,7 +146,7 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         _purge_after: Vec<u32>,
     ) -> Result<CallResult, CallError> {
         let rows = host_block(rows);
-        with_instance(|instance| instance.accumulate(chain, at, &slots, &rows))
+        with_instance(|instance| instance.accumulate(chain, input, at, &slots, &rows))
     }
 
     fn merge(chain: u32, targets: Vec<u32>, sources: Vec<u32>) -> Result<(), CallError> {

@@ -12,7 +12,7 @@ use crate::{metrics, position};
 pub(crate) trait ErasedChain {
     fn open(&mut self, config: &OpenConfig);
     fn call(&mut self, at: Moment, work: &Work<'_>) -> Result<CallResult, CallError>;
-    fn accumulate(&mut self, at: Moment, slots: &[u32], rows: &Block) -> Result<CallResult, CallError>;
+    fn accumulate(&mut self, input: u32, at: Moment, slots: &[u32], rows: &Block) -> Result<CallResult, CallError>;
     fn head(&mut self) -> &mut dyn Head;
     fn sides(&mut self) -> &mut Sides;
 }
@@ -78,9 +78,9 @@ impl<C: Chain, X: Exit<C::Out> + 'static> ErasedChain for Closed<C, X> {
         Ok(self.result())
     }
 
-    fn accumulate(&mut self, at: Moment, slots: &[u32], rows: &Block) -> Result<CallResult, CallError> {
+    fn accumulate(&mut self, input: u32, at: Moment, slots: &[u32], rows: &Block) -> Result<CallResult, CallError> {
         self.cx.begin(at);
-        self.chain.head().accumulate(slots, rows, self.cx.time_in)?;
+        self.chain.head().accumulate(input, slots, rows, self.cx.time_in)?;
         position::leave();
         metrics::flush();
         Ok(self.result())

@@ -36,6 +36,8 @@ pub enum Work<'b> {
         block: &'b Block,
         /// As many as rows, or none.
         slots: &'b [u32],
+        /// Input of the chain.
+        input: u32,
     },
     /// Timers that are due.
     Timers {
@@ -134,8 +136,8 @@ pub trait Head {
     /// The chain is about to run.
     fn open(&mut self, _config: &crate::OpenContext) {}
 
-    /// Adds rows to accumulators.
-    fn accumulate(&mut self, _slots: &[u32], _rows: &Block, _time_in: bool) -> Result<(), CallError> {
+    /// Adds rows of an input to accumulators.
+    fn accumulate(&mut self, _input: u32, _slots: &[u32], _rows: &Block, _time_in: bool) -> Result<(), CallError> {
         Err(failure("this chain has no window"))
     }
 

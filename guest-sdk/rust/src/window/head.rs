@@ -156,7 +156,7 @@ impl<W: WindowFunction> Chain for WindowHead<W> {
 }
 
 impl<W: WindowFunction> Head for WindowHead<W> {
-    fn accumulate(&mut self, slots: &[u32], rows: &Block, time_in: bool) -> Result<(), CallError> {
+    fn accumulate(&mut self, _input: u32, slots: &[u32], rows: &Block, time_in: bool) -> Result<(), CallError> {
         check_slots(slots, rows)?;
         self.pages.ensure(slots, || self.function.create());
         self.pages.warm(slots);

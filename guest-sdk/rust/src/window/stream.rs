@@ -309,7 +309,7 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
                 assigner: self.assigner.assigner,
                 allowed_lateness_ms: millis(self.allowed_lateness),
                 // The chain's first port.
-                late_port: self.late.map(|_| 0),
+                late_ports: vec![self.late.map(|_| 0)],
             };
             wit::Head::Window(wit::KeyedWindow {
                 key_schema,

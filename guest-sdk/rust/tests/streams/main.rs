@@ -1,7 +1,9 @@
 //! Dataflows, tested without wasm: each construct through real blocks, call by call.
 
+mod connected;
 mod exchange;
 mod inference;
+mod joins;
 mod keyed;
 mod large;
 mod process;

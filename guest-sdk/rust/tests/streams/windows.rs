@@ -216,8 +216,8 @@ fn windows_are_in_the_graph() {
         (10_000, 2_000, 1_000)
     );
     assert_eq!(
-        (head.window.allowed_lateness_ms, head.window.late_port),
-        (60_000, Some(0))
+        (head.window.allowed_lateness_ms, head.window.late_ports.as_slice()),
+        (60_000, [Some(0)].as_slice())
     );
     assert!(matches!(head.accumulator.kind, StateKind::Accumulator));
     assert_eq!(graph.chains[0].ports[0].side.as_deref(), Some("late"));

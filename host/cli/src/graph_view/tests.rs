@@ -82,7 +82,7 @@ pub(crate) fn flights() -> Graph {
             offset_ms: 0,
         },
         allowed_lateness_ms: 0,
-        late_port: Some(1),
+        late_ports: vec![Some(1)],
     };
     let accumulator = StateDecl {
         name: "accumulator".to_owned(),

@@ -287,8 +287,8 @@ pub struct WindowDecl {
     pub assigner: WindowAssigner,
     /// How long a fired window waits for late rows, in ms.
     pub allowed_lateness_ms: Millis,
-    /// Port for rows too late for any window.
-    pub late_port: Option<u32>,
+    /// Of each input the port for rows too late for any window; shorter: there is none for the rest.
+    pub late_ports: Vec<Option<u32>>,
 }
 
 /// What the first operator of a chain is.

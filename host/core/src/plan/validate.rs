@@ -91,7 +91,7 @@ fn check_chains(graph: &Graph) -> Result<()> {
                 );
             }
         }
-        check_late_port(graph, chain)?;
+        check_late_ports(graph, chain)?;
         check_lifetimes(graph, chain)?;
     }
     for (index, function) in graph.operators.iter().enumerate() {
@@ -106,23 +106,26 @@ fn check_chains(graph: &Graph) -> Result<()> {
     Ok(())
 }
 
-fn check_late_port(graph: &Graph, chain: &Chain) -> Result<()> {
+fn check_late_ports(graph: &Graph, chain: &Chain) -> Result<()> {
     let Head::Window { window, .. } = &chain.head else {
         return Ok(());
     };
-    let Some(port) = window.late_port else { return Ok(()) };
     let name = &operator(graph, chain.operators[0]).name;
-    match chain.ports.get(port as usize) {
-        Some(port) if chain.inputs.first() == Some(&port.schema) && port.computed_key.is_none() => Ok(()),
-        Some(_) => refuse(
-            "GR0007",
-            format!("the late output of `{name}` does not have the schema of its input"),
-        ),
-        None => refuse(
-            "GR0006",
-            format!("the late output of `{name}` is port {port}, which is not there"),
-        ),
+    for (input, late_port) in window.late_ports.iter().enumerate() {
+        let Some(port) = *late_port else { continue };
+        match chain.ports.get(port as usize) {
+            Some(port) if chain.inputs.get(input) == Some(&port.schema) && port.computed_key.is_none() => {}
+            Some(_) => refuse(
+                "GR0007",
+                format!("the late output of `{name}` does not have the schema of its input"),
+            )?,
+            None => refuse(
+                "GR0006",
+                format!("the late output of `{name}` is port {port}, which is not there"),
+            )?,
+        }
     }
+    Ok(())
 }
 
 /// States of a key may have a time to live, if calls say what they touch.

@@ -49,7 +49,7 @@ enum HeadOperator {
     Window {
         operator: WindowOperator,
         tier: Option<Tier>,
-        late_port: Option<u32>,
+        late_ports: Vec<Option<u32>>,
     },
 }
 
@@ -161,7 +161,7 @@ impl ChainTask {
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
                 operator: WindowOperator::new(key_schema.clone(), window)?,
                 tier: None,
-                late_port: window.late_port,
+                late_ports: window.late_ports.clone(),
             },
         };
         Ok(ChainTask {
@@ -251,6 +251,8 @@ impl ChainTask {
                 let times = block.times.as_ref();
                 let times = times.ok_or_else(|| Error::internal("rows reached a window without event time"))?;
                 let keys = key_columns(keys, block)?;
+                operator.set_input(input);
+                guest.set_input(input);
                 match careful {
                     None => operator.handle_block(&keys, times, block, guest, late)?,
                     Some(careful) => {
@@ -267,7 +269,21 @@ impl ChainTask {
         }
         let spent = context.clock.elapsed().saturating_sub(before).as_nanos() as u64 / block.row_count().max(1) as u64;
         self.row_ns = (self.row_ns * 7 + spent) / 8;
-        self.flush(keys, context)
+        self.flush(keys, context)?;
+        self.put_out_late(input, context)
+    }
+
+    /// Late rows of an input, which the operator keeps only where there is a port for them.
+    fn put_out_late(&mut self, input: u32, context: &mut ChainContext<'_>) -> Result<()> {
+        let HeadOperator::Window { late_ports, .. } = &self.head else {
+            return Ok(());
+        };
+        if let Some(Some(port)) = late_ports.get(input as usize) {
+            for block in self.late.drain(..) {
+                context.outputs.emit(*port, block)?;
+            }
+        }
+        Ok(())
     }
 
     /// What time it is to the next call.
@@ -535,15 +551,6 @@ impl ChainTask {
                 raw: rejection.row,
             };
             context.rejects.handle(rejection.operator, &rejected)?;
-        }
-        let HeadOperator::Window { late_port, .. } = &self.head else {
-            return Ok(());
-        };
-        // The operator keeps late rows only where there is a port for them.
-        if let Some(port) = *late_port {
-            for block in self.late.drain(..) {
-                context.outputs.emit(port, block)?;
-            }
         }
         Ok(())
     }

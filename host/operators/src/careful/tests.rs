@@ -435,7 +435,7 @@ fn windows_and_their_rows_that_trap_take_nothing_with_them() {
             let decl = WindowDecl {
                 assigner,
                 allowed_lateness_ms,
-                late_port: None,
+                late_ports: Vec::new(),
             };
             let poison = Poison {
                 row: 7,
@@ -473,12 +473,12 @@ fn a_chain_beside_the_one_that_traps_gets_its_state_back() {
                 offset_ms: 0,
             },
             allowed_lateness_ms: 0,
-            late_port: None,
+            late_ports: Vec::new(),
         }),
         Kind::Window(WindowDecl {
             assigner: WindowAssigner::Session { gap_ms: 10 },
             allowed_lateness_ms: 15,
-            late_port: None,
+            late_ports: Vec::new(),
         }),
     ];
     for kind in kinds {

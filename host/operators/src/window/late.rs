@@ -49,7 +49,7 @@ pub(super) fn split(context: &mut Context, block: &Block, fates: &[Fate], late: 
     let late_rows = count(Fate::Late);
     context.counters.late_rows += late_rows;
     context.counters.outside_rows += count(Fate::Outside);
-    if late_rows > 0 && context.late_port {
+    if late_rows > 0 && context.has_late_port() {
         let mut rows = filter_block(block, &selection(fates, Fate::Late))?;
         rows.keys = None;
         late.push(rows);

@@ -75,7 +75,9 @@ enum Windows {
 struct Context {
     watermark: Millis,
     lateness: Millis,
-    late_port: bool,
+    late_ports: Vec<bool>,
+    /// That the rows at hand are of.
+    input: u32,
     slots: SlotAllocator,
     counters: WindowCounters,
 }
@@ -99,15 +101,21 @@ impl WindowOperator {
             context: Context {
                 watermark: WATERMARK_MIN,
                 lateness: window.allowed_lateness_ms,
-                late_port: window.late_port.is_some(),
+                late_ports: window.late_ports.iter().map(Option::is_some).collect(),
+                input: 0,
                 slots: SlotAllocator::default(),
                 counters: WindowCounters::default(),
             },
         })
     }
 
+    /// The blocks that follow are of this input. All inputs share keys and windows; only late rows go their own ways.
+    pub fn set_input(&mut self, input: u32) {
+        self.context.input = input;
+    }
+
     /// Rows with their keys and event times. Rows too late for any window are appended to `late` if the
-    /// declaration has a late port.
+    /// declaration has a late port for their input.
     pub fn handle_block(
         &mut self,
         key_columns: &[ArrayRef],
@@ -290,6 +298,13 @@ impl WindowOperator {
 }
 
 impl Context {
+    /// Whether somebody takes late rows of the input at hand.
+    fn has_late_port(&self) -> bool {
+        self.late_ports
+            .get(self.input as usize)
+            .is_some_and(|is_taken| *is_taken)
+    }
+
     /// Whether a window whose last ms is `last` has ended.
     fn ended(&self, last: Millis) -> bool {
         last <= self.watermark

@@ -315,7 +315,7 @@ fn run(decl: &WindowDecl, seed: u64) {
         "{decl:?} seed {seed}"
     );
     let late_rows = late.iter().flat_map(rows_of).collect::<Vec<_>>();
-    let dropped = if decl.late_port.is_some() {
+    let dropped = if decl.late_ports.iter().any(Option::is_some) {
         0
     } else {
         model.late.len() as u64
@@ -328,7 +328,7 @@ fn run(decl: &WindowDecl, seed: u64) {
     assert_eq!(operator.counters(), expect);
     assert_eq!(
         late_rows,
-        if decl.late_port.is_some() {
+        if decl.late_ports.iter().any(Option::is_some) {
             model.late
         } else {
             Vec::new()
@@ -340,7 +340,7 @@ fn decls(assigner: WindowAssigner) -> Vec<WindowDecl> {
     let decl = |lateness, late_port| WindowDecl {
         assigner,
         allowed_lateness_ms: lateness,
-        late_port,
+        late_ports: vec![late_port],
     };
     vec![decl(0, None), decl(0, Some(1)), decl(15, Some(1)), decl(100, None)]
 }
@@ -392,7 +392,7 @@ fn outputs(assigner: WindowAssigner, lateness: Millis, steps: &[(&[Millis], Mill
     let decl = WindowDecl {
         assigner,
         allowed_lateness_ms: lateness,
-        late_port: None,
+        late_ports: Vec::new(),
     };
     let mut operator = WindowOperator::new(key_schema(false), &decl).unwrap();
     let mut guest = Guest::default();
@@ -482,7 +482,7 @@ fn keys_of_a_window_come_in_the_order_of_their_first_row() {
         let decl = WindowDecl {
             assigner,
             allowed_lateness_ms: 0,
-            late_port: None,
+            late_ports: Vec::new(),
         };
         let mut operator = WindowOperator::new(key_schema(false), &decl).unwrap();
         let mut guest = Guest::default();
@@ -542,7 +542,7 @@ fn impossible_windows_are_refused() {
         let decl = WindowDecl {
             assigner,
             allowed_lateness_ms: 0,
-            late_port: None,
+            late_ports: Vec::new(),
         };
         assert_eq!(
             WindowOperator::new(key_schema(false), &decl).unwrap_err().code(),
@@ -553,7 +553,7 @@ fn impossible_windows_are_refused() {
     let decl = WindowDecl {
         assigner,
         allowed_lateness_ms: -1,
-        late_port: None,
+        late_ports: Vec::new(),
     };
     assert_eq!(
         WindowOperator::new(key_schema(false), &decl).unwrap_err().code(),

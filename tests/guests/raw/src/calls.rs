@@ -464,6 +464,7 @@ impl Guest for Raw {
 
     fn accumulate(
         _chain: u32,
+        _input: u32,
         _at: Moment,
         _slots: Vec<u32>,
         rows: Block,

@@ -146,7 +146,7 @@ fn head(name: &str) -> Head {
                     offset_ms: 0,
                 }),
                 allowed_lateness_ms: 0,
-                late_port: None,
+                late_ports: Vec::new(),
             },
             accumulator: state("sum", StateKind::Accumulator),
         }),
@@ -343,7 +343,7 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
         }
         "late-port" => {
             if let Head::Window(window) = &mut graph.chains[0].head {
-                window.window.late_port = Some(4);
+                window.window.late_ports = vec![Some(4)];
             }
         }
         "ttl" | "ttl-0" | "ttl-huge" => {

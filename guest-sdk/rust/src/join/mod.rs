@@ -1,0 +1,23 @@
+//! Joins: rows of two streams with the same key that belong together by time.
+//!
+//! [`KeyedStream::join`](crate::KeyedStream::join) and its relatives say which rows are put out that have no partner.
+//! What follows says which rows are partners: those in the same window ([`JoinedStreams::window`]), or those that are not
+//! too far apart ([`JoinedStreams::between`]).
+//!
+//! Both keep rows in the guest by slot, where checkpoints find them as lists.
+
+mod apply;
+mod between;
+mod group;
+mod head;
+mod interval;
+mod stream;
+mod window;
+
+pub use apply::{Full, Inner, Left, Pairing, Right};
+pub use between::{IntervalJoinedStreams, TimeBound};
+pub use group::{CoGroupedStreams, CoGrouping, WindowedCoGroup};
+pub use head::{Group, GroupFunction, GroupHead};
+pub use interval::IntervalJoin;
+pub use stream::JoinedStreams;
+pub use window::{WindowJoin, WindowedJoin};

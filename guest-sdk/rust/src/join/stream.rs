@@ -1,0 +1,183 @@
+//! The streams after `join`, and how a chain that begins with a window over both is declared.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::{Full, GroupFunction, GroupHead, Inner, Left, Right, WindowedJoin};
+use crate::bindings::dataflow as wit;
+use crate::keyed::KeyedStream;
+use crate::state::kept::state_fields;
+use crate::time::millis;
+use crate::value::{Owned, Record};
+use crate::window::Assigner;
+use crate::{OutputTag, Stream};
+
+/// Two streams with keys of one type, whose rows are to be joined: what [`KeyedStream::join`] and its relatives make.
+///
+/// `J` says which rows are put out that have no partner: [`Inner`], [`Left`], [`Right`] or [`Full`].
+pub struct JoinedStreams<T: Record, U: Record, K: Owned + Clone, J> {
+    pub(super) streams: BothStreams<T, U, K>,
+    kind: PhantomData<J>,
+}
+
+/// Two keyed streams.
+pub(super) struct BothStreams<T: Record, U: Record, K: Owned + Clone> {
+    pub(super) first: KeyedStream<T, K>,
+    pub(super) second: KeyedStream<U, K>,
+}
+
+impl<T: Record, U: Record, K: Owned + Clone, J> std::fmt::Debug for JoinedStreams<T, U, K, J> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JoinedStreams")
+    }
+}
+
+impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
+    /// Joins rows with equal keys that are in the same window, or not too far apart: each pair of them is put out once.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct View { page: i64, user: String, at: Timestamp }
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { page: i64, link: String, at: Timestamp }
+    /// #[derive(Record)]
+    /// struct Seen { page: i64, user: String, link: String }
+    ///
+    /// fn seen(views: Stream<Rows<View>>, clicks: Stream<Rows<Click>>) {
+    ///     let views = views.watermarks(Watermarks::monotonic(View::FIELDS.at));
+    ///     let clicks = clicks.watermarks(Watermarks::monotonic(Click::FIELDS.at));
+    ///     views
+    ///         .key_by(View::FIELDS.page)
+    ///         .join(clicks.key_by(Click::FIELDS.page))
+    ///         .window(Tumbling::of(Duration::from_secs(10)))
+    ///         .apply(|view, click| Seen { page: view.page, user: view.user.clone(), link: click.link.clone() })
+    ///         .uid("seen")
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn join<U: Record>(self, other: KeyedStream<U, K>) -> JoinedStreams<T, U, K, Inner> {
+        JoinedStreams::new(self, other)
+    }
+
+    /// As [`KeyedStream::join`]; rows of this stream that have no partner are put out, too.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct View { page: i64, at: Timestamp }
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { page: i64, link: String, at: Timestamp }
+    /// fn links(views: KeyedStream<View, i64>, clicks: KeyedStream<Click, i64>) -> Stream<impl Chain> {
+    ///     views
+    ///         .left_join(clicks)
+    ///         .window(Tumbling::of(Duration::from_secs(10)))
+    ///         .apply(|view, click| (view.page, click.map(|click| click.link.clone())))
+    /// }
+    /// ```
+    pub fn left_join<U: Record>(self, other: KeyedStream<U, K>) -> JoinedStreams<T, U, K, Left> {
+        JoinedStreams::new(self, other)
+    }
+
+    /// As [`KeyedStream::join`]; rows of the other stream that have no partner are put out, too.
+    pub fn right_join<U: Record>(self, other: KeyedStream<U, K>) -> JoinedStreams<T, U, K, Right> {
+        JoinedStreams::new(self, other)
+    }
+
+    /// As [`KeyedStream::join`]; rows of both streams that have no partner are put out, too.
+    pub fn full_join<U: Record>(self, other: KeyedStream<U, K>) -> JoinedStreams<T, U, K, Full> {
+        JoinedStreams::new(self, other)
+    }
+}
+
+impl<T: Record, U: Record, K: Owned + Clone, J> JoinedStreams<T, U, K, J> {
+    fn new(first: KeyedStream<T, K>, second: KeyedStream<U, K>) -> Self {
+        JoinedStreams {
+            streams: BothStreams { first, second },
+            kind: PhantomData,
+        }
+    }
+
+    /// Rows in the same window are partners. They are put out when the watermark reaches the window's end, with its last
+    /// moment as their time.
+    ///
+    /// Of sessions, a window is a stretch in which rows of either stream come without a gap.
+    ///
+    /// See [`KeyedStream::join`] for an example.
+    pub fn window(self, assigner: impl Into<Assigner>) -> WindowedJoin<T, U, K, J> {
+        WindowedJoin::new(WindowedPair::new(self.streams, assigner.into()))
+    }
+}
+
+/// Two keyed streams in windows.
+pub(super) struct WindowedPair<T: Record, U: Record, K: Owned + Clone> {
+    streams: BothStreams<T, U, K>,
+    assigner: Assigner,
+    pub(super) allowed_lateness: Duration,
+    late: Option<(&'static str, &'static str)>,
+}
+
+impl<T: Record, U: Record, K: Owned + Clone> WindowedPair<T, U, K> {
+    pub(super) fn new(streams: BothStreams<T, U, K>, assigner: Assigner) -> Self {
+        WindowedPair {
+            streams,
+            assigner,
+            allowed_lateness: Duration::ZERO,
+            late: None,
+        }
+    }
+
+    pub(super) fn set_late(&mut self, first: &OutputTag<T>, second: &OutputTag<U>) {
+        self.late = Some((first.name(), second.name()));
+    }
+
+    /// Begins the chain.
+    pub(super) fn head<G>(self, construct: &str, function: G) -> Stream<GroupHead<G>>
+    where
+        G: GroupFunction<First = T, Second = U, Key = K>,
+    {
+        let BothStreams { first, second } = self.streams;
+        let flow = first.flow.clone();
+        let mut graph = flow.borrow_mut();
+        if let Some(error) = self.assigner.error {
+            graph.error(format!("`{construct}`: {error}"));
+        }
+        let schemas = [graph.schema(T::fields()), graph.schema(U::fields())];
+        // Late outputs are the chain's first ports; two tags of one name are one output.
+        let shared = self.late.is_some_and(|(first, second)| first == second);
+        if shared && schemas[0] != schemas[1] {
+            graph.error(format!(
+                "`{construct}`: the late outputs have the same tag and different types of rows"
+            ));
+        }
+        let late_ports = self
+            .late
+            .map_or(Vec::new(), |_| vec![Some(0), Some(u32::from(!shared))]);
+        let head = wit::Head::Window(wit::KeyedWindow {
+            key_schema: graph.schema(first.selector.key_fields()),
+            window: wit::Window {
+                assigner: self.assigner.assigner,
+                allowed_lateness_ms: millis(self.allowed_lateness),
+                late_ports,
+            },
+            accumulator: wit::StateDecl {
+                name: "rows".to_owned(),
+                aliases: Vec::new(),
+                kind: wit::StateKind::Accumulator,
+                schema: graph.schema(state_fields::<G::Stored>()),
+                migrations: Vec::new(),
+                ttl: None,
+            },
+        });
+        let inputs = vec![first.into_input(), second.into_input()];
+        let (chain, operator) = graph.begin_chain(construct, inputs, head);
+        if let Some((first, second)) = self.late {
+            graph.add_side_port(chain, operator, first, schemas[0]);
+            if !shared {
+                graph.add_side_port(chain, operator, second, schemas[1]);
+            }
+        }
+        drop(graph);
+        Stream::opened(flow, chain, operator, GroupHead::new(function, operator))
+    }
+}

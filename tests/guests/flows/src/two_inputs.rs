@@ -1,0 +1,268 @@
+//! Every operator of two inputs, each with a sink of its own. Results depend on no more than which rows are in time,
+//! whatever the order in which the two inputs come.
+
+use millrace::prelude::*;
+
+use crate::operators::Outputs;
+use crate::{Event, Params};
+
+/// A row of the second input.
+#[derive(Record, Clone, Debug)]
+pub(crate) struct Other {
+    name: String,
+    key: i64,
+    amount: i64,
+    time: i64,
+}
+
+/// A result.
+#[derive(Record, Clone, Debug)]
+pub(crate) struct Pair {
+    key: i64,
+    time: i64,
+    value: i64,
+    amount: i64,
+}
+
+/// Sums of both inputs by bucket.
+struct Sums {
+    buckets: MapState<i64, (i64, i64)>,
+}
+
+const BUCKET_MS: i64 = 50;
+
+impl Sums {
+    fn add(&self, time: i64, value: i64, amount: i64, cx: &mut CoContext<'_, Self>) {
+        let end = time.div_euclid(BUCKET_MS) * BUCKET_MS + BUCKET_MS - 1;
+        if cx.watermark() >= Some(Timestamp::from_millis(end)) {
+            return;
+        }
+        let (values, amounts) = self.buckets.get(&end).unwrap_or_default();
+        self.buckets.insert(end, (values + value, amounts + amount));
+        cx.set_event_timer(Timestamp::from_millis(end));
+    }
+}
+
+impl CoProcess for Sums {
+    type First = Event;
+    type Second = Other;
+    type Key = i64;
+    type Out = Pair;
+
+    fn process_first(&mut self, row: Event, cx: &mut CoContext<'_, Self>) {
+        self.add(row.time, row.value, 0, cx);
+    }
+
+    fn process_second(&mut self, row: Other, cx: &mut CoContext<'_, Self>) {
+        self.add(row.time, 0, row.amount, cx);
+    }
+
+    fn on_timer(&mut self, timer: Timer<i64>, cx: &mut CoContext<'_, Self>) {
+        let time = timer.time.millis();
+        let (value, amount) = self.buckets.remove(&time).unwrap_or_default();
+        cx.push(Pair {
+            key: timer.key,
+            time,
+            value,
+            amount,
+        });
+    }
+}
+
+fn inputs(flow: &Flow, params: &Params) -> (Stream<Rows<Event>>, Stream<Rows<Other>>) {
+    let (events, others) = if params.input.is_empty() {
+        let rows = params.rows as u64;
+        let events = Generator::<Event>::new().rows(rows);
+        let events = events
+            .column("key", "mix % 50")
+            .column("value", "index")
+            .column("time", "index");
+        let others = Generator::<Other>::new().rows(rows);
+        let others = others
+            .column("name", "other {index}")
+            .column("key", "mix / 64 % 50")
+            .column("amount", "index")
+            .column("time", "index");
+        (flow.source("events", events), flow.source("others", others))
+    } else {
+        (
+            flow.source("events", Files::ndjson::<Event>(&params.input)),
+            flow.source("others", Files::ndjson::<Other>(&params.other)),
+        )
+    };
+    (
+        events.watermarks(Watermarks::bounded(Event::FIELDS.time, params.disorder)),
+        others.watermarks(Watermarks::bounded(Other::FIELDS.time, params.disorder)),
+    )
+}
+
+pub(crate) fn build(flow: &Flow, params: &Params) {
+    let (events, others) = inputs(flow, params);
+    let outputs = Outputs(&params.output);
+    connected(&events, &others, &outputs);
+    window_joins(&events, &others, params, &outputs);
+    interval_joins(&events, &others, params, &outputs);
+    late(&events, &others, params, &outputs);
+}
+
+/// A pair, or what is there of it.
+fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
+    Pair {
+        key: event
+            .map(|event| event.key)
+            .or(other.map(|other| other.key))
+            .unwrap_or(-1),
+        time: other.map_or(-1, |other| other.name.len() as i64),
+        value: event.map_or(-1, |event| event.value),
+        amount: other.map_or(-1, |other| other.amount),
+    }
+}
+
+type Events = KeyedStream<Event, i64>;
+type Others = KeyedStream<Other, i64>;
+
+fn keyed(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>) -> (Events, Others) {
+    (
+        events.clone().key_by(Event::FIELDS.key),
+        others.clone().key_by(|other: &Other| other.key),
+    )
+}
+
+/// Sums of a key and window, by side.
+fn sums(key: i64, window: Window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>) {
+    out.push(Pair {
+        key,
+        time: window.start.millis(),
+        value: events.iter().map(|event| event.value).sum(),
+        amount: others.iter().map(|other| other.amount).sum(),
+    });
+}
+
+fn window_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, params: &Params, outputs: &Outputs<'_>) {
+    let (events, others) = keyed(events, others);
+    let both = || (events.clone(), others.clone());
+    let tumbling = || Tumbling::of(params.size).offset(params.offset);
+    let sliding = || Sliding::of(params.size, params.slide).offset(params.offset);
+    let (first, second) = both();
+    let inner = first.join(second).window(tumbling());
+    outputs.put("inner", inner.apply(|event, other| pair(Some(event), Some(other))));
+    let (first, second) = both();
+    let left = first.left_join(second).window(sliding());
+    outputs.put("left", left.apply(|event, other| pair(Some(event), other)));
+    let (first, second) = both();
+    let right = first.right_join(second).window(Session::gap(params.slide));
+    outputs.put("right", right.apply(|event, other| pair(event, Some(other))));
+    let (first, second) = both();
+    let full = first.full_join(second).window(tumbling());
+    outputs.put("full", full.apply(pair));
+    let (first, second) = both();
+    outputs.put("co_group", first.co_group(second).window(sliding()).apply(sums));
+    let (first, second) = both();
+    outputs.put(
+        "co_group-session",
+        first.co_group(second).window(Session::gap(params.slide)).apply(sums),
+    );
+}
+
+fn interval_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, params: &Params, outputs: &Outputs<'_>) {
+    let (events, others) = keyed(events, others);
+    let both = || (events.clone(), others.clone());
+    let Params {
+        size, slide, offset, ..
+    } = *params;
+    let (first, second) = both();
+    let inner = first
+        .interval_join(second)
+        .between(TimeBound::before(slide), TimeBound::after(size).exclusive());
+    outputs.put(
+        "interval-inner",
+        inner.apply(|event, other| pair(Some(event), Some(other))),
+    );
+    let (first, second) = both();
+    let left = first
+        .left_join(second)
+        .between(TimeBound::after(offset), TimeBound::after(size));
+    outputs.put("interval-left", left.apply(|event, other| pair(Some(event), other)));
+    let (first, second) = both();
+    let right = first
+        .right_join(second)
+        .between(TimeBound::before(size).exclusive(), TimeBound::before(offset));
+    outputs.put("interval-right", right.apply(|event, other| pair(event, Some(other))));
+    let (first, second) = both();
+    let full = first
+        .full_join(second)
+        .between(TimeBound::before(slide), TimeBound::after(slide));
+    let full = full.apply(pair).share();
+    let counted = full.clone().key_by(Pair::FIELDS.key).window(Tumbling::of(size));
+    outputs.put("interval-counted", counted.count());
+    outputs.put("interval-full", full);
+}
+
+static LATE_EVENTS: OutputTag<Event> = OutputTag::new("late-events");
+static LATE_OTHERS: OutputTag<Other> = OutputTag::new("late-others");
+
+/// Which rows are late is up to chance, but those that are not are counted in their windows.
+fn late(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, params: &Params, outputs: &Outputs<'_>) {
+    if params.lateness.is_zero() {
+        return;
+    }
+    let events = events.clone().watermarks(Watermarks::monotonic(Event::FIELDS.time));
+    let others = others.clone().watermarks(Watermarks::monotonic(Other::FIELDS.time));
+    let (first, second) = keyed(&events, &others);
+    let counted = first
+        .co_group(second)
+        .window(Tumbling::of(params.lateness))
+        .late_outputs(&LATE_EVENTS, &LATE_OTHERS)
+        .apply(
+            |key, window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>| {
+                out.push(Pair {
+                    key,
+                    time: window.start.millis(),
+                    value: events.len() as i64,
+                    amount: others.len() as i64,
+                });
+            },
+        );
+    outputs.put("late-events", counted.side_output(&LATE_EVENTS));
+    outputs.put("late-others", counted.side_output(&LATE_OTHERS));
+    outputs.put("in-time", counted);
+}
+
+fn connected(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs: &Outputs<'_>) {
+    let connected = || events.clone().connect(others.clone());
+    outputs.put(
+        "co_map",
+        connected().map(
+            |event| (event.key, event.value, String::new()),
+            |other| (other.key, other.amount, other.name),
+        ),
+    );
+    outputs.put(
+        "co_flat_map",
+        connected().flat_map(
+            |event, out: &mut Out<'_, Event>| {
+                if event.value % 3 == 0 {
+                    out.push(event);
+                }
+            },
+            |other, out: &mut Out<'_, Event>| {
+                for time in 0..other.amount % 3 {
+                    out.push(Event {
+                        key: other.key,
+                        value: other.amount,
+                        time,
+                    });
+                }
+            },
+        ),
+    );
+    let keyed = events.clone().key_by(Event::FIELDS.key);
+    outputs.put(
+        "co_process",
+        keyed
+            .connect(others.clone().key_by(Other::FIELDS.key))
+            .process(|setup| Sums {
+                buckets: setup.map_state("buckets"),
+            }),
+    );
+}

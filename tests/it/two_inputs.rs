@@ -1,0 +1,268 @@
+//! Operators of two inputs against naive models, and killed halfway.
+//!
+//! The models have all rows at once: rows are out of order, but none is late, so results depend on nothing else.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use millrace_engine::JobOptions;
+use millrace_tests::guests::Guest;
+use millrace_tests::jobs::{self, as_text, blocks_of, parallel, read_ndjson};
+use millrace_tests::random::Random;
+use serde_json::{Value, json};
+
+use crate::every_operator::{kill_twice, outputs};
+
+const SINKS: usize = 14;
+
+#[test]
+fn two_inputs_go_on_at_another_parallelism() {
+    kill_twice("two-inputs", SINKS, &[]);
+}
+
+#[test]
+fn two_inputs_go_on_from_unaligned_checkpoints() {
+    kill_twice("two-inputs", SINKS, &["--unaligned-checkpoints"]);
+}
+
+#[test]
+fn two_inputs_go_on_with_state_on_disk() {
+    kill_twice("two-inputs", SINKS, &["--state-backend=rocksdb", "--state-cache=1"]);
+}
+
+/// A row of either input.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    key: i64,
+    value: i64,
+    time: i64,
+}
+
+const DISORDER_MS: i64 = 20;
+
+/// Times that advance by half a ms a row, within the allowed disorder of that. Values differ.
+fn rows(seed: u64, count: i64) -> Vec<Row> {
+    let mut random = Random::new(seed);
+    let row = |index: i64| Row {
+        key: random.below(5),
+        value: index,
+        time: index / 2 + random.below(DISORDER_MS),
+    };
+    (0..count).map(row).collect()
+}
+
+struct Inputs {
+    folder: tempfile::TempDir,
+    events: Vec<Row>,
+    others: Vec<Row>,
+}
+
+impl Inputs {
+    fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let inputs = Inputs {
+            folder,
+            events: rows(seed, 300),
+            others: rows(seed + 1_000, 200),
+        };
+        let line = |row: &Row| format!("{}\n", json!({ "key": row.key, "value": row.value, "time": row.time }));
+        write(&inputs.path("events"), inputs.events.iter().map(line));
+        let line = |row: &Row| {
+            let Row { key, value, time } = row;
+            let name = "x".repeat(*value as usize % 40);
+            format!(
+                "{}\n",
+                json!({ "name": name, "key": key, "amount": value, "time": time })
+            )
+        };
+        write(&inputs.path("others"), inputs.others.iter().map(line));
+        inputs
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the pipeline, and returns the sorted rows of each sink.
+    fn run(&self, options: JobOptions, more: &[(&str, &str)]) -> BTreeMap<String, Vec<String>> {
+        let output = self.path("output");
+        let _ = fs::remove_dir_all(&output);
+        let (events, others) = (self.path("events"), self.path("others"));
+        let mut pairs = vec![
+            ("kind", "two-inputs"),
+            ("input", as_text(&events)),
+            ("other", as_text(&others)),
+            ("output", as_text(&output)),
+            ("disorder", "20ms"),
+        ];
+        pairs.extend(more);
+        jobs::succeed(Guest::Flows, options, &pairs);
+        outputs(&output)
+    }
+}
+
+fn write(path: &Path, lines: impl Iterator<Item = String>) {
+    fs::write(path, lines.collect::<String>()).expect("temporary file");
+}
+
+/// A result as the pipeline writes it.
+fn result(key: i64, time: i64, value: i64, amount: i64) -> String {
+    json!({ "key": key, "time": time, "value": value, "amount": amount }).to_string()
+}
+
+fn paired(event: Option<&Row>, other: Option<&Row>) -> String {
+    let key = event.or(other).expect("one at least").key;
+    let amount = other.map_or(-1, |other| other.value);
+    let length = if amount < 0 { -1 } else { amount % 40 };
+    result(key, length, event.map_or(-1, |event| event.value), amount)
+}
+
+/// The rows of a key and window from both sides.
+type Group<'r> = ((i64, i64), [Vec<&'r Row>; 2]);
+
+/// All groups by what windows a row is in.
+fn groups<'r>(inputs: &'r Inputs, windows: impl Fn(&Row) -> Vec<i64>) -> Vec<Group<'r>> {
+    let mut groups: BTreeMap<(i64, i64), [Vec<&Row>; 2]> = BTreeMap::new();
+    for (side, rows) in [&inputs.events, &inputs.others].into_iter().enumerate() {
+        for row in rows {
+            for start in windows(row) {
+                groups.entry((row.key, start)).or_default()[side].push(row);
+            }
+        }
+    }
+    groups.into_iter().collect()
+}
+
+/// Starts of the windows of a row.
+fn sliding(size: i64, slide: i64, offset: i64) -> impl Fn(&Row) -> Vec<i64> {
+    move |row| {
+        let last = (row.time - offset).div_euclid(slide) * slide + offset;
+        let starts = (0..).map(|step| last - step * slide);
+        starts.take_while(|start| start + size > row.time).collect()
+    }
+}
+
+/// Start of the session of a row.
+fn sessions(inputs: &Inputs, gap: i64) -> impl Fn(&Row) -> Vec<i64> {
+    let mut times: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for row in inputs.events.iter().chain(&inputs.others) {
+        times.entry(row.key).or_default().push(row.time);
+    }
+    times.values_mut().for_each(|times| times.sort_unstable());
+    move |row| {
+        let times = &times[&row.key];
+        let upto = times.partition_point(|time| *time <= row.time);
+        let mut start = row.time;
+        for &time in times[..upto].iter().rev() {
+            if start - time > gap {
+                break;
+            }
+            start = time;
+        }
+        vec![start]
+    }
+}
+
+/// All pairs of each group; with rows alone as the sides say.
+fn pairs(groups: &[Group<'_>], events_alone: bool, others_alone: bool) -> Vec<String> {
+    let mut pairs = Vec::new();
+    for (_, [events, others]) in groups {
+        for event in events {
+            pairs.extend(others.iter().map(|other| paired(Some(event), Some(other))));
+            if others.is_empty() && events_alone {
+                pairs.push(paired(Some(event), None));
+            }
+        }
+        if events.is_empty() && others_alone {
+            pairs.extend(others.iter().map(|other| paired(None, Some(other))));
+        }
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
+/// Pairs whose second row is so much later than the first.
+fn within(inputs: &Inputs, lower: i64, upper: i64, events_alone: bool, others_alone: bool) -> Vec<String> {
+    let mut pairs = Vec::new();
+    let partners =
+        |event: &Row, other: &Row| event.key == other.key && (lower..=upper).contains(&(other.time - event.time));
+    for event in &inputs.events {
+        let others = inputs.others.iter().filter(|other| partners(event, other));
+        let before = pairs.len();
+        pairs.extend(others.map(|other| paired(Some(event), Some(other))));
+        if pairs.len() == before && events_alone {
+            pairs.push(paired(Some(event), None));
+        }
+    }
+    for other in &inputs.others {
+        if others_alone && !inputs.events.iter().any(|event| partners(event, other)) {
+            pairs.push(paired(None, Some(other)));
+        }
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
+fn sums(groups: &[Group<'_>]) -> Vec<String> {
+    let sum = |rows: &[&Row]| rows.iter().map(|row| row.value).sum();
+    let group = |((key, start), [events, others]): &Group<'_>| result(*key, *start, sum(events), sum(others));
+    let mut sums: Vec<String> = groups.iter().map(group).collect();
+    sums.sort_unstable();
+    sums
+}
+
+#[test]
+fn joins_are_those_of_the_model() {
+    for (seed, (size, slide, offset)) in (1..).zip([(20, 5, 0), (30, 10, 3), (7, 7, 2), (50, 4, 0)]) {
+        let inputs = Inputs::new(seed);
+        let tumbling = groups(&inputs, sliding(size, size, offset));
+        let sliding = groups(&inputs, sliding(size, slide, offset));
+        let sessions = groups(&inputs, sessions(&inputs, slide));
+        let expected = [
+            ("inner", pairs(&tumbling, false, false)),
+            ("left", pairs(&sliding, true, false)),
+            ("right", pairs(&sessions, false, true)),
+            ("full", pairs(&tumbling, true, true)),
+            ("interval-inner", within(&inputs, -slide, size - 1, false, false)),
+            ("interval-left", within(&inputs, offset, size, true, false)),
+            ("interval-right", within(&inputs, 1 - size, -offset, false, true)),
+            ("interval-full", within(&inputs, -slide, slide, true, true)),
+            ("co_group", sums(&sliding)),
+            ("co_group-session", sums(&sessions)),
+        ];
+        let lengths = [size, slide, offset].map(|ms| format!("{ms}ms"));
+        let [size, slide, offset] = lengths.each_ref().map(String::as_str);
+        let more = [("size", size), ("slide", slide), ("offset", offset)];
+        for options in [blocks_of(1), blocks_of(7), blocks_of(1_000), parallel(3)] {
+            let got = inputs.run(options, &more);
+            for (name, rows) in &expected {
+                assert_eq!(&got[*name], rows, "{name}, seed {seed}");
+            }
+            // No result is late for what comes behind it.
+            let counted = read_ndjson(&inputs.path("output").join("interval-counted"));
+            let counted = counted.iter().filter_map(|row| row["value"].as_u64()).sum::<u64>();
+            assert_eq!(counted, got["interval-full"].len() as u64, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_too_late_for_a_join_are_put_out() {
+    let inputs = Inputs::new(77);
+    let output = inputs.path("output");
+    for parallelism in [1, 2] {
+        let options = JobOptions {
+            parallelism,
+            ..blocks_of(5)
+        };
+        inputs.run(options, &[("lateness", "10ms")]);
+        let of = |name: &str| read_ndjson(&output.join(name));
+        let total = |field: &str| of("in-time").iter().filter_map(|row| row[field].as_i64()).sum::<i64>();
+        let (late_events, late_others) = (of("late-events"), of("late-others"));
+        assert!(!late_events.is_empty() && !late_others.is_empty());
+        assert_eq!(total("value") + late_events.len() as i64, inputs.events.len() as i64);
+        assert_eq!(total("amount") + late_others.len() as i64, inputs.others.len() as i64);
+        assert!(late_others.iter().all(|row| row["name"] != Value::Null));
+    }
+}
