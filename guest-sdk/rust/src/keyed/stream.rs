@@ -8,9 +8,9 @@ use super::selector::SharedKey;
 use crate::Stream;
 use crate::bindings::dataflow as wit;
 use crate::graph::{GraphBuilder, Handle, Origin};
-use crate::process::{KeyedProcess, Processing, Setup};
+use crate::process::{KeyedProcess, Processing, Setup, States};
+use crate::state::Kept;
 use crate::state::kept::state_fields;
-use crate::state::{Kept, Ttl};
 use crate::value::{FieldAt, FieldRef, Owned, Record};
 use crate::window::{Assigner, WindowedStream};
 
@@ -196,27 +196,9 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
     {
         let mut setup = Setup::new(self.next_operator());
         let function = make(&mut setup);
-        let states = std::mem::take(&mut setup.states);
-        let (chain, operator) = self.begin("process", |graph, key_schema| {
-            let declare = |state: &crate::process::DeclaredState| {
-                let migrations = state.migrations.iter();
-                wit::StateDecl {
-                    name: state.name.clone(),
-                    aliases: state.aliases.clone(),
-                    kind: state.kind,
-                    schema: graph.schema(state.fields.clone()),
-                    migrations: migrations.map(|old| graph.schema(old.fields.clone())).collect(),
-                    ttl: state.ttl.map(Ttl::declared),
-                }
-            };
-            wit::Head::Keyed(wit::Keyed {
-                key_schema,
-                states: states.iter().map(declare).collect(),
-                always_writes: false,
-            })
-        });
-        let repeated = crate::process::repeated_name(&states);
-        if let Some(name) = repeated {
+        let states = States::new(std::mem::take(&mut setup.states));
+        let (chain, operator) = self.begin("process", |graph, key_schema| states.head(graph, key_schema));
+        if let Some(name) = states.repeated_name() {
             let message = format!("state `{name}` is declared twice by the same process function");
             self.flow.borrow_mut().error(message);
         }

@@ -3,6 +3,7 @@
 mod context;
 mod head;
 mod setup;
+mod states;
 
 use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
@@ -10,7 +11,7 @@ use crate::value::{Owned, Record, Value};
 pub use context::{Context, Timer, TimerKind};
 pub use head::Processing;
 pub use setup::Setup;
-pub(crate) use setup::{DeclaredState, StateCell, repeated_name};
+pub(crate) use states::States;
 
 /// A function of the rows of a key, with state and timers.
 ///
