@@ -8,9 +8,12 @@ mod states;
 use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
 
+pub(crate) use context::KeySource;
 pub use context::{Context, Timer, TimerKind};
 pub use head::Processing;
+pub(crate) use head::{RowKey, TimerKey};
 pub use setup::Setup;
+pub(crate) use setup::{DeclaredState, StateCell};
 pub(crate) use states::States;
 
 /// A function of the rows of a key, with state and timers.

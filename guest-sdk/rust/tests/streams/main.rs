@@ -1,6 +1,7 @@
 //! Dataflows, tested without wasm: each construct through real blocks, call by call.
 
 mod exchange;
+mod guest_windows;
 mod inference;
 mod keyed;
 mod large;
