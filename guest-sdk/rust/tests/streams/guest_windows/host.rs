@@ -150,6 +150,11 @@ impl Host {
         self.slots.len()
     }
 
+    /// States that hold something, with each slot: two are the window's.
+    pub(crate) fn present_states(&self) -> Vec<u32> {
+        self.present.iter().map(|&(_, state)| state).collect()
+    }
+
     /// Goes on in another instance, where keys have other slots.
     pub(crate) fn restore(&mut self) {
         let old: Vec<u32> = self.slots.values().copied().collect();

@@ -1,6 +1,7 @@
 //! Windows of the guest against a naive model: random rows, out of order, in blocks of several sizes, with another
 //! instance taking over now and then.
 
+mod functions;
 mod host;
 mod model;
 
