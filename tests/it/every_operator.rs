@@ -35,7 +35,7 @@ fn expected() -> BTreeMap<String, Vec<String>> {
     ];
     jobs::succeed(Guest::Flows, parallel(1), &pairs);
     let outputs = outputs(folder.path());
-    assert_eq!(outputs.len(), 35, "{:?}", outputs.keys());
+    assert_eq!(outputs.len(), 37, "{:?}", outputs.keys());
     for (name, rows) in &outputs {
         // Nothing is late within the bound.
         assert!(rows.len() > 100 || name == "late", "{} rows of {name}", rows.len());

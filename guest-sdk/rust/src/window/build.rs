@@ -115,6 +115,8 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
             function,
             operator,
             selector: self.keyed.selector.clone(),
+            merges: self.assigner.merges(),
+            only_waits: trigger.only_waits(),
             assigner: self.assigner,
             trigger,
             contents,

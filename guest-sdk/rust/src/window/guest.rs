@@ -13,7 +13,7 @@ use std::rc::Rc;
 use super::by_window::{ByWindow, ForWindow};
 use super::evictor::{EvictorContext, RowStore, TakeRow};
 use super::head::{Fired, WindowFunction};
-use super::trigger::{Life, TriggerResult, TriggerStore};
+use super::trigger::{END_OF_INPUT, Life, TriggerResult, TriggerStore};
 use super::{Window, WindowAssigner};
 use crate::OpenContext;
 use crate::bindings::dataflow::StateKind;
@@ -44,13 +44,13 @@ record!(StoredPane<V> { start: Timestamp, end: Timestamp, value: Option<V> });
 impl<W: WindowFunction> ForWindow for Pane<W> {
     type Stored = Vec<StoredPane<W::Stored>>;
 
-    fn store(windows: &[(Window, Self)]) -> Self::Stored {
+    fn store<'w>(windows: impl Iterator<Item = &'w (Window, Self)>) -> Self::Stored {
         let store = |(window, pane): &(Window, Self)| StoredPane {
             start: window.start,
             end: window.end,
             value: W::to_stored(&pane.0),
         };
-        windows.iter().map(store).collect()
+        windows.map(store).collect()
     }
 
     fn restore(stored: Self::Stored) -> Vec<(Window, Self)> {
@@ -99,12 +99,16 @@ impl<W: WindowFunction> Contents<W> {
         }
     }
 
-    fn add(&self, function: &W, window: Window, time: Timestamp, row: <W::In as Value>::Of<'_>) {
+    /// Adds a row; whether it is the window's first.
+    #[inline(always)]
+    fn add(&self, function: &W, window: Window, time: Timestamp, row: <W::In as Value>::Of<'_>) -> bool {
         match self {
             Contents::Panes(cell) => cell.borrow_mut().write(true, |panes| {
-                let create = || Pane(function.create());
-                panes.change(window, create, |pane, _| function.add(&mut pane.0, row));
-                ((), true)
+                let add = |pane: &mut Pane<W>, is_new| {
+                    function.add(&mut pane.0, row);
+                    is_new
+                };
+                (panes.change(window, || Pane(function.create()), add), true)
             }),
             Contents::Rows(rows) => rows.add(window, time, row),
         }
@@ -172,6 +176,9 @@ pub(crate) struct GuestWindows<W: WindowFunction> {
     pub(crate) selector: SharedKey<W::In, W::Key>,
     pub(crate) assigner: Rc<dyn WindowAssigner<W::In>>,
     pub(crate) trigger: Box<dyn TriggerStore<W::In>>,
+    /// What the assigner says of itself, and the trigger.
+    pub(crate) merges: bool,
+    pub(crate) only_waits: bool,
     pub(crate) contents: Contents<W>,
     pub(crate) states: States,
     pub(crate) life: Life,
@@ -217,7 +224,7 @@ impl<W: WindowFunction> GuestWindows<W> {
         self.assigner.assign(&row(), time, &mut assigned);
         let mut is_taken = false;
         for &window in &assigned {
-            let window = match self.assigner.merges() {
+            let window = match self.merges {
                 true => self.merged(window, at_hand.cx),
                 false => window,
             };
@@ -225,7 +232,11 @@ impl<W: WindowFunction> GuestWindows<W> {
                 continue;
             }
             is_taken = true;
-            self.contents.add(&self.function, window, time, row());
+            let is_first = self.contents.add(&self.function, window, time, row());
+            let watermark = at_hand.cx.watermark;
+            if self.only_waits && !is_first && !self.life.has_ended(window, watermark) {
+                continue;
+            }
             let result = self.trigger.on_row(&row(), window, at_hand.cx);
             self.carry_out(result, window, at_hand);
         }
@@ -339,20 +350,51 @@ impl<W: WindowFunction> GuestWindows<W> {
                 cx,
                 next: Next(tail),
             };
-            self.timer(due.kind, Timestamp::from_millis(time), &mut at_hand);
+            let time = Timestamp::from_millis(time);
+            self.timer(due.kind, time, &mut at_hand);
+            if due.kind == TimerKind::EventTime && time == END_OF_INPUT {
+                self.end_of_input(&mut at_hand);
+            }
         }
     }
 
     fn timer(&mut self, kind: TimerKind, time: Timestamp, at_hand: &mut AtHand<'_, W>) {
         for (window, is_set) in self.trigger.due(kind, time) {
-            if is_set {
-                let result = self.trigger.on_timer(window, kind, time, at_hand.cx);
-                self.carry_out(result, window, at_hand);
-            }
-            if kind == self.life.clock && self.life.end(window).is_some_and(|end| end <= time) {
-                self.contents.remove(window);
-                self.trigger.forget(window, at_hand.cx);
-                self.function.forget(window);
+            self.window_timer(window, is_set, kind, time, at_hand);
+        }
+    }
+
+    /// A timer is due for a window; its trigger has set it, or it is the window's end alone.
+    fn window_timer(
+        &mut self,
+        window: Window,
+        is_set: bool,
+        kind: TimerKind,
+        time: Timestamp,
+        at_hand: &mut AtHand<'_, W>,
+    ) {
+        if is_set {
+            let result = self.trigger.on_timer(window, kind, time, at_hand.cx);
+            self.carry_out(result, window, at_hand);
+        }
+        if kind == self.life.clock && self.life.end(window).is_some_and(|end| end <= time) {
+            self.contents.remove(window);
+            self.trigger.forget(window, at_hand.cx);
+            self.function.forget(window);
+        }
+    }
+
+    /// Ends windows of processing time as if the clock had come so far.
+    fn end_of_input(&mut self, at_hand: &mut AtHand<'_, W>) {
+        if self.life.clock == TimerKind::EventTime {
+            return;
+        }
+        for window in self.trigger.windows() {
+            let (kind, last) = (TimerKind::ProcessingTime, window.last());
+            for (due, is_set) in self.trigger.due(kind, last) {
+                if due == window {
+                    self.window_timer(window, is_set, kind, last, at_hand);
+                }
             }
         }
     }

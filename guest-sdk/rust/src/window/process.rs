@@ -242,13 +242,13 @@ record!(StoredValue<V> { start: Timestamp, end: Timestamp, value: V });
 impl<V: Owned + Clone> ForWindow for WindowValue<V> {
     type Stored = Vec<StoredValue<V>>;
 
-    fn store(windows: &[(Window, Self)]) -> Self::Stored {
+    fn store<'w>(windows: impl Iterator<Item = &'w (Window, Self)>) -> Self::Stored {
         let store = |(window, value): &(Window, Self)| StoredValue {
             start: window.start,
             end: window.end,
             value: value.0.clone(),
         };
-        windows.iter().map(store).collect()
+        windows.map(store).collect()
     }
 
     fn restore(stored: Self::Stored) -> Vec<(Window, Self)> {

@@ -77,15 +77,22 @@ pub(crate) fn build(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     });
     outputs.put("differences", differences);
     outputs.put("all", events.clone().window_all(Tumbling::of(ms(20))).sum(value()));
-    // By the clock, but never at an end: every row fires.
-    let session = Session::gap(Duration::from_secs(86_400)).processing_time();
-    let live = keyed().window(session).trigger(CountTrigger::of(1)).sum(value());
-    outputs.put(
-        "live",
-        live.map(|sum| Result {
-            key: sum.key,
-            start: 0,
-            value: sum.value,
-        }),
-    );
+    // By the clock, which does not come to an end here: windows of a century end with the input.
+    let total = |sum: Windowed<i64, i64>| Result {
+        key: sum.key,
+        start: 0,
+        value: sum.value,
+    };
+    let session = || Session::gap(Duration::from_secs(86_400)).processing_time();
+    let century = Tumbling::of(Duration::from_secs(100 * 365 * 86_400)).processing_time();
+    let live = keyed().window(session()).trigger(CountTrigger::of(1)).sum(value());
+    outputs.put("live", live.map(total));
+    let fine = || events.clone().key_by((Event::FIELDS.key, Event::FIELDS.value));
+    let total_of_both = |sum: Windowed<(i64, i64), i64>| Result {
+        key: sum.key.0,
+        start: sum.key.1,
+        value: sum.value,
+    };
+    outputs.put("century", fine().window(century).sum(value()).map(total_of_both));
+    outputs.put("live-session", fine().window(session()).sum(value()).map(total_of_both));
 }

@@ -30,13 +30,13 @@ struct WindowRows<T>(Vec<TimedRow<T>>);
 impl<T: Owned + Clone> ForWindow for WindowRows<T> {
     type Stored = Vec<StoredRows<T>>;
 
-    fn store(windows: &[(Window, Self)]) -> Self::Stored {
+    fn store<'w>(windows: impl Iterator<Item = &'w (Window, Self)>) -> Self::Stored {
         let store = |(window, rows): &(Window, Self)| StoredRows {
             start: window.start,
             end: window.end,
             rows: rows.0.clone(),
         };
-        windows.iter().map(store).collect()
+        windows.map(store).collect()
     }
 
     fn restore(stored: Self::Stored) -> Vec<(Window, Self)> {
@@ -64,7 +64,8 @@ pub(crate) trait TakeRow<T: Record> {
 pub(crate) trait RowStore<T: Record> {
     /// Its state, to be declared.
     fn declared(&self, name: &str) -> DeclaredState;
-    fn add(&self, window: Window, time: Timestamp, row: T::Of<'_>);
+    /// Adds a row; whether it is the window's first.
+    fn add(&self, window: Window, time: Timestamp, row: T::Of<'_>) -> bool;
     /// Gives the rows that are left to the window's function; false: there are none.
     fn evict_before(&self, cx: &EvictorContext, taker: &mut dyn TakeRow<T>) -> bool;
     fn evict_after(&self, cx: &EvictorContext);
@@ -119,8 +120,11 @@ where
         }
     }
 
-    fn add(&self, window: Window, time: Timestamp, row: T) {
-        self.change(window, |rows| rows.push(TimedRow { time, row }));
+    fn add(&self, window: Window, time: Timestamp, row: T) -> bool {
+        self.change(window, |rows| {
+            rows.push(TimedRow { time, row });
+            rows.len() == 1
+        })
     }
 
     fn evict_before(&self, cx: &EvictorContext, taker: &mut dyn TakeRow<T>) -> bool {

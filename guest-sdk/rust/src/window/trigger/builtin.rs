@@ -59,6 +59,10 @@ impl<T: Record> Trigger<T> for EventTimeTrigger {
         }
     }
 
+    fn only_waits(&self) -> bool {
+        true
+    }
+
     fn forgettable(&self, _state: &bool) -> bool {
         true
     }
@@ -101,6 +105,10 @@ impl<T: Record> Trigger<T> for ProcessingTimeTrigger {
 
     fn on_merge(&self, _merged: Vec<bool>, cx: &mut TriggerContext<'_, bool>) {
         cx.set_processing_timer(cx.window().last());
+    }
+
+    fn only_waits(&self) -> bool {
+        true
     }
 
     fn forgettable(&self, _state: &bool) -> bool {
@@ -484,6 +492,10 @@ impl<T: Record, G: Trigger<T>> Trigger<T> for PurgingTrigger<G> {
 
     fn on_merge(&self, merged: Vec<G::State>, cx: &mut TriggerContext<'_, G::State>) {
         self.trigger.on_merge(merged, cx);
+    }
+
+    fn only_waits(&self) -> bool {
+        self.trigger.only_waits()
     }
 
     fn forgettable(&self, state: &G::State) -> bool {

@@ -15,7 +15,7 @@ pub use builtin::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger,
     ProcessingTimeTrigger, PurgingTrigger,
 };
-pub(crate) use store::{Life, TriggerStore, Triggered};
+pub(crate) use store::{END_OF_INPUT, Life, TriggerStore, Triggered};
 
 /// What becomes of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +119,12 @@ pub trait Trigger<T: Record>: 'static {
     /// Windows became the one of the context, which keeps nothing yet. Timers of those windows are gone.
     fn on_merge(&self, merged: Vec<Self::State>, cx: &mut TriggerContext<'_, Self::State>) {
         let _ = (merged, cx);
+    }
+
+    /// Whether it has nothing to do with rows of a window that has rows already and has not ended.
+    #[doc(hidden)]
+    fn only_waits(&self) -> bool {
+        false
     }
 
     /// Whether nothing would be lost if this were forgotten. A key whose windows never end is forgotten when they are empty

@@ -19,6 +19,10 @@ use crate::values::Timestamp;
 use crate::window::Window;
 use crate::window::by_window::{ByWindow, ForWindow};
 
+/// When the input has ended, by the watermark: no row is as late as that. Windows of processing time end then too, for
+/// nobody waits for the clock.
+pub(crate) const END_OF_INPUT: Timestamp = Window::GLOBAL.end;
+
 /// How long windows are kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Life {
@@ -37,6 +41,11 @@ impl Life {
             TimerKind::EventTime => last.saturating_add(self.lateness_ms),
             TimerKind::ProcessingTime => last,
         }))
+    }
+
+    /// Whether it has ended, though it may take late rows.
+    pub(crate) fn has_ended(self, window: Window, watermark: i64) -> bool {
+        self.clock == TimerKind::EventTime && window.last().millis() <= watermark
     }
 
     /// Whether it takes no more rows.
@@ -72,7 +81,7 @@ record!(StoredTrigger<S> {
 impl<S: Owned + Clone> ForWindow for Entry<S> {
     type Stored = Vec<StoredTrigger<S>>;
 
-    fn store(windows: &[(Window, Self)]) -> Self::Stored {
+    fn store<'w>(windows: impl Iterator<Item = &'w (Window, Self)>) -> Self::Stored {
         let store = |(window, entry): &(Window, Self)| StoredTrigger {
             start: window.start,
             end: window.end,
@@ -80,7 +89,7 @@ impl<S: Owned + Clone> ForWindow for Entry<S> {
             event_timers: entry.timers.event.clone(),
             processing_timers: entry.timers.processing.clone(),
         };
-        windows.iter().map(store).collect()
+        windows.map(store).collect()
     }
 
     fn restore(stored: Self::Stored) -> Vec<(Window, Self)> {
@@ -109,6 +118,8 @@ pub(crate) trait TriggerStore<T: Record> {
     /// Its state, to be declared.
     fn declared(&self) -> DeclaredState;
     fn merges(&self) -> bool;
+    /// Whether it has nothing to do with rows of a window that has rows already and has not ended.
+    fn only_waits(&self) -> bool;
     /// The windows of the key that have not ended.
     fn windows(&self) -> Vec<Window>;
     /// A row was added to a window.
@@ -151,6 +162,7 @@ impl<G, S: Owned + Clone + Default> Triggered<G, S> {
     ) -> R {
         let mut deleted = Vec::new();
         let life = self.life;
+        let is_first = windows.is_empty();
         let create = || Entry {
             state: S::default(),
             timers: Timers::default(),
@@ -158,6 +170,9 @@ impl<G, S: Owned + Clone + Default> Triggered<G, S> {
         let result = windows.change(window, create, |entry, is_new| {
             if let Some(end) = life.end(window).filter(|_| is_new) {
                 cx.timer(set(life.clock), end.millis());
+                if is_first && life.clock == TimerKind::ProcessingTime {
+                    cx.timer(TimerAction::SetEvent, END_OF_INPUT.millis());
+                }
             }
             let mut context = TriggerContext {
                 window,
@@ -244,6 +259,10 @@ impl<T: Record, G: Trigger<T>> TriggerStore<T> for Triggered<G, G::State> {
         self.trigger.merges()
     }
 
+    fn only_waits(&self) -> bool {
+        self.trigger.only_waits()
+    }
+
     fn windows(&self) -> Vec<Window> {
         let mut cell = self.cell.borrow_mut();
         let windows = cell
@@ -310,6 +329,10 @@ impl<T: Record, G: Trigger<T>> TriggerStore<T> for Triggered<G, G::State> {
         self.write(|windows| {
             if let Some((_, timers)) = self.take(windows, window) {
                 self.delete_unwanted(windows, timers, cx);
+            }
+            let is_last = windows.is_empty() && self.life.clock == TimerKind::ProcessingTime;
+            if is_last && cx.watermark < END_OF_INPUT.millis() {
+                cx.timer(TimerAction::DeleteEvent, END_OF_INPUT.millis());
             }
         });
     }

@@ -313,6 +313,14 @@ impl Model {
     pub(crate) fn watermark(&mut self, watermark: i64, step: &mut Step) {
         self.watermark = watermark;
         self.advance(true, watermark, step);
+        if watermark == i64::MAX && self.setting.processing {
+            for mut window in std::mem::take(&mut self.windows) {
+                if window.at_end || window.next == Some(window.end - 1) {
+                    let end = window.end - 1;
+                    self.timer(&mut window, false, end, step);
+                }
+            }
+        }
     }
 
     pub(crate) fn time(&mut self, now: i64, step: &mut Step) {
