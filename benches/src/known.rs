@@ -6,7 +6,7 @@ use crate::{Arguments, Totals, Workload, native};
 
 /// (workload, rows, keys, result rows, sum of results) at 100 events per ms. Keyed totals hold for
 /// parallelism 1 only: a running sum depends on the order of rows.
-const KNOWN: [(Workload, u64, u64, Option<u64>, i128); 7] = [
+const KNOWN: [(Workload, u64, u64, Option<u64>, i128); 9] = [
     (
         Workload::Stateless,
         40_000_000,
@@ -23,6 +23,9 @@ const KNOWN: [(Workload, u64, u64, Option<u64>, i128); 7] = [
     ),
     (Workload::Keyed, 20_000_000, 5_000_000, Some(20_000_000), 29_964_483_118),
     (Workload::Tumbling, 20_000_000, 10_000, Some(200_000), 9_990_000_000),
+    (Workload::Triggered, 10_000_000, 10_000, Some(100_000), 4_995_000_000),
+    // The number of windows is the clock's matter; every row is in one.
+    (Workload::ProcessingTime, 10_000_000, 10_000, None, 4_995_000_000),
     (Workload::Sliding, 5_000_000, 10_000, Some(210_000), 29_970_000_000),
     (Workload::Session, 5_000_000, 100_000, Some(1_863_638), 2_497_500_000),
     // The number of firings depends on how often watermarks are sent; every event is counted once.

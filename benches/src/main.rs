@@ -92,6 +92,12 @@ pub enum Workload {
     LargeMap,
     /// Count, sum and max per key in windows of 10 s
     Tumbling,
+    /// The same with a trigger, so that the guest does it over keyed state and timers
+    Triggered,
+    /// The same in windows of 10 s of processing time; those that are open at the end fire then
+    ProcessingTime,
+    /// The same in windows of 100 rows
+    CountWindow,
     /// The same in windows of 60 s every 5 s
     Sliding,
     /// The same in sessions with a gap of 1 s
@@ -142,7 +148,7 @@ impl Workload {
             Workload::Stateless => 40_000_000,
             Workload::Keyed | Workload::Tumbling | Workload::WindowJoin => 20_000_000,
             Workload::Sliding | Workload::Session => 5_000_000,
-            Workload::Timer => 10_000_000,
+            Workload::Timer | Workload::Triggered | Workload::ProcessingTime | Workload::CountWindow => 10_000_000,
             Workload::LargeMap => 2_000_000,
             Workload::Restart => 8_000_000,
             Workload::Latency => 500_000,
@@ -153,7 +159,8 @@ impl Workload {
 
     fn keys(self) -> u64 {
         match self {
-            Workload::Tumbling | Workload::Sliding | Workload::WindowJoin => 10_000,
+            Workload::Tumbling | Workload::Sliding | Workload::Triggered | Workload::WindowJoin => 10_000,
+            Workload::ProcessingTime | Workload::CountWindow => 10_000,
             Workload::Timer | Workload::Restart => 1_000_000,
             _ => 100_000,
         }

@@ -106,12 +106,14 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
     let (out_rows, out_sum) = match workload {
         Workload::Stateless => stateless(rows, keys),
         Workload::Keyed | Workload::LargeMap => keyed(rows, keys),
-        Workload::Tumbling => sliced(rows, keys, per_ms, 10_000, 10_000),
+        Workload::Tumbling | Workload::Triggered => sliced(rows, keys, per_ms, 10_000, 10_000),
         Workload::Sliding => sliced(rows, keys, per_ms, 60_000, 5_000),
         Workload::Session => session(rows, keys, per_ms, 1_000),
         Workload::WindowJoin => window_join(rows, keys, per_ms),
         Workload::Timer => timer(rows, keys, per_ms),
         Workload::Slow
+        | Workload::ProcessingTime
+        | Workload::CountWindow
         | Workload::Latency
         | Workload::Startup
         | Workload::Restart

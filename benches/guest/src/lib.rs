@@ -38,7 +38,8 @@ struct WindowResult {
 
 #[derive(Parameters)]
 struct Params {
-    /// stateless, keyed, large-map, slow, tumbling, sliding, session, window-join, timer or latency
+    /// stateless, keyed, large-map, slow, tumbling, triggered, processing-time, count-window, sliding, session,
+    /// window-join, timer or latency
     workload: String,
     /// Number of events
     rows: i64,
@@ -355,6 +356,28 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)
                 .window(Sliding::of(Duration::from_secs(60), Duration::from_secs(5)))
+                .aggregate(Stats)
+                .sink("out", Discard::new().sum("sum").gaps());
+        }
+        "triggered" => {
+            events(flow, &params)
+                .key_by(Event::FIELDS.key)
+                .window(Tumbling::of(Duration::from_secs(10)))
+                .trigger(EventTimeTrigger)
+                .aggregate(Stats)
+                .sink("out", Discard::new().sum("sum").gaps());
+        }
+        "processing-time" => {
+            events(flow, &params)
+                .key_by(Event::FIELDS.key)
+                .window(Tumbling::of(Duration::from_secs(10)).processing_time())
+                .aggregate(Stats)
+                .sink("out", Discard::new().sum("sum").gaps());
+        }
+        "count-window" => {
+            events(flow, &params)
+                .key_by(Event::FIELDS.key)
+                .count_window(100)
                 .aggregate(Stats)
                 .sink("out", Discard::new().sum("sum").gaps());
         }

@@ -27,6 +27,8 @@ pub(crate) struct GraphBuilder {
     pub(crate) edges: Vec<wit::Edge>,
     chains: Vec<ChainDraft>,
     errors: Vec<String>,
+    /// Operators whose input has event time, or is refused.
+    event_time: Vec<u32>,
 }
 
 /// A chain that grows.
@@ -76,6 +78,36 @@ impl GraphBuilder {
     /// Notes a mistake of the pipeline's author.
     pub(crate) fn error(&mut self, message: String) {
         self.errors.push(message);
+    }
+
+    /// The operator's input must have event time.
+    pub(crate) fn needs_event_time(&mut self, operator: u32) {
+        self.event_time.push(operator);
+    }
+
+    /// Refuses operators that need event time where it is not on all ways.
+    fn check_event_time(&mut self) {
+        for operator in std::mem::take(&mut self.event_time) {
+            if !self.has_event_time(operator) {
+                let name = &self.operators[operator as usize].name;
+                self.errors.push(format!(
+                    "operator `{name}` has windows over event time, but not all of its inputs have event time; assign it \
+                     with `watermarks`, or use windows of processing time"
+                ));
+            }
+        }
+    }
+
+    /// Whether what comes to an operator, or to its chain, has event time.
+    fn has_event_time(&self, operator: u32) -> bool {
+        let first = match &self.operators[operator as usize].kind {
+            wit::OperatorKind::Watermarks(_) => return true,
+            wit::OperatorKind::Source(_) => return false,
+            wit::OperatorKind::Function(function) => self.chains[function.chain as usize].operators[0],
+            wit::OperatorKind::Sink(_) => operator,
+        };
+        let mut feeders = self.edges.iter().filter(|edge| edge.to_operator == first);
+        feeders.all(|edge| self.has_event_time(edge.from_operator))
     }
 
     /// Number of a schema; equal ones share it.
@@ -236,16 +268,8 @@ impl GraphBuilder {
         match &self.operators[operator as usize].kind {
             wit::OperatorKind::Function(function) => {
                 let construct = function.construct.as_str();
-                let constructs = [
-                    "process",
-                    "co_process",
-                    "window.process",
-                    "window.co_group",
-                    "flat_map",
-                    "co_flat_map",
-                    "try_flat_map",
-                ];
-                constructs.contains(&construct) || construct.starts_with("interval_")
+                let groups = construct == "window.co_group" || construct.starts_with("interval_");
+                groups || construct.ends_with("process") || construct.ends_with("flat_map")
             }
             wit::OperatorKind::Source(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => false,
         }
@@ -287,6 +311,7 @@ impl GraphBuilder {
     /// Checks what only the SDK can know, and hands the graph over.
     pub(crate) fn finish(mut self) -> Result<Finished, String> {
         self.share_parallelism();
+        self.check_event_time();
         if !self.errors.is_empty() {
             return Err(self.errors.join("\n"));
         }

@@ -289,14 +289,51 @@
 //!
 //! # Windows
 //!
-//! [`window`](KeyedStream::window) gathers the rows of a key by event time: [`Tumbling`](window::Tumbling),
-//! [`Sliding`](window::Sliding), [`Session`](window::Session). When the watermark passes a window's end, its
-//! result is put out: of [`count`](WindowedStream::count), [`sum`](WindowedStream::sum),
-//! [`min`](WindowedStream::min), [`max`](WindowedStream::max), [`reduce`](WindowedStream::reduce),
-//! [`aggregate_with`](WindowedStream::aggregate_with) (four closures), [`aggregate`](WindowedStream::aggregate)
-//! (an [`Aggregate`](window::Aggregate)) or [`process`](WindowedStream::process), which keeps all rows.
-//! [`allowed_lateness`](WindowedStream::allowed_lateness) lets late rows in, and
-//! [`late_output`](WindowedStream::late_output) gets those that are later still.
+//! [`window`](KeyedStream::window) gathers the rows of a key: in [`Tumbling`](window::Tumbling) or
+//! [`Sliding`](window::Sliding) windows or in a [`Session`](window::Session), of event time or (`.processing_time()`) of
+//! the clock, in [`GlobalWindows`](window::GlobalWindows), or in windows of your own
+//! ([`WindowAssigner`](window::WindowAssigner)). [`count_window`](KeyedStream::count_window) gathers so many rows, and
+//! [`window_all`](Stream::window_all) the rows of all keys. When the watermark passes a window's end, its result is put out:
+//!
+//! | function | is |
+//! | --- | --- |
+//! | [`count`](WindowedStream::count), [`sum`](WindowedStream::sum), [`min`](WindowedStream::min), [`max`](WindowedStream::max) | ready-made |
+//! | [`reduce`](WindowedStream::reduce), [`aggregate_with`](WindowedStream::aggregate_with), [`aggregate`](WindowedStream::aggregate) | by closures, or an [`Aggregate`](window::Aggregate); an accumulator is kept, not the rows |
+//! | [`process`](WindowedStream::process) | of all rows, which are kept |
+//! | [`reduce_process`](WindowedStream::reduce_process), [`aggregate_process`](WindowedStream::aggregate_process) | an accumulator is kept, and its result goes to a function that may put out anything |
+//! | [`process_with`](WindowedStream::process_with), [`aggregate_process_with`](WindowedStream::aggregate_process_with) | a [`WindowProcess`](window::WindowProcess) with states of the key and of the window |
+//!
+//! [`allowed_lateness`](WindowedStream::allowed_lateness) lets late rows in: each makes the window fire again, with all that
+//! it has, as an update of what it put out. [`late_output`](WindowedStream::late_output) gets rows that are later still.
+//!
+//! A [`trigger`](WindowedStream::trigger) says when a window fires instead, and an [`evictor`](WindowedStream::evictor)
+//! which of its rows are left out:
+//!
+//! ```
+//! # use millrace::prelude::*;
+//! # #[derive(Record, Clone)]
+//! # struct Sale { shop: String, cents: i64, at: Timestamp }
+//! /// The turnover of the day so far every minute, and at its end.
+//! fn turnover(sales: KeyedStream<Sale, String>) {
+//!     sales
+//!         .window(Tumbling::of(Duration::from_secs(24 * 3600)))
+//!         .trigger(ContinuousEventTimeTrigger::of(Duration::from_secs(60)))
+//!         .sum(Sale::FIELDS.cents)
+//!         .sink("so-far", Stdout::ndjson());
+//! }
+//!
+//! /// The dearest of the last ten sales, at every sale.
+//! fn dearest(sales: KeyedStream<Sale, String>) {
+//!     sales
+//!         .window(GlobalWindows)
+//!         .trigger(CountTrigger::of(1))
+//!         .evictor(CountEvictor::of(10))
+//!         .max(Sale::FIELDS.cents)
+//!         .sink("dearest", Stdout::ndjson());
+//! }
+//! ```
+//!
+//! [What surprises](window#what-surprises) about them is said with the types.
 //!
 //! What windows hold need not fit into memory: accumulators leave the instance when there are too many and come
 //! back when they are needed, one by one. An accumulator itself has to fit, so over many rows prefer an aggregate to

@@ -32,7 +32,12 @@ pub use crate::values::{
     Bytes, Date, Decimal, LocalTimestamp, LocalTimestampMicros, LocalTimestampNanos, LocalTimestampSeconds, Time,
     Timestamp, TimestampMicros, TimestampNanos, TimestampSeconds,
 };
-pub use crate::window::{Aggregate, Session, Sliding, Tumbling, Window, WindowedStream};
+pub use crate::window::{
+    Aggregate, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
+    DeltaTrigger, EventTimeTrigger, Evictor, EvictorContext, GlobalWindows, ProcessingTimeTrigger, PurgingTrigger,
+    Session, Sliding, TimeEvictor, Trigger, TriggerContext, TriggerResult, Tumbling, Window, WindowAssigner,
+    WindowContext, WindowProcess, WindowSetup, WindowState, WindowedStream,
+};
 pub use crate::{
     Counted, Flow, OpenContext, Out, OutputTag, Parameters, Record, Result, Stream, Windowed, debug, error, info,
     trace, warn,

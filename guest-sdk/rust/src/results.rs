@@ -1,8 +1,5 @@
 //! The records that aggregates put out when nobody says otherwise.
 
-use crate::block::Buffers;
-use crate::schema::{DataType, Field};
-use crate::value::{Owned, Record, Value};
 use crate::values::Timestamp;
 
 /// A key and how many rows it had: what [`KeyedStream::count`](crate::KeyedStream::count) puts out.
@@ -40,42 +37,43 @@ pub struct Windowed<K, V> {
 /// Implements `Record` for a generic struct by the tuple of its fields.
 macro_rules! record {
     ($name:ident<$($parameter:ident),*> { $($field:ident: $type:ty),* }) => {
-        impl<$($parameter: Owned),*> Value for $name<$($parameter),*> {
+        impl<$($parameter: $crate::value::Owned),*> $crate::value::Value for $name<$($parameter),*> {
             type Of<'a> = Self;
-            type Column<'a> = <($($type,)*) as Value>::Column<'a>;
-            type Builder = <($($type,)*) as Value>::Builder;
+            type Column<'a> = <($($type,)*) as $crate::value::Value>::Column<'a>;
+            type Builder = <($($type,)*) as $crate::value::Value>::Builder;
 
-            fn data_type() -> DataType {
-                DataType::Struct(Self::fields())
+            fn data_type() -> $crate::schema::DataType {
+                $crate::schema::DataType::Struct(<Self as $crate::value::Record>::fields())
             }
 
-            fn column<'a>(buffers: &mut Buffers<'a>, rows: usize) -> Self::Column<'a> {
-                <($($type,)*)>::column(buffers, rows)
+            fn column<'a>(buffers: &mut $crate::block::Buffers<'a>, rows: usize) -> Self::Column<'a> {
+                <($($type,)*) as $crate::value::Value>::column(buffers, rows)
             }
 
             #[inline(always)]
             fn get<'a>(column: &Self::Column<'a>, index: usize) -> Self::Of<'a> {
-                let ($($field,)*) = <($($type,)*)>::get(column, index);
+                let ($($field,)*) = <($($type,)*) as $crate::value::Value>::get(column, index);
                 $name { $($field),* }
             }
 
             #[inline(always)]
             fn push(builder: &mut Self::Builder, value: Self) {
-                <($($type,)*)>::push(builder, ($(value.$field,)*));
+                <($($type,)*) as $crate::value::Value>::push(builder, ($(value.$field,)*));
             }
 
             fn push_default(builder: &mut Self::Builder) {
-                <($($type,)*)>::push_default(builder);
+                <($($type,)*) as $crate::value::Value>::push_default(builder);
             }
         }
 
-        impl<$($parameter: Owned),*> Record for $name<$($parameter),*> {
-            fn fields() -> Vec<Field> {
-                vec![$(<$type>::field(stringify!($field))),*]
+        impl<$($parameter: $crate::value::Owned),*> $crate::value::Record for $name<$($parameter),*> {
+            fn fields() -> Vec<$crate::schema::Field> {
+                vec![$(<$type as $crate::value::Value>::field(stringify!($field))),*]
             }
         }
     };
 }
-pub(crate) use record;
 record!(Counted<K> { key: K, count: i64 });
 record!(Windowed<K, V> { key: K, start: Timestamp, end: Timestamp, value: V });
+
+pub(crate) use record;

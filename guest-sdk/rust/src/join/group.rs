@@ -12,7 +12,7 @@ use super::{Group, GroupFunction, GroupHead};
 use crate::chain::{Emit, RowContext};
 use crate::keyed::KeyedStream;
 use crate::value::{Owned, Record};
-use crate::window::{Assigner, Window};
+use crate::window::{Window, WindowAssigner};
 use crate::{Out, OutputTag, Stream};
 
 /// Two streams with keys of one type: what [`KeyedStream::co_group`] makes.
@@ -111,9 +111,9 @@ impl<T: Record, U: Record, K: Owned + Clone> CoGroupedStreams<T, U, K> {
     /// Gathers the rows of both streams in windows of event time.
     ///
     /// See [`KeyedStream::co_group`] for an example.
-    pub fn window(self, assigner: impl Into<Assigner>) -> WindowedCoGroup<T, U, K> {
+    pub fn window(self, assigner: impl WindowAssigner<T>) -> WindowedCoGroup<T, U, K> {
         WindowedCoGroup {
-            pair: WindowedPair::new(self.streams, assigner.into()),
+            pair: WindowedPair::new(self.streams, assigner.built_in()),
         }
     }
 }

@@ -6,13 +6,11 @@
 
 use super::Pairing;
 use crate::bindings::operators::CallError;
-use crate::block::Buffers;
 use crate::chain::Tail;
 use crate::keyed::SharedKey;
 use crate::metrics::Counter;
 use crate::process::{Entries, KeyedContext, KeyedRows, ProcessFunction, Setup, Timer};
 use crate::results::record;
-use crate::schema::{DataType, Field};
 use crate::state::ListState;
 use crate::value::{Owned, Record, Value};
 use crate::{OpenContext, OutputTag};

@@ -9,7 +9,7 @@ use crate::keyed::KeyedStream;
 use crate::state::kept::state_fields;
 use crate::time::millis;
 use crate::value::{Owned, Record};
-use crate::window::Assigner;
+use crate::window::{BuiltIn, WindowAssigner};
 use crate::{OutputTag, Stream};
 
 /// Two streams with keys of one type, whose rows are to be joined: what [`KeyedStream::join`] and its relatives make.
@@ -104,21 +104,21 @@ impl<T: Record, U: Record, K: Owned + Clone, J> JoinedStreams<T, U, K, J> {
     /// Of sessions, a window is a stretch in which rows of either stream come without a gap.
     ///
     /// See [`KeyedStream::join`] for an example.
-    pub fn window(self, assigner: impl Into<Assigner>) -> WindowedJoin<T, U, K, J> {
-        WindowedJoin::new(WindowedPair::new(self.streams, assigner.into()))
+    pub fn window(self, assigner: impl WindowAssigner<T>) -> WindowedJoin<T, U, K, J> {
+        WindowedJoin::new(WindowedPair::new(self.streams, assigner.built_in()))
     }
 }
 
 /// Two keyed streams in windows.
 pub(super) struct WindowedPair<T: Record, U: Record, K: Owned + Clone> {
     streams: BothStreams<T, U, K>,
-    assigner: Assigner,
+    assigner: BuiltIn,
     pub(super) allowed_lateness: Duration,
     late: Option<(&'static str, &'static str)>,
 }
 
 impl<T: Record, U: Record, K: Owned + Clone> WindowedPair<T, U, K> {
-    pub(super) fn new(streams: BothStreams<T, U, K>, assigner: Assigner) -> Self {
+    pub(super) fn new(streams: BothStreams<T, U, K>, assigner: BuiltIn) -> Self {
         WindowedPair {
             streams,
             assigner,
@@ -139,9 +139,15 @@ impl<T: Record, U: Record, K: Owned + Clone> WindowedPair<T, U, K> {
         let BothStreams { first, second } = self.streams;
         let flow = first.flow.clone();
         let mut graph = flow.borrow_mut();
-        if let Some(error) = self.assigner.error {
-            graph.error(format!("`{construct}`: {error}"));
-        }
+        let own = || "it takes tumbling, sliding and session windows of event time".to_owned();
+        let assigner = match (self.assigner.error, self.assigner.host) {
+            (None, Some(assigner)) => assigner,
+            (error, _) => {
+                graph.error(format!("`{construct}`: {}", error.unwrap_or_else(own)));
+                // The graph is refused.
+                wit::WindowAssigner::Session(wit::SessionWindow { gap_ms: 1 })
+            }
+        };
         let schemas = [graph.schema(T::fields()), graph.schema(U::fields())];
         // Late outputs are the chain's first ports; two tags of one name are one output.
         let shared = self.late.is_some_and(|(first, second)| first == second);
@@ -156,7 +162,7 @@ impl<T: Record, U: Record, K: Owned + Clone> WindowedPair<T, U, K> {
         let head = wit::Head::Window(wit::KeyedWindow {
             key_schema: graph.schema(first.selector.key_fields()),
             window: wit::Window {
-                assigner: self.assigner.assigner,
+                assigner,
                 allowed_lateness_ms: millis(self.allowed_lateness),
                 late_ports,
             },

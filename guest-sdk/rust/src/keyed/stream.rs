@@ -13,7 +13,7 @@ use crate::process::{KeyedProcess, OneInput, Processing, Setup, begin_process};
 use crate::state::Kept;
 use crate::state::kept::state_fields;
 use crate::value::{FieldAt, FieldRef, Owned, Record};
-use crate::window::{Assigner, WindowedStream};
+use crate::window::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner, WindowedStream};
 
 /// Rows grouped by a key: what [`Stream::key_by`] makes.
 ///
@@ -226,7 +226,9 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
         ConnectedKeyedStreams::new(self, other)
     }
 
-    /// Gathers the rows of each key in windows of event time.
+    /// Gathers the rows of each key in windows: [`Tumbling`](crate::window::Tumbling),
+    /// [`Sliding`](crate::window::Sliding), [`Session`](crate::window::Session),
+    /// [`GlobalWindows`], or of a [`WindowAssigner`] of your own.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -242,8 +244,44 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
     ///         .sink("out", Stdout::ndjson());
     /// }
     /// ```
-    pub fn window(self, assigner: impl Into<Assigner>) -> WindowedStream<T, K> {
-        WindowedStream::new(self, assigner.into())
+    pub fn window(self, assigner: impl WindowAssigner<T>) -> WindowedStream<T, K> {
+        WindowedStream::new(self, assigner)
+    }
+
+    /// Gathers the rows of each key in windows of so many rows, one after the other. What is less than that at the end is
+    /// not put out.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn hundreds(sales: KeyedStream<Sale, String>) {
+    ///     sales.count_window(100).sum(Sale::FIELDS.cents).uid("hundreds").sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn count_window(self, rows: u64) -> WindowedStream<T, K> {
+        self.window(GlobalWindows)
+            .trigger(PurgingTrigger::of(CountTrigger::of(rows)))
+    }
+
+    /// Gathers the last `size` rows of each key, at every `slide` rows. The first windows are shorter. All `size` rows are
+    /// kept.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn last_hundred(sales: KeyedStream<Sale, String>) {
+    ///     sales.sliding_count_window(100, 10).sum(Sale::FIELDS.cents).sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn sliding_count_window(self, size: u64, slide: u64) -> WindowedStream<T, K>
+    where
+        T: Owned + Clone,
+    {
+        self.window(GlobalWindows)
+            .trigger(CountTrigger::of(slide))
+            .evictor(CountEvictor::of(size))
     }
 
     fn rolling<R: RollingFunction<In = T>>(
@@ -276,6 +314,11 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
             fields: T::fields(),
             origins: self.origins,
         }
+    }
+
+    /// Number of the operator that [`KeyedStream::begin`] will make.
+    pub(crate) fn next_operator(&self) -> u32 {
+        self.flow.borrow().operators.len() as u32
     }
 
     /// Declares a chain with a keyed head and its first operator.

@@ -1,8 +1,7 @@
 //! The head of a chain that begins with a process function.
 
 use super::context::KeySource;
-use super::setup::DeclaredState;
-use super::{KeyedContext, KeyedProcess, StateCell, Timer, TimerKind};
+use super::{KeyedContext, KeyedProcess, States, Timer, TimerKind};
 use crate::OpenContext;
 use crate::Stream;
 use crate::bindings::operators::{self, CallError, CollectionWrites};
@@ -10,7 +9,6 @@ use crate::block::Block;
 use crate::chain::{Chain, Decoded, Head, RowContext, Rows, Tail, Work, check_slots, failure};
 use crate::keyed::{KeyFunction, SharedKey};
 use crate::position;
-use crate::state::cell::ErasedState;
 use crate::value::{Owned, Record, Value};
 use crate::values::Timestamp;
 
@@ -155,7 +153,7 @@ impl<P: KeyedProcess> ProcessFunction for OneInput<P> {
 pub struct Processing<F: ProcessFunction> {
     function: F,
     operator: u32,
-    states: Vec<DeclaredState>,
+    states: States,
     given: u64,
 }
 
@@ -168,37 +166,13 @@ impl<F: ProcessFunction> std::fmt::Debug for Processing<F> {
 }
 
 impl<F: ProcessFunction> Processing<F> {
-    pub(crate) fn new(function: F, operator: u32, states: Vec<DeclaredState>) -> Self {
+    pub(crate) fn new(function: F, operator: u32, states: States) -> Self {
         Processing {
             function,
             operator,
             states,
             given: 0,
         }
-    }
-
-    fn warm(&self, slots: &[u32]) {
-        self.kept().for_each(|state| state.warm(slots));
-    }
-
-    /// The states whose values are here.
-    fn kept(&self) -> impl Iterator<Item = &dyn ErasedState> {
-        self.states.iter().filter_map(|state| match &state.cell {
-            StateCell::Slots(cell) => Some(cell.as_ref()),
-            StateCell::Host(_) => None,
-        })
-    }
-
-    fn kept_state(&self, state: u32) -> Result<&dyn ErasedState, CallError> {
-        match &self.state(state)?.cell {
-            StateCell::Slots(cell) => Ok(cell.as_ref()),
-            StateCell::Host(_) => Err(failure(format!("state {state} is large: the host has its values"))),
-        }
-    }
-
-    fn state(&self, state: u32) -> Result<&DeclaredState, CallError> {
-        let unknown = || failure(format!("there is no state {state}"));
-        self.states.get(state as usize).ok_or_else(unknown)
     }
 }
 
@@ -211,10 +185,10 @@ struct Due<'b> {
 }
 
 /// The key of a row, found in the row.
-struct RowKey<'r, 'b, T: Record, K> {
-    rows: &'r Decoded<'b, T>,
-    index: usize,
-    selector: &'r dyn KeyFunction<T, K>,
+pub(crate) struct RowKey<'r, 'b, T: Record, K> {
+    pub(crate) rows: &'r Decoded<'b, T>,
+    pub(crate) index: usize,
+    pub(crate) selector: &'r dyn KeyFunction<T, K>,
 }
 
 impl<T: Record, K> KeySource<K> for RowKey<'_, '_, T, K> {
@@ -224,9 +198,9 @@ impl<T: Record, K> KeySource<K> for RowKey<'_, '_, T, K> {
 }
 
 /// The key of a timer, given by the host.
-struct TimerKey<'r, 'b, K: Value> {
-    keys: &'r K::Column<'b>,
-    index: usize,
+pub(crate) struct TimerKey<'r, 'b, K: Value> {
+    pub(crate) keys: &'r K::Column<'b>,
+    pub(crate) index: usize,
 }
 
 impl<K: Owned> KeySource<K> for TimerKey<'_, '_, K> {
@@ -250,7 +224,7 @@ impl<F: ProcessFunction> Chain for Processing<F> {
             Work::Rows { block, slots, input } => {
                 check_slots(slots, block)?;
                 position::set_entries(slots.len());
-                self.warm(slots);
+                self.states.warm(slots);
                 let mut entries = Entries {
                     operator: self.operator,
                     cx,
@@ -267,7 +241,7 @@ impl<F: ProcessFunction> Chain for Processing<F> {
             } => {
                 check_slots(slots, keys)?;
                 position::set_entries(slots.len());
-                self.warm(slots);
+                self.states.warm(slots);
                 let kind = match kind {
                     operators::TimerKind::EventTime => TimerKind::EventTime,
                     operators::TimerKind::ProcessingTime => TimerKind::ProcessingTime,
@@ -310,52 +284,26 @@ impl<F: ProcessFunction> Head for Processing<F> {
     }
 
     fn export_state(&mut self, state: u32, slots: &[u32]) -> Result<Block, CallError> {
-        Ok(self.kept_state(state)?.export(slots))
+        self.states.export(state, slots)
     }
 
     fn import_state(&mut self, state: u32, slots: &[u32], values: &Block) -> Result<(), CallError> {
-        check_slots(slots, values)?;
-        self.kept_state(state)?.import(slots, values);
-        Ok(())
+        self.states.import(state, slots, values)
     }
 
     fn migrate_state(&mut self, state: u32, migration: u32, old: &Block) -> Result<Block, CallError> {
-        let unknown = || failure(format!("state {state} has no migration {migration}"));
-        position::enter(self.operator);
-        let migration = self
-            .state(state)?
-            .migrations
-            .get(migration as usize)
-            .ok_or_else(unknown)?;
-        let migrated = (migration.migrate)(old);
-        position::leave();
-        Ok(migrated)
+        self.states.migrate(self.operator, state, migration, old)
     }
 
     fn drop_state(&mut self, slots: &[u32]) {
-        self.kept().for_each(|state| state.drop_slots(slots));
+        self.states.drop_slots(slots);
     }
 
     fn take_touched(&mut self, touched: &mut Vec<u8>, live_bytes: &mut Vec<i64>) {
-        let entries = position::entries();
-        let flags: Vec<Vec<u8>> = self.kept().map(ErasedState::take_flags).collect();
-        if flags.iter().any(|flags| !flags.is_empty()) {
-            for flags in &flags {
-                touched.extend_from_slice(flags);
-                touched.resize(touched.len() + entries - flags.len(), 0);
-            }
-        }
-        let changes: Vec<i64> = self.kept().map(ErasedState::take_live_bytes).collect();
-        if changes.iter().any(|&change| change != 0) {
-            *live_bytes = changes;
-        }
+        self.states.take_touched(touched, live_bytes);
     }
 
     fn take_writes(&mut self) -> Vec<CollectionWrites> {
-        let collections = self.states.iter().filter_map(|state| match &state.cell {
-            StateCell::Slots(_) => None,
-            StateCell::Host(cell) => cell.take_writes(),
-        });
-        collections.collect()
+        self.states.take_writes()
     }
 }

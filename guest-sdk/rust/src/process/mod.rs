@@ -5,16 +5,20 @@ mod co;
 mod context;
 mod head;
 mod setup;
+mod states;
 
 use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
 
 pub(crate) use begin::begin_process;
 pub use co::{CoProcess, TwoInputs};
+pub(crate) use context::KeySource;
 pub use context::{CoContext, Context, KeyedContext, Timer, TimerKind};
 pub use head::{Entries, KeyedRows, OneInput, ProcessFunction, Processing};
+pub(crate) use head::{RowKey, TimerKey};
 pub use setup::Setup;
 pub(crate) use setup::{DeclaredState, StateCell};
+pub(crate) use states::States;
 
 /// A function of the rows of a key, with state and timers.
 ///

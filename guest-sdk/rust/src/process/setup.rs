@@ -283,14 +283,3 @@ impl DeclaredState {
         }
     }
 }
-
-/// A name that is used twice.
-pub(crate) fn repeated_name(states: &[DeclaredState]) -> Option<&str> {
-    let repeated =
-        |(index, state): &(usize, &DeclaredState)| states[..*index].iter().any(|before| before.name == state.name);
-    states
-        .iter()
-        .enumerate()
-        .find(repeated)
-        .map(|(_, state)| state.name.as_str())
-}

@@ -10,8 +10,10 @@ use crate::chain::{Chain, Rows};
 use crate::connect::{Reject, Sink};
 use crate::graph::{Handle, Origin};
 use crate::keyed::{KeySelector, KeyedStream, unfit_for_key};
+use crate::schema::Field;
 use crate::time::millis;
-use crate::value::Record;
+use crate::value::{Record, Value};
+use crate::window::{WindowAssigner, WindowedStream};
 
 impl<C: Chain> Stream<C> {
     /// Ends the chain here, so that several streams can take its rows: the result can be cloned.
@@ -171,6 +173,41 @@ impl<C: Chain> Stream<C> {
         KeyedStream::new(flow, origins, selector)
     }
 
+    /// Gathers all rows in windows, without regard to a key: in one subtask, and under the key 0.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// fn turnover(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .watermarks(Watermarks::monotonic(Sale::FIELDS.at))
+    ///         .window_all(Tumbling::of(Duration::from_secs(60)))
+    ///         .sum(Sale::FIELDS.cents)
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    ///
+    /// What can be computed in parts is better computed for some key first, and then for all.
+    pub fn window_all(self, assigner: impl WindowAssigner<C::Out>) -> WindowedStream<C::Out, u8> {
+        self.key_by(Everything).window(assigner).global()
+    }
+
+    /// Gathers all rows in windows of so many, without regard to a key: see [`Stream::window_all`] and
+    /// [`KeyedStream::count_window`].
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn thousands(sales: Stream<Rows<Sale>>) {
+    ///     sales.count_window_all(1_000).sum(Sale::FIELDS.cents).sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn count_window_all(self, rows: u64) -> WindowedStream<C::Out, u8> {
+        self.key_by(Everything).count_window(rows).global()
+    }
+
     fn close_with_key<S: KeySelector<C::Out>>(mut self, selector: &Rc<S>) -> Vec<Origin> {
         let extra = ComputedKey::new(Rc::clone(selector), self.operator);
         partitioned(self.close(extra), &wit::Partition::HashComputed)
@@ -229,6 +266,26 @@ impl<C: Chain> Stream<C> {
         graph.connect(&origins, operator, 0);
         drop(graph);
         SinkOperator { flow, operator }
+    }
+}
+
+/// One key for all rows.
+struct Everything;
+
+impl<T: Record> KeySelector<T> for Everything {
+    type Key = u8;
+    const COMPUTED: bool = true;
+
+    fn columns(&self) -> Vec<u32> {
+        Vec::new()
+    }
+
+    fn fields(&self) -> Vec<Field> {
+        vec![u8::field("key")]
+    }
+
+    fn key(&self, _row: &T::Of<'_>) -> u8 {
+        0
     }
 }
 

@@ -87,6 +87,11 @@ impl<C: Chain> Stream<C> {
         }
     }
 
+    /// The last operator.
+    pub(crate) fn operator(&self) -> u32 {
+        self.operator
+    }
+
     /// Adds a function.
     fn then<S: Stage<In = C::Out>>(mut self, construct: &str, stage: impl FnOnce(u32) -> S) -> Stream<Then<C, S>> {
         let chain = self.take_chain();

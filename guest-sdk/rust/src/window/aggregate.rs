@@ -58,7 +58,7 @@ pub trait Aggregate: 'static {
     /// Rows that it takes.
     type In: Record;
     /// What they are keyed by.
-    type Key: Owned;
+    type Key: Owned + Clone;
     /// What is kept for a window.
     type Acc: Owned + Clone;
     /// The result of a window.

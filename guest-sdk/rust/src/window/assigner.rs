@@ -1,16 +1,131 @@
-//! How rows fall into windows.
+//! How rows fall into windows: those that everybody knows, and what one's own implement.
 
+use std::marker::PhantomData;
 use std::time::Duration;
 
+use super::Window;
 use crate::bindings::dataflow as wit;
+use crate::process::TimerKind;
 use crate::time::millis;
+use crate::value::{Record, Value};
+use crate::values::Timestamp;
 
-/// How rows fall into windows: what [`Tumbling`], [`Sliding`] and [`Session`] become.
-#[derive(Debug, Clone)]
-pub struct Assigner {
-    pub(crate) assigner: wit::WindowAssigner,
+/// How rows fall into windows: [`Tumbling`], [`Sliding`], [`Session`], [`GlobalWindows`], or a type of your own.
+///
+/// ```
+/// use millrace::prelude::*;
+///
+/// #[derive(Record, Clone)]
+/// struct Reading { sensor: i64, celsius: f64, at: Timestamp }
+///
+/// /// Windows of ten seconds; of one second for what is hot.
+/// struct CloserWhenHot;
+///
+/// impl WindowAssigner<Reading> for CloserWhenHot {
+///     fn assign(&self, reading: &Reading, time: Timestamp, windows: &mut Vec<Window>) {
+///         let size = if reading.celsius > 90.0 { 1_000 } else { 10_000 };
+///         let start = time.millis().div_euclid(size) * size;
+///         windows.push(Window { start: Timestamp::from_millis(start), end: Timestamp::from_millis(start + size) });
+///     }
+/// }
+///
+/// fn means(readings: KeyedStream<Reading, i64>) {
+///     readings.window(CloserWhenHot).max(Reading::FIELDS.celsius).sink("out", Stdout::ndjson());
+/// }
+/// ```
+///
+/// It must say the same of the same row: after a failure rows come again.
+pub trait WindowAssigner<T: Record>: 'static {
+    /// Pushes the windows that a row is in. `time` is the row's by the assigner's [`clock`](WindowAssigner::clock). A row
+    /// that is in none is dropped.
+    fn assign(&self, row: &T::Of<'_>, time: Timestamp, windows: &mut Vec<Window>);
+
+    /// Whether windows are of event time, as without this, or of processing time.
+    fn clock(&self) -> TimerKind {
+        TimerKind::EventTime
+    }
+
+    /// Whether windows may become one, as sessions do.
+    fn merges(&self) -> bool {
+        false
+    }
+
+    /// Which of these windows of a key, one of them new, become one. Without this it is those that touch, as sessions do.
+    /// Windows that stay as they are may be left out. A window must not be in two of the results.
+    fn merge(&self, windows: &[Window]) -> Vec<MergedWindow> {
+        touching(windows)
+    }
+
+    /// What the host can do by itself.
+    #[doc(hidden)]
+    fn built_in(&self) -> BuiltIn {
+        BuiltIn::default()
+    }
+}
+
+/// Windows that become one.
+///
+/// ```
+/// # use millrace::prelude::*;
+/// # use millrace::window::MergedWindow;
+/// /// One window for all.
+/// fn all(windows: &[Window]) -> Vec<MergedWindow> {
+///     let cover = windows.iter().copied().reduce(|one, other| one.cover(&other));
+///     cover.map(|window| MergedWindow { window, parts: windows.to_vec() }).into_iter().collect()
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergedWindow {
+    /// What they become.
+    pub window: Window,
+    /// What they were.
+    pub parts: Vec<Window>,
+}
+
+/// Windows that overlap or touch become what covers them.
+fn touching(windows: &[Window]) -> Vec<MergedWindow> {
+    let mut sorted = windows.to_vec();
+    sorted.sort_unstable();
+    let mut merged: Vec<MergedWindow> = Vec::new();
+    for window in sorted {
+        match merged.last_mut() {
+            Some(last) if window.start <= last.window.end => {
+                last.window = last.window.cover(&window);
+                last.parts.push(window);
+            }
+            Some(_) | None => merged.push(MergedWindow {
+                window,
+                parts: vec![window],
+            }),
+        }
+    }
+    merged
+}
+
+/// What the host knows of an assigner, and what is wrong with it.
+#[doc(hidden)]
+#[derive(Debug, Clone, Default)]
+pub struct BuiltIn {
+    /// As the host does it.
+    pub(crate) host: Option<wit::WindowAssigner>,
     /// What is wrong with it.
     pub(crate) error: Option<String>,
+}
+
+fn window(start: i64, size: i64) -> Window {
+    Window {
+        start: Timestamp::from_millis(start),
+        end: Timestamp::from_millis(start.saturating_add(size)),
+    }
+}
+
+/// Pushes the windows of `size` that begin every `slide` and hold this time, from the last on.
+fn sliding(time: Timestamp, size: i64, slide: i64, offset: i64, windows: &mut Vec<Window>) {
+    let mut start = (time.millis() - offset).div_euclid(slide) * slide + offset;
+    while start > time.millis().saturating_sub(size) {
+        windows.push(window(start, size));
+        start -= slide;
+    }
 }
 
 /// Windows of one length, one after the other: each row is in one.
@@ -24,6 +139,7 @@ pub struct Assigner {
 pub struct Tumbling {
     size: Duration,
     offset: Duration,
+    clock: TimerKind,
 }
 
 impl Tumbling {
@@ -37,6 +153,7 @@ impl Tumbling {
         Tumbling {
             size,
             offset: Duration::ZERO,
+            clock: TimerKind::EventTime,
         }
     }
 
@@ -48,6 +165,19 @@ impl Tumbling {
     /// ```
     pub fn offset(self, offset: Duration) -> Self {
         Tumbling { offset, ..self }
+    }
+
+    /// Windows of processing time: rows are in the window in which they come.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let minutes = Tumbling::of(Duration::from_secs(60)).processing_time();
+    /// ```
+    pub fn processing_time(self) -> Self {
+        Tumbling {
+            clock: TimerKind::ProcessingTime,
+            ..self
+        }
     }
 }
 
@@ -63,6 +193,7 @@ pub struct Sliding {
     size: Duration,
     slide: Duration,
     offset: Duration,
+    clock: TimerKind,
 }
 
 impl Sliding {
@@ -77,6 +208,7 @@ impl Sliding {
             size,
             slide,
             offset: Duration::ZERO,
+            clock: TimerKind::EventTime,
         }
     }
 
@@ -88,6 +220,19 @@ impl Sliding {
     /// ```
     pub fn offset(self, offset: Duration) -> Self {
         Sliding { offset, ..self }
+    }
+
+    /// Windows of processing time: rows are in the windows in which they come.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let last_minute = Sliding::of(Duration::from_secs(60), Duration::from_secs(1)).processing_time();
+    /// ```
+    pub fn processing_time(self) -> Self {
+        Sliding {
+            clock: TimerKind::ProcessingTime,
+            ..self
+        }
     }
 }
 
@@ -101,6 +246,7 @@ impl Sliding {
 #[derive(Debug, Clone, Copy)]
 pub struct Session {
     gap: Duration,
+    clock: TimerKind,
 }
 
 impl Session {
@@ -111,9 +257,102 @@ impl Session {
     /// let visits = Session::gap(Duration::from_secs(1800));
     /// ```
     pub fn gap(gap: Duration) -> Self {
-        Session { gap }
+        Session {
+            gap,
+            clock: TimerKind::EventTime,
+        }
+    }
+
+    /// Each row says how long after it the next of its window may come.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { user: i64, mobile: bool }
+    /// fn visits(clicks: KeyedStream<Click, i64>) {
+    ///     let gap = |click: &Click| Duration::from_secs(if click.mobile { 300 } else { 1800 });
+    ///     clicks.window(Session::dynamic(gap)).count().sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn dynamic<T, F>(gap: F) -> DynamicSession<T, F>
+    where
+        T: Record,
+        F: for<'r, 'a> Fn(&'r T::Of<'a>) -> Duration + 'static,
+    {
+        DynamicSession {
+            gap,
+            clock: TimerKind::EventTime,
+            row: PhantomData,
+        }
+    }
+
+    /// Windows of processing time: that last as long as rows come without a gap by the clock.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let visits = Session::gap(Duration::from_secs(1800)).processing_time();
+    /// ```
+    pub fn processing_time(self) -> Self {
+        Session {
+            clock: TimerKind::ProcessingTime,
+            ..self
+        }
     }
 }
+
+/// Sessions whose gap the rows say: what [`Session::dynamic`] makes.
+pub struct DynamicSession<T, F> {
+    gap: F,
+    clock: TimerKind,
+    row: PhantomData<fn(T)>,
+}
+
+impl<T, F> std::fmt::Debug for DynamicSession<T, F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DynamicSession")
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T, F> DynamicSession<T, F> {
+    /// Windows of processing time.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { user: i64, gap: i64 }
+    /// fn visits(clicks: KeyedStream<Click, i64>) {
+    ///     let gap = |click: &Click| Duration::from_secs(click.gap as u64);
+    ///     clicks.window(Session::dynamic(gap).processing_time()).count().sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn processing_time(self) -> Self {
+        DynamicSession {
+            clock: TimerKind::ProcessingTime,
+            ..self
+        }
+    }
+}
+
+/// One window for all rows of a key, [`Window::GLOBAL`]. It never ends, so it never fires but by a
+/// [trigger](crate::WindowedStream::trigger).
+///
+/// ```
+/// # use millrace::prelude::*;
+/// # #[derive(Record, Clone)]
+/// # struct Sale { shop: String, cents: i64 }
+/// /// The sum of every hundred sales of a shop.
+/// fn hundreds(sales: KeyedStream<Sale, String>) {
+///     sales
+///         .window(GlobalWindows)
+///         .trigger(PurgingTrigger::of(CountTrigger::of(100)))
+///         .sum(Sale::FIELDS.cents)
+///         .sink("out", Stdout::ndjson());
+/// }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct GlobalWindows;
 
 /// The first of these that is shorter than a millisecond.
 fn too_short(durations: &[(&str, Duration)]) -> Option<String> {
@@ -121,42 +360,109 @@ fn too_short(durations: &[(&str, Duration)]) -> Option<String> {
     Some(format!("a window's {what} is at least 1 ms, not {duration:?}"))
 }
 
-impl From<Tumbling> for Assigner {
-    fn from(tumbling: Tumbling) -> Self {
-        Assigner {
-            assigner: wit::WindowAssigner::Tumbling(wit::TumblingWindow {
-                size_ms: millis(tumbling.size),
-                offset_ms: millis(tumbling.offset) as i64,
-            }),
-            error: too_short(&[("size", tumbling.size)]),
-        }
+/// What the host does of windows of this clock.
+fn built_in(clock: TimerKind, host: wit::WindowAssigner, error: Option<String>) -> BuiltIn {
+    BuiltIn {
+        host: (clock == TimerKind::EventTime).then_some(host),
+        error,
     }
 }
 
-impl From<Sliding> for Assigner {
-    fn from(sliding: Sliding) -> Self {
+impl<T: Record> WindowAssigner<T> for Tumbling {
+    fn assign(&self, _row: &T::Of<'_>, time: Timestamp, windows: &mut Vec<Window>) {
+        let size = millis(self.size) as i64;
+        sliding(time, size, size, millis(self.offset) as i64, windows);
+    }
+
+    fn clock(&self) -> TimerKind {
+        self.clock
+    }
+
+    fn built_in(&self) -> BuiltIn {
+        let host = wit::WindowAssigner::Tumbling(wit::TumblingWindow {
+            size_ms: millis(self.size),
+            offset_ms: millis(self.offset) as i64,
+        });
+        built_in(self.clock, host, too_short(&[("size", self.size)]))
+    }
+}
+
+impl<T: Record> WindowAssigner<T> for Sliding {
+    fn assign(&self, _row: &T::Of<'_>, time: Timestamp, windows: &mut Vec<Window>) {
+        let [size, slide, offset] = [self.size, self.slide, self.offset].map(|time| millis(time) as i64);
+        sliding(time, size, slide, offset, windows);
+    }
+
+    fn clock(&self) -> TimerKind {
+        self.clock
+    }
+
+    fn built_in(&self) -> BuiltIn {
+        let Sliding { size, slide, .. } = *self;
         let longer = || {
-            let Sliding { size, slide, .. } = sliding;
             (slide > size).then(|| format!("a window of {size:?} that slides by {slide:?} would miss rows in between"))
         };
-        Assigner {
-            assigner: wit::WindowAssigner::Sliding(wit::SlidingWindow {
-                size_ms: millis(sliding.size),
-                slide_ms: millis(sliding.slide),
-                offset_ms: millis(sliding.offset) as i64,
-            }),
-            error: too_short(&[("size", sliding.size), ("slide", sliding.slide)]).or_else(longer),
-        }
+        let host = wit::WindowAssigner::Sliding(wit::SlidingWindow {
+            size_ms: millis(size),
+            slide_ms: millis(slide),
+            offset_ms: millis(self.offset) as i64,
+        });
+        let error = too_short(&[("size", size), ("slide", slide)]).or_else(longer);
+        built_in(self.clock, host, error)
     }
 }
 
-impl From<Session> for Assigner {
-    fn from(session: Session) -> Self {
-        Assigner {
-            assigner: wit::WindowAssigner::Session(wit::SessionWindow {
-                gap_ms: millis(session.gap),
-            }),
-            error: too_short(&[("gap", session.gap)]),
-        }
+impl<T: Record> WindowAssigner<T> for Session {
+    fn assign(&self, _row: &T::Of<'_>, time: Timestamp, windows: &mut Vec<Window>) {
+        windows.push(window(time.millis(), millis(self.gap) as i64));
+    }
+
+    fn clock(&self) -> TimerKind {
+        self.clock
+    }
+
+    fn merges(&self) -> bool {
+        true
+    }
+
+    fn built_in(&self) -> BuiltIn {
+        let host = wit::WindowAssigner::Session(wit::SessionWindow {
+            gap_ms: millis(self.gap),
+        });
+        built_in(self.clock, host, too_short(&[("gap", self.gap)]))
+    }
+}
+
+impl<T, F> WindowAssigner<T> for DynamicSession<T, F>
+where
+    T: Record,
+    F: for<'r, 'a> Fn(&'r <T as Value>::Of<'a>) -> Duration + 'static,
+{
+    fn assign(&self, row: &T::Of<'_>, time: Timestamp, windows: &mut Vec<Window>) {
+        let gap = (self.gap)(row);
+        assert!(
+            gap.as_millis() > 0,
+            "the gap of a session is at least 1 ms, not {gap:?}"
+        );
+        windows.push(window(time.millis(), millis(gap) as i64));
+    }
+
+    fn clock(&self) -> TimerKind {
+        self.clock
+    }
+
+    fn merges(&self) -> bool {
+        true
+    }
+}
+
+impl<T: Record> WindowAssigner<T> for GlobalWindows {
+    fn assign(&self, _row: &T::Of<'_>, _time: Timestamp, windows: &mut Vec<Window>) {
+        windows.push(Window::GLOBAL);
+    }
+
+    /// It needs no event time.
+    fn clock(&self) -> TimerKind {
+        TimerKind::ProcessingTime
     }
 }

@@ -35,12 +35,12 @@ impl<A: Aggregate> WindowFunction for Aggregated<A> {
         self.0.merge(kept, other);
     }
 
-    fn to_stored(&self, kept: &A::Acc) -> Option<A::Acc> {
+    fn to_stored(kept: &A::Acc) -> Option<A::Acc> {
         Some(kept.clone())
     }
 
-    fn restored(&self, stored: Option<A::Acc>) -> A::Acc {
-        stored.unwrap_or_else(|| self.0.create())
+    fn revived(stored: A::Acc) -> A::Acc {
+        stored
     }
 
     #[inline(always)]
@@ -63,7 +63,7 @@ pub struct Folded<T, K, A, U, C, D, M, F> {
 impl<T, K, A, U, C, D, M, F> Aggregate for Folded<T, K, A, U, C, D, M, F>
 where
     T: Record,
-    K: Owned,
+    K: Owned + Clone,
     A: Owned + Clone,
     U: Record + Owned,
     C: Fn() -> A + 'static,
@@ -104,7 +104,7 @@ pub struct Reduced<T, K, U, F, G> {
 impl<T, K, U, F, G> WindowFunction for Reduced<T, K, U, F, G>
 where
     T: Record + Owned + Clone,
-    K: Owned,
+    K: Owned + Clone,
     U: Record + Owned,
     F: Fn(&mut T, T) + 'static,
     G: Fn(K, Window, &T) -> U + 'static,
@@ -133,12 +133,12 @@ where
         }
     }
 
-    fn to_stored(&self, kept: &Option<T>) -> Option<T> {
+    fn to_stored(kept: &Option<T>) -> Option<T> {
         kept.clone()
     }
 
-    fn restored(&self, stored: Option<T>) -> Option<T> {
-        stored
+    fn revived(stored: T) -> Option<T> {
+        Some(stored)
     }
 
     fn finish<E: Emit<U>>(&self, fired: Fired<'_, K, Option<T>>, cx: &mut RowContext, next: &mut E) -> u64 {
@@ -161,7 +161,7 @@ impl<T, K, U, F> WindowFunction for Collected<T, K, U, F>
 where
     T: Record + Owned + Clone,
     Vec<T>: Owned,
-    K: Owned,
+    K: Owned + Clone,
     U: Record,
     F: for<'r, 'x, 'o> Fn(K, Window, &'r [T], &'x mut Out<'o, U>) + 'static,
 {
@@ -184,15 +184,15 @@ where
         kept.extend_from_slice(other);
     }
 
-    fn to_stored(&self, kept: &Vec<T>) -> Option<Vec<T>> {
+    fn to_stored(kept: &Vec<T>) -> Option<Vec<T>> {
         kept.to_stored()
     }
 
-    fn restored(&self, stored: Option<Vec<T>>) -> Vec<T> {
-        stored.unwrap_or_default()
+    fn revived(stored: Vec<T>) -> Vec<T> {
+        stored
     }
 
-    fn heap_bytes(&self, kept: &Vec<T>) -> usize {
+    fn heap_bytes(kept: &Vec<T>) -> usize {
         kept.heap_bytes()
     }
 
@@ -223,7 +223,7 @@ pub struct RowCount<T, K> {
     pub(crate) types: PhantomData<fn(T, K)>,
 }
 
-impl<T: Record, K: Owned> WindowFunction for RowCount<T, K> {
+impl<T: Record, K: Owned + Clone> WindowFunction for RowCount<T, K> {
     type In = T;
     type Key = K;
     type Kept = i64;
@@ -243,12 +243,12 @@ impl<T: Record, K: Owned> WindowFunction for RowCount<T, K> {
         *kept += other;
     }
 
-    fn to_stored(&self, kept: &i64) -> Option<i64> {
+    fn to_stored(kept: &i64) -> Option<i64> {
         Some(*kept)
     }
 
-    fn restored(&self, stored: Option<i64>) -> i64 {
-        stored.unwrap_or(0)
+    fn revived(stored: i64) -> i64 {
+        stored
     }
 
     fn finish<E: Emit<Self::Out>>(&self, fired: Fired<'_, K, i64>, cx: &mut RowContext, next: &mut E) -> u64 {
@@ -266,7 +266,7 @@ pub struct Summed<T, K, N, A> {
 impl<T, K, N, A> WindowFunction for Summed<T, K, N, A>
 where
     T: Record,
-    K: Owned,
+    K: Owned + Clone,
     N: Number,
     A: FieldAt<Row = T, Field = N>,
 {
@@ -289,12 +289,12 @@ where
         kept.add(other.get(), self.field.name());
     }
 
-    fn to_stored(&self, kept: &Total<N>) -> Option<N> {
+    fn to_stored(kept: &Total<N>) -> Option<N> {
         kept.to_stored()
     }
 
-    fn restored(&self, stored: Option<N>) -> Total<N> {
-        Total::from_stored(stored)
+    fn revived(stored: N) -> Total<N> {
+        Total::from_stored(Some(stored))
     }
 
     fn finish<E: Emit<Self::Out>>(&self, fired: Fired<'_, K, Total<N>>, cx: &mut RowContext, next: &mut E) -> u64 {
@@ -324,7 +324,7 @@ impl<T, K, V, A, const MAX: bool> WindowFunction for Most<T, K, V, A, MAX>
 where
     T: Record,
     A: FieldAt<Row = T, Field = V>,
-    K: Owned,
+    K: Owned + Clone,
     V: Owned + Clone + PartialOrd,
 {
     type In = T;
@@ -348,12 +348,12 @@ where
         }
     }
 
-    fn to_stored(&self, kept: &Option<V>) -> Option<V> {
+    fn to_stored(kept: &Option<V>) -> Option<V> {
         kept.clone()
     }
 
-    fn restored(&self, stored: Option<V>) -> Option<V> {
-        stored
+    fn revived(stored: V) -> Option<V> {
+        Some(stored)
     }
 
     fn finish<E: Emit<Self::Out>>(&self, fired: Fired<'_, K, Option<V>>, cx: &mut RowContext, next: &mut E) -> u64 {

@@ -1,11 +1,15 @@
-//! The head of a chain that begins with a window.
+//! The head of a chain that begins with a window: of the host, which knows its windows and asks for accumulators to be
+//! added to and put out, or of the guest.
 
 use super::Window;
+use super::guest::GuestWindows;
+use crate::OpenContext;
 use crate::Stream;
 use crate::bindings::operators::CallError;
 use crate::block::Block;
 use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, failure};
 use crate::position;
+use crate::process::DeclaredState;
 use crate::state::kept::{read_values, write_values};
 use crate::state::pages::Pages;
 use crate::value::{Owned, Record, Value};
@@ -16,7 +20,7 @@ pub trait WindowFunction: 'static {
     /// Rows that it takes.
     type In: Record;
     /// What they are keyed by.
-    type Key: Owned;
+    type Key: Owned + Clone;
     /// What is kept for a window.
     type Kept: 'static;
     /// As it is stored.
@@ -31,13 +35,22 @@ pub trait WindowFunction: 'static {
     /// Adds what was kept for other rows.
     fn merge(&self, kept: &mut Self::Kept, other: &Self::Kept);
     /// To be stored; none if there is nothing.
-    fn to_stored(&self, kept: &Self::Kept) -> Option<Self::Stored>;
+    fn to_stored(kept: &Self::Kept) -> Option<Self::Stored>;
     /// As it was stored.
-    fn restored(&self, stored: Option<Self::Stored>) -> Self::Kept;
+    fn revived(stored: Self::Stored) -> Self::Kept;
     /// Estimate of the bytes outside of what is kept.
-    fn heap_bytes(&self, _kept: &Self::Kept) -> usize {
+    fn heap_bytes(_kept: &Self::Kept) -> usize {
         0
     }
+    /// Prepares, before the first row.
+    fn open(&self, _cx: &OpenContext) {}
+    /// Takes the declarations of states of its own out. With those its windows are the guest's.
+    #[doc(hidden)]
+    fn take_states(&mut self) -> OwnStates {
+        OwnStates::default()
+    }
+    /// A window has ended.
+    fn forget(&self, _window: Window) {}
     /// Puts out the result of a window, and says how many rows it is.
     fn finish<E: Emit<Self::Out>>(
         &self,
@@ -56,8 +69,26 @@ pub struct Fired<'f, K, A> {
     pub(crate) kept: &'f A,
 }
 
+/// States that a window function declared.
+#[doc(hidden)]
+#[derive(Default)]
+pub struct OwnStates {
+    pub(crate) states: Vec<DeclaredState>,
+    /// Some of them are kept for each window.
+    pub(crate) by_window: bool,
+}
+
 /// The head of a chain that begins with a window.
-pub struct WindowHead<W: WindowFunction> {
+pub struct WindowHead<W: WindowFunction>(Side<W>);
+
+/// Whose windows they are.
+enum Side<W: WindowFunction> {
+    Host(HostWindows<W>),
+    Guest(Box<GuestWindows<W>>),
+}
+
+/// Windows of the host: accumulators by slot.
+struct HostWindows<W: WindowFunction> {
     function: W,
     operator: u32,
     pages: Pages<W::Kept>,
@@ -68,38 +99,32 @@ pub struct WindowHead<W: WindowFunction> {
 
 impl<W: WindowFunction> std::fmt::Debug for WindowHead<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WindowHead")
-            .field("operator", &self.operator)
-            .finish_non_exhaustive()
+        f.write_str("WindowHead")
     }
 }
 
 impl<W: WindowFunction> WindowHead<W> {
-    pub(crate) fn new(function: W, operator: u32) -> Self {
-        WindowHead {
+    pub(crate) fn of_host(function: W, operator: u32) -> Self {
+        WindowHead(Side::Host(HostWindows {
             function,
             operator,
             pages: Pages::new(),
             given: 0,
             heap_bytes: 0,
-        }
+        }))
     }
 
-    fn forget(&mut self, slot: u32) {
-        if let Some(kept) = self.pages.get_mut(slot) {
-            self.heap_bytes -= self.function.heap_bytes(kept) as i64;
-            *kept = self.function.create();
-        }
+    pub(crate) fn of_guest(windows: GuestWindows<W>) -> Self {
+        WindowHead(Side::Guest(Box::new(windows)))
     }
 }
 
-impl<W: WindowFunction> Chain for WindowHead<W> {
-    type Out = W::Out;
-    const FALLIBLE: bool = false;
-    type Refusing<X: Chain> = Rows<X::Out>;
-
-    fn refusing<X: Chain>(stream: Stream<X>) -> Stream<Rows<X::Out>> {
-        stream.share()
+impl<W: WindowFunction> HostWindows<W> {
+    fn forget(&mut self, slot: u32) {
+        if let Some(kept) = self.pages.get_mut(slot) {
+            self.heap_bytes -= W::heap_bytes(kept) as i64;
+            *kept = self.function.create();
+        }
     }
 
     #[inline(always)]
@@ -143,19 +168,49 @@ impl<W: WindowFunction> Chain for WindowHead<W> {
         }
         Ok(())
     }
+}
+
+impl<W: WindowFunction> Chain for WindowHead<W> {
+    type Out = W::Out;
+    const FALLIBLE: bool = false;
+    type Refusing<X: Chain> = Rows<X::Out>;
+
+    fn refusing<X: Chain>(stream: Stream<X>) -> Stream<Rows<X::Out>> {
+        stream.share()
+    }
+
+    #[inline(always)]
+    fn run<E: Tail<W::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
+        match &mut self.0 {
+            Side::Host(windows) => windows.run(work, cx, tail),
+            Side::Guest(windows) => windows.run(work, cx, tail),
+        }
+    }
 
     fn head(&mut self) -> &mut dyn Head {
-        self
+        match &mut self.0 {
+            Side::Host(windows) => windows,
+            Side::Guest(windows) => &mut **windows,
+        }
     }
 
     fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64 {
-        let given = std::mem::take(&mut self.given);
+        let given = match &mut self.0 {
+            Side::Host(windows) => &mut windows.given,
+            Side::Guest(windows) => &mut windows.given,
+        };
+        let given = std::mem::take(given);
         emitted.push(given);
         given
     }
 }
 
-impl<W: WindowFunction> Head for WindowHead<W> {
+impl<W: WindowFunction> Head for HostWindows<W> {
+    fn open(&mut self, context: &OpenContext) {
+        position::enter(self.operator);
+        self.function.open(context);
+    }
+
     fn accumulate(&mut self, _input: u32, slots: &[u32], rows: &Block, time_in: bool) -> Result<(), CallError> {
         check_slots(slots, rows)?;
         self.pages.ensure(slots, || self.function.create());
@@ -165,9 +220,9 @@ impl<W: WindowFunction> Head for WindowHead<W> {
             position::set_entry(index as u32);
             position::enter(self.operator);
             let kept = self.pages.at(slot);
-            let before = self.function.heap_bytes(kept) as i64;
+            let before = W::heap_bytes(kept) as i64;
             self.function.add(kept, W::In::get(&rows.columns, index));
-            self.heap_bytes += self.function.heap_bytes(kept) as i64 - before;
+            self.heap_bytes += W::heap_bytes(kept) as i64 - before;
         }
         Ok(())
     }
@@ -187,16 +242,16 @@ impl<W: WindowFunction> Head for WindowHead<W> {
             let Some((target, source)) = self.pages.pair(target, source) else {
                 return Err(failure(format!("slot {target} cannot be merged into itself")));
             };
-            let before = self.function.heap_bytes(target) as i64;
+            let before = W::heap_bytes(target) as i64;
             self.function.merge(target, source);
-            self.heap_bytes += self.function.heap_bytes(target) as i64 - before;
+            self.heap_bytes += W::heap_bytes(target) as i64 - before;
         }
         position::leave();
         Ok(())
     }
 
     fn export_state(&mut self, _state: u32, slots: &[u32]) -> Result<Block, CallError> {
-        let stored = |&slot: &u32| self.function.to_stored(self.pages.get(slot)?);
+        let stored = |&slot: &u32| W::to_stored(self.pages.get(slot)?);
         Ok(write_values(slots.iter().map(stored)))
     }
 
@@ -205,8 +260,8 @@ impl<W: WindowFunction> Head for WindowHead<W> {
         self.pages.ensure(slots, || self.function.create());
         for (&slot, stored) in slots.iter().zip(read_values(values)) {
             self.forget(slot);
-            let kept = self.function.restored(stored);
-            self.heap_bytes += self.function.heap_bytes(&kept) as i64;
+            let kept = stored.map_or_else(|| self.function.create(), W::revived);
+            self.heap_bytes += W::heap_bytes(&kept) as i64;
             *self.pages.at(slot) = kept;
         }
         Ok(())

@@ -5,48 +5,138 @@
 )]
 
 use std::marker::PhantomData;
+use std::rc::Rc;
 use std::time::Duration;
 
+use super::evictor::{Evictor, RowStore, WithEvictor};
 use super::functions::{Aggregated, Collected, Folded, Most, Reduced, RowCount, Summed};
-use super::head::{WindowFunction, WindowHead};
-use super::{Aggregate, Assigner, Window};
-use crate::bindings::dataflow as wit;
+use super::head::WindowHead;
+use super::process::{Finished, Processed, WindowProcess, WindowSetup};
+use super::trigger::{Life, Trigger, TriggerStore, Triggered};
+use super::{Aggregate, Window, WindowAssigner};
 use crate::keyed::{KeyedStream, Number};
-use crate::state::kept::state_fields;
-use crate::time::millis;
 use crate::value::{FieldAt, FieldRef, Owned, Record, Value};
 use crate::{Out, OutputTag, Stream};
 
+/// Makes the trigger of windows that live so long.
+type MakeTrigger<T> = Box<dyn FnOnce(Life) -> Box<dyn TriggerStore<T>>>;
+
 /// The rows of each key, gathered in windows: what [`KeyedStream::window`] makes.
 ///
-/// A window fires when the watermark reaches its end; the rows that it puts out have its last moment as
-/// their time.
+/// A window fires when the watermark reaches its end, or as its [trigger](WindowedStream::trigger) says; the rows that it
+/// puts out have its last moment as their time.
 pub struct WindowedStream<T: Record, K: Owned + Clone> {
-    keyed: KeyedStream<T, K>,
-    assigner: Assigner,
-    allowed_lateness: Duration,
-    late: Option<&'static str>,
+    pub(super) keyed: KeyedStream<T, K>,
+    pub(super) assigner: Rc<dyn WindowAssigner<T>>,
+    pub(super) allowed_lateness: Duration,
+    pub(super) late: Option<&'static str>,
+    pub(super) trigger: Option<MakeTrigger<T>>,
+    pub(super) evictor: Option<Box<dyn RowStore<T>>>,
+    /// All rows in one subtask.
+    pub(super) is_global: bool,
 }
 
 impl<T: Record, K: Owned + Clone> std::fmt::Debug for WindowedStream<T, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("WindowedStream")
-            .field("assigner", &self.assigner)
+            .field("keyed", &self.keyed)
             .finish_non_exhaustive()
     }
 }
 
+/// Puts all rows of a window out.
+type AllRows<T, K> = Collected<T, K, T, for<'r, 'x, 'o> fn(K, Window, &'r [T], &'x mut Out<'o, T>)>;
+
+fn all_rows<T: Record + Owned + Clone, K>(_key: K, _window: Window, rows: &[T], out: &mut Out<'_, T>) {
+    rows.iter().for_each(|row| out.push(row.clone()));
+}
+
+fn reduced<T: Clone, K>(_key: K, _window: Window, row: &T) -> T {
+    row.clone()
+}
+
 impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
-    pub(crate) fn new(keyed: KeyedStream<T, K>, assigner: Assigner) -> Self {
+    pub(crate) fn new(keyed: KeyedStream<T, K>, assigner: impl WindowAssigner<T>) -> Self {
         WindowedStream {
             keyed,
-            assigner,
+            assigner: Rc::new(assigner),
             allowed_lateness: Duration::ZERO,
             late: None,
+            trigger: None,
+            evictor: None,
+            is_global: false,
         }
     }
 
-    /// Keeps a window that long after it fired. RowCount that come late, but within it, are added, and the window
+    /// All rows in one subtask.
+    pub(crate) fn global(self) -> Self {
+        WindowedStream {
+            is_global: true,
+            ..self
+        }
+    }
+
+    /// Says when windows fire. It takes the place of the end of the window: a window that is to fire then as well needs a
+    /// trigger that says so.
+    ///
+    /// [`Trigger`] has an example of one of your own. Beside those there are [`CountTrigger`](super::CountTrigger),
+    /// [`ContinuousEventTimeTrigger`](super::ContinuousEventTimeTrigger),
+    /// [`ContinuousProcessingTimeTrigger`](super::ContinuousProcessingTimeTrigger),
+    /// [`DeltaTrigger`](super::DeltaTrigger), [`EventTimeTrigger`](super::EventTimeTrigger),
+    /// [`ProcessingTimeTrigger`](super::ProcessingTimeTrigger), and
+    /// [`PurgingTrigger`](super::PurgingTrigger), which makes one of them drop the rows of what has fired.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// /// The turnover of the hour so far, at every hundred sales and at its end.
+    /// fn turnover(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(Tumbling::of(Duration::from_secs(3600)))
+    ///         .trigger(CountTrigger::of(100).or_at_end())
+    ///         .sum(Sale::FIELDS.cents)
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn trigger<G: Trigger<T>>(self, trigger: G) -> Self {
+        WindowedStream {
+            trigger: Some(Box::new(|life| Box::new(Triggered::new(trigger, life)))),
+            ..self
+        }
+    }
+
+    /// Takes rows out of windows that fire. All rows of a window are kept for that, whatever its function is.
+    ///
+    /// [`Evictor`] has an example of one of your own. Beside those there are [`CountEvictor`](super::CountEvictor),
+    /// [`TimeEvictor`](super::TimeEvictor) and [`DeltaEvictor`](super::DeltaEvictor). If no row is left the function is not
+    /// called.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// /// The turnover of the last ten sales, at every sale.
+    /// fn turnover(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(GlobalWindows)
+    ///         .trigger(CountTrigger::of(1))
+    ///         .evictor(CountEvictor::of(10))
+    ///         .sum(Sale::FIELDS.cents)
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn evictor<V: Evictor<T>>(self, evictor: V) -> Self
+    where
+        T: Owned + Clone,
+    {
+        WindowedStream {
+            evictor: Some(Box::new(WithEvictor::new(evictor))),
+            ..self
+        }
+    }
+
+    /// Keeps a window that long after it fired. Rows that come late, but within it, are added, and the window
     /// fires again.
     ///
     /// ```
@@ -214,6 +304,176 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         self.head("window.process", collected)
     }
 
+    /// Aggregates the rows of each window, and gives the results to a function, which may put out any number of rows, and
+    /// rows beside the main output.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// # #[derive(Record, Clone)]
+    /// # struct Total { shop: String, cents: i64 }
+    /// # struct Totals;
+    /// # impl Aggregate for Totals {
+    /// #     type In = Sale; type Key = String; type Acc = i64; type Out = Total;
+    /// #     fn create(&self) -> i64 { 0 }
+    /// #     fn add(&self, cents: &mut i64, sale: Sale) { *cents += sale.cents; }
+    /// #     fn merge(&self, cents: &mut i64, other: &i64) { *cents += other; }
+    /// #     fn finish(&self, shop: String, _window: Window, &cents: &i64) -> Total { Total { shop, cents } }
+    /// # }
+    /// static GREAT: OutputTag<Total> = OutputTag::new("great");
+    ///
+    /// fn totals(sales: KeyedStream<Sale, String>) {
+    ///     let totals = sales.window(Tumbling::of(Duration::from_secs(60))).aggregate_process(
+    ///         Totals,
+    ///         |_shop, _window, total: &Total, out: &mut Out<'_, Total>| {
+    ///             if total.cents > 1_000_00 {
+    ///                 out.side(&GREAT, total.clone());
+    ///             }
+    ///             out.push(total.clone());
+    ///         },
+    ///     );
+    ///     totals.side_output(&GREAT).sink("great", Stdout::ndjson());
+    ///     totals.sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn aggregate_process<A, U, F>(
+        self,
+        aggregate: A,
+        function: F,
+    ) -> Stream<WindowHead<Finished<Aggregated<A>, U, F>>>
+    where
+        A: Aggregate<In = T, Key = K>,
+        U: Record,
+        F: for<'r, 'x, 'o> Fn(K, Window, &'r A::Out, &'x mut Out<'o, U>) + 'static,
+    {
+        let finished = Finished {
+            before: Aggregated(aggregate),
+            function,
+            row: PhantomData,
+        };
+        self.head("window.aggregate_process", finished)
+    }
+
+    /// Merges the rows of each window into one, beginning with the first, and gives it to a function, which may put out any
+    /// number of rows.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// fn dearest(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .reduce_process(
+    ///             |dearest, sale| if sale.cents > dearest.cents { *dearest = sale },
+    ///             |_shop, _window, dearest: &Sale, out: &mut Out<'_, Sale>| {
+    ///                 if dearest.cents > 1_00 {
+    ///                     out.push(dearest.clone());
+    ///                 }
+    ///             },
+    ///         )
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn reduce_process<U, R, F>(
+        self,
+        reduce: R,
+        function: F,
+    ) -> Stream<WindowHead<Finished<Reduced<T, K, T, R, fn(K, Window, &T) -> T>, U, F>>>
+    where
+        T: Owned + Clone,
+        U: Record,
+        R: Fn(&mut T, T) + 'static,
+        F: for<'r, 'x, 'o> Fn(K, Window, &'r T, &'x mut Out<'o, U>) + 'static,
+    {
+        let before = Reduced {
+            reduce,
+            finish: reduced::<T, K> as fn(K, Window, &T) -> T,
+            types: PhantomData,
+        };
+        let finished = Finished {
+            before,
+            function,
+            row: PhantomData,
+        };
+        self.head("window.reduce_process", finished)
+    }
+
+    /// Keeps all rows of each window and gives them to a function with state when it fires. The function is made by `make`,
+    /// which declares its states.
+    ///
+    /// See [`WindowProcess`] for an example.
+    pub fn process_with<P, F>(self, make: F) -> Stream<WindowHead<Processed<AllRows<T, K>, P>>>
+    where
+        T: Owned + Clone,
+        Vec<T>: Owned,
+        P: WindowProcess<In = T, Key = K>,
+        F: FnOnce(&mut WindowSetup) -> P,
+    {
+        let before: AllRows<T, K> = Collected {
+            function: all_rows::<T, K>,
+            types: PhantomData,
+        };
+        let processed = Processed::new(before, self.keyed.next_operator(), make);
+        self.head("window.process", processed)
+    }
+
+    /// Aggregates the rows of each window and gives the results to a function with state.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// # #[derive(Record, Clone)]
+    /// # struct Total { shop: String, cents: i64 }
+    /// # struct Totals;
+    /// # impl Aggregate for Totals {
+    /// #     type In = Sale; type Key = String; type Acc = i64; type Out = Total;
+    /// #     fn create(&self) -> i64 { 0 }
+    /// #     fn add(&self, cents: &mut i64, sale: Sale) { *cents += sale.cents; }
+    /// #     fn merge(&self, cents: &mut i64, other: &i64) { *cents += other; }
+    /// #     fn finish(&self, shop: String, _window: Window, &cents: &i64) -> Total { Total { shop, cents } }
+    /// # }
+    /// /// Puts out totals that are greater than all before.
+    /// struct Records { greatest: ValueState<i64> }
+    ///
+    /// impl WindowProcess for Records {
+    ///     type In = Total;
+    ///     type Key = String;
+    ///     type Out = Total;
+    ///
+    ///     fn process(&mut self, totals: &[Total], cx: &mut WindowContext<'_, Self>) {
+    ///         for total in totals {
+    ///             if self.greatest.get().is_none_or(|greatest| total.cents > greatest) {
+    ///                 self.greatest.set(total.cents);
+    ///                 cx.push(total.clone());
+    ///             }
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn records(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .aggregate_process_with(Totals, |setup| Records { greatest: setup.value_state("greatest") })
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn aggregate_process_with<A, P, F>(
+        self,
+        aggregate: A,
+        make: F,
+    ) -> Stream<WindowHead<Processed<Aggregated<A>, P>>>
+    where
+        A: Aggregate<In = T, Key = K>,
+        P: WindowProcess<In = A::Out, Key = K>,
+        F: FnOnce(&mut WindowSetup) -> P,
+    {
+        let processed = Processed::new(Aggregated(aggregate), self.keyed.next_operator(), make);
+        self.head("window.aggregate_process", processed)
+    }
+
     /// Counts the rows of each window.
     ///
     /// ```
@@ -292,40 +552,5 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
                 key: PhantomData,
             },
         )
-    }
-
-    fn head<W: WindowFunction<In = T, Key = K>>(self, construct: &str, function: W) -> Stream<WindowHead<W>> {
-        let (chain, operator) = self.keyed.begin(construct, |graph, key_schema| {
-            let accumulator = wit::StateDecl {
-                // Sums are no counts, though both may be numbers.
-                name: construct.trim_start_matches("window.").to_owned(),
-                aliases: Vec::new(),
-                kind: wit::StateKind::Accumulator,
-                schema: graph.schema(state_fields::<W::Stored>()),
-                migrations: Vec::new(),
-                ttl: None,
-            };
-            let window = wit::Window {
-                assigner: self.assigner.assigner,
-                allowed_lateness_ms: millis(self.allowed_lateness),
-                // The chain's first port.
-                late_ports: vec![self.late.map(|_| 0)],
-            };
-            wit::Head::Window(wit::KeyedWindow {
-                key_schema,
-                window,
-                accumulator,
-            })
-        });
-        let mut graph = self.keyed.flow.borrow_mut();
-        if let Some(late) = self.late {
-            let schema = graph.schema(T::fields());
-            graph.add_side_port(chain, operator, late, schema);
-        }
-        if let Some(error) = self.assigner.error {
-            graph.error(format!("`{construct}`: {error}"));
-        }
-        drop(graph);
-        Stream::opened(self.keyed.flow, chain, operator, WindowHead::new(function, operator))
     }
 }

@@ -2,6 +2,7 @@
 
 mod connected;
 mod exchange;
+mod guest_windows;
 mod inference;
 mod joins;
 mod keyed;

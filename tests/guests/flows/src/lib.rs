@@ -2,13 +2,14 @@
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
-//! host, `operators` one of each, `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
+//! host, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
 //! `streams` endless ones and slow
 //! ones, `two-inputs` operators of two inputs.
 
 mod durable;
 mod edges;
 mod evolving;
+mod guest_windows;
 mod large;
 mod lifetimes;
 mod operators;

@@ -10,13 +10,13 @@ static LATE: OutputTag<Event> = OutputTag::new("late");
 
 /// Some result of a window.
 #[derive(Record, Clone, Debug)]
-struct Result {
-    key: i64,
-    start: i64,
-    value: i64,
+pub(crate) struct Result {
+    pub(crate) key: i64,
+    pub(crate) start: i64,
+    pub(crate) value: i64,
 }
 
-fn result(key: i64, window: Window, value: i64) -> Result {
+pub(crate) fn result(key: i64, window: Window, value: i64) -> Result {
     Result {
         key,
         start: window.start.millis(),
@@ -107,6 +107,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let timed = events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_millis(64)));
     windows(&timed, &outputs);
     late(&timed, &outputs);
+    crate::guest_windows::build(&timed, &outputs);
     let processed = timed.key_by(Event::FIELDS.key).process(|setup| Everything {
         sum: setup.value_state("sum"),
         recent: setup.list_state("recent"),

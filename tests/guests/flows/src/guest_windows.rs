@@ -1,0 +1,98 @@
+//! Windows that run in the guest: triggers, evictors, assigners and functions with state, whose results depend on no more
+//! than the order of a key's rows and on which rows are in a window when it ends.
+
+use millrace::prelude::*;
+
+use crate::Event;
+use crate::operators::{Outputs, Result, result};
+
+/// Windows of 100 ms; of 250 ms as well for even keys.
+struct Own;
+
+impl WindowAssigner<Event> for Own {
+    fn assign(&self, row: &Event, time: Timestamp, windows: &mut Vec<Window>) {
+        let of = |size: i64| Window {
+            start: Timestamp::from_millis(time.millis().div_euclid(size) * size),
+            end: Timestamp::from_millis(time.millis().div_euclid(size) * size + size),
+        };
+        windows.push(of(100));
+        if row.key % 2 == 0 {
+            windows.push(of(250));
+        }
+    }
+}
+
+/// Compares windows with the one before, and tells the first firing of a window from others.
+struct Differences {
+    before: ValueState<i64>,
+    firings: WindowState<i64>,
+}
+
+impl WindowProcess for Differences {
+    type In = Event;
+    type Key = i64;
+    type Out = Result;
+
+    fn process(&mut self, rows: &[Event], cx: &mut WindowContext<'_, Self>) {
+        let sum: i64 = rows.iter().map(|row| row.value).sum();
+        let firings = self.firings.get().unwrap_or(0);
+        self.firings.set(firings + 1);
+        let before = self.before.get().unwrap_or(0);
+        self.before.set(sum);
+        cx.push(result(cx.key(), cx.window(), (sum - before) * 100 + firings));
+    }
+}
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub(crate) fn build(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
+    let keyed = || events.clone().key_by(Event::FIELDS.key);
+    let value = || Event::FIELDS.value;
+    let all = |key, window, rows: &[Event], out: &mut Out<'_, Result>| {
+        let digest = rows.iter().fold(0, |digest, row| (digest * 31 + row.value) % 1_000_003);
+        out.push(result(key, window, digest));
+    };
+    outputs.put("count-window", keyed().count_window(7).sum(value()));
+    outputs.put("sliding-count-window", keyed().sliding_count_window(10, 3).process(all));
+    let far = DeltaTrigger::of(300.0, |last: &Event, row: &Event| (row.value - last.value) as f64);
+    outputs.put("delta", keyed().window(GlobalWindows).trigger(far).max(value()));
+    let parts = PurgingTrigger::of(CountTrigger::of(2).or_at_end());
+    outputs.put(
+        "parts",
+        keyed().window(Tumbling::of(ms(200))).trigger(parts).process(all),
+    );
+    let last = keyed()
+        .window(Sliding::of(ms(300), ms(100)))
+        .evictor(CountEvictor::of(3));
+    outputs.put("last-three", last.process(all));
+    let gap = |row: &Event| ms(30 + (row.value % 60) as u64);
+    outputs.put("dynamic-session", keyed().window(Session::dynamic(gap)).count());
+    outputs.put("own-windows", keyed().window(Own).sum(value()));
+    let twice = keyed().window(Tumbling::of(ms(150))).trigger(CountTrigger::of(1));
+    let differences = twice.process_with(|setup| Differences {
+        before: setup.value_state("before"),
+        firings: setup.window_state("firings"),
+    });
+    outputs.put("differences", differences);
+    outputs.put("all", events.clone().window_all(Tumbling::of(ms(20))).sum(value()));
+    // By the clock, which does not come to an end here: windows of a century end with the input.
+    let total = |sum: Windowed<i64, i64>| Result {
+        key: sum.key,
+        start: 0,
+        value: sum.value,
+    };
+    let session = || Session::gap(Duration::from_secs(86_400)).processing_time();
+    let century = Tumbling::of(Duration::from_secs(100 * 365 * 86_400)).processing_time();
+    let live = keyed().window(session()).trigger(CountTrigger::of(1)).sum(value());
+    outputs.put("live", live.map(total));
+    let fine = || events.clone().key_by((Event::FIELDS.key, Event::FIELDS.value));
+    let total_of_both = |sum: Windowed<(i64, i64), i64>| Result {
+        key: sum.key.0,
+        start: sum.key.1,
+        value: sum.value,
+    };
+    outputs.put("century", fine().window(century).sum(value()).map(total_of_both));
+    outputs.put("live-session", fine().window(session()).sum(value()).map(total_of_both));
+}
