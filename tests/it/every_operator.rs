@@ -16,7 +16,7 @@ const ROWS: &str = "6000";
 const RATE: &str = "3000";
 
 /// Sorted rows of each sink.
-fn outputs(folder: &Path) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn outputs(folder: &Path) -> BTreeMap<String, Vec<String>> {
     let rows = |name: String| {
         let rows = read_ndjson(&folder.join(&name)).into_iter();
         let mut rows = rows.map(|row| row.to_string()).collect::<Vec<_>>();
@@ -26,16 +26,12 @@ fn outputs(folder: &Path) -> BTreeMap<String, Vec<String>> {
     all_files(folder).into_iter().map(rows).collect()
 }
 
-fn expected() -> BTreeMap<String, Vec<String>> {
+fn expected(kind: &str, sinks: usize) -> BTreeMap<String, Vec<String>> {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let pairs = [
-        ("kind", "operators"),
-        ("rows", ROWS),
-        ("output", as_text(folder.path())),
-    ];
+    let pairs = [("kind", kind), ("rows", ROWS), ("output", as_text(folder.path()))];
     jobs::succeed(Guest::Flows, parallel(1), &pairs);
     let outputs = outputs(folder.path());
-    assert_eq!(outputs.len(), 25, "{:?}", outputs.keys());
+    assert_eq!(outputs.len(), sinks, "{:?}", outputs.keys());
     for (name, rows) in &outputs {
         // Nothing is late within the bound.
         assert!(rows.len() > 100 || name == "late", "{} rows of {name}", rows.len());
@@ -44,8 +40,8 @@ fn expected() -> BTreeMap<String, Vec<String>> {
 }
 
 /// Checkpoints that were complete at some time, for their numbers go on.
-fn checkpoints(place: &Place) -> u64 {
-    let storage = Path::new(&place.storage()).join("operators");
+fn checkpoints(place: &Place, kind: &str) -> u64 {
+    let storage = Path::new(&place.storage()).join(kind);
     let runs = all_files(&storage).into_iter();
     let files = runs.flat_map(|run| all_files(&storage.join(run)));
     let numbers = files.filter_map(|name| name.strip_prefix("chk-")?.parse().ok());
@@ -53,7 +49,7 @@ fn checkpoints(place: &Place) -> u64 {
 }
 
 /// Runs until it has taken some checkpoints and is killed, or to its end.
-fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
+fn live(place: &Place, kind: &str, parallelism: u32, arguments: &[&str], killed: bool) {
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
     command.arg(format!("--checkpoint-dir={}", place.storage()));
@@ -61,11 +57,7 @@ fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
     if killed {
         command.arg(format!("--source-rate={RATE}"));
     }
-    for (name, value) in [
-        ("kind", "operators"),
-        ("rows", ROWS),
-        ("output", as_text(&place.output())),
-    ] {
+    for (name, value) in [("kind", kind), ("rows", ROWS), ("output", as_text(&place.output()))] {
         command.arg(format!("--param={name}={value}"));
     }
     command.arg(Guest::Flows.path());
@@ -74,8 +66,8 @@ fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("jobctl starts");
     if killed {
-        let before = checkpoints(place);
-        jobs::wait_until("some checkpoints", || checkpoints(place) > before + 4);
+        let before = checkpoints(place, kind);
+        jobs::wait_until("some checkpoints", || checkpoints(place, kind) > before + 4);
         assert!(child.try_wait().expect("a child").is_none(), "it had ended before");
         child.kill().expect("a child of ours");
         child.wait().expect("a child");
@@ -87,12 +79,13 @@ fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
     assert!(stderr.contains("going on from checkpoint"), "{stderr}");
 }
 
-fn kill_twice(arguments: &[&str]) {
-    let expected = expected();
+/// `sinks`: how many the pipeline has.
+pub(crate) fn kill_twice(kind: &str, sinks: usize, arguments: &[&str]) {
+    let expected = expected(kind, sinks);
     let place = Place::new();
-    live(&place, 1, arguments, true);
-    live(&place, 3, arguments, true);
-    live(&place, 2, arguments, false);
+    live(&place, kind, 1, arguments, true);
+    live(&place, kind, 3, arguments, true);
+    live(&place, kind, 2, arguments, false);
     let got = outputs(&place.output());
     assert!(got.keys().eq(expected.keys()), "{:?}", got.keys());
     for (name, rows) in &got {
@@ -103,15 +96,15 @@ fn kill_twice(arguments: &[&str]) {
 
 #[test]
 fn every_operator_goes_on_at_another_parallelism() {
-    kill_twice(&[]);
+    kill_twice("operators", 25, &[]);
 }
 
 #[test]
 fn every_operator_goes_on_from_unaligned_checkpoints() {
-    kill_twice(&["--unaligned-checkpoints"]);
+    kill_twice("operators", 25, &["--unaligned-checkpoints"]);
 }
 
 #[test]
 fn every_operator_goes_on_with_state_on_disk() {
-    kill_twice(&["--state-backend=rocksdb", "--state-cache=1"]);
+    kill_twice("operators", 25, &["--state-backend=rocksdb", "--state-cache=1"]);
 }

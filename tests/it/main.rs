@@ -26,6 +26,7 @@ mod state;
 mod state_commands;
 mod stop;
 mod time;
+mod two_inputs;
 mod unaligned;
 mod upgrade;
 mod windows;

@@ -32,7 +32,7 @@ pub(crate) struct GraphBuilder {
 /// A chain that grows.
 struct ChainDraft {
     operators: Vec<u32>,
-    input: u32,
+    inputs: Vec<u32>,
     head: wit::Head,
     ports: Vec<wit::Port>,
     /// Side outputs declared before the chain is closed.
@@ -56,6 +56,14 @@ impl Origin {
             partition: wit::Partition::Forward,
         }
     }
+}
+
+/// An input of a chain to be.
+pub(crate) struct Input {
+    /// Its rows.
+    pub(crate) fields: Vec<Field>,
+    /// Where they come from.
+    pub(crate) origins: Vec<Origin>,
 }
 
 /// The finished graph and its chains, by index.
@@ -101,12 +109,23 @@ impl GraphBuilder {
         operator
     }
 
-    /// Begins a chain.
-    pub(crate) fn open_chain(&mut self, input: Vec<Field>, head: wit::Head) -> u32 {
-        let input = self.schema(input);
+    /// Begins a chain with its first operator, which takes rows of these inputs.
+    pub(crate) fn begin_chain(&mut self, construct: &str, inputs: Vec<Input>, head: wit::Head) -> (u32, u32) {
+        let fields = inputs.iter().map(|input| input.fields.clone());
+        let chain = self.open_chain(fields.collect::<Vec<_>>(), head);
+        let operator = self.add_function(chain, construct);
+        for (number, input) in (0..).zip(&inputs) {
+            self.connect(&input.origins, operator, number);
+        }
+        (chain, operator)
+    }
+
+    /// Begins a chain with these inputs.
+    pub(crate) fn open_chain(&mut self, inputs: impl IntoIterator<Item = Vec<Field>>, head: wit::Head) -> u32 {
+        let inputs = inputs.into_iter().map(|input| self.schema(input)).collect();
         self.chains.push(ChainDraft {
             operators: Vec::new(),
-            input,
+            inputs,
             head,
             ports: Vec::new(),
             sides: Sides::default(),
@@ -127,13 +146,14 @@ impl GraphBuilder {
         (chain as usize) < self.chains.len()
     }
 
-    pub(crate) fn connect(&mut self, origins: &[Origin], to_operator: u32) {
+    /// Leads rows into an input of an operator.
+    pub(crate) fn connect(&mut self, origins: &[Origin], to_operator: u32, to_input: u32) {
         for origin in origins {
             self.edges.push(wit::Edge {
                 from_operator: origin.operator,
                 from_port: origin.port,
                 to_operator,
-                to_input: 0,
+                to_input,
                 partition: origin.partition.clone(),
             });
         }
@@ -201,7 +221,7 @@ impl GraphBuilder {
         }
         let Some(&operator) = before.iter().find(|&&operator| self.has_sides(operator)) else {
             self.error(format!(
-                "`{name}` has no side output `{tag}`: only `process`, `flat_map` and `try_flat_map` put rows out beside \
+                "`{name}` has no side output `{tag}`: only `process`, `flat_map` and their relatives put rows out beside \
                  their main output"
             ));
             return None;
@@ -216,7 +236,15 @@ impl GraphBuilder {
         match &self.operators[operator as usize].kind {
             wit::OperatorKind::Function(function) => {
                 let construct = function.construct.as_str();
-                matches!(construct, "process" | "window.process" | "flat_map" | "try_flat_map")
+                let constructs = [
+                    "process",
+                    "co_process",
+                    "window.process",
+                    "flat_map",
+                    "co_flat_map",
+                    "try_flat_map",
+                ];
+                constructs.contains(&construct)
             }
             wit::OperatorKind::Source(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => false,
         }
@@ -266,7 +294,7 @@ impl GraphBuilder {
         for draft in self.chains {
             chains.push(wit::Chain {
                 operators: draft.operators,
-                inputs: vec![draft.input],
+                inputs: draft.inputs,
                 head: draft.head,
                 ports: draft.ports,
             });

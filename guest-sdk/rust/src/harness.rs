@@ -128,13 +128,17 @@ impl Harness {
 
     /// Rows through a stateless chain.
     pub fn process(&mut self, chain: u32, block: &Block) -> Called {
-        let work = Work::Rows { block, slots: &[] };
-        self.call(chain, &work).expect("the call is right")
+        self.process_input(chain, 0, &[], block)
     }
 
     /// Rows through a keyed chain.
     pub fn process_keyed(&mut self, chain: u32, slots: &[u32], block: &Block) -> Called {
-        let work = Work::Rows { block, slots };
+        self.process_input(chain, 0, slots, block)
+    }
+
+    /// Rows of an input through a chain; without slots if it is stateless.
+    pub fn process_input(&mut self, chain: u32, input: u32, slots: &[u32], block: &Block) -> Called {
+        let work = Work::Rows { block, slots, input };
         self.call(chain, &work).expect("the call is right")
     }
 

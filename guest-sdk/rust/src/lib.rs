@@ -302,6 +302,12 @@
 //! back when they are needed, one by one. An accumulator itself has to fit, so over many rows prefer an aggregate to
 //! [`process`](WindowedStream::process). Results of one window come in no particular order of keys.
 //!
+//! # Two streams
+//!
+//! [`connect`](KeyedStream::connect) brings two streams of different rows to one function: `map` and `flat_map` have a
+//! closure for each, and [`process`](connected::ConnectedKeyedStreams::process) a [`CoProcess`], whose state and timers
+//! both streams share. In which order rows of the two come is not said.
+//!
 //! # Shape of the graph
 //!
 //! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
@@ -353,6 +359,7 @@ pub mod bindings;
 pub mod block;
 pub mod chain;
 pub mod connect;
+pub mod connected;
 pub mod environment;
 mod flow;
 mod graph;
@@ -382,7 +389,7 @@ pub use keyed::KeyedStream;
 pub use millrace_sdk_derive::{Parameters, Record, pipeline};
 pub use open::OpenContext;
 pub use parameters::Parameters;
-pub use process::{KeyedProcess, Setup};
+pub use process::{CoProcess, KeyedProcess, Setup};
 pub use results::{Counted, Windowed};
 pub use side::OutputTag;
 pub use stream::{Out, Stream};

@@ -23,7 +23,7 @@ pub use crate::connect::{
 };
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};
-pub use crate::process::{Context, KeyedProcess, Setup, Timer, TimerKind};
+pub use crate::process::{CoContext, CoProcess, Context, KeyedProcess, Setup, Timer, TimerKind};
 pub use crate::state::{LargeList, LargeMap, ListState, MapState, Ttl, ValueState};
 pub use crate::stream::Watermarks;
 pub use crate::value::{FieldRef, Owned, Value};

@@ -92,18 +92,19 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         with_instance(|instance| instance.open(chain, &config))
     }
 
-    fn process(chain: u32, _input: u32, at: Moment, rows: types::Block) -> Result<CallResult, CallError> {
+    fn process(chain: u32, input: u32, at: Moment, rows: types::Block) -> Result<CallResult, CallError> {
         let block = host_block(rows);
         let work = Work::Rows {
             block: &block,
             slots: &[],
+            input,
         };
         with_instance(|instance| instance.call(chain, at, &work))
     }
 
     fn process_keyed(
         chain: u32,
-        _input: u32,
+        input: u32,
         at: Moment,
         slots: Vec<u32>,
         rows: types::Block,
@@ -112,6 +113,7 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         let work = Work::Rows {
             block: &block,
             slots: &slots,
+            input,
         };
         with_instance(|instance| instance.call(chain, at, &work))
     }

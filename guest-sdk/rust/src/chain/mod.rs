@@ -36,6 +36,8 @@ pub enum Work<'b> {
         block: &'b Block,
         /// As many as rows, or none.
         slots: &'b [u32],
+        /// Input of the chain.
+        input: u32,
     },
     /// Timers that are due.
     Timers {

@@ -111,7 +111,7 @@ impl<R: RollingFunction> Chain for Rolling<R> {
 
     #[inline(always)]
     fn run<E: Tail<R::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
-        let &Work::Rows { block, slots } = work else {
+        let &Work::Rows { block, slots, .. } = work else {
             return Ok(());
         };
         check_slots(slots, block)?;

@@ -7,10 +7,11 @@ use super::rolling::{Rolling, RollingFunction};
 use super::selector::SharedKey;
 use crate::Stream;
 use crate::bindings::dataflow as wit;
-use crate::graph::{GraphBuilder, Handle, Origin};
-use crate::process::{KeyedProcess, Processing, Setup};
+use crate::connected::ConnectedKeyedStreams;
+use crate::graph::{GraphBuilder, Handle, Input, Origin};
+use crate::process::{KeyedProcess, OneInput, Processing, Setup, begin_process};
+use crate::state::Kept;
 use crate::state::kept::state_fields;
-use crate::state::{Kept, Ttl};
 use crate::value::{FieldAt, FieldRef, Owned, Record};
 use crate::window::{Assigner, WindowedStream};
 
@@ -189,39 +190,40 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
     /// Runs a function with state and timers. It is made by `make`, which declares its states.
     ///
     /// See [`KeyedProcess`] for an example.
-    pub fn process<P, F>(self, make: F) -> Stream<Processing<P>>
+    pub fn process<P, F>(self, make: F) -> Stream<Processing<OneInput<P>>>
     where
         P: KeyedProcess<In = T, Key = K>,
         F: FnOnce(&mut Setup) -> P,
     {
-        let mut setup = Setup::new(self.next_operator());
-        let function = make(&mut setup);
-        let states = std::mem::take(&mut setup.states);
-        let (chain, operator) = self.begin("process", |graph, key_schema| {
-            let declare = |state: &crate::process::DeclaredState| {
-                let migrations = state.migrations.iter();
-                wit::StateDecl {
-                    name: state.name.clone(),
-                    aliases: state.aliases.clone(),
-                    kind: state.kind,
-                    schema: graph.schema(state.fields.clone()),
-                    migrations: migrations.map(|old| graph.schema(old.fields.clone())).collect(),
-                    ttl: state.ttl.map(Ttl::declared),
-                }
-            };
-            wit::Head::Keyed(wit::Keyed {
-                key_schema,
-                states: states.iter().map(declare).collect(),
-                always_writes: false,
-            })
-        });
-        let repeated = crate::process::repeated_name(&states);
-        if let Some(name) = repeated {
-            let message = format!("state `{name}` is declared twice by the same process function");
-            self.flow.borrow_mut().error(message);
-        }
-        let head = Processing::new(function, operator, self.selector.clone(), states);
-        Stream::opened(self.flow, chain, operator, head)
+        let (flow, selector) = (self.flow.clone(), self.selector.clone());
+        begin_process(
+            &flow,
+            "process",
+            selector.key_fields(),
+            vec![self.into_input()],
+            |setup| OneInput::new(make(setup), selector),
+        )
+    }
+
+    /// Connects two streams with keys of one type: functions then take rows of both, and share state and timers of the
+    /// key.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Order { id: i64, cents: i64 }
+    /// # #[derive(Record, Clone)]
+    /// # struct Payment { order: i64, cents: i64 }
+    /// fn balance(orders: Stream<Rows<Order>>, payments: Stream<Rows<Payment>>) {
+    ///     orders
+    ///         .key_by(Order::FIELDS.id)
+    ///         .connect(payments.key_by(Payment::FIELDS.order))
+    ///         .map(|order| (order.id, order.cents), |payment| (payment.order, -payment.cents))
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn connect<U: Record>(self, other: KeyedStream<U, K>) -> ConnectedKeyedStreams<T, U, K> {
+        ConnectedKeyedStreams::new(self, other)
     }
 
     /// Gathers the rows of each key in windows of event time.
@@ -268,9 +270,12 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
         Stream::opened(self.flow, chain, operator, Rolling::new(function, operator))
     }
 
-    /// Number of the operator that [`KeyedStream::begin`] will make.
-    fn next_operator(&self) -> u32 {
-        self.flow.borrow().operators.len() as u32
+    /// As an input of a chain.
+    pub(crate) fn into_input(self) -> Input {
+        Input {
+            fields: T::fields(),
+            origins: self.origins,
+        }
     }
 
     /// Declares a chain with a keyed head and its first operator.
@@ -278,9 +283,9 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
         let mut graph = self.flow.borrow_mut();
         let key_schema = graph.schema(self.selector.key_fields());
         let head = head(&mut graph, key_schema);
-        let chain = graph.open_chain(T::fields(), head);
+        let chain = graph.open_chain([T::fields()], head);
         let operator = graph.add_function(chain, construct);
-        graph.connect(&self.origins, operator);
+        graph.connect(&self.origins, operator, 0);
         (chain, operator)
     }
 }

@@ -1,6 +1,6 @@
 //! What a process function sees beside its row, and what it can do.
 
-use super::KeyedProcess;
+use super::{CoProcess, KeyedProcess};
 use crate::OutputTag;
 use crate::chain::{Emit, RowContext, TimerAction};
 use crate::position;
@@ -32,33 +32,40 @@ pub(crate) trait KeySource<K> {
     fn key(&self) -> K;
 }
 
-/// What a process function sees beside its row, and what it can do: time, timers, output.
+/// What a [`KeyedProcess`] sees beside its row.
+pub type Context<'c, P> = KeyedContext<'c, <P as KeyedProcess>::Key, <P as KeyedProcess>::Out>;
+
+/// What a [`CoProcess`] sees beside its row.
+pub type CoContext<'c, P> = KeyedContext<'c, <P as CoProcess>::Key, <P as CoProcess>::Out>;
+
+/// What a process function sees beside its row, and what it can do: time, timers, output. `K` is the type of keys, `O`
+/// that of the rows that it puts out.
 ///
 /// See [`KeyedProcess`] for an example.
-pub struct Context<'c, P: KeyedProcess> {
+pub struct KeyedContext<'c, K, O: Value> {
     pub(crate) operator: u32,
-    pub(crate) next: &'c mut (dyn Emit<P::Out> + 'c),
+    pub(crate) next: &'c mut (dyn Emit<O> + 'c),
     pub(crate) cx: &'c mut RowContext,
-    pub(crate) key: &'c (dyn KeySource<P::Key> + 'c),
+    pub(crate) key: &'c (dyn KeySource<K> + 'c),
     pub(crate) given: &'c mut u64,
 }
 
-impl<P: KeyedProcess> std::fmt::Debug for Context<'_, P> {
+impl<K, O: Value> std::fmt::Debug for KeyedContext<'_, K, O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context")
+        f.debug_struct("KeyedContext")
             .field("operator", &self.operator)
             .finish_non_exhaustive()
     }
 }
 
-impl<P: KeyedProcess> Context<'_, P> {
+impl<K, O: Value> KeyedContext<'_, K, O> {
     /// The key of the row or timer. It is made anew each time.
     ///
     /// ```
     /// # use millrace::prelude::*;
     /// fn show<P: KeyedProcess<Key = i64>>(cx: &Context<'_, P>) { info!("key {}", cx.key()); }
     /// ```
-    pub fn key(&self) -> P::Key {
+    pub fn key(&self) -> K {
         self.key.key()
     }
 
@@ -102,7 +109,7 @@ impl<P: KeyedProcess> Context<'_, P> {
     /// }
     /// ```
     #[inline(always)]
-    pub fn push(&mut self, row: <P::Out as Value>::Of<'_>) {
+    pub fn push(&mut self, row: O::Of<'_>) {
         *self.given += 1;
         self.next.emit(row, self.cx);
         position::enter(self.operator);

@@ -2,7 +2,7 @@
 
 use super::context::KeySource;
 use super::setup::DeclaredState;
-use super::{Context, KeyedProcess, StateCell, Timer, TimerKind};
+use super::{KeyedContext, KeyedProcess, StateCell, Timer, TimerKind};
 use crate::OpenContext;
 use crate::Stream;
 use crate::bindings::operators::{self, CallError, CollectionWrites};
@@ -11,19 +11,155 @@ use crate::chain::{Chain, Decoded, Head, RowContext, Rows, Tail, Work, check_slo
 use crate::keyed::{KeyFunction, SharedKey};
 use crate::position;
 use crate::state::cell::ErasedState;
-use crate::value::{Record, Value};
+use crate::value::{Owned, Record, Value};
 use crate::values::Timestamp;
 
-/// The head of a chain that begins with a process function.
-pub struct Processing<P: KeyedProcess> {
-    function: P,
+/// What the head of a keyed chain runs: rows of its inputs, and timers.
+pub trait ProcessFunction: 'static {
+    /// What rows are keyed by.
+    type Key: Owned + Clone;
+    /// Rows that it puts out.
+    type Out: Record;
+
+    /// Prepares, before the first row.
+    fn open(&mut self, cx: &OpenContext);
+
+    /// Takes the rows of a call.
+    fn rows<E: Tail<Self::Out>>(&mut self, rows: &KeyedRows<'_>, entries: &mut Entries<'_, E>)
+    -> Result<(), CallError>;
+
+    /// A timer of the key is due.
+    fn on_timer(&mut self, timer: Timer<Self::Key>, cx: &mut KeyedContext<'_, Self::Key, Self::Out>);
+}
+
+/// The rows of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyedRows<'b> {
+    pub(crate) input: u32,
+    pub(crate) block: &'b Block,
+    /// Of each row's key.
+    pub(crate) slots: &'b [u32],
+}
+
+impl KeyedRows<'_> {
+    /// For a function that has no such input.
+    pub(crate) fn unknown_input<T>(&self) -> Result<T, CallError> {
+        Err(failure(format!("this chain has no input {}", self.input)))
+    }
+}
+
+/// Goes through the entries of a call.
+#[derive(Debug)]
+pub struct Entries<'e, E> {
     operator: u32,
+    cx: &'e mut RowContext,
+    tail: &'e mut E,
+    given: &'e mut u64,
+}
+
+impl<E> Entries<'_, E> {
+    /// Hands each row to a function.
+    #[inline(always)]
+    pub(crate) fn each_row<T: Record, K, O: Record>(
+        &mut self,
+        rows: &KeyedRows<'_>,
+        selector: &dyn KeyFunction<T, K>,
+        mut take: impl for<'a, 'c> FnMut(T::Of<'a>, &mut KeyedContext<'c, K, O>),
+    ) where
+        E: Tail<O>,
+    {
+        let decoded = Decoded::<T>::new(rows.block, self.cx.time_in);
+        for (index, &slot) in rows.slots.iter().enumerate() {
+            position::set_keyed_entry(index as u32, slot);
+            position::enter(self.operator);
+            decoded.set_time(index, self.cx);
+            let key = RowKey {
+                rows: &decoded,
+                index,
+                selector,
+            };
+            let mut context = KeyedContext {
+                operator: self.operator,
+                next: self.tail,
+                cx: self.cx,
+                key: &key,
+                given: self.given,
+            };
+            take(T::get(&decoded.columns, index), &mut context);
+        }
+    }
+
+    fn each_timer<F: ProcessFunction>(&mut self, due: &Due<'_>, function: &mut F)
+    where
+        E: Tail<F::Out>,
+    {
+        let keys = F::Key::column(&mut due.keys.buffers(), due.keys.rows());
+        for (index, (&slot, &time)) in due.slots.iter().zip(due.times).enumerate() {
+            position::set_keyed_entry(index as u32, slot);
+            position::enter(self.operator);
+            self.cx.time = match due.kind {
+                TimerKind::EventTime => time,
+                TimerKind::ProcessingTime => self.cx.watermark,
+            };
+            let key = TimerKey::<F::Key> { keys: &keys, index };
+            let timer = Timer {
+                key: key.key(),
+                time: Timestamp::from_millis(time),
+                kind: due.kind,
+            };
+            let mut context = KeyedContext {
+                operator: self.operator,
+                next: self.tail,
+                cx: self.cx,
+                key: &key,
+                given: self.given,
+            };
+            function.on_timer(timer, &mut context);
+        }
+    }
+}
+
+/// A [`KeyedProcess`] with the key of its rows.
+pub struct OneInput<P: KeyedProcess> {
+    function: P,
     selector: SharedKey<P::In, P::Key>,
+}
+
+impl<P: KeyedProcess> OneInput<P> {
+    pub(crate) fn new(function: P, selector: SharedKey<P::In, P::Key>) -> Self {
+        OneInput { function, selector }
+    }
+}
+
+impl<P: KeyedProcess> ProcessFunction for OneInput<P> {
+    type Key = P::Key;
+    type Out = P::Out;
+
+    fn open(&mut self, cx: &OpenContext) {
+        self.function.open(cx);
+    }
+
+    #[inline(always)]
+    fn rows<E: Tail<P::Out>>(&mut self, rows: &KeyedRows<'_>, entries: &mut Entries<'_, E>) -> Result<(), CallError> {
+        let function = &mut self.function;
+        entries.each_row(rows, &*self.selector, |row, cx| function.process(row, cx));
+        Ok(())
+    }
+
+    fn on_timer(&mut self, timer: Timer<P::Key>, cx: &mut KeyedContext<'_, P::Key, P::Out>) {
+        self.function.on_timer(timer, cx);
+    }
+}
+
+/// The head of a chain that begins with a process function.
+pub struct Processing<F: ProcessFunction> {
+    function: F,
+    operator: u32,
     states: Vec<DeclaredState>,
     given: u64,
 }
 
-impl<P: KeyedProcess> std::fmt::Debug for Processing<P> {
+impl<F: ProcessFunction> std::fmt::Debug for Processing<F> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Processing")
             .field("operator", &self.operator)
@@ -31,68 +167,13 @@ impl<P: KeyedProcess> std::fmt::Debug for Processing<P> {
     }
 }
 
-impl<P: KeyedProcess> Processing<P> {
-    pub(crate) fn new(
-        function: P,
-        operator: u32,
-        selector: SharedKey<P::In, P::Key>,
-        states: Vec<DeclaredState>,
-    ) -> Self {
+impl<F: ProcessFunction> Processing<F> {
+    pub(crate) fn new(function: F, operator: u32, states: Vec<DeclaredState>) -> Self {
         Processing {
             function,
             operator,
-            selector,
             states,
             given: 0,
-        }
-    }
-
-    #[inline(always)]
-    fn rows<E: Tail<P::Out>>(&mut self, block: &Block, slots: &[u32], cx: &mut RowContext, tail: &mut E) {
-        let rows = Decoded::<P::In>::new(block, cx.time_in);
-        for (index, &slot) in slots.iter().enumerate() {
-            position::set_keyed_entry(index as u32, slot);
-            position::enter(self.operator);
-            rows.set_time(index, cx);
-            let key = RowKey {
-                rows: &rows,
-                index,
-                selector: &*self.selector,
-            };
-            let mut context = Context {
-                operator: self.operator,
-                next: tail,
-                cx,
-                key: &key,
-                given: &mut self.given,
-            };
-            self.function.process(P::In::get(&rows.columns, index), &mut context);
-        }
-    }
-
-    fn timers<E: Tail<P::Out>>(&mut self, due: &Due<'_>, cx: &mut RowContext, tail: &mut E) {
-        let keys = P::Key::column(&mut due.keys.buffers(), due.keys.rows());
-        for (index, (&slot, &time)) in due.slots.iter().zip(due.times).enumerate() {
-            position::set_keyed_entry(index as u32, slot);
-            position::enter(self.operator);
-            cx.time = match due.kind {
-                TimerKind::EventTime => time,
-                TimerKind::ProcessingTime => cx.watermark,
-            };
-            let key = TimerKey::<P::Key> { keys: &keys, index };
-            let timer = Timer {
-                key: key.key(),
-                time: Timestamp::from_millis(time),
-                kind: due.kind,
-            };
-            let mut context = Context {
-                operator: self.operator,
-                next: tail,
-                cx,
-                key: &key,
-                given: &mut self.given,
-            };
-            self.function.on_timer(timer, &mut context);
         }
     }
 
@@ -148,14 +229,14 @@ struct TimerKey<'r, 'b, K: Value> {
     index: usize,
 }
 
-impl<K: crate::Owned> KeySource<K> for TimerKey<'_, '_, K> {
+impl<K: Owned> KeySource<K> for TimerKey<'_, '_, K> {
     fn key(&self) -> K {
         K::get(self.keys, self.index)
     }
 }
 
-impl<P: KeyedProcess> Chain for Processing<P> {
-    type Out = P::Out;
+impl<F: ProcessFunction> Chain for Processing<F> {
+    type Out = F::Out;
     const FALLIBLE: bool = false;
     type Refusing<X: Chain> = Rows<X::Out>;
 
@@ -164,13 +245,19 @@ impl<P: KeyedProcess> Chain for Processing<P> {
     }
 
     #[inline(always)]
-    fn run<E: Tail<P::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
+    fn run<E: Tail<F::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         match *work {
-            Work::Rows { block, slots } => {
+            Work::Rows { block, slots, input } => {
                 check_slots(slots, block)?;
                 position::set_entries(slots.len());
                 self.warm(slots);
-                self.rows(block, slots, cx, tail);
+                let mut entries = Entries {
+                    operator: self.operator,
+                    cx,
+                    tail,
+                    given: &mut self.given,
+                };
+                self.function.rows(&KeyedRows { input, block, slots }, &mut entries)?;
             }
             Work::Timers {
                 kind,
@@ -191,7 +278,13 @@ impl<P: KeyedProcess> Chain for Processing<P> {
                     times,
                     keys,
                 };
-                self.timers(&due, cx, tail);
+                let mut entries = Entries {
+                    operator: self.operator,
+                    cx,
+                    tail,
+                    given: &mut self.given,
+                };
+                entries.each_timer(&due, &mut self.function);
             }
             Work::Windows { .. } => return Err(failure("this chain has no window")),
             Work::Close => {}
@@ -210,7 +303,7 @@ impl<P: KeyedProcess> Chain for Processing<P> {
     }
 }
 
-impl<P: KeyedProcess> Head for Processing<P> {
+impl<F: ProcessFunction> Head for Processing<F> {
     fn open(&mut self, context: &OpenContext) {
         position::enter(self.operator);
         self.function.open(context);

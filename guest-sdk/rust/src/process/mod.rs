@@ -1,5 +1,7 @@
-//! Process functions: rows of a key, with state and timers.
+//! Process functions: rows of a key, of one stream or two, with state and timers.
 
+mod begin;
+mod co;
 mod context;
 mod head;
 mod setup;
@@ -7,10 +9,12 @@ mod setup;
 use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
 
-pub use context::{Context, Timer, TimerKind};
-pub use head::Processing;
+pub(crate) use begin::begin_process;
+pub use co::{CoProcess, TwoInputs};
+pub use context::{CoContext, Context, KeyedContext, Timer, TimerKind};
+pub use head::{Entries, KeyedRows, OneInput, ProcessFunction, Processing};
 pub use setup::Setup;
-pub(crate) use setup::{DeclaredState, StateCell, repeated_name};
+pub(crate) use setup::{DeclaredState, StateCell};
 
 /// A function of the rows of a key, with state and timers.
 ///

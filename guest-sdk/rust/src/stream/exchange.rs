@@ -126,7 +126,7 @@ impl<C: Chain> Stream<C> {
             idle_after_ms: watermarks.idle_after.map(millis),
         });
         let operator = graph.add_operator("watermarks", kind);
-        graph.connect(&origins, operator);
+        graph.connect(&origins, operator, 0);
         drop(graph);
         Stream::from_origins(flow, vec![Origin::forward(operator, 0)])
     }
@@ -226,7 +226,7 @@ impl<C: Chain> Stream<C> {
         let mut graph = flow.borrow_mut();
         let connector = connector.into_connector();
         let operator = graph.add_operator(name, wit::OperatorKind::Sink(wit::Sink { connector }));
-        graph.connect(&origins, operator);
+        graph.connect(&origins, operator, 0);
         drop(graph);
         SinkOperator { flow, operator }
     }

@@ -38,7 +38,7 @@ pub use watermarks::{Millis, TimeSource, Watermarks};
 /// }
 /// ```
 pub struct Stream<C: Chain> {
-    flow: Handle,
+    pub(crate) flow: Handle,
     /// Where the rows come from, as long as no function takes them.
     origins: Vec<Origin>,
     /// The chain that grows here.
@@ -118,16 +118,16 @@ impl<C: Chain> Stream<C> {
         match self.open {
             Some(number) => (number, graph.add_function(number, construct)),
             None => {
-                let number = graph.open_chain(C::Out::fields(), wit::Head::Stateless);
+                let number = graph.open_chain([C::Out::fields()], wit::Head::Stateless);
                 let operator = graph.add_function(number, construct);
-                graph.connect(&self.origins, operator);
+                graph.connect(&self.origins, operator, 0);
                 (number, operator)
             }
         }
     }
 
     /// Ends the chain, if there is one, with a port.
-    fn close<X: Extra<C::Out>>(&mut self, extra: X) -> Vec<Origin> {
+    pub(crate) fn close<X: Extra<C::Out>>(&mut self, extra: X) -> Vec<Origin> {
         let chain = self.take_chain();
         let Some(number) = self.open else {
             return std::mem::take(&mut self.origins);

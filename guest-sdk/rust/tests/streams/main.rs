@@ -1,5 +1,6 @@
 //! Dataflows, tested without wasm: each construct through real blocks, call by call.
 
+mod connected;
 mod exchange;
 mod inference;
 mod keyed;

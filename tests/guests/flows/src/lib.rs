@@ -4,7 +4,7 @@
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
 //! host, `operators` one of each, `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
 //! `streams` endless ones and slow
-//! ones.
+//! ones, `two-inputs` operators of two inputs.
 
 mod durable;
 mod edges;
@@ -15,6 +15,7 @@ mod operators;
 mod poison;
 mod states;
 mod streams;
+mod two_inputs;
 mod windows;
 
 use millrace::prelude::*;
@@ -127,6 +128,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "large" => large::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
         "operators" => operators::build(flow, &params),
+        "two-inputs" => two_inputs::build(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }

@@ -80,10 +80,10 @@ impl KeyedProcess for Everything {
 }
 
 /// A folder for each.
-struct Outputs<'p>(&'p str);
+pub(crate) struct Outputs<'p>(pub(crate) &'p str);
 
 impl Outputs<'_> {
-    fn put<C: Chain>(&self, name: &str, stream: Stream<C>) {
+    pub(crate) fn put<C: Chain>(&self, name: &str, stream: Stream<C>) {
         stream.sink(name, Files::to_ndjson(format!("{}/{name}", self.0)));
     }
 }
