@@ -111,6 +111,7 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         Workload::Session => session(rows, keys, per_ms, 1_000),
         Workload::Timer => timer(rows, keys, per_ms),
         Workload::Slow
+        | Workload::Nexmark
         | Workload::Latency
         | Workload::Startup
         | Workload::Restart

@@ -49,7 +49,7 @@ pub fn q1(house: &House<'_>) {
         out.push(Converted {
             auction: bid.auction,
             bidder: bid.bidder,
-            price: Decimal::from_units(i128::from(bid.price) * i128::from(EUROS)),
+            price: Decimal::from_units(i128::from(bid.price * EUROS)),
             date_time: bid.date_time,
             extra: bid.extra,
         });
