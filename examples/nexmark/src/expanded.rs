@@ -60,12 +60,12 @@ enum Known {
 
 const CATEGORY: i64 = 10;
 
-/// Joins bids and auctions.
+/// Joins auctions and bids. The source that is declared first is read first: few bids have to wait for their auction.
 pub fn q20(house: &House<'_>) {
     let expanded = house
-        .bids::<Bid>()
-        .key_by(Bid::FIELDS.auction)
-        .connect(house.auctions::<Auction>().key_by(Auction::FIELDS.id))
+        .auctions::<Auction>()
+        .key_by(Auction::FIELDS.id)
+        .connect(house.bids::<Bid>().key_by(Bid::FIELDS.auction))
         .process(|setup| Expand {
             known: setup.value_state("known"),
         })
@@ -78,12 +78,24 @@ struct Expand {
 }
 
 impl CoProcess for Expand {
-    type First = Bid<'static>;
-    type Second = Auction<'static>;
+    type First = Auction<'static>;
+    type Second = Bid<'static>;
     type Key = i64;
     type Out = Expanded<'static>;
 
-    fn process_first(&mut self, bid: Bid<'_>, cx: &mut CoContext<'_, Self>) {
+    fn process_first(&mut self, auction: Auction<'_>, cx: &mut CoContext<'_, Self>) {
+        if auction.category != CATEGORY {
+            return self.known.set(Known::Other);
+        }
+        if let Some(Known::Offers(offers)) = self.known.take() {
+            for offer in &offers {
+                cx.push(expanded(&offer.of(auction.id), &auction));
+            }
+        }
+        self.known.set(Known::Item(KeptItem::new(&auction)));
+    }
+
+    fn process_second(&mut self, bid: Bid<'_>, cx: &mut CoContext<'_, Self>) {
         let is_known = self.known.with(|known| match known {
             Some(Known::Item(item)) => {
                 cx.push(expanded(&bid, &item.of(bid.auction)));
@@ -99,18 +111,6 @@ impl CoProcess for Expand {
                 }
             });
         }
-    }
-
-    fn process_second(&mut self, auction: Auction<'_>, cx: &mut CoContext<'_, Self>) {
-        if auction.category != CATEGORY {
-            return self.known.set(Known::Other);
-        }
-        if let Some(Known::Offers(offers)) = self.known.take() {
-            for offer in &offers {
-                cx.push(expanded(&offer.of(auction.id), &auction));
-            }
-        }
-        self.known.set(Known::Item(KeptItem::new(&auction)));
     }
 }
 

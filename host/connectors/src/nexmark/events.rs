@@ -53,10 +53,11 @@ impl Table {
         }
     }
 
-    /// Rows that it has of the events of which no table has more than `rows_max`; one at least.
+    /// Rows to make at a time so that no table makes more than `rows_max`, and each has its part of the same events.
     pub(super) fn share(self, rows_max: usize) -> usize {
         let (_, count) = self.place();
-        (rows_max * count as usize / BIDS_PER_EPOCH as usize).max(1)
+        let epochs = (rows_max / BIDS_PER_EPOCH as usize).max(1);
+        (epochs * count as usize).min(rows_max)
     }
 
     /// Number of the event that its row of this index is.
