@@ -12,7 +12,7 @@ use millrace_core::block::Millis;
 use millrace_core::{Error, Result};
 
 use super::events::{Clock, EVENTS_PER_AUCTION_LENGTH, OPEN_AUCTIONS, Table, last_auction, last_person};
-use super::random::{Random, Stream};
+use super::random::{Random, Stream, choose};
 use super::text::{self, Filler, Stock, Texts};
 
 /// Ids begin with these, so that tables are not joined by mistake.
@@ -311,12 +311,12 @@ fn bid_columns() -> Vec<(&'static str, Kind, Make)> {
         }),
         ("channel", Kind::Text, |making, stream| {
             texts(making, stream, text::CHANNEL_BYTES, |random, text| {
-                making.stock.channel(random).push_name(text)
+                making.stock.push_channel(random, text)
             })
         }),
         ("url", Kind::Text, |making, stream| {
             texts(making, stream, text::ADDRESS_BYTES, |random, text| {
-                making.stock.channel(random).push_address(text)
+                making.stock.push_address(random, text)
             })
         }),
         ("date_time", TIME, date_time),
@@ -337,32 +337,25 @@ fn expires(clock: Clock, event: u64, random: &mut Random) -> Millis {
 }
 
 fn seller(event: u64, random: &mut Random) -> u64 {
-    FIRST_PERSON_ID
-        + match random.below(HOT_SELLER_RATIO) {
-            0 => person(event, random),
-            _ => last_person(event) / HOT_EVERY * HOT_EVERY,
-        }
+    let is_hot = random.below(HOT_SELLER_RATIO) != 0;
+    let hot = last_person(event) / HOT_EVERY * HOT_EVERY;
+    FIRST_PERSON_ID + choose(is_hot, hot, person(event, random))
 }
 
 /// The hot one is not the hot seller.
 fn bidder(event: u64, random: &mut Random) -> u64 {
-    FIRST_PERSON_ID
-        + match random.below(HOT_BIDDER_RATIO) {
-            0 => person(event, random),
-            _ => last_person(event) / HOT_EVERY * HOT_EVERY + 1,
-        }
+    let is_hot = random.below(HOT_BIDDER_RATIO) != 0;
+    let hot = last_person(event) / HOT_EVERY * HOT_EVERY + 1;
+    FIRST_PERSON_ID + choose(is_hot, hot, person(event, random))
 }
 
 fn auction(event: u64, random: &mut Random) -> u64 {
     let last = last_auction(event);
-    FIRST_AUCTION_ID
-        + match random.below(HOT_AUCTION_RATIO) {
-            0 => {
-                let first = last.saturating_sub(OPEN_AUCTIONS);
-                first + random.below(last - first + 1 + LEAD)
-            }
-            _ => last / HOT_EVERY * HOT_EVERY,
-        }
+    let is_hot = random.below(HOT_AUCTION_RATIO) != 0;
+    let hot = last / HOT_EVERY * HOT_EVERY;
+    let first = last.saturating_sub(OPEN_AUCTIONS);
+    let other = first + random.below(last - first + 1 + LEAD);
+    FIRST_AUCTION_ID + choose(is_hot, hot, other)
 }
 
 /// One of those who are active, or will be soon.

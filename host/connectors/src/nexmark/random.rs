@@ -37,6 +37,12 @@ impl Random {
     }
 }
 
+/// One of two, without a branch: of what is random a processor would guess every other wrong.
+#[inline(always)]
+pub(super) fn choose(is_first: bool, first: u64, second: u64) -> u64 {
+    second ^ (first ^ second) & u64::from(is_first).wrapping_neg()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

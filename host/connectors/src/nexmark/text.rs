@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use super::random::{Random, Stream};
+use super::random::{self, Random, Stream};
 
 const FIRST_NAMES: [&str; 11] = [
     "Peter", "Paul", "Luke", "John", "Saul", "Vicky", "Kate", "Julie", "Sarah", "Deiter", "Walter",
@@ -42,9 +42,11 @@ const STOCK_SPARE_BYTES: usize = 512;
 /// Fewest letters of a random word.
 const WORD_MIN: u64 = 3;
 
-/// Bytes of a channel's name and address that are copied at once, which is more than any has.
+/// Bytes that are copied at once of a channel's name, and of its address behind what all begin with: more than any has.
 pub(super) const CHANNEL_BYTES: usize = 16;
-pub(super) const ADDRESS_BYTES: usize = 80;
+pub(super) const ADDRESS_BYTES: usize = ADDRESS_START.len() + ADDRESS_REST_BYTES;
+const ADDRESS_REST_BYTES: usize = 56;
+const ADDRESS_START: &[u8; 24] = b"https://www.nexmark.com/";
 
 /// Digits of the numbers by which prices are looked up, and values that each has.
 const PRICE_DIGITS: usize = 4;
@@ -118,39 +120,56 @@ impl Filler {
     }
 }
 
-/// A channel that bids come through.
-pub(super) struct Channel {
-    name: [u8; CHANNEL_BYTES],
-    address: [u8; ADDRESS_BYTES],
-    name_bytes: u8,
-    address_bytes: u8,
+/// Up to N - 1 bytes, and in the last how many there are: what lies close together stays in a near cache.
+struct Cut<const N: usize>([u8; N]);
+
+impl<const N: usize> Cut<N> {
+    fn new(bytes: &[u8]) -> Self {
+        let mut cut = [0; N];
+        assert!(bytes.len() < N, "{} bytes do not fit into {N}", bytes.len());
+        cut[..bytes.len()].copy_from_slice(bytes);
+        cut[N - 1] = bytes.len() as u8;
+        Cut(cut)
+    }
+
+    #[inline(always)]
+    fn push(&self, text: &mut Vec<u8>) {
+        push_part(text, &self.0, usize::from(self.0[N - 1]));
+    }
 }
 
-impl Channel {
-    fn new(name: &str, address: &[u8]) -> Self {
-        Channel {
-            name: padded(name.as_bytes()),
-            address: padded(address),
-            name_bytes: name.len() as u8,
-            address_bytes: address.len() as u8,
+/// Channels that bids come through, the hot ones first.
+struct Channels {
+    names: Vec<Cut<CHANNEL_BYTES>>,
+    /// Behind their start.
+    addresses: Vec<Cut<ADDRESS_REST_BYTES>>,
+}
+
+impl Channels {
+    fn new(random: &mut Random) -> Self {
+        let mut channels = Channels {
+            names: Vec::new(),
+            addresses: Vec::new(),
+        };
+        for name in HOT_CHANNELS {
+            channels.push(name, &path(random));
         }
+        for number in 0..CHANNELS as u32 {
+            let mut path = path(random);
+            if random.below(10) > 0 {
+                // As the benchmark has it: bits in reverse order, without the sign.
+                let id = (number.reverse_bits() as i32).unsigned_abs();
+                path.extend_from_slice(format!("&channel_id={id}").as_bytes());
+            }
+            channels.push(&format!("channel-{number}"), &path);
+        }
+        channels
     }
 
-    #[inline(always)]
-    pub(super) fn push_name(&self, text: &mut Vec<u8>) {
-        push_part(text, &self.name, usize::from(self.name_bytes));
+    fn push(&mut self, name: &str, path: &[u8]) {
+        self.names.push(Cut::new(name.as_bytes()));
+        self.addresses.push(Cut::new(path));
     }
-
-    #[inline(always)]
-    pub(super) fn push_address(&self, text: &mut Vec<u8>) {
-        push_part(text, &self.address, usize::from(self.address_bytes));
-    }
-}
-
-fn padded<const N: usize>(bytes: &[u8]) -> [u8; N] {
-    let mut padded = [0; N];
-    padded[..bytes.len()].copy_from_slice(bytes);
-    padded
 }
 
 /// What is made once, and depends on nothing.
@@ -158,8 +177,7 @@ pub(super) struct Stock {
     letters: Vec<u8>,
     /// Letters and, now and then, a space.
     words: Vec<u8>,
-    /// The hot ones first.
-    channels: Vec<Channel>,
+    channels: Channels,
     /// What each digit of a number contributes to a price: a factor.
     prices: [[f64; PRICE_BASE]; PRICE_DIGITS],
 }
@@ -179,20 +197,22 @@ impl Stock {
         Stock {
             letters,
             words,
-            channels: channels(&mut random),
+            channels: Channels::new(&mut random),
             prices: prices(),
         }
     }
 
-    /// The channel of a bid.
+    /// Appends the name of a bid's channel.
     #[inline(always)]
-    pub(super) fn channel(&self, random: &mut Random) -> &Channel {
-        let hot = HOT_CHANNELS.len() as u64;
-        let at = match random.below(2) {
-            0 => hot + random.below(CHANNELS),
-            _ => random.below(hot),
-        };
-        &self.channels[at as usize]
+    pub(super) fn push_channel(&self, random: &mut Random, text: &mut Vec<u8>) {
+        self.channels.names[channel(random)].push(text);
+    }
+
+    /// Appends its address; of the same numbers the same.
+    #[inline(always)]
+    pub(super) fn push_address(&self, random: &mut Random, text: &mut Vec<u8>) {
+        text.extend_from_slice(ADDRESS_START);
+        self.channels.addresses[channel(random)].push(text);
     }
 
     /// Mostly small, up to a million dollars, in cents: 10^(2 + 6x) for an x from 0 to 1.
@@ -218,19 +238,13 @@ impl Stock {
     }
 }
 
-fn channels(random: &mut Random) -> Vec<Channel> {
-    let hot = HOT_CHANNELS.map(|name| Channel::new(name, &address(random)));
-    let mut channels = Vec::from(hot);
-    for number in 0..CHANNELS as u32 {
-        let mut address = address(random);
-        if random.below(10) > 0 {
-            // As the benchmark has it: bits in reverse order, without the sign.
-            let id = (number.reverse_bits() as i32).unsigned_abs();
-            address.extend_from_slice(format!("&channel_id={id}").as_bytes());
-        }
-        channels.push(Channel::new(&format!("channel-{number}"), &address));
-    }
-    channels
+/// Which channel a bid comes through.
+#[inline(always)]
+fn channel(random: &mut Random) -> usize {
+    let hot = HOT_CHANNELS.len() as u64;
+    let is_hot = random.below(2) != 0;
+    let first = random::choose(is_hot, 0, hot);
+    (first + random.below(random::choose(is_hot, hot, CHANNELS))) as usize
 }
 
 fn prices() -> [[f64; PRICE_BASE]; PRICE_DIGITS] {
@@ -270,14 +284,14 @@ fn push_word(text: &mut Vec<u8>, random: &mut Random, most: u64) {
     }
 }
 
-fn address(random: &mut Random) -> Vec<u8> {
-    let mut address = b"https://www.nexmark.com/".to_vec();
+fn path(random: &mut Random) -> Vec<u8> {
+    let mut path = Vec::new();
     for _ in 0..3 {
-        push_word(&mut address, random, 5);
-        address.push(b'/');
+        push_word(&mut path, random, 5);
+        path.push(b'/');
     }
-    address.extend_from_slice(b"item.htm?query=1");
-    address
+    path.extend_from_slice(b"item.htm?query=1");
+    path
 }
 
 fn pick<'t>(words: &[&'t str], random: &mut Random) -> &'t [u8] {
