@@ -12,7 +12,8 @@ use crate::{Arguments, Totals};
 pub(crate) const EVENTS: u64 = 10_000_000;
 pub(crate) const EVENT_RATE: u64 = 10_000;
 
-/// Of fifty events so many are bids.
+/// Of so many events so many are bids.
+const EPOCH: u64 = 50;
 const BIDS: u64 = 46;
 
 /// (query, result rows, sum of a column of the results). Decimals are summed in their last digit.
@@ -72,7 +73,7 @@ pub(crate) fn check(arguments: &Arguments, events: u64, totals: &Totals) -> Resu
     let query = arguments.query.as_str();
     let expected = match query {
         "none" => (events, 0),
-        "q12" if events % 50 == 0 => (totals.out_rows, i128::from(events / 50 * BIDS)),
+        "q12" if events.is_multiple_of(EPOCH) => (totals.out_rows, i128::from(events / EPOCH * BIDS)),
         _ if !is_ordered(query, arguments.parallelism == 1) => return Ok(()),
         _ if (events, arguments.event_rate) != (EVENTS, EVENT_RATE) => return Ok(()),
         _ => match KNOWN.iter().find(|(known, ..)| *known == query) {
