@@ -42,6 +42,7 @@ test: setup-lint setup-guest setup-postgres setup-redis setup-s3 setup-duckdb li
 	cargo build --release --locked --workspace --bin jobctl
 	cargo test --locked --manifest-path examples/Cargo.toml
 	scripts/check-examples
+	examples/nexmark/verify
 
 simulate: setup setup-rocksdb
 	SEEDS=$(SEEDS) cargo test --release --locked --workspace --test sim -- --ignored --nocapture more_seeds
@@ -60,12 +61,15 @@ format:
 	cd examples && cargo fmt
 	for guest in benches/guest tests/guests/*; do (cd $$guest && cargo fmt) || exit 1; done
 
-examples: setup-guest jobctl
+examples: setup-guest setup-duckdb jobctl
 	scripts/check-examples
+	examples/nexmark/verify
 
 bench: setup-guest jobctl
 	@cargo build --quiet --release --locked --package millrace-benches
-	@$(TARGET)/release/jobctl build --locked benches/guest >/dev/null 2>&1 || $(TARGET)/release/jobctl build --locked benches/guest
+	@for guest in benches/guest examples/nexmark; do \
+		$(TARGET)/release/jobctl build --locked $$guest >/dev/null 2>&1 || $(TARGET)/release/jobctl build --locked $$guest || exit 1; \
+	done
 	@$(TARGET)/release/millrace-benches $(ARGS)
 
 setup:

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use crate::{Arguments, Totals, Workload, native};
+use crate::{Arguments, Totals, Workload, native, nexmark};
 
 /// (workload, rows, keys, result rows, sum of results) at 100 events per ms. Keyed totals hold for
 /// parallelism 1 only: a running sum depends on the order of rows.
@@ -34,6 +34,9 @@ const KNOWN: [(Workload, u64, u64, Option<u64>, i128); 9] = [
 
 /// Refuses wrong results where they are known.
 pub(crate) fn check(arguments: &Arguments, rows: u64, keys: u64, totals: &Totals) -> Result<()> {
+    if arguments.workload == Workload::Nexmark {
+        return nexmark::check(arguments, rows, totals);
+    }
     if arguments.workload == Workload::Keyed && totals.out_rows != rows {
         bail!("wrong result: {} rows, not {rows}", totals.out_rows);
     }

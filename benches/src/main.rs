@@ -7,6 +7,7 @@
 mod boundary;
 mod known;
 mod native;
+mod nexmark;
 mod pipeline;
 mod restart;
 mod tier;
@@ -38,6 +39,15 @@ pub struct Arguments {
     /// Events per second of real time (latency)
     #[arg(long, default_value_t = 50_000)]
     rate: u64,
+    /// Query: q0 to q8, q11, q12, q18 or q20; none: the events alone (nexmark)
+    #[arg(long, default_value = "none")]
+    query: String,
+    /// Number of events: persons, auctions and bids (nexmark) [default: as in the table of known totals]
+    #[arg(long)]
+    events: Option<u64>,
+    /// Events per second of event time (nexmark)
+    #[arg(long, default_value_t = nexmark::EVENT_RATE)]
+    event_rate: u64,
     /// Runs; the median and the spread are printed
     #[arg(long, default_value_t = 1)]
     runs: u32,
@@ -78,6 +88,13 @@ pub struct Arguments {
         default_value = "benches/guest/bench-guest.wasm"
     )]
     pipeline: PathBuf,
+    /// The compiled pipeline of nexmark
+    #[arg(
+        long,
+        env = "MILLRACE_BENCH_NEXMARK",
+        default_value = "examples/nexmark/nexmark.wasm"
+    )]
+    nexmark_pipeline: PathBuf,
 }
 
 /// The workloads.
@@ -108,6 +125,8 @@ pub enum Workload {
     Timer,
     /// A running sum per key behind which 20 us are spent on each row: everything before it backs up
     Slow,
+    /// A query of the Nexmark benchmark, all tables made with all their columns
+    Nexmark,
     /// Time from generator to sink through one key_by
     Latency,
     /// Time from a cached pipeline to its first row
@@ -151,6 +170,7 @@ impl Workload {
             Workload::Timer | Workload::Triggered | Workload::ProcessingTime | Workload::CountWindow => 10_000_000,
             Workload::LargeMap => 2_000_000,
             Workload::Restart => 8_000_000,
+            Workload::Nexmark => nexmark::EVENTS,
             Workload::Latency => 500_000,
             Workload::Slow => 300_000,
             Workload::Startup | Workload::Tier | Workload::Boundary => 1,
@@ -181,10 +201,13 @@ pub struct Totals {
 #[derive(Debug, Serialize)]
 struct Line {
     workload: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    query: Option<String>,
     native: bool,
     parallelism: u32,
     rows: u64,
-    keys: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<u64>,
     seconds: f64,
     rows_per_s: f64,
     out_rows: u64,
@@ -218,35 +241,54 @@ fn main() -> Result<()> {
         Workload::Boundary => return boundary::run(&arguments),
         _ => {}
     }
-    let rows = arguments.rows.unwrap_or_else(|| workload.rows());
+    let rows = arguments.events.or(arguments.rows);
+    let rows = rows.unwrap_or_else(|| workload.rows());
     let keys = arguments.keys.unwrap_or_else(|| workload.keys());
     let mut all = Vec::new();
     for _ in 0..arguments.runs.max(1) {
-        let totals = if arguments.native {
-            native::run(workload, rows, keys, arguments.per_ms())
-        } else {
-            pipeline::run(&arguments, rows, keys)?
+        let totals = match workload {
+            Workload::Nexmark => nexmark::run(&arguments, rows)?,
+            _ if arguments.native => native::run(workload, rows, keys, arguments.per_ms()),
+            _ => pipeline::run(&arguments, rows, keys)?,
         };
         known::check(&arguments, rows, keys, &totals)?;
         all.push(totals);
     }
     all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     let median = &all[all.len() / 2];
-    // Several subtasks feed a key in the order in which the threads happen to run: running sums then differ,
-    // as do the moments at which timers fire.
-    let sums = matches!(workload, Workload::Keyed | Workload::LargeMap | Workload::Slow);
-    let ordered = workload != Workload::Timer && (!sums || arguments.parallelism == 1) && arguments.ttl_ms.is_none();
     let same = |totals: &Totals| (totals.out_rows, totals.out_sum) == (median.out_rows, median.out_sum);
-    if ordered && !all.iter().all(same) {
+    if is_ordered(&arguments) && !all.iter().all(same) {
         bail!("runs of the same workload gave different results: {all:?}");
     }
+    let line = line(&arguments, rows, keys, &all)?;
+    println!("{}", serde_json::to_string(&line)?);
+    Ok(())
+}
+
+/// Whether two runs give the same. Several subtasks feed a key in the order in which the threads happen to run: running sums
+/// then differ, as do the moments at which timers fire.
+fn is_ordered(arguments: &Arguments) -> bool {
+    let alone = arguments.parallelism == 1;
+    match arguments.workload {
+        Workload::Timer => false,
+        Workload::Keyed | Workload::LargeMap | Workload::Slow => alone && arguments.ttl_ms.is_none(),
+        Workload::Nexmark => nexmark::is_ordered(&arguments.query, alone),
+        _ => arguments.ttl_ms.is_none(),
+    }
+}
+
+/// What is printed of runs, from the fastest to the slowest.
+fn line(arguments: &Arguments, rows: u64, keys: u64, all: &[Totals]) -> Result<Line> {
+    let median = &all[all.len() / 2];
     let several = all.len() > 1;
-    let line = Line {
-        workload: workload.name(),
+    let is_nexmark = arguments.workload == Workload::Nexmark;
+    Ok(Line {
+        workload: arguments.workload.name(),
+        query: is_nexmark.then(|| arguments.query.clone()),
         native: arguments.native,
         parallelism: arguments.parallelism,
         rows,
-        keys,
+        keys: (!is_nexmark).then_some(keys),
         seconds: median.seconds,
         rows_per_s: (rows as f64 / median.seconds).round(),
         out_rows: median.out_rows,
@@ -262,9 +304,7 @@ fn main() -> Result<()> {
             .as_ref()
             .map(|taken| taken.longest_duration.as_secs_f64()),
         in_flight_bytes: median.checkpoints.as_ref().map(|taken| taken.most_in_flight_bytes),
-    };
-    println!("{}", serde_json::to_string(&line)?);
-    Ok(())
+    })
 }
 
 fn peak_rss_bytes() -> Result<u64> {

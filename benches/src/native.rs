@@ -114,6 +114,7 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         Workload::Slow
         | Workload::ProcessingTime
         | Workload::CountWindow
+        | Workload::Nexmark
         | Workload::Latency
         | Workload::Startup
         | Workload::Restart

@@ -1,7 +1,7 @@
 //! The workloads through the engine.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,8 +50,6 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 }
 
 pub(crate) fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) -> Result<Report> {
-    let bytes = std::fs::read(&arguments.pipeline)
-        .with_context(|| format!("{} (make bench builds it)", arguments.pipeline.display()))?;
     let parameters = [
         ("workload", arguments.workload.name()),
         ("rows", rows.to_string()),
@@ -64,7 +62,16 @@ pub(crate) fn execute(arguments: &Arguments, rows: u64, keys: u64, rate: u64) ->
             arguments.zipf.map(|exponent| exponent.to_string()).unwrap_or_default(),
         ),
     ];
-    let parameters: Vec<(String, String)> = parameters.map(|(name, value)| (name.to_owned(), value)).to_vec();
+    execute_pipeline(arguments, &arguments.pipeline, &parameters)
+}
+
+/// Runs a pipeline to its end.
+pub(crate) fn execute_pipeline(arguments: &Arguments, path: &Path, parameters: &[(&str, String)]) -> Result<Report> {
+    let bytes = std::fs::read(path).with_context(|| format!("{} (make bench builds it)", path.display()))?;
+    let parameters = parameters
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let parameters: Vec<(String, String)> = parameters.collect();
     let loaded = Loaded::new(&bytes, options(arguments)).map_err(|error| anyhow!("{error}"))?;
     let prepared = loaded.prepare(&parameters).map_err(|error| anyhow!("{error}"))?;
     let job = prepared.start().map_err(|error| anyhow!("{error}"))?;

@@ -15,7 +15,7 @@ use millrace_wasm::{LogLevel, UserMetric};
 
 use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
 use crate::control::{Control, JobControl, SavepointReport};
-use crate::env::{Clock, random_u32};
+use crate::env::{Clock, keep_blocks, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{Prepared, Restore};
 use crate::quarantine::Traps;
@@ -67,6 +67,7 @@ pub struct Report {
 impl Job {
     /// Checks the outside world, finds where to begin, and lets the job run.
     pub(crate) fn start(prepared: Prepared) -> Result<Self> {
+        keep_blocks();
         let traps = Traps::new(&prepared.options)?;
         let job = slot_job(prepared)?;
         // Sources first: a sink's check may clear what an earlier run wrote.

@@ -113,6 +113,18 @@ impl<T: Record> Nexmark<T> {
         self.option("seed", seed)
     }
 
+    /// Makes all columns of the table, also those that the record does not have: what is measured is then the work of the
+    /// whole benchmark, and not less the less a query reads.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)] struct Bid { price: i64 }
+    /// let bids = Nexmark::<Bid>::bids().all_columns();
+    /// ```
+    pub fn all_columns(self) -> Self {
+        self.option("all-columns", true)
+    }
+
     any_option!("let bids = Nexmark::<Row>::bids().option(\"first-time\", \"1700000000000\");");
 }
 

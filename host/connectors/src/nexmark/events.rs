@@ -53,6 +53,13 @@ impl Table {
         }
     }
 
+    /// Rows to make at a time so that no table makes more than `rows_max`, and each has its part of the same events.
+    pub(super) fn share(self, rows_max: usize) -> usize {
+        let (_, count) = self.place();
+        let epochs = (rows_max / BIDS_PER_EPOCH as usize).max(1);
+        (epochs * count as usize).min(rows_max)
+    }
+
     /// Number of the event that its row of this index is.
     pub(super) fn event(self, index: u64) -> u64 {
         let (first, count) = self.place();
@@ -86,8 +93,12 @@ pub(super) struct Clock {
 }
 
 impl Clock {
+    #[inline]
     pub(super) fn time(self, event: u64) -> Millis {
-        let after = u128::from(event) * 1000 / u128::from(self.rate);
+        let after = match event.checked_mul(1000) {
+            Some(thousands) => u128::from(thousands / self.rate),
+            None => u128::from(event) * 1000 / u128::from(self.rate),
+        };
         self.first_ms
             .saturating_add(Millis::try_from(after).unwrap_or(Millis::MAX))
     }

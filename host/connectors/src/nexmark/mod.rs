@@ -5,13 +5,15 @@
 //! makes the same rows, tables that are read side by side belong together, and a position is the index of the next
 //! row in its table. Proportions, skew and sizes are the defaults of the benchmark (<https://github.com/nexmark/nexmark>);
 //! unlike there, ids of bidders are those of persons, for it adds the first id twice. Only columns that the schema
-//! has are made.
+//! has are made, unless all are asked for. A table gives its part of as many events at a time as the others, so that tables
+//! that are read side by side keep step.
 
 mod columns;
 mod events;
 mod random;
 mod text;
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchOptions};
@@ -24,7 +26,7 @@ use millrace_core::{Error, Result};
 
 use self::columns::{Column, Making};
 use self::events::{Clock, Table};
-use self::text::Texts;
+use self::text::Stock;
 use crate::interleaved::Interleaved;
 
 /// Events per second of event time, if nothing is said.
@@ -52,6 +54,8 @@ struct Nexmark {
     schema: SchemaRef,
     table: Table,
     columns: Arc<[Column]>,
+    /// That are made although nobody reads them.
+    unread: Arc<[Column]>,
     /// Number of events of all tables; the source has its table's part of them.
     events: Option<u64>,
     clock: Clock,
@@ -66,6 +70,7 @@ impl Nexmark {
         let rate = options.parsed("event-rate", "a number of events per second")?;
         let first_ms = options.parsed("first-time", "a time in ms since 1970")?;
         let seed = options.parsed("seed", "a number from 0 to 2^64 - 1")?.unwrap_or(0);
+        let all_columns = options.parsed("all-columns", "`true` or `false`")?.unwrap_or(false);
         options.finish()?;
         let clock = Clock {
             rate: rate.unwrap_or(EVENT_RATE_DEFAULT),
@@ -77,10 +82,15 @@ impl Nexmark {
                 "option `event-rate` is `0`, not a number of events per second above 0",
             ));
         }
+        let unread = match all_columns {
+            true => Column::others(table, schema.fields()),
+            false => Vec::new(),
+        };
         let columns = schema.fields().iter().map(|field| Column::find(table, field));
         Ok(Nexmark {
             table,
             columns: columns.collect::<Result<_>>()?,
+            unread: unread.into(),
             events,
             clock,
             seed,
@@ -105,7 +115,7 @@ impl Source for Nexmark {
         let place = Interleaved::open(split, "nexmark")?;
         Ok(Box::new(Reader {
             end: self.events.map_or(u64::MAX >> 8, |events| self.table.rows_of(events)),
-            texts: Texts::shared(),
+            stock: Stock::shared(),
             nexmark: self.clone(),
             place,
         }))
@@ -114,7 +124,7 @@ impl Source for Nexmark {
 
 struct Reader {
     nexmark: Nexmark,
-    texts: &'static Texts,
+    stock: &'static Stock,
     /// Its place in its table.
     place: Interleaved,
     end: u64,
@@ -125,15 +135,20 @@ impl SplitReader for Reader {
         if self.place.next >= self.end {
             return Ok(Poll::End);
         }
-        let count = self.place.count(self.end, rows_max);
+        let count = self.place.count(self.end, self.nexmark.table.share(rows_max));
         let indices = (0..count as u64).map(|row| self.place.next + row * self.place.stride);
         let making = Making {
             events: indices.map(|index| self.nexmark.table.event(index)).collect(),
             clock: self.nexmark.clock,
             seed: self.nexmark.seed,
-            texts: self.texts,
+            stock: self.stock,
         };
-        let arrays = self.nexmark.columns.iter().map(|column| column.make(&making)).collect();
+        let columns = self.nexmark.columns.iter().zip(self.nexmark.schema.fields());
+        let arrays = columns.map(|(column, field)| column.array(&making, field.data_type()));
+        let arrays = arrays.collect::<Result<_>>()?;
+        for column in &*self.nexmark.unread {
+            drop(black_box(column.values(&making)));
+        }
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let rows = RecordBatch::try_new_with_options(self.nexmark.schema.clone(), arrays, &options)
             .map_err(|error| Error::internal(format!("generated columns do not fit their schema: {error}")))?;

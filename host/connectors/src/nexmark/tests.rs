@@ -194,6 +194,40 @@ fn a_column_does_not_depend_on_others() {
 }
 
 #[test]
+fn times_have_zones() {
+    let zoned = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+    let rows = read(
+        &source(&[("table", "bid"), ("events", "1000")], &[("date_time", zoned)]).unwrap(),
+        1,
+    );
+    assert_eq!(
+        times(&rows, "date_time"),
+        times(&read(&all("bid", "1000"), 1), "date_time")
+    );
+}
+
+#[test]
+fn tables_keep_step() {
+    let source = all("auction", "100000");
+    let mut reader = source.open(&source.splits(1).unwrap()[0], &context(0, 1)).unwrap();
+    let Poll::Rows(auctions) = reader.poll(460, Duration::ZERO).unwrap() else {
+        panic!("rows are always there");
+    };
+    assert_eq!(auctions.rows.num_rows(), 30, "as many as there are beside 460 bids");
+}
+
+#[test]
+fn columns_that_nobody_reads_change_nothing() {
+    let price = [("price", DataType::Int64)];
+    let options = [("table", "bid"), ("events", "1000")];
+    let alone = read(&source(&options, &price).unwrap(), 1);
+    let options = [options[0], options[1], ("all-columns", "true")];
+    let beside = source(&options, &price).unwrap();
+    assert_eq!(beside.unread.len(), 6);
+    assert_eq!(read(&beside, 1), alone);
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let bid = [("table", "bid")];
     let check = |pairs: &[(&str, &str)], column: (&str, DataType), code: &str, part: &str| {
