@@ -68,8 +68,28 @@ fn refused_rows_are_written_down() {
         assert_eq!(letters.len(), 4);
         assert_eq!(letters[0]["source"], "careful");
         assert_eq!(letters[0]["cause"], "1234 is a bad number");
-        assert_eq!(letters[0]["raw"], "id: 1234, key: 4, time: 1234");
+        assert_eq!(letters[0]["place"], "operator `careful`");
+        assert_eq!(letters[0]["raw"], r#"{"id":1234,"key":4,"time":1234}"#);
     }
+}
+
+#[test]
+fn times_of_refused_rows_are_written_down_and_shown() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let path = folder.path().join("letters.jsonl");
+    jobs::succeed(Guest::Hostile, options(), &[("kind", "try-times"), ("path", as_text(&path))]);
+    let text = fs::read_to_string(&path).expect("the dead-letter file");
+    let letter: Value = serde_json::from_str(text.trim()).expect("a line of JSON");
+    assert_eq!(letter["raw"], r#"{"id":1234,"at":"1970-01-01T00:00:01.234Z"}"#);
+    let parts = ["too late", "row {id: 1234, at: 1970-01-01T00:00:01.234Z}"];
+    jobs::fail(
+        Guest::Hostile,
+        options(),
+        &[("kind", "try-times")],
+        "PL0001",
+        Fault::Pipeline,
+        &parts,
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use arrow_array::ArrayRef;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{FieldRef, Fields, SchemaRef};
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::function::{
@@ -25,12 +25,12 @@ use crate::runtime::Pipeline;
 use crate::tried::Mark;
 
 /// A row that a function refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rejection {
     /// Index of the operator in the graph.
     pub operator: u32,
-    /// The row, rendered for people.
-    pub row: String,
+    /// The row, if the call was given rows.
+    pub row: Option<RecordBatch>,
     /// What the function said.
     pub cause: String,
 }
@@ -383,7 +383,7 @@ impl GuestChain {
                     "operator {operator} rejected entry {entry} of {entries}, which is not there"
                 )));
             }
-            let row = rows.map_or_else(String::new, |rows| examine::render_row(rows, entry as usize));
+            let row = rows.map(|rows| rows.rows.slice(entry as usize, 1));
             self.output.rejections.push(Rejection {
                 operator,
                 row,
@@ -454,7 +454,7 @@ impl GuestChain {
         self.note_fault(&failure);
         let place = match (failure.entry, rows) {
             (Some(entry), Some(rows)) if (entry as usize) < rows.row_count() => {
-                format!(", row {{{}}}", examine::render_row(rows, entry as usize))
+                format!(", row {{{}}}", examine::render_row(&rows.rows, entry as usize))
             }
             _ => String::new(),
         };

@@ -10,9 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow_array::{ArrayRef, TimestampMillisecondArray};
+use arrow_array::{Array, ArrayRef, RecordBatch, TimestampMillisecondArray};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::Fields;
+use arrow_schema::{DataType, Field, FieldRef, Fields};
 use millrace_core::block::{Block, Millis};
 
 use crate::bindings::operators;
@@ -29,8 +29,8 @@ const ROW_TEXT_MAX: usize = 300;
 const ROWS_MAX: usize = 65_536;
 
 /// The row as `column: value` pairs, for people.
-pub fn render_row(rows: &Block, row: usize) -> String {
-    render_values(rows.rows.schema_ref().fields(), rows.rows.columns(), row)
+pub fn render_row(rows: &RecordBatch, row: usize) -> String {
+    render_values(rows.schema_ref().fields(), rows.columns(), row)
 }
 
 /// Event or processing time for people: RFC 3339, or ms where no calendar reaches.
@@ -53,10 +53,12 @@ pub(crate) fn render_values(fields: &Fields, columns: &[ArrayRef], row: usize) -
         if !text.is_empty() {
             text.push_str(", ");
         }
-        let value = match ArrayFormatter::try_new(column.as_ref(), &options) {
-            Ok(formatter) if row < column.len() => formatter.value(row).to_string(),
-            _ => "?".to_owned(),
-        };
+        let value = (row < column.len()).then(|| column.slice(row, 1)).and_then(|value| {
+            let shown = arrow_cast::cast(&value, &in_utc(value.data_type())).ok()?;
+            let formatter = ArrayFormatter::try_new(shown.as_ref(), &options).ok()?;
+            formatter.value(0).try_to_string().ok()
+        });
+        let value = value.unwrap_or_else(|| "?".to_owned());
         text.push_str(field.name());
         text.push_str(": ");
         text.push_str(&value);
@@ -68,6 +70,23 @@ pub(crate) fn render_values(fields: &Fields, columns: &[ArrayRef], row: usize) -
         }
     }
     text
+}
+
+/// The type with times in UTC, which the formatter knows, whatever the zone's name is: it knows only offsets.
+fn in_utc(data_type: &DataType) -> DataType {
+    let field = |field: &FieldRef| -> FieldRef {
+        let data_type = in_utc(field.data_type());
+        Arc::new(Field::clone(field).with_data_type(data_type))
+    };
+    match data_type {
+        DataType::Timestamp(unit, Some(zone)) if !zone.starts_with(['+', '-']) => {
+            DataType::Timestamp(*unit, Some("+00:00".into()))
+        }
+        DataType::List(item) => DataType::List(field(item)),
+        DataType::Map(entries, sorted) => DataType::Map(field(entries), *sorted),
+        DataType::Struct(members) => DataType::Struct(members.iter().map(field).collect()),
+        other => other.clone(),
+    }
 }
 
 /// Runs the rows of a failed call, of this input, one by one in a fresh instance; the failure with operator and row filled
@@ -138,4 +157,25 @@ fn try_rows(
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Int64Array, StructArray};
+
+    use super::*;
+
+    #[test]
+    fn times_are_shown_in_any_zone_and_at_any_depth() {
+        for zone in ["UTC", "Etc/UTC", "Europe/Berlin"] {
+            let times = TimestampMillisecondArray::from(vec![0, 1_500]).with_timezone(zone);
+            let times: ArrayRef = Arc::new(times);
+            let ids: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+            let inner = Field::new("at", times.data_type().clone(), false);
+            let nested: ArrayRef = Arc::new(StructArray::from(vec![(Arc::new(inner), times.clone())]));
+            let rows = RecordBatch::try_from_iter([("id", ids), ("at", times), ("in", nested)]).unwrap();
+            let expected = "id: 2, at: 1970-01-01T00:00:01.500Z, in: {at: 1970-01-01T00:00:01.500Z}";
+            assert_eq!(render_row(&rows, 1), expected, "{zone}");
+        }
+    }
 }

@@ -63,7 +63,7 @@ mod tests {
     fn what_failed_calls_put_out_is_taken_back() {
         let rejection = |operator| Rejection {
             operator,
-            row: String::new(),
+            row: None,
             cause: "c".into(),
         };
         let mut output = CallOutput {

@@ -21,7 +21,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use super::convert::{self, BadRows, plain};
 use super::listing::unreadable;
 use super::splits::Piece;
-use crate::format::{type_name, zones};
+use crate::format::{json_row, type_name};
 use crate::position;
 
 /// Checks that the file has the declared columns; the number of its row groups.
@@ -196,21 +196,22 @@ impl ColumnReader {
     }
 
     fn reject(&self, rows: &RecordBatch, row: usize, cause: &str) -> Rejected {
-        let rows = &zones::textual_rows(rows).unwrap_or_else(|_| rows.clone());
-        let schema = rows.schema();
-        let values = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
-            format!(
-                "{}: {}",
-                field.name(),
-                array_value_to_string(column, row).unwrap_or_default()
-            )
-        });
         Rejected {
             place: format!("{} row {}", self.path, self.rows_before + self.given + row as u64 + 1),
             cause: cause.to_owned(),
-            raw: values.collect::<Vec<_>>().join(", "),
+            raw: json_row(&rows.slice(row, 1)).unwrap_or_else(|_| values_text(rows, row)),
         }
     }
+}
+
+/// A row for people, where it has columns that JSON lines do not know.
+fn values_text(rows: &RecordBatch, row: usize) -> String {
+    let schema = rows.schema();
+    let values = schema.fields().iter().zip(rows.columns()).map(|(field, column)| {
+        let value = array_value_to_string(column, row).unwrap_or_default();
+        format!("{}: {value}", field.name())
+    });
+    values.collect::<Vec<_>>().join(", ")
 }
 
 /// The schema while forbidden nulls are still in.

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, Fields, Schema};
 use arrow_select::concat::{concat, concat_batches};
-use millrace_connectors::json_row;
 use millrace_core::block::{Block, Millis};
 use millrace_core::checkpoint::{CheckpointId, Trap};
 use millrace_core::connector::Rejected;
@@ -16,11 +15,11 @@ use millrace_core::function::TimerKind;
 use millrace_core::graph::{Chain, Head};
 use millrace_core::{Error, Result};
 use millrace_operators::careful::{Careful, Entry, Instances, Quarantined, Shadow, SharedShadow};
-use millrace_wasm::{GuestChain, Instance, OpenConfig, render_row, render_time};
+use millrace_wasm::{GuestChain, Instance, OpenConfig, render_time};
 use serde_json::{Value, json};
 
 use super::instance::instantiate;
-use super::rejects::Rejects;
+use super::rejects::{Rejects, row_text};
 use super::shared::CarefulEvent;
 use super::slot::SlotJob;
 use super::wiring::{KeySource, key_columns};
@@ -182,7 +181,7 @@ fn dead_letter(quarantined: &Quarantined, chain: &Chain, keys: &KeySource) -> Re
                 Some(fields) => format!("key {}", object(fields, &key_columns(keys, row)?)?),
                 None => String::new(),
             };
-            (place, row_text(row))
+            (place, row_text(&row.rows))
         }
         Entry::Timer { kind, time, keys } => {
             let kind = match kind {
@@ -219,12 +218,7 @@ fn object(fields: &Fields, columns: &[ArrayRef]) -> Result<String> {
     let schema = Arc::new(Schema::new(fields.clone()));
     let row = RecordBatch::try_new_with_options(schema, columns.to_vec(), &options);
     let row = row.map_err(|error| Error::internal(format!("a key does not fit its schema: {error}")))?;
-    Ok(row_text(&Block::new(row)))
-}
-
-/// One row as JSON; as text for people, where a column is nothing that JSON knows.
-fn row_text(row: &Block) -> String {
-    json_row(&row.rows).unwrap_or_else(|_| render_row(row, 0))
+    Ok(row_text(&row))
 }
 
 fn parsed(object: &str) -> Value {

@@ -13,7 +13,6 @@ use arrow_schema::FieldRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, TableDelta, Trap};
 use millrace_core::collections::CollectionSchema;
-use millrace_core::connector::Rejected;
 use millrace_core::function::TriedFunction;
 use millrace_core::graph::{Chain, Head, StateDecl, TimeToLive};
 use millrace_core::{Error, Result};
@@ -545,12 +544,7 @@ impl ChainTask {
         }
         context.metrics.rejected.add(output.rejections.len() as u64);
         for rejection in output.rejections {
-            let rejected = Rejected {
-                place: String::new(),
-                cause: rejection.cause,
-                raw: rejection.row,
-            };
-            context.rejects.handle(rejection.operator, &rejected)?;
+            context.rejects.refuse(rejection)?;
         }
         Ok(())
     }

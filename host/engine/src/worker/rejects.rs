@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use millrace_connectors::{DeadLetter, Stage};
+use arrow_array::RecordBatch;
+use millrace_connectors::{DeadLetter, Stage, json_row};
 use millrace_core::checkpoint::CheckpointId;
 use millrace_core::connector::{Committable, Rejected};
 use millrace_core::graph::{Graph, OperatorKind, RejectPolicy};
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
+use millrace_wasm::{Rejection, render_row};
 
 use super::shared::Outcome;
 use crate::prepare::OnTrap;
@@ -141,7 +143,24 @@ impl Rejects {
         }
     }
 
-    /// Applies the policy of an operator to one row.
+    /// Applies the policy of a function to a row that it refused.
+    pub(crate) fn refuse(&self, rejection: Rejection) -> Result<()> {
+        let Rejection { operator, row, cause } = rejection;
+        let rejected = |place: String, shown: fn(&RecordBatch) -> String| Rejected {
+            place,
+            cause,
+            raw: row.as_ref().map(shown).unwrap_or_default(),
+        };
+        match self.policies.of(operator)? {
+            (Policy::Fail, name) => Err(failure(name, &rejected(String::new(), |row| render_row(row, 0)))),
+            (Policy::Skip, _) => Ok(()),
+            (Policy::DeadLetter(file), name) => {
+                self.bury(operator, name, file, &rejected(operator_place(name), row_text))
+            }
+        }
+    }
+
+    /// Applies the policy of a source to one row.
     pub(crate) fn handle(&self, operator: u32, rejected: &Rejected) -> Result<()> {
         match self.policies.of(operator)? {
             (Policy::Fail, name) => Err(failure(name, rejected)),
@@ -153,6 +172,12 @@ impl Rejects {
     /// Puts what a function trapped on into the dead letter.
     pub(crate) fn quarantine(&self, operator: u32, rejected: &Rejected) -> Result<()> {
         let (policy, name) = self.policies.of(operator)?;
+        let places = [operator_place(name), rejected.place.clone()];
+        let places = places.into_iter().filter(|place| !place.is_empty());
+        let rejected = &Rejected {
+            place: places.collect::<Vec<_>>().join(", "),
+            ..rejected.clone()
+        };
         match (policy, &self.policies.quarantine) {
             (Policy::DeadLetter(file), Quarantine::On(_)) | (_, Quarantine::On(Some(file))) => {
                 self.bury(operator, name, file, rejected)
@@ -243,6 +268,16 @@ impl Letters {
             }),
         }
     }
+}
+
+/// Where a function's row was refused, for the dead letter.
+fn operator_place(name: &str) -> String {
+    format!("operator `{name}`")
+}
+
+/// One row as JSON, as JSON lines have it; as text for people, where a column is nothing that JSON knows.
+pub(crate) fn row_text(row: &RecordBatch) -> String {
+    json_row(row).unwrap_or_else(|_| render_row(row, 0))
 }
 
 fn failure(name: &str, rejected: &Rejected) -> Error {

@@ -88,6 +88,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         "try-fail" => refuse(flow, params, Reject::Fail),
         "try-skip" => refuse(flow, params, Reject::Skip),
         "try-dead-letter" => refuse(flow, params, Reject::dead_letter(&params.path)),
+        "try-times" => times(flow, params),
         "try-undo" => undo(flow, params),
         "log-flood" => log_flood(flow, params),
         "files" => files(flow, params),
@@ -161,6 +162,28 @@ fn refuse(flow: &Flow, params: &Params, reject: Reject) {
         .name("careful")
         .on_reject(reject)
         .sink("out", Discard::new().sum("value"));
+}
+
+/// A row with a time.
+#[derive(Record, Clone, Debug)]
+struct Moment {
+    id: i64,
+    at: Timestamp,
+}
+
+/// Refuses or, without a path, panics.
+fn times(flow: &Flow, params: &Params) {
+    let (row, panics) = (params.row, params.path.is_empty());
+    let generator = Generator::new().rows(2_000).column("id", "index").column("at", "index");
+    let moments: Stream<Rows<Moment>> = flow.source("moments", generator);
+    moments
+        .try_map(move |moment: Moment| {
+            assert!(!(panics && moment.id == row), "too late");
+            if moment.id == row { Err("late") } else { Ok(moment) }
+        })
+        .name("careful")
+        .on_reject(Reject::dead_letter(if panics { "/dev/null" } else { &params.path }))
+        .sink("out", Discard::new());
 }
 
 /// Rows put out before the error must not come out, and the error may come from the second half of a chain.

@@ -186,7 +186,7 @@ fn parquet_by_name_by_row_group_and_by_position() {
             assert_eq!(rejected.len(), 1);
             assert_eq!(rejected[0].place, format!("{} row 6", path.display()));
             assert_eq!(rejected[0].cause, "column `t` is null, but utf8 is required");
-            assert!(rejected[0].raw.contains("n: 5"), "{}", rejected[0].raw);
+            assert!(rejected[0].raw.contains("\"n\":5"), "{}", rejected[0].raw);
         }
     }
 }
