@@ -44,8 +44,8 @@ fn expected() -> BTreeMap<String, Vec<String>> {
 }
 
 /// Checkpoints that were complete at some time, for their numbers go on.
-fn checkpoints(place: &Place) -> u64 {
-    let storage = Path::new(&place.storage()).join("operators");
+fn checkpoints(place: &Place, kind: &str) -> u64 {
+    let storage = Path::new(&place.storage()).join(kind);
     let runs = all_files(&storage).into_iter();
     let files = runs.flat_map(|run| all_files(&storage.join(run)));
     let numbers = files.filter_map(|name| name.strip_prefix("chk-")?.parse().ok());
@@ -53,7 +53,7 @@ fn checkpoints(place: &Place) -> u64 {
 }
 
 /// Runs until it has taken some checkpoints and is killed, or to its end.
-fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
+fn live(place: &Place, kind: &str, parallelism: u32, arguments: &[&str], killed: bool) {
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
     command.arg(format!("--checkpoint-dir={}", place.storage()));
@@ -61,11 +61,7 @@ fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
     if killed {
         command.arg(format!("--source-rate={RATE}"));
     }
-    for (name, value) in [
-        ("kind", "operators"),
-        ("rows", ROWS),
-        ("output", as_text(&place.output())),
-    ] {
+    for (name, value) in [("kind", kind), ("rows", ROWS), ("output", as_text(&place.output()))] {
         command.arg(format!("--param={name}={value}"));
     }
     command.arg(Guest::Flows.path());
@@ -74,8 +70,8 @@ fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("jobctl starts");
     if killed {
-        let before = checkpoints(place);
-        jobs::wait_until("some checkpoints", || checkpoints(place) > before + 4);
+        let before = checkpoints(place, kind);
+        jobs::wait_until("some checkpoints", || checkpoints(place, kind) > before + 4);
         assert!(child.try_wait().expect("a child").is_none(), "it had ended before");
         child.kill().expect("a child of ours");
         child.wait().expect("a child");
@@ -90,9 +86,9 @@ fn live(place: &Place, parallelism: u32, arguments: &[&str], killed: bool) {
 fn kill_twice(arguments: &[&str]) {
     let expected = expected();
     let place = Place::new();
-    live(&place, 1, arguments, true);
-    live(&place, 3, arguments, true);
-    live(&place, 2, arguments, false);
+    live(&place, "operators", 1, arguments, true);
+    live(&place, "operators", 3, arguments, true);
+    live(&place, "operators", 2, arguments, false);
     let got = outputs(&place.output());
     assert!(got.keys().eq(expected.keys()), "{:?}", got.keys());
     for (name, rows) in &got {
@@ -114,4 +110,19 @@ fn every_operator_goes_on_from_unaligned_checkpoints() {
 #[test]
 fn every_operator_goes_on_with_state_on_disk() {
     kill_twice(&["--state-backend=rocksdb", "--state-cache=1"]);
+}
+
+/// Rows are in other windows after a recovery, but each is in one.
+#[test]
+fn windows_of_processing_time_lose_no_row() {
+    let place = Place::new();
+    live(&place, "clock", 1, &[], true);
+    live(&place, "clock", 3, &[], true);
+    live(&place, "clock", 2, &[], false);
+    for name in ["tumbling", "session", "parts", "all"] {
+        let rows = read_ndjson(&place.output().join(name));
+        assert!(rows.len() > 20, "{} windows of {name}: the clock ends them", rows.len());
+        let counted: i64 = rows.iter().map(|row| row["value"].as_i64().expect("a number")).sum();
+        assert_eq!(counted.to_string(), ROWS, "rows of {name}");
+    }
 }
