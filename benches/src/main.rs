@@ -266,11 +266,11 @@ fn main() -> Result<()> {
 }
 
 /// Whether two runs give the same. Several subtasks feed a key in the order in which the threads happen to run: running sums
-/// then differ, as do the moments at which timers fire.
+/// then differ, as do the moments at which timers fire, and the windows of the clock.
 fn is_ordered(arguments: &Arguments) -> bool {
     let alone = arguments.parallelism == 1;
     match arguments.workload {
-        Workload::Timer => false,
+        Workload::Timer | Workload::ProcessingTime => false,
         Workload::Keyed | Workload::LargeMap | Workload::Slow => alone && arguments.ttl_ms.is_none(),
         Workload::Nexmark => nexmark::is_ordered(&arguments.query, alone),
         _ => arguments.ttl_ms.is_none(),

@@ -108,3 +108,18 @@ fn every_operator_goes_on_from_unaligned_checkpoints() {
 fn every_operator_goes_on_with_state_on_disk() {
     kill_twice("operators", 37, &["--state-backend=rocksdb", "--state-cache=1"]);
 }
+
+/// Rows are in other windows after a recovery, but each is in one.
+#[test]
+fn windows_of_processing_time_lose_no_row() {
+    let place = Place::new();
+    live(&place, "clock", 1, &[], true);
+    live(&place, "clock", 3, &[], true);
+    live(&place, "clock", 2, &[], false);
+    for name in ["tumbling", "session", "parts", "all"] {
+        let rows = read_ndjson(&place.output().join(name));
+        assert!(rows.len() > 20, "{} windows of {name}: the clock ends them", rows.len());
+        let counted: i64 = rows.iter().map(|row| row["value"].as_i64().expect("a number")).sum();
+        assert_eq!(counted.to_string(), ROWS, "rows of {name}");
+    }
+}

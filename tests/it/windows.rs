@@ -355,6 +355,25 @@ fn sessions_that_wait_for_late_rows() {
     }
 }
 
+/// Windows with a trigger are the guest's, whatever the trigger is.
+#[test]
+fn windows_of_the_guest_are_those_of_the_host() {
+    for (kind, windows) in [
+        ("guest-tumbling", Windows::Sliding(10, 10, 3)),
+        ("guest-sliding", Windows::Sliding(20, 7, 2)),
+        ("guest-session", Windows::Session(3)),
+    ] {
+        for (seed, disorder, lateness) in [(71, 0, 0), (72, 20, 0), (73, 0, 15), (74, 10, 20)] {
+            let setting = Setting {
+                windows,
+                disorder,
+                lateness,
+            };
+            check(kind, setting, seed);
+        }
+    }
+}
+
 #[test]
 fn windows_that_keep_all_rows() {
     let setting = Setting {

@@ -110,6 +110,8 @@ pub struct BuiltIn {
     pub(crate) host: Option<wit::WindowAssigner>,
     /// What is wrong with it.
     pub(crate) error: Option<String>,
+    /// Its windows never end.
+    pub(crate) is_endless: bool,
 }
 
 fn window(start: i64, size: i64) -> Window {
@@ -335,8 +337,8 @@ impl<T, F> DynamicSession<T, F> {
     }
 }
 
-/// One window for all rows of a key, [`Window::GLOBAL`]. It never ends, so it never fires but by a
-/// [trigger](crate::WindowedStream::trigger).
+/// One window for all rows of a key, [`Window::GLOBAL`]. It never ends, so it needs a
+/// [trigger](crate::WindowedStream::trigger), and is refused without one.
 ///
 /// ```
 /// # use millrace::prelude::*;
@@ -365,6 +367,7 @@ fn built_in(clock: TimerKind, host: wit::WindowAssigner, error: Option<String>) 
     BuiltIn {
         host: (clock == TimerKind::EventTime).then_some(host),
         error,
+        is_endless: false,
     }
 }
 
@@ -464,5 +467,12 @@ impl<T: Record> WindowAssigner<T> for GlobalWindows {
     /// It needs no event time.
     fn clock(&self) -> TimerKind {
         TimerKind::ProcessingTime
+    }
+
+    fn built_in(&self) -> BuiltIn {
+        BuiltIn {
+            is_endless: true,
+            ..BuiltIn::default()
+        }
     }
 }

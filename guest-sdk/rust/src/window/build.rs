@@ -24,7 +24,10 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         let built_in = self.assigner.built_in();
         let plain = self.trigger.is_none() && self.evictor.is_none() && own.states.is_empty();
         let is_global = self.is_global;
-        let error = built_in.error.map(|error| format!("`{construct}`: {error}"));
+        let endless = "these windows never end: say with `trigger` when they fire";
+        let never_fires = built_in.is_endless && self.trigger.is_none();
+        let error = built_in.error.or_else(|| never_fires.then(|| endless.to_owned()));
+        let error = error.map(|error| format!("`{construct}`: {error}"));
         let flow = self.keyed.flow.clone();
         let stream = match built_in.host.filter(|_| plain) {
             Some(assigner) => self.of_host(construct, assigner, function),

@@ -160,6 +160,9 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
 
     /// Gives rows that come too late for all their windows to a side output, instead of dropping them.
     ///
+    /// Those that are dropped are counted: in the column `late` of the report where windows are the host's, in the metric
+    /// `late_rows_dropped` where they are the pipeline's.
+    ///
     /// ```
     /// # use millrace::prelude::*;
     /// # #[derive(Record)]

@@ -96,3 +96,19 @@ pub(crate) fn build(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     outputs.put("century", fine().window(century).sum(value()).map(total_of_both));
     outputs.put("live-session", fine().window(session()).sum(value()).map(total_of_both));
 }
+
+/// Windows of the clock, each row in one: which it is nobody knows, but none is lost and none counted twice.
+pub(crate) fn clock(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
+    let keyed = || events.clone().key_by(Event::FIELDS.key);
+    let tumbling = keyed().window(Tumbling::of(ms(50)).processing_time());
+    outputs.put("tumbling", tumbling.count());
+    outputs.put(
+        "session",
+        keyed().window(Session::gap(ms(20)).processing_time()).count(),
+    );
+    let parts = PurgingTrigger::of(ContinuousProcessingTimeTrigger::of(ms(30)));
+    let parts = keyed().window(Tumbling::of(ms(400)).processing_time()).trigger(parts);
+    outputs.put("parts", parts.count());
+    let all = events.clone().window_all(Tumbling::of(ms(10)).processing_time());
+    outputs.put("all", all.count());
+}

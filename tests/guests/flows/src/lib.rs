@@ -128,7 +128,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "evolving" => evolving::build(flow, &params),
         "large" => large::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
-        "operators" => operators::build(flow, &params),
+        "operators" | "clock" => operators::build(flow, &params),
         "two-inputs" => two_inputs::build(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),

@@ -102,6 +102,9 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     });
     let events = events.share();
     let outputs = Outputs(&params.output);
+    if params.kind == "clock" {
+        return crate::guest_windows::clock(&events, &outputs);
+    }
     stateless(&events, &outputs);
     rolling(&events, &outputs);
     let timed = events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_millis(64)));

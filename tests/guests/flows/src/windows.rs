@@ -161,6 +161,21 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .window(Session::gap(params.size)),
             params,
         ),
+        // With a trigger they are the guest's.
+        "guest-tumbling" => {
+            let windows = Tumbling::of(params.size).offset(params.offset);
+            let windows = events().key_by(Event::FIELDS.key).window(windows);
+            finish(windows.trigger(EventTimeTrigger), params);
+        }
+        "guest-sliding" => {
+            let windows = Sliding::of(params.size, params.slide).offset(params.offset);
+            let windows = events().key_by(Event::FIELDS.key).window(windows);
+            finish(windows.trigger(EventTimeTrigger), params);
+        }
+        "guest-session" => {
+            let windows = events().key_by(Event::FIELDS.key).window(Session::gap(params.size));
+            finish(windows.trigger(EventTimeTrigger), params);
+        }
         "session-collected" => collected(events(), params),
         "cascade" => cascade(events(), params),
         "union" => finish(

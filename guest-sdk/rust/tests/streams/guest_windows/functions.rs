@@ -290,6 +290,12 @@ fn what_does_not_go_together_is_refused() {
         },
         "`window.count`: a window's size is at least 1 ms, not 0ns",
     );
+    check(
+        |keyed| {
+            keyed.window(GlobalWindows).count().sink("out", Discard::new());
+        },
+        "`window.count`: these windows never end: say with `trigger` when they fire",
+    );
     let built = Harness::build(|flow| {
         let windows = events(flow).key_by(Event::FIELDS.key).window(super::Own);
         windows.count().name("own").sink("out", Discard::new());
