@@ -239,6 +239,7 @@ impl GraphBuilder {
                 let constructs = [
                     "process",
                     "co_process",
+                    "broadcast_process",
                     "window.process",
                     "window.co_group",
                     "flat_map",

@@ -24,6 +24,18 @@ pub(crate) fn begin_process<F: ProcessFunction>(
         let message = format!("state `{name}` is declared twice by the same process function");
         graph.error(message);
     }
+    let broadcast = |input: &Input| {
+        input
+            .origins
+            .iter()
+            .any(|origin| matches!(origin.partition, wit::Partition::Broadcast))
+    };
+    let has_state = states.iter().any(|state| state.kind == wit::StateKind::BroadcastMap);
+    if inputs.iter().any(broadcast) && !has_state {
+        graph.error(format!(
+            "`{construct}` takes a broadcast stream, and has no broadcast state to keep it in"
+        ));
+    }
     let head = wit::Head::Keyed(wit::Keyed {
         key_schema: graph.schema(key_fields),
         states: states.iter().map(|state| declared(&mut graph, state)).collect(),

@@ -1,6 +1,7 @@
 //! Process functions: rows of a key, of one stream or two, with state and timers.
 
 mod begin;
+mod broadcast;
 mod co;
 mod context;
 mod head;
@@ -10,6 +11,7 @@ use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
 
 pub(crate) use begin::begin_process;
+pub use broadcast::{BesideBroadcast, BroadcastContext, KeyedBroadcastProcess, ReadOnlyContext, UnkeyedContext};
 pub use co::{CoProcess, TwoInputs};
 pub use context::{CoContext, Context, KeyedContext, Timer, TimerKind};
 pub use head::{Entries, KeyedRows, OneInput, ProcessFunction, Processing};
