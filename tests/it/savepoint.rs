@@ -34,10 +34,15 @@ pub(crate) fn from_nothing(place: &Place, parallelism: u32) -> JobOptions {
 
 /// Makes a savepoint of the job's newest checkpoint.
 pub(crate) fn save(place: &Place, name: &str) -> String {
+    save_job(place, "durable", name)
+}
+
+/// The same of a job of that name.
+pub(crate) fn save_job(place: &Place, job: &str, name: &str) -> String {
     let savepoint = as_text(&place.0.path().join(name)).to_owned();
     let arguments = [
         "savepoint",
-        "durable",
+        job,
         "--checkpoint-dir",
         &place.storage(),
         "--to",

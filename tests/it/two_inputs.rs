@@ -8,13 +8,15 @@ use std::path::Path;
 
 use millrace_engine::JobOptions;
 use millrace_tests::guests::Guest;
-use millrace_tests::jobs::{self, as_text, blocks_of, parallel, read_ndjson};
+use millrace_tests::jobs::{self, JobMetrics, as_text, blocks_of, parallel, read_ndjson};
 use millrace_tests::random::Random;
 use serde_json::{Value, json};
 
+use crate::durable::{Place, assert_same};
 use crate::every_operator::{kill_twice, outputs};
+use crate::savepoint::{from, from_nothing, save_job};
 
-const SINKS: usize = 14;
+const SINKS: usize = 15;
 
 #[test]
 fn two_inputs_go_on_at_another_parallelism() {
@@ -24,6 +26,46 @@ fn two_inputs_go_on_at_another_parallelism() {
 #[test]
 fn two_inputs_go_on_from_unaligned_checkpoints() {
     kill_twice("two-inputs", SINKS, &["--unaligned-checkpoints"]);
+}
+
+/// Of broadcast state a savepoint has one copy, which all subtasks get.
+#[test]
+fn two_inputs_go_on_from_a_savepoint() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let pairs = |output, rate| {
+        let disorder = ("disorder", "4s");
+        [
+            ("kind", "two-inputs"),
+            ("rows", "6000"),
+            disorder,
+            ("rate", rate),
+            ("output", output),
+        ]
+    };
+    jobs::succeed(Guest::Flows, parallel(1), &pairs(as_text(folder.path()), "0"));
+    let expected = outputs(folder.path());
+    let place = Place::new();
+    let output = place.output();
+    for (parallelism, rate) in [(2, "3000"), (3, "0")] {
+        let options = match rate {
+            "0" => from(&place, &save_job(&place, "two-inputs", "savepoint"), parallelism, false),
+            _ => from_nothing(&place, parallelism),
+        };
+        let job = jobs::start(Guest::Flows, options, &pairs(as_text(&output), rate));
+        if rate != "0" {
+            jobs::wait_until("rows are read", || {
+                JobMetrics(job.tasks()).rows_in("broadcast_process") > 3_000
+            });
+            job.stop();
+        }
+        job.wait().expect("a stop is no failure");
+    }
+    let got = outputs(&output);
+    assert!(got.keys().eq(expected.keys()), "{:?}", got.keys());
+    for (name, rows) in &got {
+        eprintln!("{name}");
+        assert_same(rows, &expected[name]);
+    }
 }
 
 #[test]
@@ -204,6 +246,30 @@ fn within(inputs: &Inputs, lower: i64, upper: i64, events_alone: bool, others_al
     pairs
 }
 
+/// Sums of a key and 50 ms, with the last rule for the key's kind.
+fn ruled(inputs: &Inputs) -> Vec<String> {
+    let mut buckets: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+    for event in &inputs.events {
+        *buckets
+            .entry((event.key, event.time.div_euclid(50) * 50 + 49))
+            .or_default() += event.value;
+    }
+    let rules = || {
+        inputs
+            .others
+            .iter()
+            .filter(|other| other.value % 10 == 0 && other.value % 3 != 1)
+    };
+    let bucket = |((key, end), sum): (&(i64, i64), &i64)| {
+        let in_force = rules().filter(|rule| rule.key % 5 == key % 5 && rule.time <= *end);
+        let last = in_force.max_by_key(|rule| (rule.time, rule.value));
+        result(*key, *end, *sum, last.map_or(-1, |rule| rule.value * 2))
+    };
+    let mut ruled: Vec<String> = buckets.iter().map(bucket).collect();
+    ruled.sort_unstable();
+    ruled
+}
+
 fn sums(groups: &[Group<'_>]) -> Vec<String> {
     let sum = |rows: &[&Row]| rows.iter().map(|row| row.value).sum();
     let group = |((key, start), [events, others]): &Group<'_>| result(*key, *start, sum(events), sum(others));
@@ -228,6 +294,7 @@ fn joins_are_those_of_the_model() {
             ("interval-left", within(&inputs, offset, size, true, false)),
             ("interval-right", within(&inputs, 1 - size, -offset, false, true)),
             ("interval-full", within(&inputs, -slide, slide, true, true)),
+            ("broadcast", ruled(&inputs)),
             ("co_group", sums(&sliding)),
             ("co_group-session", sums(&sessions)),
         ];

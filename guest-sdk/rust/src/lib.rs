@@ -345,6 +345,9 @@
 //! closure for each, and [`process`](connected::ConnectedKeyedStreams::process) a [`CoProcess`], whose state and timers
 //! both streams share. In which order rows of the two come is not said.
 //!
+//! [`connect_broadcast`](KeyedStream::connect_broadcast) brings a stream of rules to every subtask, where a
+//! [`KeyedBroadcastProcess`] keeps them in a [`BroadcastState`](state::BroadcastState).
+//!
 //! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and
 //! [`full_join`](KeyedStream::full_join) put pairs of rows with equal keys out that are in the same
 //! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both keep
@@ -433,7 +436,7 @@ pub use keyed::KeyedStream;
 pub use millrace_sdk_derive::{Parameters, Record, pipeline};
 pub use open::OpenContext;
 pub use parameters::Parameters;
-pub use process::{CoProcess, KeyedProcess, Setup};
+pub use process::{CoProcess, KeyedBroadcastProcess, KeyedProcess, Setup};
 pub use results::{Counted, Windowed};
 pub use side::OutputTag;
 pub use stream::{Out, Stream};

@@ -20,6 +20,9 @@ thread_local! {
     static CAREFUL: Cell<bool> = const { Cell::new(false) };
 }
 
+/// Slot of an entry that has no key.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
+
 /// Whether positions are reported to the host from now on.
 pub(crate) fn set_careful(careful: bool) {
     CAREFUL.set(careful);

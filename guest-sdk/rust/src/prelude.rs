@@ -24,8 +24,11 @@ pub use crate::connect::{
 pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};
-pub use crate::process::{CoContext, CoProcess, Context, KeyedProcess, Setup, Timer, TimerKind};
-pub use crate::state::{LargeList, LargeMap, ListState, MapState, Ttl, ValueState};
+pub use crate::process::{
+    BroadcastContext, CoContext, CoProcess, Context, KeyedBroadcastProcess, KeyedProcess, ReadOnlyContext, Setup,
+    Timer, TimerKind,
+};
+pub use crate::state::{BroadcastState, LargeList, LargeMap, ListState, MapState, Ttl, ValueState};
 pub use crate::stream::Watermarks;
 pub use crate::value::{FieldRef, Owned, Value};
 pub use crate::values::{

@@ -40,6 +40,8 @@ pub struct CollectionSchema {
     pub entry: FieldRef,
     /// A value or an item as the guest has it, under the name of the state.
     pub value: FieldRef,
+    /// Its entries belong to no key: every subtask has all of them.
+    pub broadcast: bool,
 }
 
 impl CollectionSchema {
@@ -69,6 +71,7 @@ impl CollectionSchema {
             kind,
             entry: Arc::new(Field::new(columns::ENTRY, entry, false)),
             value: Arc::new(value.as_ref().clone().with_name(state.name())),
+            broadcast: false,
         })
     }
 

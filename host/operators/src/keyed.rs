@@ -6,6 +6,7 @@
 //! that number and it can be given to another key without `drop_state`. A state with a time to live is cleared by the
 //! operator when it has expired (`lifetimes`).
 
+mod call;
 mod careful;
 mod collections;
 mod lifetimes;
@@ -174,6 +175,25 @@ impl KeyedOperator {
             self.forget_quarantined(&effects)?;
         }
         self.send_excess_below(function)
+    }
+
+    /// Rows of an input that every subtask gets: they have no key, and may write broadcast state alone.
+    pub fn handle_broadcast(&mut self, input: u32, block: &Block, function: &mut dyn KeyedFunction) -> Result<()> {
+        let rows = block.row_count();
+        let (Some(collections), 1..) = (&self.collections, rows) else {
+            return Ok(());
+        };
+        collections.borrow_mut().begin_broadcast_call(&self.key_schema, rows)?;
+        // They mean nothing.
+        let slots = vec![0; rows];
+        let effects = function.process(input, &slots, block)?;
+        if !effects.timers.is_empty() || effects.touched.iter().any(|flags| *flags != 0) {
+            return Err(Error::pipeline(
+                "KO0002",
+                "the module set timers or touched keyed state for rows that have no key",
+            ));
+        }
+        collections.borrow_mut().apply(&effects.collections)
     }
 
     /// The watermark advanced: event-time timers up to it are due.

@@ -33,6 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             migrations: Vec::new(),
             ttl: None,
             large: false,
+            broadcast: false,
         }],
     };
     let mut writer = Writer::new(&url, "counts", 128, 0)?;

@@ -2,7 +2,8 @@
 //!
 //! Keyed state goes by key groups, which are ranges on both sides: a new subtask takes from each old one whose
 //! range overlaps its own, and of the files only those rows that it owns. Splits and committables belong to
-//! nobody; they are handed out whole, and sources and sinks deal them out anew.
+//! nobody; they are handed out whole, and sources and sinks deal them out anew. Broadcast state is everybody's: each subtask
+//! begins with a copy of it.
 //!
 //! ```text
 //!   old   |------ 0 ------|------ 1 ------|
@@ -86,9 +87,21 @@ pub fn share(operator: &Operator, max_parallelism: u32, parallelism: u32, subtas
         watermark = watermark.min(old.watermark);
         live_rows += old.live_rows;
         pieces.extend(old.layers.iter().filter_map(piece));
-        for large in &old.collections {
+        for large in old
+            .collections
+            .iter()
+            .filter(|large| !operator.is_broadcast(&large.state))
+        {
             let pieces = large.layers.iter().filter_map(piece);
             collections.entry(large.state.as_str()).or_default().extend(pieces);
+        }
+    }
+    // All have the same, but for what was under way to them: that is given back to as many subtasks only.
+    let same = operator.parallelism == parallelism;
+    let whole = |layer| Piece { layer, whole: true };
+    for large in &operator.subtasks[if same { subtask as usize } else { 0 }].collections {
+        if operator.is_broadcast(&large.state) {
+            collections.insert(large.state.as_str(), large.layers.iter().map(whole).collect());
         }
     }
     Share {

@@ -397,6 +397,7 @@ impl Tables {
             dataflow::StateKind::Accumulator => graph::StateKind::Accumulator,
             dataflow::StateKind::LargeMap => graph::StateKind::LargeMap,
             dataflow::StateKind::LargeList => graph::StateKind::LargeList,
+            dataflow::StateKind::BroadcastMap => graph::StateKind::BroadcastMap,
         };
         let state = graph::StateDecl {
             name: state.name,
@@ -445,7 +446,7 @@ impl Tables {
 /// A large state is made of entries, which nobody but the host converts.
 fn check_large(state: &graph::StateDecl) -> Result<()> {
     let (kind, what) = match state.kind {
-        graph::StateKind::LargeMap => (CollectionKind::Map, "map"),
+        graph::StateKind::LargeMap | graph::StateKind::BroadcastMap => (CollectionKind::Map, "map"),
         graph::StateKind::LargeList => (CollectionKind::List, "list"),
         graph::StateKind::Value | graph::StateKind::List | graph::StateKind::Map | graph::StateKind::Accumulator => {
             return Ok(());

@@ -3,11 +3,13 @@
 //! A chain has two inputs then. Rows of each come in their order; the order between the two is whatever arrives first. The
 //! watermark is the lesser of both.
 
+mod broadcast;
 mod functions;
 mod head;
 mod keyed;
 mod stream;
 
+pub use broadcast::BroadcastConnectedStream;
 pub use functions::{CoFlatMap, CoMap};
 pub use head::{CoFunction, CoRows};
 pub use keyed::ConnectedKeyedStreams;

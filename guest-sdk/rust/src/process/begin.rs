@@ -2,6 +2,7 @@
 
 use super::{ProcessFunction, Processing, Setup, States};
 use crate::Stream;
+use crate::bindings::dataflow as wit;
 use crate::graph::{Handle, Input};
 use crate::schema::Field;
 
@@ -21,6 +22,17 @@ pub(crate) fn begin_process<F: ProcessFunction>(
     if let Some(name) = states.repeated_name() {
         let message = format!("state `{name}` is declared twice by the same process function");
         graph.error(message);
+    }
+    let broadcast = |input: &Input| {
+        input
+            .origins
+            .iter()
+            .any(|origin| matches!(origin.partition, wit::Partition::Broadcast))
+    };
+    if inputs.iter().any(broadcast) && !states.has_broadcast() {
+        graph.error(format!(
+            "`{construct}` takes a broadcast stream, and has no broadcast state to keep it in"
+        ));
     }
     let key_schema = graph.schema(key_fields);
     let head = states.head(&mut graph, key_schema);

@@ -1,7 +1,7 @@
 //! The head of a chain that begins with a process function.
 
 use super::context::KeySource;
-use super::{KeyedContext, KeyedProcess, States, Timer, TimerKind};
+use super::{KeyedContext, KeyedProcess, States, Timer, TimerKind, UnkeyedContext};
 use crate::OpenContext;
 use crate::Stream;
 use crate::bindings::operators::{self, CallError, CollectionWrites};
@@ -83,6 +83,25 @@ impl<E> Entries<'_, E> {
                 key: &key,
                 given: self.given,
             };
+            take(T::get(&decoded.columns, index), &mut context);
+        }
+    }
+
+    /// Hands each row to a function that is told no key.
+    #[inline(always)]
+    pub(crate) fn each_broadcast_row<T: Record, O: Record>(
+        &mut self,
+        rows: &KeyedRows<'_>,
+        mut take: impl for<'a, 'c> FnMut(T::Of<'a>, &mut UnkeyedContext<'c, O>),
+    ) where
+        E: Tail<O>,
+    {
+        let decoded = Decoded::<T>::new(rows.block, self.cx.time_in);
+        for index in 0..decoded.count {
+            position::set_keyed_entry(index as u32, position::NO_SLOT);
+            position::enter(self.operator);
+            decoded.set_time(index, self.cx);
+            let mut context = UnkeyedContext::new(self.operator, self.tail, self.cx, self.given);
             take(T::get(&decoded.columns, index), &mut context);
         }
     }

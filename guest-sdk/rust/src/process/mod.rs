@@ -1,6 +1,7 @@
 //! Process functions: rows of a key, of one stream or two, with state and timers.
 
 mod begin;
+mod broadcast;
 mod co;
 mod context;
 mod head;
@@ -11,6 +12,7 @@ use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
 
 pub(crate) use begin::begin_process;
+pub use broadcast::{BesideBroadcast, BroadcastContext, KeyedBroadcastProcess, ReadOnlyContext, UnkeyedContext};
 pub use co::{CoProcess, TwoInputs};
 pub(crate) use context::KeySource;
 pub use context::{CoContext, Context, KeyedContext, Timer, TimerKind};

@@ -10,7 +10,7 @@ use crate::schema::Field;
 use crate::state::cell::ErasedState;
 use crate::state::kept::{read_values, state_fields, write_values};
 use crate::state::large::ErasedCollection;
-use crate::state::{LargeList, LargeMap, ListState, MapState, State, Ttl, ValueState, WholeState};
+use crate::state::{BroadcastState, LargeList, LargeMap, ListState, MapState, State, Ttl, ValueState, WholeState};
 use crate::value::Owned;
 
 /// Declares the states and metrics of a process function.
@@ -137,6 +137,23 @@ impl Setup {
         let (state, cell) = LargeMap::new(self.states.len() as u32);
         let cell = StateCell::Host(cell);
         self.declare(name, StateKind::LargeMap, state_fields::<BTreeMap<K, V>>(), cell);
+        state
+    }
+
+    /// A map that every subtask has whole. Only a [`KeyedBroadcastProcess`](crate::process::KeyedBroadcastProcess) has a use
+    /// for it.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn declare(setup: &mut Setup) -> BroadcastState<String, i64> { setup.broadcast_state("limits") }
+    /// ```
+    pub fn broadcast_state<K: Owned + Clone + Ord, V: Owned + Clone>(&mut self, name: &str) -> BroadcastState<K, V>
+    where
+        BTreeMap<K, V>: Owned,
+    {
+        let (state, cell) = BroadcastState::new(self.states.len() as u32);
+        let cell = StateCell::Host(cell);
+        self.declare(name, StateKind::BroadcastMap, state_fields::<BTreeMap<K, V>>(), cell);
         state
     }
 

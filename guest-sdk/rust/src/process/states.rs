@@ -48,6 +48,11 @@ impl States {
         repeated.map(|(_, state)| state.name.as_str())
     }
 
+    /// Whether rows of a broadcast stream can be kept.
+    pub(crate) fn has_broadcast(&self) -> bool {
+        self.states.iter().any(|state| state.kind == wit::StateKind::BroadcastMap)
+    }
+
     /// Brings the values of these slots into the cache.
     pub(crate) fn warm(&self, slots: &[u32]) {
         self.kept().for_each(|state| state.warm(slots));

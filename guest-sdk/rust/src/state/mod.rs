@@ -3,8 +3,9 @@
 //! States are declared when the function is made, in [`Setup`](crate::Setup), and are fields of it. Each
 //! call of the function sees the values of its row's key, and no other. The values live here, in pages
 //! addressed by the slot that the host gives the key; the host asks for changed ones at checkpoints. Those of
-//! [`LargeMap`] and [`LargeList`] live in the host, entry by entry.
+//! [`LargeMap`] and [`LargeList`] live in the host, entry by entry. A [`BroadcastState`] belongs to no key.
 
+mod broadcast;
 pub(crate) mod cell;
 pub(crate) mod kept;
 pub(crate) mod large;
@@ -14,6 +15,7 @@ pub(crate) mod pages;
 mod ttl;
 mod value;
 
+pub use broadcast::{BroadcastState, BroadcastWriter};
 pub use kept::Kept;
 pub use large::{LargeList, LargeListIter, LargeMap, LargeMapIter};
 pub use list::ListState;

@@ -10,6 +10,8 @@
 
 use std::mem::MaybeUninit;
 
+use crate::position;
+
 /// Storage up to this size stays in the second-level cache.
 const CACHED_BYTES: usize = 1 << 20;
 
@@ -49,6 +51,10 @@ impl<A> Pages<A> {
 
     #[cold]
     fn grow(&mut self, pages: usize, mut create: impl FnMut() -> A) {
+        assert!(
+            pages <= position::NO_SLOT as usize / PAGE,
+            "this state belongs to a key, and a broadcast row has none"
+        );
         while self.pages.len() < pages {
             let page: Vec<A> = (0..PAGE).map(|_| create()).collect();
             let page: Box<[A; PAGE]> = page.try_into().ok().expect("a page has PAGE values");

@@ -280,6 +280,7 @@ fn kind_name(kind: StateKind) -> &'static str {
         StateKind::List => "list",
         StateKind::Map => "map",
         StateKind::LargeMap => "large map",
+        StateKind::BroadcastMap => "broadcast map",
         StateKind::LargeList => "large list",
         StateKind::Accumulator => "accumulator",
     }

@@ -176,6 +176,8 @@ pub enum StateKind {
     LargeMap,
     /// A list whose items live in the host.
     LargeList,
+    /// A map that every subtask has whole, whose entries live in the host.
+    BroadcastMap,
     /// A window's accumulator.
     Accumulator,
 }
@@ -235,7 +237,7 @@ impl StateKind {
     /// Whether entries live in the host, one by one.
     pub fn is_large(self) -> bool {
         match self {
-            StateKind::LargeMap | StateKind::LargeList => true,
+            StateKind::LargeMap | StateKind::LargeList | StateKind::BroadcastMap => true,
             StateKind::Value | StateKind::List | StateKind::Map | StateKind::Accumulator => false,
         }
     }
@@ -250,7 +252,11 @@ impl StateDecl {
 
     /// What its entries are, if it is large.
     pub fn collection(&self) -> Option<CollectionSchema> {
-        CollectionSchema::of(&self.field()).filter(|_| self.kind.is_large())
+        let collection = CollectionSchema::of(&self.field()).filter(|_| self.kind.is_large())?;
+        Some(CollectionSchema {
+            broadcast: self.kind == StateKind::BroadcastMap,
+            ..collection
+        })
     }
 }
 

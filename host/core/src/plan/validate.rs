@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Schema};
 
 use crate::error::{Error, Result};
 use crate::graph::{
-    AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition,
+    AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition, StateKind,
 };
 
 fn refuse(code: &'static str, message: impl Into<String>) -> Result<()> {
@@ -283,8 +283,12 @@ fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> R
             }
         },
         Partition::Forward | Partition::Rebalance | Partition::Broadcast | Partition::Global => {
+            // Of all edges of an input: a row with a key and one without cannot be told apart.
+            let mut inputs = graph.edges.iter().filter(|other| is_same_input(other, edge));
+            let broadcast = inputs.all(|other| other.partition == Partition::Broadcast);
             return match key {
                 None => Ok(()),
+                Some(_) if broadcast && has_broadcast_state(graph, to) => Ok(()),
                 Some(_) => refuse(
                     "GR0008",
                     format!(
@@ -304,6 +308,18 @@ fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> R
         );
     }
     Ok(())
+}
+
+fn is_same_input(a: &Edge, b: &Edge) -> bool {
+    (a.to_operator, a.to_input) == (b.to_operator, b.to_input)
+}
+
+/// Whether the operator's chain has state that every subtask has whole.
+fn has_broadcast_state(graph: &Graph, operator: &Operator) -> bool {
+    match chain_of(graph, operator).map(|chain| &chain.head) {
+        Some(Head::Keyed { states, .. }) => states.iter().any(|state| state.kind == StateKind::BroadcastMap),
+        Some(Head::Stateless | Head::Window { .. }) | None => false,
+    }
 }
 
 /// Names the first field in which two schemas differ.

@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field, FieldRef, Fields};
 
 use crate::block::Millis;
 use crate::collections::CollectionSchema;
-use crate::graph::{Head, StateDecl, TimeToLive, WindowAssigner};
+use crate::graph::{Head, StateDecl, StateKind, TimeToLive, WindowAssigner};
 
 /// A field with its hints. The field itself is a plain Arrow field, as blocks have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +197,8 @@ pub struct DeclaredState {
     pub ttl: Option<TimeToLive>,
     /// It is a map or list whose entries are kept one by one.
     pub large: bool,
+    /// Every subtask has it whole; it is large, too.
+    pub broadcast: bool,
 }
 
 impl DeclaredState {
@@ -207,7 +209,11 @@ impl DeclaredState {
 
     /// What its entries are, if it is large.
     pub fn collection(&self) -> Option<CollectionSchema> {
-        CollectionSchema::of(&self.value.field).filter(|_| self.large)
+        let collection = CollectionSchema::of(&self.value.field).filter(|_| self.large)?;
+        Some(CollectionSchema {
+            broadcast: self.broadcast,
+            ..collection
+        })
     }
 
     fn of(state: &StateDecl) -> Self {
@@ -222,6 +228,7 @@ impl DeclaredState {
             migrations: migrations.map(|old| old.as_state(&state.name)).collect(),
             ttl: state.ttl,
             large: state.kind.is_large(),
+            broadcast: state.kind == StateKind::BroadcastMap,
         }
     }
 }
@@ -274,11 +281,10 @@ impl KeyedSchema {
             && self.key.len() == other.key.len()
             && self.states.len() == other.states.len()
             && self.key.iter().zip(&other.key).all(|(a, b)| named(a, b))
-            && self
-                .states
-                .iter()
-                .zip(&other.states)
-                .all(|(a, b)| named(&a.value, &b.value) && a.ttl.is_some() == b.ttl.is_some() && a.large == b.large)
+            && self.states.iter().zip(&other.states).all(|(a, b)| {
+                let kind = |state: &DeclaredState| (state.ttl.is_some(), state.large, state.broadcast);
+                named(&a.value, &b.value) && kind(a) == kind(b)
+            })
     }
 
     /// Its large states, in order.

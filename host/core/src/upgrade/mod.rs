@@ -248,6 +248,10 @@ fn match_state(from: usize, old: &DeclaredState, new: &DeclaredState, upgrade: &
         upgrade.refuse_state(new, vec![other_size(old.large)]);
         return StatePlan::New; // refused
     }
+    if old.broadcast != new.broadcast {
+        upgrade.refuse_state(new, vec![other_owner(old.broadcast)]);
+        return StatePlan::New; // refused
+    }
     let resolved = resolve(&old.value, &new.value);
     let migration = new
         .migrations
@@ -280,6 +284,17 @@ fn other_size(was_large: bool) -> Refusal {
     Refusal {
         field: String::new(),
         reason: format!("{reason}; give it another name, and read the old one as long as it holds something"),
+    }
+}
+
+fn other_owner(was_broadcast: bool) -> Refusal {
+    let reason = match was_broadcast {
+        true => "it was broadcast state, which belongs to no key, and belongs to keys now",
+        false => "it belonged to keys, and is broadcast state now, which belongs to no key",
+    };
+    Refusal {
+        field: String::new(),
+        reason: format!("{reason}; give it another name"),
     }
 }
 

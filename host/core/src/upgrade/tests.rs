@@ -12,6 +12,7 @@ fn state(name: &str, data_type: DataType) -> DeclaredState {
         migrations: Vec::new(),
         ttl: None,
         large: false,
+        broadcast: false,
     }
 }
 
@@ -82,6 +83,7 @@ fn list_of(name: &str, item: DataType, large: bool) -> DeclaredState {
     let item = std::sync::Arc::new(Field::new_list_field(item, false));
     DeclaredState {
         large,
+        broadcast: false,
         ..state(name, DataType::List(item))
     }
 }

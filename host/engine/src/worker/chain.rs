@@ -239,6 +239,10 @@ impl ChainTask {
                 calls.each_row(block, |guest, row| guest.process(input, row))?;
             }
             (HeadOperator::Stateless, _) => guest.process(input, block)?,
+            (HeadOperator::Keyed { operator, .. }, careful) if *keys == KeySource::None => match careful {
+                None => operator.handle_broadcast(input, block, guest)?,
+                Some(careful) => operator.handle_broadcast(input, block, &mut careful.calls.calls(guest))?,
+            },
             (HeadOperator::Keyed { operator, .. }, careful) => {
                 let keys = key_columns(keys, block)?;
                 match careful {

@@ -8,6 +8,8 @@
 //! Numbers are big-endian and `arrow-row` is in the order of values, so that the entries of a key are neighbours in
 //! their order. Nothing here knows slots: a key that has given its slot back has its collections all the same.
 //!
+//! Broadcast state is a map whose key is always the same, see `call`.
+//!
 //! A snapshot copies nothing: at the barrier the tier is frozen, and which entries have changed is handed over with the
 //! frozen view. Whoever writes the snapshot reads them, in a thread of his own.
 
@@ -28,6 +30,7 @@ use millrace_core::collections::{
 use millrace_core::key::decode_prefixes;
 use millrace_core::{Error, Result};
 
+use super::call::{Call, misplaced, shared_key, zero_keys};
 use crate::changes::{TableSchema, is_outgrown};
 use crate::entry_codec::{GROUP_BYTES, broken, encode_keys};
 
@@ -45,39 +48,13 @@ pub(super) struct HostCollections {
     call: Call,
 }
 
-/// Whose collections a call may read.
-#[derive(Debug, Default)]
-struct Call {
-    /// The key columns of its entries.
-    columns: Vec<ArrayRef>,
-    /// The same as bytes, once somebody has asked.
-    keys: ByteRows,
-    hashes: Vec<u64>,
-    encoded: bool,
-    only: Option<u32>,
-}
-
-impl Call {
-    /// Has the keys as bytes, before the first is asked for.
-    fn encode(&mut self, max_parallelism: u32) -> Result<()> {
-        if !self.encoded {
-            encode_keys(None, &self.columns, max_parallelism, &mut self.hashes, &mut self.keys)?;
-            self.encoded = true;
-        }
-        Ok(())
-    }
-
-    /// The key of an entry.
-    fn key(&self, entry: u32) -> &[u8] {
-        self.keys.get(self.only.unwrap_or(entry) as usize)
-    }
-}
-
 /// One large state.
 #[derive(Debug)]
 struct Collection {
     tier: Box<dyn SortedTier>,
     codec: Codec,
+    /// Of broadcast state the key that all its entries have.
+    shared_key: Option<Box<[u8]>>,
     /// If snapshots are taken.
     tracking: Option<Tracking>,
     keys: ByteRows,
@@ -106,6 +83,10 @@ impl HostCollections {
         let states = states.into_iter().map(|(schema, tier)| {
             Ok(Collection {
                 tier,
+                shared_key: schema
+                    .broadcast
+                    .then(|| shared_key(key_schema, max_parallelism))
+                    .transpose()?,
                 codec: Codec::new(key_schema.clone(), schema, max_parallelism)?,
                 tracking: None,
                 keys: ByteRows::default(),
@@ -127,6 +108,14 @@ impl HostCollections {
         self.call.columns.extend_from_slice(keys);
         self.call.encoded = false;
         self.call.only = None;
+        self.call.broadcast = false;
+    }
+
+    /// A call is about to be made for so many rows that have no key.
+    pub(super) fn begin_broadcast_call(&mut self, key_schema: &SchemaRef, rows: usize) -> Result<()> {
+        self.begin_call(&zero_keys(key_schema, rows)?);
+        self.call.broadcast = true;
+        Ok(())
     }
 
     /// Keeps track of changes from now on, or no more.
@@ -176,8 +165,9 @@ impl Collections for HostCollections {
         let encoded = collection.codec.encode_entries(keys)?;
         collection.keys.clear();
         for (&entry, row) in entries.iter().zip(encoded.iter()) {
+            let key = self.call.key_of(entry, collection.shared_key.as_deref())?;
             collection.keys.push_with(|bytes| {
-                bytes.extend_from_slice(self.call.key(entry));
+                bytes.extend_from_slice(key);
                 bytes.extend_from_slice(row);
             });
         }
@@ -214,7 +204,8 @@ impl Collections for HostCollections {
     ) -> Result<MapEntries> {
         self.call.encode(self.max_parallelism)?;
         let collection = &mut self.states[state];
-        let key = self.call.key(entry);
+        let key = self.call.key_of(entry, collection.shared_key.as_deref())?.to_vec();
+        let key = key.as_slice();
         let mut from = key.to_vec();
         if let Some(after) = after {
             from.extend_from_slice(collection.codec.encode_entries(after)?.get(0));
@@ -233,14 +224,14 @@ impl Collections for HostCollections {
     fn list_length(&mut self, state: usize, entries: &[u32]) -> Result<Vec<u64>> {
         self.call.encode(self.max_parallelism)?;
         let collection = &mut self.states[state];
-        let length = |&entry: &u32| collection.length(self.call.key(entry));
+        let length = |&entry: &u32| collection.length(self.call.key_of(entry, None)?);
         entries.iter().map(length).collect()
     }
 
     fn list_read(&mut self, state: usize, entry: u32, start: u64, limit: usize, bytes_max: usize) -> Result<ArrayRef> {
         self.call.encode(self.max_parallelism)?;
         let collection = &mut self.states[state];
-        let key = self.call.key(entry);
+        let key = self.call.key_of(entry, None)?;
         let from = [key, &start.to_be_bytes()].concat();
         collection.scan(key, &from, limit, bytes_max)?;
         collection.codec.decode_values(collection.values.iter())
@@ -250,10 +241,16 @@ impl Collections for HostCollections {
         if !writes.is_empty() {
             self.call.encode(self.max_parallelism)?;
         }
-        let states = &mut self.states;
-        writes
-            .iter()
-            .try_for_each(|write| states[write.state].apply(write, &self.call))
+        for write in writes {
+            let state = &mut self.states[write.state];
+            if state.shared_key.is_some() != self.call.broadcast {
+                return Err(misplaced(
+                    "broadcast rows write broadcast state, and rows with a key that of their key",
+                ));
+            }
+            state.apply(write, &self.call)?;
+        }
+        Ok(())
     }
 }
 

@@ -254,6 +254,7 @@ fn rows_are_converted_as_they_finally_are() {
                 migrations: Vec::new(),
                 ttl: None,
                 large: false,
+                broadcast: false,
             })
             .collect(),
     };
@@ -354,6 +355,7 @@ fn entries_of_large_states_are_converted() {
                 migrations: Vec::new(),
                 ttl: None,
                 large,
+                broadcast: false,
             })
             .collect(),
     };
@@ -497,6 +499,7 @@ fn deadlines_go_with_their_states() {
                 renewed_by: Renewal::Write,
             }),
             large: false,
+            broadcast: false,
         }
     };
     let schema = |states| KeyedSchema {

@@ -242,6 +242,15 @@ pub struct Collection {
     pub layers: Vec<Layer>,
 }
 
+impl Operator {
+    /// Whether each subtask has all of this state.
+    pub fn is_broadcast(&self, state: &str) -> bool {
+        let states = self.keyed.iter().flat_map(|keyed| &keyed.states);
+        let mut broadcast = states.filter(|column| column.broadcast);
+        broadcast.any(|column| column.name == state)
+    }
+}
+
 impl Subtask {
     /// The large state of this name, if it holds something of it.
     pub fn collection(&self, state: &str) -> Option<&Collection> {

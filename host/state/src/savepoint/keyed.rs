@@ -65,6 +65,7 @@ impl SavedSchema {
         let states = schema.states.iter().map(|state| {
             let mut column = Column::of_state(state)?;
             column.large = state.large;
+            column.broadcast = state.broadcast;
             Ok(column)
         });
         Ok(SavedSchema {
@@ -89,6 +90,7 @@ impl SavedSchema {
                 migrations: Vec::new(),
                 ttl: column.ttl.map(Into::into),
                 large: column.large,
+                broadcast: column.broadcast,
             })
         };
         let single = kind == KeyedKind::Keyed || self.states.len() == 1;
@@ -145,6 +147,7 @@ impl Layout {
             // Rows that say when they expire have descriptions beside them.
             ttl: None,
             large: false,
+            broadcast: false,
         });
         KeyedSchema {
             kind,

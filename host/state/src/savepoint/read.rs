@@ -107,7 +107,11 @@ impl Savepoint {
         restore.batches = batches.into_iter().filter(|rows| rows.num_rows() > 0).collect();
         for large in saved.schema().iter().flat_map(KeyedSchema::collections) {
             let table = saved.table(&large.name).ok_or_else(unchecked)?;
-            let rows = self.read_table(table, share.groups.clone())?;
+            let groups = match large.broadcast {
+                true => 0..self.manifest.max_parallelism,
+                false => share.groups.clone(),
+            };
+            let rows = self.read_table(table, groups)?;
             let rows = rows.iter().map(|rows| collections::to_rows(&layout.key, &large, rows));
             restore.collections.push(CollectionRestore {
                 batches: rows.collect::<Result<_>>()?,

@@ -38,6 +38,9 @@ pub struct Column {
     /// Of a state: it is a large map or list, whose entries are rows of a table of their own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub large: bool,
+    /// Of a large state: every subtask has it whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub broadcast: bool,
 }
 
 /// How long a state lives without being touched.
@@ -99,6 +102,7 @@ impl Column {
             variants: Vec::new(),
             ttl: None,
             large: false,
+            broadcast: false,
         })
     }
 
@@ -248,6 +252,7 @@ mod tests {
                 variants: Vec::new(),
                 ttl: None,
                 large: false,
+                broadcast: false,
             };
             assert_eq!(column.field(), None, "{text}");
         }

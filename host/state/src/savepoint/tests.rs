@@ -83,6 +83,7 @@ fn described(layout: &Layout) -> KeyedSchema {
         migrations: Vec::new(),
         ttl: None,
         large: true,
+        broadcast: false,
     };
     schema.states.extend(layout.large.iter().map(large));
     schema

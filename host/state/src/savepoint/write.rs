@@ -167,8 +167,9 @@ impl<'a> OperatorWriter<'a> {
             self.begin(Layout::of_schema(&known));
         }
         let mut subtasks = Vec::with_capacity(self.operator.subtasks.len());
-        for subtask in &self.operator.subtasks {
-            let entries = self.write_subtask(checkpoint, subtask)? + self.write_collections(checkpoint, subtask)?;
+        for (number, subtask) in self.operator.subtasks.iter().enumerate() {
+            let entries = self.write_subtask(checkpoint, subtask)?;
+            let entries = entries + self.write_collections(checkpoint, subtask, number == 0)?;
             subtasks.push(SavedSubtask {
                 watermark: subtask.watermark,
                 finished: subtask.finished,
@@ -252,13 +253,16 @@ impl<'a> OperatorWriter<'a> {
         Ok(entries)
     }
 
-    /// The same of its large states.
-    fn write_collections(&mut self, checkpoint: &RestoredCheckpoint, subtask: &Subtask) -> Result<u64> {
+    /// The same of its large states; of what all subtasks have only that of the first.
+    fn write_collections(&mut self, checkpoint: &RestoredCheckpoint, subtask: &Subtask, is_first: bool) -> Result<u64> {
         let mut entries = 0;
         for table in &mut self.tables {
             let large = table.spec.large.as_ref();
             let stored = large.and_then(|large| Some((large, subtask.collection(&large.name)?)));
             let Some((large, stored)) = stored else { continue };
+            if self.operator.is_broadcast(&large.name) && !is_first {
+                continue;
+            }
             let mut layers = Vec::new();
             for layer in &stored.layers {
                 layers.extend(checkpoint.read_layer(layer)?);

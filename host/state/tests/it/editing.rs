@@ -17,6 +17,7 @@ fn schema() -> KeyedSchema {
         migrations: Vec::new(),
         ttl: None,
         large: false,
+        broadcast: false,
     };
     KeyedSchema {
         kind: KeyedKind::Keyed,

@@ -83,6 +83,10 @@ fn inputs(flow: &Flow, params: &Params) -> (Stream<Rows<Event>>, Stream<Rows<Oth
             .column("key", "mix / 64 % 50")
             .column("amount", "index")
             .column("time", "index");
+        let (events, others) = match params.rate {
+            0 => (events, others),
+            rate => (events.rate(rate as u64), others.rate(rate as u64)),
+        };
         (flow.source("events", events), flow.source("others", others))
     } else {
         (
@@ -102,6 +106,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     connected(&events, &others, &outputs);
     window_joins(&events, &others, params, &outputs);
     interval_joins(&events, &others, params, &outputs);
+    broadcast(&events, &others, &outputs);
     late(&events, &others, params, &outputs);
 }
 
@@ -196,6 +201,62 @@ fn interval_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, pa
     let counted = full.clone().key_by(Pair::FIELDS.key).window(Tumbling::of(size));
     outputs.put("interval-counted", counted.count());
     outputs.put("interval-full", full);
+}
+
+/// Sums of buckets, beside the rule that was the last one in force.
+struct Ruled {
+    /// By kind, time and number.
+    rules: BroadcastState<(i64, i64, i64), i64>,
+    buckets: MapState<i64, i64>,
+}
+
+const KINDS: i64 = 5;
+
+impl KeyedBroadcastProcess for Ruled {
+    type In = Event;
+    type Broadcast = Other;
+    type Key = i64;
+    type Out = Pair;
+
+    fn process(&mut self, row: Event, cx: &mut ReadOnlyContext<'_, Self>) {
+        let end = row.time.div_euclid(BUCKET_MS) * BUCKET_MS + BUCKET_MS - 1;
+        self.buckets
+            .insert(end, self.buckets.get(&end).unwrap_or_default() + row.value);
+        cx.set_event_timer(Timestamp::from_millis(end));
+    }
+
+    fn process_broadcast(&mut self, row: Other, cx: &mut BroadcastContext<'_, Self>) {
+        let mut rules = cx.writable(&self.rules);
+        let rule = (row.key % KINDS, row.time, row.amount);
+        rules.insert(rule, row.amount * 2);
+        if row.amount % 3 == 1 {
+            assert_eq!(rules.remove(&rule), Some(row.amount * 2));
+        }
+    }
+
+    fn on_timer(&mut self, timer: Timer<i64>, cx: &mut ReadOnlyContext<'_, Self>) {
+        let (kind, time) = (timer.key % KINDS, timer.time.millis());
+        let rule = self.rules.with(|rules| {
+            let in_force = rules.range((kind, i64::MIN, i64::MIN)..=(kind, time, i64::MAX));
+            in_force.last().map(|(_, amount)| *amount)
+        });
+        cx.push(Pair {
+            key: timer.key,
+            time,
+            value: self.buckets.remove(&time).unwrap_or_default(),
+            amount: rule.unwrap_or(-1),
+        });
+    }
+}
+
+fn broadcast(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs: &Outputs<'_>) {
+    let rules = others.clone().filter(|other| other.amount % 10 == 0);
+    let ruled = events.clone().key_by(Event::FIELDS.key).connect_broadcast(rules);
+    let ruled = ruled.process(|setup| Ruled {
+        buckets: setup.map_state("buckets"),
+        rules: setup.broadcast_state("rules"),
+    });
+    outputs.put("broadcast", ruled);
 }
 
 static LATE_EVENTS: OutputTag<Event> = OutputTag::new("late-events");

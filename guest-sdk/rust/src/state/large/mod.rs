@@ -21,7 +21,7 @@ use crate::value::{Builder, Owned};
 
 /// Actions of writes, as the contract numbers them.
 #[derive(Debug, Clone, Copy)]
-enum Action {
+pub(super) enum Action {
     Put = 0,
     Remove = 1,
     Append = 2,
@@ -38,7 +38,7 @@ pub(crate) trait ErasedCollection {
 }
 
 /// Gathers the writes of a call.
-struct Writes<K: Owned, V: Owned> {
+pub(super) struct Writes<K: Owned, V: Owned> {
     state: u32,
     entries: Vec<u32>,
     actions: Vec<u8>,
@@ -48,7 +48,7 @@ struct Writes<K: Owned, V: Owned> {
 }
 
 impl<K: Owned, V: Owned> Writes<K, V> {
-    fn new(state: u32, keys: Option<K::Builder>) -> Self {
+    pub(super) fn new(state: u32, keys: Option<K::Builder>) -> Self {
         Writes {
             state,
             entries: Vec::new(),
@@ -58,7 +58,7 @@ impl<K: Owned, V: Owned> Writes<K, V> {
         }
     }
 
-    fn push(&mut self, entry: u32, action: Action, key: Option<K>, value: Option<V>) {
+    pub(super) fn push(&mut self, entry: u32, action: Action, key: Option<K>, value: Option<V>) {
         self.entries.push(entry);
         self.actions.push(action as u8);
         if let (Some(keys), Some(key)) = (&mut self.keys, key) {
@@ -69,7 +69,7 @@ impl<K: Owned, V: Owned> Writes<K, V> {
         }
     }
 
-    fn finish(mut self) -> Option<CollectionWrites> {
+    pub(super) fn finish(mut self) -> Option<CollectionWrites> {
         if self.entries.is_empty() {
             return None;
         }
