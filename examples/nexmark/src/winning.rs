@@ -248,24 +248,31 @@ impl KeyedProcess for OfSeller {
     type Key = i64;
     type Out = SellerAverage;
 
-    /// Auctions come in any order until the watermark has passed: they are put in order once all are there.
+    /// Auctions come in any order until the watermark has passed: they are put in order once all are there. One timer for a
+    /// seller will do, for it takes all that the watermark has passed.
     fn process(&mut self, winner: Winner, cx: &mut Context<'_, Self>) {
         let Some(closed) = cx.timestamp() else { return };
+        if self.closing.is_empty() {
+            cx.set_event_timer(closed);
+        }
         self.closing.push(Sold {
             closed,
             auction: winner.auction,
             price: winner.price,
         });
-        cx.set_event_timer(closed);
     }
 
     fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
-        let (mut closed, closing) =
-            (self.closing.take().into_iter()).partition::<Vec<_>, _>(|sold| sold.closed <= timer.time);
-        self.closing.set(closing);
-        closed.sort_unstable_by_key(|sold| (sold.closed, sold.auction));
+        let passed = cx.watermark().max(Some(timer.time));
+        let mut closing = self.closing.take();
+        closing.sort_unstable_by_key(|sold| (sold.closed, sold.auction));
+        let later = closing.split_off(closing.partition_point(|sold| Some(sold.closed) <= passed));
+        if let Some(next) = later.first() {
+            cx.set_event_timer(next.closed);
+            self.closing.set(later);
+        }
         let mut recent = self.recent.take();
-        for sold in closed {
+        for sold in closing {
             if recent.len() == RECENT {
                 recent.remove(0);
             }
