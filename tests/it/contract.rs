@@ -322,6 +322,14 @@ fn timers_and_state_flags_out_of_range() {
 }
 
 #[test]
+fn a_call_that_is_resumed_without_end() {
+    for head in ["stateless", "keyed", "window"] {
+        let parts = ["operator `function`", "did not return within 2 s"];
+        fail("more-forever", head, "PL0003", Fault::Pipeline, &parts);
+    }
+}
+
+#[test]
 fn writes_to_large_states_out_of_range() {
     for (kind, part) in [
         ("write-state", "writes to state 0, which is no large state"),

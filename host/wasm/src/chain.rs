@@ -293,7 +293,11 @@ impl GuestChain {
         let mut effects = self.absorb(&mut result, rows, entries)?;
         while result.more {
             let (chain, moment) = (self.info.index, self.moment);
-            let next = self.call_reading(|guest, store| guest.call_resume(store, chain, moment));
+            let now = moment.now;
+            let next = self.reading(|chain_of| {
+                let mut instance = chain_of.instance.borrow_mut();
+                instance.resume(now, |guest, store| guest.call_resume(store, chain, moment))
+            });
             result = next.map_err(|failure| self.error(failure, rows))?;
             let more = self.absorb(&mut result, rows, entries)?;
             effects.timers.extend(more.timers);

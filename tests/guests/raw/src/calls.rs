@@ -291,7 +291,7 @@ fn answer(ids: &[i64]) -> Result<CallResult, CallError> {
         }
         "emitted-many" => result.emitted = vec![u64::MAX; 50],
         "live-bytes" => result.live_bytes = vec![i64::MAX, i64::MAX, i64::MAX],
-        "more" => result.more = true,
+        "more" | "more-forever" => result.more = true,
         "reject" => result.rejections = reject(vec![1], vec![2], "no good", vec![7]),
         "reject-entry" => result.rejections = reject(vec![entries], vec![2], "no good", vec![7]),
         "reject-operator" => result.rejections = reject(vec![1], vec![77], "no good", vec![7]),
@@ -498,7 +498,9 @@ impl Guest for Raw {
     }
 
     fn resume(_chain: u32, _at: Moment) -> Result<CallResult, CallError> {
-        Ok(nothing())
+        let mut result = nothing();
+        result.more = kind() == "more-forever";
+        Ok(result)
     }
 
     fn prefetch(_chain: u32, _input: u32, _slots: Vec<u32>, _rows: Block) -> Vec<PrefetchRequest> {
