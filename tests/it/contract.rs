@@ -330,6 +330,22 @@ fn a_call_that_is_resumed_without_end() {
 }
 
 #[test]
+fn rows_that_are_too_large() {
+    let parts = [
+        "operator `function`",
+        "put out a block of 81 MiB with 1 rows",
+        "the limit is 64 MiB",
+    ];
+    let fail = |kind, parts: &[&str]| {
+        let pairs = [("kind", kind), ("head", "stateless")];
+        jobs::fail(Guest::Raw, options(), &pairs, "PL0006", Fault::Pipeline, parts);
+    };
+    fail("row-huge", &parts);
+    let parts = ["operator `function`", "handed over more than 128 MiB at once"];
+    fail("row-too-huge", &parts);
+}
+
+#[test]
 fn writes_to_large_states_out_of_range() {
     for (kind, part) in [
         ("write-state", "writes to state 0, which is no large state"),

@@ -347,6 +347,14 @@ impl GuestChain {
             return Err(self.malformed(&format!("a block for port {port}, which the chain does not have")));
         };
         let bytes_max = self.pipeline.runtime.limits().block_bytes;
+        if wire.data.len() > bytes_max {
+            let (bytes, limit) = (wire.data.len().div_ceil(1 << 20), bytes_max >> 20);
+            let message = format!(
+                "put out a block of {bytes} MiB with {} rows; the limit is {limit} MiB",
+                wire.rows
+            );
+            return Err(Error::pipeline("PL0006", message).context(self.info.operator_name(None)));
+        }
         let block = codec::decode(wire, &info.schema, info.time, info.key.as_ref(), bytes_max)
             .map_err(|malformed| self.malformed(&format!("port {port}: {malformed}")))?;
         if block.row_count() > 0 {

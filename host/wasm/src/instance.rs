@@ -78,6 +78,7 @@ impl Instance {
         let deadline_ticks = ticks(limits.call_deadline);
         let mut store = Store::new(pipeline.runtime.engine(), HostState::new(limits, seed, log));
         store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(store.data().limits.handed_bytes);
         store.set_epoch_deadline(deadline_ticks);
         let exports = pipeline.instance.instantiate(&mut store).map_err(|error| {
             if error.is::<PoolConcurrencyLimitError>() {

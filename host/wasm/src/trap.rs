@@ -81,6 +81,17 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
             format!("overflowed its stack, which lies in its memory{}", backtrace(error)),
         ),
         Some(trap) => ("PL0002", format!("trapped: {trap}{}", backtrace(error))),
+        // wasmtime has no type for it that is public.
+        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
+            let limit = state.limits.handed_bytes >> 20;
+            (
+                "PL0006",
+                format!(
+                    "handed over more than {limit} MiB at once, as a row that large does{}",
+                    backtrace(error)
+                ),
+            )
+        }
         None => ("PL0002", format!("failed: {}{}", error.root_cause(), backtrace(error))),
     }
 }

@@ -226,6 +226,14 @@ fn integers(values: &[i64]) -> Block {
     }
 }
 
+/// A block of one row with that much text.
+fn huge(bytes: usize) -> Block {
+    let mut parts = parts(&[0]);
+    parts.text = vec![b'x'; bytes];
+    parts.text_offsets[1] = bytes as i32;
+    assemble(&parts)
+}
+
 fn nothing() -> CallResult {
     CallResult {
         outputs: Vec::new(),
@@ -292,6 +300,8 @@ fn answer(ids: &[i64]) -> Result<CallResult, CallError> {
         "emitted-many" => result.emitted = vec![u64::MAX; 50],
         "live-bytes" => result.live_bytes = vec![i64::MAX, i64::MAX, i64::MAX],
         "more" | "more-forever" => result.more = true,
+        "row-huge" => result.outputs = vec![Output { port: 0, block: huge(80 << 20) }],
+        "row-too-huge" => result.outputs = vec![Output { port: 0, block: huge(200 << 20) }],
         "reject" => result.rejections = reject(vec![1], vec![2], "no good", vec![7]),
         "reject-entry" => result.rejections = reject(vec![entries], vec![2], "no good", vec![7]),
         "reject-operator" => result.rejections = reject(vec![1], vec![77], "no good", vec![7]),
