@@ -59,7 +59,12 @@ fn graphs_with_indices_out_of_range() {
 #[test]
 fn graphs_whose_edges_do_not_fit() {
     for (kind, head, code, parts) in [
-        ("cycle", "stateless", "GR0003", vec!["cycle", "`function`", "`again`"]),
+        (
+            "cycle",
+            "stateless",
+            "GR0003",
+            vec!["a cycle through `function`, `again`"],
+        ),
         ("self-loop", "stateless", "GR0003", vec!["cycle", "`function`"]),
         (
             "dangling-port",
