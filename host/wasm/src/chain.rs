@@ -58,7 +58,7 @@ pub(crate) struct ChainInfo {
     /// Schema of each state: one nullable field.
     pub(crate) states: Vec<SchemaRef>,
     /// Numbers of the states that the guest keeps by slot, which are all but large ones.
-    resident: Vec<u32>,
+    pub(crate) resident: Vec<u32>,
     pub(crate) large: Rc<[LargeState]>,
     /// Of each state the schemas that the guest migrates.
     migrations: Vec<Vec<FieldRef>>,
@@ -317,6 +317,9 @@ impl GuestChain {
         for output in std::mem::take(&mut result.outputs) {
             self.absorb_block(output.port, output.block)?;
         }
+        if let Some(problem) = self.info.wrong_counts(result) {
+            return Err(self.malformed(&problem));
+        }
         self.output.emitted.resize(self.info.operators.len(), 0);
         for (total, emitted) in self.output.emitted.iter_mut().zip(&result.emitted) {
             *total = total.saturating_add(*emitted);
@@ -400,6 +403,9 @@ impl GuestChain {
         let count = timers.entries.len();
         if timers.times.len() != count || timers.actions.len() != count {
             return Err(self.malformed("timers of unequal length"));
+        }
+        if count > 0 && self.info.head != HeadKind::Keyed {
+            return Err(self.malformed("timers from a chain that is not keyed, or is a window"));
         }
         let mut operations = Vec::with_capacity(count);
         for ((&entry, &time), &action) in timers.entries.iter().zip(&timers.times).zip(&timers.actions) {

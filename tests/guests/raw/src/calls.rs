@@ -112,6 +112,7 @@ fn block(ids: &[i64]) -> Block {
         "ends-descending" => block.ends.swap(1, 2),
         "data-short" => block.data.truncate(8),
         "data-none" => block.data = Vec::new(),
+        "data-more" => block.data.push(0),
         "fuzz-block" => damage(&mut block),
         _ => {}
     }
@@ -298,7 +299,16 @@ fn answer(ids: &[i64]) -> Result<CallResult, CallError> {
             });
         }
         "emitted-many" => result.emitted = vec![u64::MAX; 50],
-        "live-bytes" => result.live_bytes = vec![i64::MAX, i64::MAX, i64::MAX],
+        "emitted-huge" => result.emitted = vec![u64::MAX],
+        "live-bytes" => result.live_bytes = vec![1; 7],
+        "live-bytes-huge" => result.live_bytes = vec![i64::MAX, i64::MAX],
+        "stateless-timer" => {
+            result.timers = TimerOperations {
+                entries: vec![0],
+                times: vec![0],
+                actions: vec![0],
+            };
+        }
         "more" | "more-forever" => result.more = true,
         "row-huge" => result.outputs = vec![Output { port: 0, block: huge(80 << 20) }],
         "row-too-huge" => result.outputs = vec![Output { port: 0, block: huge(200 << 20) }],
