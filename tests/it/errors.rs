@@ -307,7 +307,7 @@ fn files_that_are_missing_unreadable_or_unwritable() {
         &["operator `careful`", below],
     );
     let row = format!("{file}:3");
-    check("read", file, "PL0010", Fault::Pipeline, &["`items`", &row, "two"]);
+    check("read", file, "RW0105", Fault::External, &["`items`", &row, "two"]);
 }
 
 #[test]
