@@ -124,9 +124,9 @@ fn failures_before_the_first_row() {
         "PL0001",
         &["operator `watch`: panicked: state belongs to a key"],
     );
-    pipeline_error(
+    user_error(
         "build-panic",
-        "PL0001",
+        "GR0016",
         &["building the dataflow: panicked: no pipeline today"],
     );
     endless("build-loop", &["building the dataflow: did not return within 0.5 s"]);

@@ -59,6 +59,16 @@ impl CallFailure {
     }
 }
 
+impl CallFailure {
+    /// The same before a row moves: a panic is about the pipeline, not about any row.
+    fn into_build_error(self) -> Error {
+        match self.code {
+            "PL0001" => Error::user("GR0016", self.message),
+            _ => self.into_error(),
+        }
+    }
+}
+
 /// Epoch ticks of a deadline, rounded up; one more because the current tick has begun.
 fn ticks(deadline: Duration) -> u64 {
     let ticks = deadline.as_millis().div_ceil(EPOCH_TICK.as_millis());
@@ -106,7 +116,7 @@ impl Instance {
             .call_parameters(&mut self.store);
         let declared = self
             .finish(result)
-            .map_err(|failure| failure.into_error().context("declaring parameters"))?;
+            .map_err(|failure| failure.into_build_error().context("declaring parameters"))?;
         Ok(convert::parameters(declared))
     }
 
@@ -122,7 +132,7 @@ impl Instance {
             .call_build(&mut self.store, &input);
         let built = self
             .finish(result)
-            .map_err(|failure| failure.into_error().context("building the dataflow"))?;
+            .map_err(|failure| failure.into_build_error().context("building the dataflow"))?;
         let graph = built.map_err(|message| Error::user("GR0002", message).context("building the dataflow"))?;
         convert::graph(graph)
     }

@@ -97,7 +97,7 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
 }
 
 fn out_of_memory(denied: &Denied, limiter: &Limiter) -> String {
-    const REMEDY: &str = "spread its state over more slots (--parallelism) or hold less";
+    const REMEDY: &str = "spread its state over more slots (--parallelism), raise the limit (--memory-limit, up to 4096 MiB) or hold less";
     let limit = limiter.memory_bytes_max >> 20;
     match denied {
         Denied::OverLimit { desired_bytes } => {
