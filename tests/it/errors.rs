@@ -367,6 +367,20 @@ fn a_flood_of_log_lines_is_cut_and_says_so() {
 }
 
 #[test]
+fn a_quiet_job_takes_only_warnings_of_user_code() {
+    let lines: Arc<Mutex<Vec<LogLevel>>> = Arc::default();
+    let sink = lines.clone();
+    let options = JobOptions {
+        log: Arc::new(move |level, _| sink.lock().expect("no test panics here").push(level)),
+        quiet: true,
+        ..options()
+    };
+    jobs::succeed(Guest::Hostile, options, &[("kind", "log-flood")]);
+    let lines = lines.lock().expect("no test panics here");
+    assert!(lines.iter().all(|level| *level == LogLevel::Warn), "{lines:?}");
+}
+
+#[test]
 fn files_that_are_no_pipelines() {
     let check = |bytes: &[u8], code: &str, parts: &[&str]| match Loaded::new(bytes, options()) {
         Ok(_) => panic!("{parts:?} was loaded"),
