@@ -46,7 +46,7 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         }
     }
 
-    /// Keeps a window that long after it fired. RowCount that come late, but within it, are added, and the window
+    /// Keeps a window that long after it fired. Rows that come late, but within it, are added, and the window
     /// fires again.
     ///
     /// ```
