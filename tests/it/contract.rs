@@ -49,6 +49,7 @@ fn graphs_with_indices_out_of_range() {
         ("member-index", "names operator 9, but has 4"),
         ("foreign-member", "operator `sink` does not belong to chain 0"),
         ("no-members", "chain 0 has no operators"),
+        ("no-name", "an operator has no name"),
         ("foreign-port", "a port of operator `source`, which is not in it"),
         ("many-operators", "20004 operators; 10000 are possible"),
     ] {
@@ -59,7 +60,12 @@ fn graphs_with_indices_out_of_range() {
 #[test]
 fn graphs_whose_edges_do_not_fit() {
     for (kind, head, code, parts) in [
-        ("cycle", "stateless", "GR0003", vec!["cycle", "`function`", "`again`"]),
+        (
+            "cycle",
+            "stateless",
+            "GR0003",
+            vec!["a cycle through `function`, `again`"],
+        ),
         ("self-loop", "stateless", "GR0003", vec!["cycle", "`function`"]),
         (
             "dangling-port",
@@ -304,7 +310,19 @@ fn timers_and_state_flags_out_of_range() {
     refuse_call("timer-lengths", "keyed", &["timers of unequal length"]);
     refuse_call("touched-short", "keyed", &["10 state flags for 10 entries"]);
     refuse_call("touched-long", "keyed", &["21 state flags for 10 entries"]);
-    refuse_call("accumulate-timer", "window", &["timer action 0 for entry 10 of 10"]);
+    refuse_call("accumulate-timer", "window", &["timers from a chain that is not keyed"]);
+    refuse_call(
+        "stateless-timer",
+        "stateless",
+        &["timers from a chain that is not keyed"],
+    );
+    refuse_call("live-bytes", "keyed", &["7 changes of live bytes for"]);
+    refuse_call(
+        "emitted-many",
+        "keyed",
+        &["50 counts of rows from a chain of 1 operators"],
+    );
+    refuse_call("data-more", "stateless", &["its buffers end at ", "its data at "]);
     // Odd, but within the contract: they run, and a timer at the end of time fires there.
     for (kind, rows) in [
         ("timer", 11),
@@ -312,13 +330,37 @@ fn timers_and_state_flags_out_of_range() {
         ("timer-last", 11),
         ("touched", 10),
         ("touched-bits", 10),
-        ("live-bytes", 10),
-        ("emitted-many", 10),
+        ("live-bytes-huge", 10),
+        ("emitted-huge", 10),
         ("more", 10),
     ] {
         let report = jobs::succeed(Guest::Raw, limited(), &[("kind", kind), ("head", "keyed")]);
         assert_eq!(number(&report, "sink", "rows"), rows, "{kind}");
     }
+}
+
+#[test]
+fn a_call_that_is_resumed_without_end() {
+    for head in ["stateless", "keyed", "window"] {
+        let parts = ["operator `function`", "did not return within 2 s"];
+        fail("more-forever", head, "PL0003", Fault::Pipeline, &parts);
+    }
+}
+
+#[test]
+fn rows_that_are_too_large() {
+    let parts = [
+        "operator `function`",
+        "put out a block of 81 MiB with 1 rows",
+        "the limit is 64 MiB",
+    ];
+    let fail = |kind, parts: &[&str]| {
+        let pairs = [("kind", kind), ("head", "stateless")];
+        jobs::fail(Guest::Raw, options(), &pairs, "PL0006", Fault::Pipeline, parts);
+    };
+    fail("row-huge", &parts);
+    let parts = ["operator `function`", "handed over more than 128 MiB at once"];
+    fail("row-too-huge", &parts);
 }
 
 #[test]

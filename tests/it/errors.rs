@@ -124,9 +124,9 @@ fn failures_before_the_first_row() {
         "PL0001",
         &["operator `watch`: panicked: state belongs to a key"],
     );
-    pipeline_error(
+    user_error(
         "build-panic",
-        "PL0001",
+        "GR0016",
         &["building the dataflow: panicked: no pipeline today"],
     );
     endless("build-loop", &["building the dataflow: did not return within 0.5 s"]);
@@ -307,7 +307,7 @@ fn files_that_are_missing_unreadable_or_unwritable() {
         &["operator `careful`", below],
     );
     let row = format!("{file}:3");
-    check("read", file, "PL0010", Fault::Pipeline, &["`items`", &row, "two"]);
+    check("read", file, "RW0105", Fault::External, &["`items`", &row, "two"]);
 }
 
 #[test]
@@ -364,6 +364,20 @@ fn a_flood_of_log_lines_is_cut_and_says_so() {
     let shown = told.iter().filter(|line| line.starts_with("row ")).count();
     assert!(dropped > 0, "nothing was cut");
     assert_eq!(shown + dropped, 50_000);
+}
+
+#[test]
+fn a_quiet_job_takes_only_warnings_of_user_code() {
+    let lines: Arc<Mutex<Vec<LogLevel>>> = Arc::default();
+    let sink = lines.clone();
+    let options = JobOptions {
+        log: Arc::new(move |level, _| sink.lock().expect("no test panics here").push(level)),
+        quiet: true,
+        ..options()
+    };
+    jobs::succeed(Guest::Hostile, options, &[("kind", "log-flood")]);
+    let lines = lines.lock().expect("no test panics here");
+    assert!(lines.iter().all(|level| *level == LogLevel::Warn), "{lines:?}");
 }
 
 #[test]

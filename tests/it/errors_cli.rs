@@ -31,6 +31,23 @@ fn check(guest: Guest, pairs: &[(&str, &str)], exit: i32, code: &str, parts: &[&
 }
 
 #[test]
+fn a_pipeline_whose_graph_cannot_be_built_is_inspected_as_far_as_it_goes() {
+    let path = as_text(Guest::Hostile.path());
+    let output = jobs::cli(&["inspect", path]);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    for part in ["What goes wrong", "(required)", "imports\n", "millrace:pipeline/"] {
+        assert!(stdout.contains(part), "{part:?} is not in: {stdout}");
+    }
+    for part in ["GR0002", "the graph could not be built", "there is no kind `<kind>`"] {
+        assert!(stderr.contains(part), "{part:?} is not in: {stderr}");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_the_pipeline_or_the_command_ends_with_2() {
     let path = as_text(Guest::Hostile.path());
     check(

@@ -222,7 +222,11 @@ fn rows_that_take_too_long_or_too_much_are_set_aside() {
         let raw: Value = serde_json::from_str(letter["raw"].as_str().expect("a row")).expect("JSON");
         assert_eq!(raw["value"], row, "{letter}");
         let place = letter["place"].as_str().expect("a place");
-        assert_eq!(place, format!("operator `process`, key {{\"key\":{}}}", raw["key"]), "{letter}");
+        assert_eq!(
+            place,
+            format!("operator `process`, key {{\"key\":{}}}", raw["key"]),
+            "{letter}"
+        );
     }
 }
 

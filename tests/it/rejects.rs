@@ -77,7 +77,11 @@ fn refused_rows_are_written_down() {
 fn times_of_refused_rows_are_written_down_and_shown() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let path = folder.path().join("letters.jsonl");
-    jobs::succeed(Guest::Hostile, options(), &[("kind", "try-times"), ("path", as_text(&path))]);
+    jobs::succeed(
+        Guest::Hostile,
+        options(),
+        &[("kind", "try-times"), ("path", as_text(&path))],
+    );
     let text = fs::read_to_string(&path).expect("the dead-letter file");
     let letter: Value = serde_json::from_str(text.trim()).expect("a line of JSON");
     assert_eq!(letter["raw"], r#"{"id":1234,"at":"1970-01-01T00:00:01.234Z"}"#);

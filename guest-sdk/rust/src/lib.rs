@@ -13,10 +13,10 @@
 //! crate-type = ["cdylib"]
 //!
 //! [dependencies]
-//! millrace-sdk = "0.1"
+//! millrace-sdk = { path = "..." }
 //! ```
 //!
-//! and whose `src/lib.rs` is
+//! (the SDK is not published yet: `jobctl new` unpacks it and writes the path, which another crate can copy) and whose `src/lib.rs` is
 //!
 //! ```
 //! use millrace::prelude::*;
@@ -385,7 +385,7 @@
 //!
 //! [`info!`] and its relatives write to the job's log. A process function declares counters, gauges and
 //! histograms in its [`Setup`]. [`environment`] has the clock and random numbers; a pipeline has no files, no
-//! network and no other clock.
+//! network, no other clock and no standard output: what `println!` and `eprintln!` write is lost.
 //!
 //! # What it compiles to
 //!

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use millrace_core::Error;
 use serde_json::json;
 
-use crate::output::Format;
+use crate::output::{Format, printable};
 use crate::pack;
 
 /// Prints a failure to stderr and gives the exit code: 2 the pipeline or the command is wrong, 3 user code
@@ -33,19 +33,6 @@ fn text(error: &Error) -> String {
     }
     if pack::error_page(code).is_some() {
         text += &format!("\n  more: jobctl explain {code}");
-    }
-    text
-}
-
-/// Messages show rows and what user code said: bytes that a terminal would take for commands are escaped.
-fn printable(message: &str) -> String {
-    let mut text = String::with_capacity(message.len());
-    for char in message.chars() {
-        if char.is_control() && !matches!(char, '\n' | '\t') {
-            text.extend(char.escape_default());
-        } else {
-            text.push(char);
-        }
     }
     text
 }

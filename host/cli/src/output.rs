@@ -62,8 +62,31 @@ impl Printer {
     /// Says something to the person, on stderr.
     pub fn note(&self, text: &str) {
         // Nobody is left to tell if stderr is gone.
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(io::stderr(), "{}", printable(text));
     }
+}
+
+/// Text from pipelines (names, messages, rows, log lines): characters that a terminal would take for commands are
+/// escaped.
+pub fn printable(text: &str) -> String {
+    escaped(text, |char| char.is_control() && !matches!(char, '\n' | '\t'))
+}
+
+/// The same for what has to stay on its line.
+pub fn printable_line(text: &str) -> String {
+    escaped(text, char::is_control)
+}
+
+fn escaped(text: &str, must: impl Fn(char) -> bool) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if must(char) {
+            shown.extend(char.escape_default());
+        } else {
+            shown.push(char);
+        }
+    }
+    shown
 }
 
 /// Side on which a column's texts are lined up.
@@ -97,7 +120,7 @@ impl Table {
     /// Adds a row; it has a text for every column.
     pub fn row(&mut self, cells: Vec<String>) {
         assert_eq!(cells.len(), self.header.len(), "a row has a cell for every column");
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| printable_line(cell)).collect());
     }
 
     /// The table as lines, columns two spaces apart, no spaces at ends of lines.
@@ -147,6 +170,13 @@ mod tests {
         table.row(vec!["a".into(), "1,000".into()]);
         table.row(vec!["längere".into(), "7".into()]);
         assert_eq!(table.render(), "name      rows\na        1,000\nlängere      7\n");
+    }
+
+    #[test]
+    fn cells_keep_to_their_line_and_give_no_commands() {
+        let mut table = Table::new(&[("name", Align::Left)]);
+        table.row(vec!["a\u{1b}[31m\nb\u{9b}".into()]);
+        assert_eq!(table.render(), "name\na\\u{1b}[31m\\nb\\u{9b}\n");
     }
 
     #[test]

@@ -7,13 +7,19 @@ use serde_json::{Value, json};
 use crate::format;
 use crate::output::{Align, Table};
 
-/// Sinks' results and user metrics as text; empty if there are none.
-pub fn text(report: &Report) -> String {
+/// Sinks' results and user metrics as text; empty if there are none. `operators`: all names, in the graph's order.
+pub fn text(report: &Report, operators: &[String]) -> String {
     let mut table = Table::new(&[("result", Align::Left), ("", Align::Left), ("value", Align::Right)]);
     let mut rows = 0;
-    for sink in &report.sinks {
+    for (index, sink) in report.sinks.iter().enumerate() {
+        // Several sinks may have one name.
+        let same = report.sinks[..index].iter().filter(|other| other.name == sink.name);
+        let sink_name = match same.count() {
+            0 => sink.name.clone(),
+            before => format!("{} ({})", sink.name, before + 1),
+        };
         for (name, value) in &sink.values {
-            table.row(vec![sink.name.clone(), name.clone(), value.clone()]);
+            table.row(vec![sink_name.clone(), name.clone(), value.clone()]);
             rows += 1;
         }
     }
@@ -28,7 +34,9 @@ pub fn text(report: &Report) -> String {
                 )
             }
         };
-        table.row(vec!["metric".to_owned(), metric.name.clone(), value]);
+        let operator = operators.get(metric.operator as usize);
+        let operator = operator.map_or("metric", String::as_str);
+        table.row(vec![operator.to_owned(), metric.name.clone(), value]);
         rows += 1;
     }
     let taken = &report.checkpoints;

@@ -6,6 +6,7 @@ use millrace_core::block::{Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_engine::metrics::{TaskMetrics, TaskRole};
 use millrace_engine::{CheckpointStatistics, Job, Report};
 
+use crate::output::printable_line;
 use crate::progress::{CheckpointRow, OperatorRow, Snapshot};
 
 /// Takes snapshots of a job; shares of time are those since the previous one.
@@ -72,7 +73,7 @@ fn row(task: &TaskMetrics, previous: &mut [u64; 3]) -> OperatorRow {
     *previous = now;
     let all = spent.iter().sum::<u64>().max(1) as f64;
     OperatorRow {
-        name: task.name.clone(),
+        name: printable_line(&task.name),
         subtasks: task.subtasks.len() as u32,
         busy: spent[0] as f64 / all,
         backpressured: spent[1] as f64 / all,

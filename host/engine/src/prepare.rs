@@ -16,7 +16,7 @@ use millrace_core::schema::KeyedSchema;
 use millrace_core::upgrade::Upgrade;
 use millrace_core::{Error, Result};
 use millrace_state::convert;
-use millrace_wasm::{Limits, LogSink, Pipeline, Runtime};
+use millrace_wasm::{Limits, LogLevel, LogSink, Pipeline, Runtime};
 
 use crate::backend::StateBackend;
 use crate::checkpointing::snapshot_tasks;
@@ -37,8 +37,10 @@ pub struct JobOptions {
     pub limits: Limits,
     /// Folder for compiled code.
     pub cache: Option<PathBuf>,
-    /// Where log lines of user code go.
+    /// Where log lines go, of user code and of the job itself.
     pub log: LogSink,
+    /// Of user code only warnings and errors are wanted.
+    pub quiet: bool,
     /// Feeds random numbers.
     pub seed: u64,
     /// Where the state of keys and windows is.
@@ -124,6 +126,20 @@ pub enum Restore {
 /// Rows per block: enough to spread the cost of a call, few enough to stay in the second-level cache.
 const BLOCK_ROWS_DEFAULT: usize = 2_048;
 
+impl JobOptions {
+    /// Where log lines of user code go.
+    pub(crate) fn guest_log(&self) -> LogSink {
+        let log = self.log.clone();
+        if !self.quiet {
+            return log;
+        }
+        Arc::new(move |level, line| match level {
+            LogLevel::Warn | LogLevel::Error => log(level, line),
+            LogLevel::Trace | LogLevel::Debug | LogLevel::Info => {}
+        })
+    }
+}
+
 impl Default for JobOptions {
     fn default() -> Self {
         JobOptions {
@@ -133,6 +149,7 @@ impl Default for JobOptions {
             limits: Limits::default(),
             cache: None,
             log: Arc::new(|_, _| ()),
+            quiet: false,
             seed: 0,
             backend: StateBackend::default(),
             checkpoints: None,
@@ -155,7 +172,7 @@ impl Loaded {
     pub fn new(bytes: &[u8], options: JobOptions) -> Result<Self> {
         let runtime = Runtime::new(options.limits.clone(), options.cache.clone())?;
         let pipeline = runtime.load(bytes)?;
-        let parameters = pipeline.parameters(options.log.clone())?;
+        let parameters = pipeline.parameters(options.guest_log())?;
         Ok(Loaded {
             pipeline,
             options,
@@ -181,7 +198,7 @@ impl Loaded {
     /// Builds and plans the dataflow and makes its connectors; nothing outside is touched yet.
     pub fn prepare(self, given: &[(String, String)]) -> Result<Prepared> {
         let parameters = parameters::resolve(&self.parameters, given)?;
-        let mut instance = self.pipeline.instantiate(self.options.seed, self.options.log.clone())?;
+        let mut instance = self.pipeline.instantiate(self.options.seed, self.options.guest_log())?;
         let graph = instance.build(&parameters)?;
         let plan = plan::plan(&graph, self.options.parallelism)?;
         check_keys(&graph)?;

@@ -58,7 +58,7 @@ pub(crate) struct ChainInfo {
     /// Schema of each state: one nullable field.
     pub(crate) states: Vec<SchemaRef>,
     /// Numbers of the states that the guest keeps by slot, which are all but large ones.
-    resident: Vec<u32>,
+    pub(crate) resident: Vec<u32>,
     pub(crate) large: Rc<[LargeState]>,
     /// Of each state the schemas that the guest migrates.
     migrations: Vec<Vec<FieldRef>>,
@@ -302,7 +302,11 @@ impl GuestChain {
         let mut effects = self.absorb(&mut result, rows, entries)?;
         while result.more {
             let (chain, moment) = (self.info.index, self.moment);
-            let next = self.call_reading(|guest, store| guest.call_resume(store, chain, moment));
+            let now = moment.now;
+            let next = self.reading(|chain_of| {
+                let mut instance = chain_of.instance.borrow_mut();
+                instance.resume(now, |guest, store| guest.call_resume(store, chain, moment))
+            });
             result = next.map_err(|failure| self.error(failure, rows))?;
             let more = self.absorb(&mut result, rows, entries)?;
             effects.timers.extend(more.timers);
@@ -321,6 +325,9 @@ impl GuestChain {
         }
         for output in std::mem::take(&mut result.outputs) {
             self.absorb_block(output.port, output.block)?;
+        }
+        if let Some(problem) = self.info.wrong_counts(result) {
+            return Err(self.malformed(&problem));
         }
         self.output.emitted.resize(self.info.operators.len(), 0);
         for (total, emitted) in self.output.emitted.iter_mut().zip(&result.emitted) {
@@ -352,6 +359,14 @@ impl GuestChain {
             return Err(self.malformed(&format!("a block for port {port}, which the chain does not have")));
         };
         let bytes_max = self.pipeline.runtime.limits().block_bytes;
+        if wire.data.len() > bytes_max {
+            let (bytes, limit) = (wire.data.len().div_ceil(1 << 20), bytes_max >> 20);
+            let message = format!(
+                "put out a block of {bytes} MiB with {} rows; the limit is {limit} MiB",
+                wire.rows
+            );
+            return Err(Error::pipeline("PL0006", message).context(self.info.operator_name(None)));
+        }
         let block = codec::decode(wire, &info.schema, info.time, info.key.as_ref(), bytes_max)
             .map_err(|malformed| self.malformed(&format!("port {port}: {malformed}")))?;
         if block.row_count() > 0 {
@@ -397,6 +412,9 @@ impl GuestChain {
         let count = timers.entries.len();
         if timers.times.len() != count || timers.actions.len() != count {
             return Err(self.malformed("timers of unequal length"));
+        }
+        if count > 0 && self.info.head != HeadKind::Keyed {
+            return Err(self.malformed("timers from a chain that is not keyed, or is a window"));
         }
         let mut operations = Vec::with_capacity(count);
         for ((&entry, &time), &action) in timers.entries.iter().zip(&timers.times).zip(&timers.actions) {

@@ -218,10 +218,15 @@ impl GuestChain {
         &mut self,
         call: impl FnOnce(&operators::Guest, &mut Store<HostState>) -> wasmtime::Result<Result<T, operators::CallError>>,
     ) -> Result<T, CallFailure> {
+        self.reading(|chain| chain.call(call))
+    }
+
+    /// Whatever is called meanwhile may read collections.
+    pub(crate) fn reading<T>(&mut self, call: impl FnOnce(&mut Self) -> T) -> T {
         if let Some(readable) = &self.readable {
             self.instance.borrow_mut().state().collections = Some(readable.clone());
         }
-        let result = self.call(call);
+        let result = call(self);
         if self.readable.is_some() {
             self.instance.borrow_mut().state().collections = None;
         }

@@ -275,6 +275,9 @@ impl Tables {
     }
 
     fn operator(&self, operator: dataflow::Operator) -> Result<graph::Operator> {
+        if operator.name.is_empty() {
+            return refuse("an operator has no name");
+        }
         let kind = match operator.kind {
             dataflow::OperatorKind::Source(source) => graph::OperatorKind::Source {
                 connector: connector(source.connector),

@@ -59,6 +59,16 @@ impl CallFailure {
     }
 }
 
+impl CallFailure {
+    /// The same before a row moves: a panic is about the pipeline, not about any row.
+    fn into_build_error(self) -> Error {
+        match self.code {
+            "PL0001" => Error::user("GR0016", self.message),
+            _ => self.into_error(),
+        }
+    }
+}
+
 /// Epoch ticks of a deadline, rounded up; one more because the current tick has begun.
 fn ticks(deadline: Duration) -> u64 {
     let ticks = deadline.as_millis().div_ceil(EPOCH_TICK.as_millis());
@@ -78,6 +88,7 @@ impl Instance {
         let deadline_ticks = ticks(limits.call_deadline);
         let mut store = Store::new(pipeline.runtime.engine(), HostState::new(limits, seed, log));
         store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(store.data().limits.handed_bytes);
         store.set_epoch_deadline(deadline_ticks);
         let exports = pipeline.instance.instantiate(&mut store).map_err(|error| {
             if error.is::<PoolConcurrencyLimitError>() {
@@ -105,7 +116,7 @@ impl Instance {
             .call_parameters(&mut self.store);
         let declared = self
             .finish(result)
-            .map_err(|failure| failure.into_error().context("declaring parameters"))?;
+            .map_err(|failure| failure.into_build_error().context("declaring parameters"))?;
         Ok(convert::parameters(declared))
     }
 
@@ -121,7 +132,7 @@ impl Instance {
             .call_build(&mut self.store, &input);
         let built = self
             .finish(result)
-            .map_err(|failure| failure.into_error().context("building the dataflow"))?;
+            .map_err(|failure| failure.into_build_error().context("building the dataflow"))?;
         let graph = built.map_err(|message| Error::user("GR0002", message).context("building the dataflow"))?;
         convert::graph(graph)
     }
@@ -189,6 +200,24 @@ impl Instance {
         call: impl FnOnce(&operators::Guest, &mut Store<HostState>) -> wasmtime::Result<Result<T, operators::CallError>>,
     ) -> Result<T, CallFailure> {
         self.begin(now);
+        self.enter(call)
+    }
+
+    /// Goes on with the call before, under what is left of its deadline: a guest that always has more to give would
+    /// never end otherwise.
+    pub(crate) fn resume<T>(
+        &mut self,
+        now: i64,
+        call: impl FnOnce(&operators::Guest, &mut Store<HostState>) -> wasmtime::Result<Result<T, operators::CallError>>,
+    ) -> Result<T, CallFailure> {
+        self.store.data_mut().begin_call(now);
+        self.enter(call)
+    }
+
+    fn enter<T>(
+        &mut self,
+        call: impl FnOnce(&operators::Guest, &mut Store<HostState>) -> wasmtime::Result<Result<T, operators::CallError>>,
+    ) -> Result<T, CallFailure> {
         let result = call(self.exports.millrace_pipeline_operators(), &mut self.store);
         let answer = self.finish(result)?;
         answer.map_err(|error| CallFailure {

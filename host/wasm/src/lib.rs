@@ -14,6 +14,7 @@ pub mod codec;
 mod collections;
 mod component_cache;
 mod convert;
+mod counts;
 mod examine;
 mod host_state;
 mod instance;

@@ -16,6 +16,9 @@ pub struct Limits {
     pub staged_bytes: usize,
     /// Largest block that a guest may hand over. Default 64 MiB; SDKs close blocks at 1 MiB.
     pub block_bytes: usize,
+    /// Bytes that a guest may hand over at once, in the result of a call or the arguments of an import. Default 128 MiB:
+    /// twice a block, so that one that is too large can be told from one that is malformed.
+    pub handed_bytes: usize,
     /// Wasm stack in bytes. Default 1 MiB, half of a slot thread's stack.
     pub stack_bytes: usize,
 }
@@ -27,6 +30,7 @@ impl Default for Limits {
             call_deadline: Duration::from_secs(30),
             staged_bytes: 1 << 30,
             block_bytes: 64 << 20,
+            handed_bytes: 128 << 20,
             stack_bytes: 1 << 20,
         }
     }

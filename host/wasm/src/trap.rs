@@ -81,12 +81,23 @@ fn reason(error: &wasmtime::Error, state: &HostState, panic: Option<String>) -> 
             format!("overflowed its stack, which lies in its memory{}", backtrace(error)),
         ),
         Some(trap) => ("PL0002", format!("trapped: {trap}{}", backtrace(error))),
+        // wasmtime has no type for it that is public.
+        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
+            let limit = state.limits.handed_bytes >> 20;
+            (
+                "PL0006",
+                format!(
+                    "handed over more than {limit} MiB at once, as a row that large does{}",
+                    backtrace(error)
+                ),
+            )
+        }
         None => ("PL0002", format!("failed: {}{}", error.root_cause(), backtrace(error))),
     }
 }
 
 fn out_of_memory(denied: &Denied, limiter: &Limiter) -> String {
-    const REMEDY: &str = "spread its state over more slots (--parallelism) or hold less";
+    const REMEDY: &str = "spread its state over more slots (--parallelism), raise the limit (--memory-limit, up to 4096 MiB) or hold less";
     let limit = limiter.memory_bytes_max >> 20;
     match denied {
         Denied::OverLimit { desired_bytes } => {

@@ -32,14 +32,15 @@ impl Discard {
         Discard::default()
     }
 
-    /// Sums up a numeric column as well.
+    /// Sums up a numeric column as well. Several are summed one by one.
     ///
     /// ```
     /// # use millrace::prelude::*;
     /// let sink = Discard::new().sum("cents");
     /// ```
-    pub fn sum(self, column: &str) -> Self {
-        self.option("sum", column)
+    pub fn sum(mut self, column: &str) -> Self {
+        self.options.append("sum", column);
+        self
     }
 
     /// Computes a checksum over all rows and columns as well, whatever their order.

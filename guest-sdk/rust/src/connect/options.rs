@@ -13,6 +13,14 @@ impl Options {
         }
     }
 
+    /// Sets an option, or adds to what it lists, behind a comma.
+    pub(crate) fn append(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = format!("{known},{value}"),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+
     pub(crate) fn into_list(self) -> Vec<(String, String)> {
         self.0
     }

@@ -162,6 +162,9 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
 
     /// Has `on_timer` called for this key when the clock on the wall reaches this time.
     ///
+    /// A job ends when its input does and waits for no such timer: those still pending then are dropped, and never
+    /// fire. Event-time timers all fire at the end of the input, for the watermark is then after every time.
+    ///
     /// ```
     /// # use millrace::prelude::*;
     /// fn flush_soon<P: KeyedProcess>(cx: &mut Context<'_, P>) { cx.set_processing_timer(cx.now() + Duration::from_secs(1)); }

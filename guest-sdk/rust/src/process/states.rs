@@ -50,7 +50,9 @@ impl States {
 
     /// Whether rows of a broadcast stream can be kept.
     pub(crate) fn has_broadcast(&self) -> bool {
-        self.states.iter().any(|state| state.kind == wit::StateKind::BroadcastMap)
+        self.states
+            .iter()
+            .any(|state| state.kind == wit::StateKind::BroadcastMap)
     }
 
     /// Brings the values of these slots into the cache.

@@ -55,7 +55,10 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
     let started = Instant::now();
     let project = project::Project::open(args.manifest_path.as_ref().unwrap_or(&args.path))?;
     project.check_sdk(&cache::folder()?)?;
-    let toolchain = toolchain::find(&project.folder)?;
+    let (toolchain, warning) = toolchain::find(&project.folder)?;
+    if let Some(warning) = warning {
+        printer.note(warning);
+    }
     let build_folder = match &args.guest_target {
         Some(folder) => folder.clone(),
         None => cache::folder()?.join("guest-target"),

@@ -10,13 +10,13 @@ use millrace_engine::{JobOptions, Loaded, Prepared};
 use serde_json::{Value, json};
 
 use crate::graph_view::{self, View};
-use crate::output::{Align, Format, Printer, Table};
+use crate::output::{Align, Format, Printer, Table, printable_line};
 use crate::{cache, files, format, params};
 
 /// Show what a pipeline is: parameters, operators, schemas, state, imports, graph
 ///
 /// Nothing runs but the building of the dataflow, in a sandbox. Required parameters that are not given get a
-/// placeholder such as `<input>`.
+/// placeholder such as `<input>`; if the graph cannot be built with these, parameters and imports are shown alone.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The pipeline: a wasm component
@@ -67,9 +67,18 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
             invented.join(", ")
         ));
     }
-    let prepared = loaded.prepare(&given).map_err(context)?;
+    let prepared = match loaded.prepare(&given) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            if args.graph.is_none() {
+                without_graph(&hash, bytes.len(), &declared, &imports, &error, printer)?;
+            }
+            return Err(context(error.context("the graph could not be built")));
+        }
+    };
     let graph = prepared.graph();
     let view = View::new(graph);
+    view.warn(printer);
     if let Some(form) = args.graph {
         let drawing = match form {
             GraphForm::Text => graph_view::text::render(&view),
@@ -88,6 +97,45 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
             printer.raw(text.as_bytes())
         }
     }
+}
+
+/// What can be said of a pipeline whose graph cannot be built with these parameters.
+fn without_graph(
+    hash: &str,
+    bytes: usize,
+    declared: &[Parameter],
+    imports: &[String],
+    error: &Error,
+    printer: &Printer,
+) -> Result<()> {
+    if printer.format() == Format::Json {
+        let value = json!({
+            "sha256": hash,
+            "bytes": bytes,
+            "parameters": declared,
+            "imports": imports,
+            "graph": null,
+            "error": { "code": error.code(), "message": error.to_string() },
+        });
+        return printer.data(&value, |_| String::new());
+    }
+    let mut text = format!("size      {}\nsha256    {hash}\n", format::bytes(bytes as u64));
+    section(&mut text, "parameters", &parameters(declared));
+    section(&mut text, "imports", &imports_text(imports));
+    printer.raw(text.as_bytes())
+}
+
+fn section(text: &mut String, title: &str, body: &str) {
+    if !body.is_empty() {
+        text.push_str(&format!("\n{title}\n{}", indent(body)));
+    }
+}
+
+fn imports_text(imports: &[String]) -> String {
+    if imports.is_empty() {
+        return "none\n".to_owned();
+    }
+    imports.join("\n") + "\n"
 }
 
 /// Given parameters, with placeholders for the required ones that are missing, and the names of those.
@@ -138,25 +186,15 @@ fn as_text(
     let graph = prepared.graph();
     let mut text = format!(
         "pipeline  {}\nsize      {}\nsha256    {hash}\n",
-        graph.name,
+        printable_line(&graph.name),
         format::bytes(bytes as u64)
     );
-    let section = |text: &mut String, title: &str, body: String| {
-        if !body.is_empty() {
-            text.push_str(&format!("\n{title}\n{}", indent(&body)));
-        }
-    };
-    section(&mut text, "parameters", parameters(declared));
-    section(&mut text, "graph", graph_view::text::render(view));
-    section(&mut text, "streams", streams(graph));
-    section(&mut text, "state", states(graph));
-    section(&mut text, "sinks", sinks(prepared));
-    let imports = if imports.is_empty() {
-        "none\n".to_owned()
-    } else {
-        imports.join("\n") + "\n"
-    };
-    section(&mut text, "imports", imports);
+    section(&mut text, "parameters", &parameters(declared));
+    section(&mut text, "graph", &graph_view::text::render(view));
+    section(&mut text, "streams", &streams(graph));
+    section(&mut text, "state", &states(graph));
+    section(&mut text, "sinks", &sinks(prepared));
+    section(&mut text, "imports", &imports_text(imports));
     text
 }
 

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::savepoint;
 use crate::data_dir::DataDir;
+use crate::graph_view::View;
 use crate::output::{Format, Printer};
 use crate::progress::{Mode, Progress};
 use crate::snapshot::Snapshots;
@@ -92,14 +93,17 @@ const LOG_LINES_WAITING_MAX: usize = 1_000;
 /// Carries out the command.
 pub fn run(args: &Args, printer: &Printer) -> Result<ExitCode> {
     let bytes = files::read(&args.pipeline)?;
-    let (log_sender, log_lines) = sync_channel(LOG_LINES_WAITING_MAX);
+    let (log, log_lines) = Log::new();
     let context = |error: Error| error.context(format!("{}", args.pipeline.display()));
     // Removed after the job has ended.
     let (backend, _state) = args.state.open()?;
-    let options = options(args, log_sender, backend)?;
+    let options = options(args, log, backend)?;
     let loaded = Loaded::new(&bytes, options).map_err(context)?;
     let prepared = loaded.prepare(&args.params).map_err(context)?;
     let name = prepared.graph().name.clone();
+    View::new(prepared.graph()).warn(printer);
+    let operators = prepared.graph().operators.iter();
+    let operators = operators.map(|operator| operator.name.clone()).collect::<Vec<_>>();
     let writes_stdout = writes_stdout(prepared.graph());
     let mode = if args.quiet {
         Mode::Quiet
@@ -112,12 +116,12 @@ pub fn run(args: &Args, printer: &Printer) -> Result<ExitCode> {
     let mut snapshots = Snapshots::default();
     watch(&job, &stop, &log_lines, &mut progress, &mut snapshots);
     let result = job.wait();
-    print_log(&log_lines, &mut progress);
+    log_lines.print(&mut progress);
     match result {
         Ok(report) => {
             progress.finish(&Snapshots::whole(&report));
             say_end(&name, &report, printer);
-            finish(&report, writes_stdout, printer)?;
+            finish(&report, &operators, writes_stdout, printer)?;
             Ok(match report.end {
                 End::Cancelled => ExitCode::from(CANCELLED),
                 End::Finished | End::Stopped | End::Drained => ExitCode::SUCCESS,
@@ -168,7 +172,7 @@ fn api(args: &Args) -> Result<Option<ApiOptions>> {
     }))
 }
 
-fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Result<JobOptions> {
+fn options(args: &Args, log: Log, backend: StateBackend) -> Result<JobOptions> {
     let limits = Limits {
         memory_bytes: args.memory_limit as usize * (1 << 20),
         call_deadline: args.call_timeout,
@@ -180,10 +184,8 @@ fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Resul
         source_rate: args.source_rate,
         limits,
         cache: Some(cache::folder()?.join("code")),
-        log: Arc::new(move |level, message| {
-            // A full channel means that lines come faster than a terminal takes them.
-            let _ = log.try_send(format!("{:5} {message}", level_name(level)));
-        }),
+        log: Arc::new(move |level, message| log.take(level, message)),
+        quiet: args.quiet,
         seed: args.seed,
         backend,
         checkpoints: args.checkpoints.options()?,
@@ -191,6 +193,53 @@ fn options(args: &Args, log: SyncSender<String>, backend: StateBackend) -> Resul
         on_trap: args.checkpoints.on_trap()?,
         api: api(args)?,
     })
+}
+
+/// Where log lines of user code come in.
+struct Log {
+    lines: SyncSender<String>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Log lines that wait to be printed.
+struct LogLines {
+    lines: Receiver<String>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Log {
+    fn new() -> (Log, LogLines) {
+        let (sender, lines) = sync_channel(LOG_LINES_WAITING_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let log = Log {
+            lines: sender,
+            dropped: dropped.clone(),
+        };
+        (log, LogLines { lines, dropped })
+    }
+
+    fn take(&self, level: LogLevel, message: &str) {
+        // A full channel means that lines come faster than a terminal takes them.
+        if self
+            .lines
+            .try_send(format!("{:5} {message}", level_name(level)))
+            .is_err()
+        {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl LogLines {
+    fn print(&self, progress: &mut Progress) {
+        for line in self.lines.try_iter() {
+            progress.message(&line);
+        }
+        match self.dropped.swap(0, Ordering::Relaxed) {
+            0 => {}
+            dropped => progress.message(&format!("warn  {dropped} log lines came too fast and were dropped")),
+        }
+    }
 }
 
 fn level_name(level: LogLevel) -> &'static str {
@@ -222,13 +271,7 @@ fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn watch(
-    job: &Job,
-    stop: &AtomicBool,
-    log_lines: &Receiver<String>,
-    progress: &mut Progress,
-    snapshots: &mut Snapshots,
-) {
+fn watch(job: &Job, stop: &AtomicBool, log_lines: &LogLines, progress: &mut Progress, snapshots: &mut Snapshots) {
     let mut stopped = false;
     while !job.is_finished() {
         if stop.load(Ordering::SeqCst) && !stopped {
@@ -236,21 +279,15 @@ fn watch(
             progress.message("stopping: sources end, rows under way are written; once more to end at once");
             job.stop();
         }
-        print_log(log_lines, progress);
+        log_lines.print(progress);
         progress.update(&snapshots.take(job));
         job.wait_timeout(POLL_INTERVAL);
     }
 }
 
-fn print_log(log_lines: &Receiver<String>, progress: &mut Progress) {
-    for line in log_lines.try_iter() {
-        progress.message(&line);
-    }
-}
-
 /// The report: JSON on stdout unless the job's own rows are there; for people on stderr, like all progress.
-fn finish(report: &Report, writes_stdout: bool, printer: &Printer) -> Result<()> {
-    let text = run_report::text(report);
+fn finish(report: &Report, operators: &[String], writes_stdout: bool, printer: &Printer) -> Result<()> {
+    let text = run_report::text(report, operators);
     match printer.format() {
         Format::Table => {
             if !text.is_empty() {
@@ -265,5 +302,20 @@ fn finish(report: &Report, writes_stdout: bool, printer: &Printer) -> Result<()>
             Ok(())
         }
         Format::Json => printer.data(&run_report::json(report), |_| String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_find_no_room_are_counted() {
+        let (log, lines) = Log::new();
+        for _ in 0..LOG_LINES_WAITING_MAX + 7 {
+            log.take(LogLevel::Info, "x");
+        }
+        assert_eq!(lines.dropped.load(Ordering::Relaxed), 7);
+        assert_eq!(lines.lines.try_iter().count(), LOG_LINES_WAITING_MAX);
     }
 }

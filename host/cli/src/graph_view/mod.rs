@@ -15,6 +15,8 @@ pub use labels::schema_text;
 
 use millrace_core::graph::{Chain, ChainIndex, Graph, OperatorIndex, OperatorKind};
 
+use crate::output::{Printer, printable_line};
+
 /// A graph, ready to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
@@ -88,15 +90,29 @@ impl View {
         links.extend(graph.edges.iter().map(|edge| Link {
             from: edge.from_operator.0 as usize,
             to: edge.to_operator.0 as usize,
-            label: labels::edge(graph, edge),
+            label: printable_line(&labels::edge(graph, edge)),
             fused: false,
         }));
         links.retain(|link| link.from < nodes.len() && link.to < nodes.len());
         View {
-            name: graph.name.clone(),
+            name: printable_line(&graph.name),
             nodes,
             links,
             chains: graph.chains.len(),
+        }
+    }
+
+    /// Names of nodes whose rows nobody takes.
+    pub fn idle_ends(&self) -> Vec<&str> {
+        let takes_none = |node: usize| !self.links.iter().any(|link| link.from == node);
+        let ends = (0..self.nodes.len()).filter(|&node| self.nodes[node].kind != Kind::Sink && takes_none(node));
+        ends.map(|node| self.nodes[node].name.as_str()).collect()
+    }
+
+    /// Says on stderr whose rows nobody takes.
+    pub fn warn(&self, printer: &Printer) {
+        for name in self.idle_ends() {
+            printer.note(&format!("warning: nobody takes the rows of `{name}`"));
         }
     }
 
@@ -139,8 +155,8 @@ fn node(graph: &Graph, index: usize) -> Node {
         OperatorKind::Function { chain, .. } => (Kind::Function, Some(chain.0 as usize)),
     };
     Node {
-        name: operator.name.clone(),
-        detail: labels::operator(graph, OperatorIndex(index as u32)),
+        name: printable_line(&operator.name),
+        detail: printable_line(&labels::operator(graph, OperatorIndex(index as u32))),
         kind,
         chain: chain.filter(|chain| *chain < graph.chains.len()),
     }

@@ -289,6 +289,24 @@ fn as_json_with_schemas() {
 }
 
 #[test]
+fn rows_that_nobody_takes_are_found_and_names_give_no_commands() {
+    let mut graph = flights();
+    assert_eq!(View::new(&graph).idle_ends(), [""; 0]);
+    graph.operators[0].name = "in\u{1b}[2J\n".to_owned();
+    graph.edges.retain(|edge| edge.from_operator.0 != 0);
+    let view = View::new(&graph);
+    assert_eq!(view.idle_ends(), ["in\\u{1b}[2J\\n"]);
+    for drawing in [
+        text::render(&view),
+        mermaid::render(&view),
+        dot::render(&view),
+        svg::render(&view),
+    ] {
+        assert!(!drawing.contains('\u{1b}'), "{drawing}");
+    }
+}
+
+#[test]
 fn a_graph_that_is_wrong_is_drawn_all_the_same() {
     let mut graph = flights();
     graph.edges.push(edge(5, 0, 1, Partition::Forward));

@@ -69,9 +69,23 @@ pub struct Facts {
     pub has_apt: bool,
 }
 
-/// Finds the toolchain for a project; its folder matters, since rustup chooses by it.
-pub fn find(project: &Path) -> Result<Toolchain> {
-    choose(&look(project))
+/// Finds the toolchain for a project; its folder matters, since rustup chooses by it. With it comes what the person
+/// should know of the choice.
+pub fn find(project: &Path) -> Result<(Toolchain, Option<&'static str>)> {
+    let facts = look(project);
+    choose(&facts).map(|toolchain| {
+        let warning = warning(&facts, &toolchain);
+        (toolchain, warning)
+    })
+}
+
+/// Somebody who has rustup means its toolchain.
+fn warning(facts: &Facts, chosen: &Toolchain) -> Option<&'static str> {
+    let replaced = facts.has_rustup && facts.active.is_none() && matches!(chosen, Toolchain::Debian { .. });
+    replaced.then_some(
+        "warning: rustup has no toolchain that works here (`rustc --version` in the project says why; is \
+         RUSTUP_TOOLCHAIN or a rust-toolchain.toml wrong?): Debian's is used instead",
+    )
 }
 
 /// The toolchain to use, or an error that says what to install.
@@ -211,6 +225,23 @@ mod tests {
             Ok(Toolchain::Debian { .. }) => Ok("debian"),
             Err(error) => Err(error.to_string()),
         }
+    }
+
+    #[test]
+    fn a_toolchain_of_rustup_that_does_not_work_is_not_replaced_in_silence() {
+        let facts = Facts {
+            has_rustup: true,
+            system: compiler("1.95.0", false, true),
+            linker: Some(PathBuf::from("wasm-ld-19")),
+            ..Facts::default()
+        };
+        let chosen = choose(&facts).expect("Debian's");
+        assert!(warning(&facts, &chosen).is_some_and(|text| text.contains("RUSTUP_TOOLCHAIN")));
+        let without = Facts {
+            has_rustup: false,
+            ..facts
+        };
+        assert_eq!(warning(&without, &chosen), None);
     }
 
     #[test]

@@ -28,6 +28,8 @@ use crossterm::terminal::{Clear, ClearType};
 use millrace_core::block::Millis;
 use serde::Serialize;
 
+use crate::output::{printable, printable_line};
+
 /// Time between two lines where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -140,7 +142,7 @@ impl<W: Write> Progress<W> {
     pub fn on(out: W, job: &str, mode: Mode) -> Self {
         Progress {
             out,
-            job: job.to_owned(),
+            job: printable_line(job),
             mode,
             previous: Snapshot::default(),
             last_line: Duration::ZERO,
@@ -172,7 +174,7 @@ impl<W: Write> Progress<W> {
     /// Prints something else (a line of the job's log), above the view if there is one.
     pub fn message(&mut self, text: &str) {
         self.clear();
-        self.print(&format!("{}\n", text.trim_end()));
+        self.print(&format!("{}\n", printable(text.trim_end())));
     }
 
     /// Takes the view off the terminal and prints the summary.

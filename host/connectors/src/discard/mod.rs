@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use millrace_core::connector::{
     Committable, Connector, Delivery, Elapsed, Options, Sink, SinkContext, SinkWriter, Source, SubtaskContext,
 };
@@ -41,15 +41,17 @@ impl Connector for DiscardConnector {
         let latency = options.text("latency");
         let gaps = options.parsed("gaps", "`true` or `false`")?.unwrap_or(false);
         options.finish()?;
-        let sum = sum
-            .map(|name| column(&schema, "sum", &name, Sum::is_possible, "a numeric"))
-            .transpose()?;
+        let sums = sum
+            .map(|names| summed(&schema, &names))
+            .transpose()?
+            .unwrap_or_default();
         let latency = latency
             .map(|name| column(&schema, "latency", &name, |t| *t == DataType::Int64, "an int64"))
             .transpose()?;
         Ok(Some(Arc::new(Discard {
+            schema,
             measures: Measures {
-                sum,
+                sums: sums.into(),
                 checksum,
                 latency,
                 gaps,
@@ -57,6 +59,16 @@ impl Connector for DiscardConnector {
             subtasks: Mutex::default(),
         })))
     }
+}
+
+/// The columns of option `sum`, which are separated by commas.
+fn summed(schema: &SchemaRef, names: &str) -> Result<Vec<usize>> {
+    let index = |name: &str| column(schema, "sum", name, Sum::is_possible, "a numeric");
+    // A name may have a comma in it.
+    if schema.column_with_name(names).is_some() {
+        return Ok(vec![index(names)?]);
+    }
+    names.split(',').map(index).collect()
 }
 
 /// Index of a column that an option names.
@@ -76,9 +88,9 @@ fn column(schema: &SchemaRef, option: &str, name: &str, fits: fn(&DataType) -> b
 }
 
 /// What is measured, by column index.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Measures {
-    sum: Option<usize>,
+    sums: Arc<[usize]>,
     checksum: bool,
     latency: Option<usize>,
     gaps: bool,
@@ -89,7 +101,8 @@ struct Measures {
 struct Totals {
     rows: u64,
     bytes: u64,
-    sum: Sum,
+    /// One for each column that is summed.
+    sums: Vec<Sum>,
     checksum: u64,
     latency: Histogram,
     last: Option<Elapsed>,
@@ -100,16 +113,24 @@ impl Totals {
     fn add(&mut self, other: &Totals) {
         self.rows += other.rows;
         self.bytes += other.bytes;
-        self.sum.add(&other.sum);
+        self.sums.resize(self.sums.len().max(other.sums.len()), Sum::default());
+        for (sum, other) in self.sums.iter_mut().zip(&other.sums) {
+            sum.add(other);
+        }
         self.checksum = self.checksum.wrapping_add(other.checksum);
         self.latency.add(&other.latency);
         self.longest_gap = self.longest_gap.max(other.longest_gap);
     }
 
-    fn summary(&self, measures: Measures) -> Vec<(String, String)> {
+    fn summary(&self, measures: &Measures, schema: &Schema) -> Vec<(String, String)> {
         let mut summary = vec![("rows".to_owned(), self.rows.to_string())];
-        if measures.sum.is_some() {
-            summary.push(("sum".into(), self.sum.to_string()));
+        for (number, &column) in measures.sums.iter().enumerate() {
+            let sum = self.sums.get(number).copied().unwrap_or_default();
+            let name = match measures.sums.len() {
+                1 => "sum".to_owned(),
+                _ => format!("sum({})", schema.field(column).name()),
+            };
+            summary.push((name, sum.to_string()));
         }
         if measures.checksum {
             summary.push(("checksum".into(), format!("{:016x}", self.checksum)));
@@ -135,6 +156,7 @@ impl Totals {
 }
 
 struct Discard {
+    schema: SchemaRef,
     measures: Measures,
     /// By subtask; one that is opened again starts from nothing.
     subtasks: Mutex<BTreeMap<u32, Arc<Mutex<Totals>>>>,
@@ -154,7 +176,8 @@ impl Sink for Discard {
         let mut subtasks = self.subtasks.lock().unwrap_or_else(PoisonError::into_inner);
         subtasks.insert(context.subtask, totals.clone());
         Ok(Box::new(Writer {
-            measures: self.measures,
+            schema: self.schema.clone(),
+            measures: self.measures.clone(),
             totals,
         }))
     }
@@ -164,11 +187,12 @@ impl Sink for Discard {
         for totals in self.subtasks.lock().unwrap_or_else(PoisonError::into_inner).values() {
             all.add(&totals.lock().unwrap_or_else(PoisonError::into_inner));
         }
-        all.summary(self.measures)
+        all.summary(&self.measures, &self.schema)
     }
 }
 
 struct Writer {
+    schema: SchemaRef,
     measures: Measures,
     /// Locked by this writer once a block, and by others only for summaries.
     totals: Arc<Mutex<Totals>>,
@@ -184,8 +208,9 @@ impl SinkWriter for Writer {
             totals.longest_gap = totals.longest_gap.max(gap);
             totals.last = Some(now);
         }
-        if let Some(index) = self.measures.sum {
-            totals.sum.add_column(rows.column(index));
+        totals.sums.resize(self.measures.sums.len(), Sum::default());
+        for (sum, &column) in totals.sums.iter_mut().zip(self.measures.sums.iter()) {
+            sum.add_column(rows.column(column));
         }
         if self.measures.checksum {
             totals.checksum = totals.checksum.wrapping_add(checksum::of(rows)?);
@@ -220,7 +245,7 @@ impl SinkWriter for Writer {
         self.totals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .summary(self.measures)
+            .summary(&self.measures, &self.schema)
     }
 }
 
@@ -229,7 +254,7 @@ mod tests {
     use std::time::Duration;
 
     use arrow_array::{Float64Array, Int64Array};
-    use arrow_schema::{Field, Schema};
+    use arrow_schema::Field;
 
     use super::*;
     use crate::testing::{context, identity, options};
@@ -264,6 +289,19 @@ mod tests {
         assert!((p50 - 100.0).abs() <= 2.0, "{p50}");
         let one = writers[1].summary();
         assert_eq!(one[0], ("rows".into(), "1".into()));
+    }
+
+    #[test]
+    fn several_columns_are_summed() {
+        let wanted = options(&[("sum", "price,made")]);
+        let sink = DiscardConnector.sink(wanted, schema(), &identity()).unwrap().unwrap();
+        let mut writers = [0, 1].map(|subtask| sink.open(&context(subtask, 2)).unwrap());
+        let some = rows(vec![Some(7), None], vec![1.5, 2.0]);
+        writers[1].write(&some, Duration::ZERO).unwrap();
+        let expected = [("rows", "2"), ("sum(price)", "3.5"), ("sum(made)", "7")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(sink.summary(), expected);
+        assert_eq!(writers[1].summary(), expected);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! Which files a path means: one file, the files of a folder, or a glob's matches.
 //!
 //! In a folder, files whose names begin with `.` or `_` are skipped, as other engines do: they are being
-//! written, or are marks. Folders inside it are not entered; a glob such as `logs/**/*.csv` does that.
+//! written, or are marks. So are those that a glob finds, and what is in such folders, unless the glob itself
+//! begins a name so. Folders inside a folder are not entered; a glob such as `logs/**/*.csv` does that.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use millrace_core::{Error, Result};
 
@@ -21,7 +22,13 @@ pub(crate) fn files(path: &str) -> Result<Vec<Input>> {
     let as_path = Path::new(path);
     let paths = match std::fs::metadata(as_path) {
         Ok(metadata) if metadata.is_dir() => folder(as_path)?,
-        Ok(_) => vec![as_path.to_owned()],
+        Ok(metadata) if metadata.is_file() => vec![as_path.to_owned()],
+        Ok(_) => {
+            return Err(Error::external(
+                "IO0102",
+                format!("`{path}` is no regular file; what comes through a pipe or terminal is read with `Stdin`"),
+            ));
+        }
         Err(_) if path.contains(['*', '?', '[']) => globbed(path)?,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::external(
@@ -69,14 +76,34 @@ fn globbed(pattern: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for path in matches {
         let path = path.map_err(|error| unreadable(&error.path().display().to_string(), error.error()))?;
-        if path.is_file() {
+        if path.is_file() && !is_hidden(&path, pattern) {
             paths.push(path);
         }
     }
     if paths.is_empty() {
-        return Err(Error::external("IO0101", format!("no file matches `{pattern}`")));
+        return Err(Error::external(
+            "IO0101",
+            format!("no file matches `{pattern}` (names that begin with `.` or `_` match only a pattern that does)"),
+        ));
     }
     Ok(paths)
+}
+
+/// Whether a name in the path begins with `.` or `_`, and no part of the pattern that it was found by does.
+fn is_hidden(path: &Path, pattern: &str) -> bool {
+    let is_named = |name: &str| {
+        pattern.split('/').any(|part| {
+            part.chars().next() == name.chars().next()
+                && glob::Pattern::new(part).is_ok_and(|pattern| pattern.matches(name))
+        })
+    };
+    path.components().any(|component| match component {
+        Component::Normal(name) => {
+            let name = name.to_string_lossy();
+            name.starts_with(['.', '_']) && !is_named(&name)
+        }
+        Component::Prefix(_) | Component::RootDir | Component::CurDir | Component::ParentDir => false,
+    })
 }
 
 /// Opens the file once, so that one that cannot be read is found before anything runs.
@@ -105,7 +132,9 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name).to_str().unwrap().to_owned();
         std::fs::create_dir(at("sub")).unwrap();
-        std::fs::create_dir(at("none")).unwrap();
+        for name in ["none", "_temporary", ".staged"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
         for name in [
             "b.csv",
             "a.csv",
@@ -113,6 +142,9 @@ mod tests {
             ".part-0-0.csv.inprogress",
             "sub/c.csv",
             "none/.x",
+            ".hidden.csv",
+            "_temporary/d.csv",
+            ".staged/b.csv",
         ] {
             std::fs::write(at(name), name).unwrap();
         }
@@ -121,11 +153,16 @@ mod tests {
         assert_eq!(names(&at("")), [at("a.csv"), at("b.csv")]);
         assert_eq!(names(&at("*.csv")), [at("a.csv"), at("b.csv")]);
         assert_eq!(names(&at("**/[bc].csv")), [at("b.csv"), at("sub/c.csv")]);
+        assert_eq!(names(&at("**/.*.csv")), [at(".hidden.csv")]);
+        assert_eq!(names(&at(".s*/b.csv")), [at(".staged/b.csv")]);
+        assert_eq!(names(&at("_temporary/*")), [at("_temporary/d.csv")]);
+        assert_eq!(names(&at(".hidden.csv")), [at(".hidden.csv")]);
         assert_eq!(files(&at("b.csv")).unwrap()[0].bytes, 5);
         for (path, code, says) in [
             (at("none"), "IO0101", "has no files to read"),
             (at("*.txt"), "IO0101", "no file matches"),
             (at("missing.csv"), "IO0101", "there is no such file"),
+            ("/dev/null".to_owned(), "IO0102", "no regular file"),
             (at("a.csv/x"), "IO0102", "cannot be read"),
             (at("[.csv"), "CN0113", "no valid glob"),
         ] {

@@ -15,8 +15,9 @@ use millrace_core::{Error, Result};
 use regex::Regex;
 
 use super::decode::{Decode, quoted, span};
+use super::floats::has_infinity;
 use super::framer::{Record, csv_fields};
-use super::{CsvOptions, type_name, zones};
+use super::{CsvOptions, wanted, zones};
 
 /// Whether a CSV file can hold columns of this type, both ways.
 pub(crate) fn is_possible(data_type: &DataType) -> bool {
@@ -119,6 +120,26 @@ impl CsvDecoder {
         batch.ok_or_else(|| "no rows".to_owned())
     }
 
+    /// Refuses a block in which a number is too large for its float.
+    fn check_floats(&self, arrays: &[ArrayRef], bytes: &[u8], records: &[Record]) -> std::result::Result<(), String> {
+        let columns = arrays.iter().zip(&self.sources);
+        let columns = columns.filter(|(array, _)| has_infinity(array)).collect::<Vec<_>>();
+        if columns.is_empty() {
+            return Ok(());
+        }
+        for (row, record) in records.iter().enumerate() {
+            let record = &bytes[record.start..record.end];
+            let fields = csv_fields(record, self.options.delimiter, self.options.quote);
+            for (array, source) in &columns {
+                let text = source.and_then(|source| fields.get(source));
+                if text.is_some_and(|text| is_cut(&array.slice(row, 1), text)) {
+                    return Err("a number is too large for its float".into());
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn is_null(&self, text: &str) -> bool {
         text == self.options.null
     }
@@ -179,6 +200,11 @@ fn without_nulls(texts: &ArrayRef, null: &str) -> ArrayRef {
     )
 }
 
+/// Whether the one value became infinite although it is a number: the infinities have letters only, but for signs.
+fn is_cut(value: &ArrayRef, text: &[u8]) -> bool {
+    text.iter().any(u8::is_ascii_digit) && has_infinity(value)
+}
+
 impl Decode for CsvDecoder {
     fn decode(&mut self, bytes: &[u8], records: &[Record]) -> std::result::Result<RecordBatch, String> {
         let parsed = self.parse(bytes, records)?;
@@ -198,6 +224,7 @@ impl Decode for CsvDecoder {
                 array
             });
         }
+        self.check_floats(&arrays, bytes, records)?;
         let options = RecordBatchOptions::new().with_row_count(Some(records.len()));
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(|error| error.to_string())
     }
@@ -210,12 +237,13 @@ impl Decode for CsvDecoder {
         }
         for (field, source) in self.schema.fields().iter().zip(&self.sources) {
             let Some(source) = source else { continue };
-            if run(&mut self.build(2, vec![*source]), record).is_ok() {
+            let parsed = run(&mut self.build(2, vec![*source]), record);
+            if parsed.is_ok_and(|rows| !rows.is_some_and(|rows| is_cut(rows.column(0), &fields[*source]))) {
                 continue;
             }
             let name = field.name();
             let text = String::from_utf8_lossy(&fields[*source]);
-            let wanted = type_name(field.data_type());
+            let wanted = wanted(field.data_type());
             return if self.is_null(&text) && !field.is_nullable() {
                 format!(
                     "column `{name}`: {} stands for no value, but {wanted} is required",

@@ -1,11 +1,15 @@
 //! Columns to bytes: text, CSV and JSON lines.
 
+use std::sync::Arc;
+
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
 use arrow_csv::WriterBuilder;
-use arrow_json::LineDelimitedWriter;
+use arrow_json::WriterBuilder as JsonWriterBuilder;
+use arrow_json::writer::LineDelimited;
 use millrace_core::{Error, Result};
 
+use super::floats::FloatTexts;
 use super::{CsvOptions, Format, zones};
 
 /// Appends rows to a buffer in one format.
@@ -37,7 +41,7 @@ impl Encoder {
                 Ok(())
             }
             Format::Csv(options) => zones::textual_rows(rows).and_then(|rows| encode_csv(&rows, options, header, out)),
-            Format::Ndjson => zones::textual_rows(rows).and_then(|rows| LineDelimitedWriter::new(out).write(&rows)),
+            Format::Ndjson => zones::textual_rows(rows).and_then(|rows| encode_json(&rows, out)),
             Format::Parquet => return Err(Error::internal("parquet is not written as text")),
         };
         result.map_err(|error| Error::pipeline("RW0102", format!("rows cannot be written: {error}")))
@@ -54,6 +58,11 @@ fn encode_text(rows: &RecordBatch, out: &mut Vec<u8>) {
         }
         out.push(b'\n');
     }
+}
+
+fn encode_json(rows: &RecordBatch, out: &mut Vec<u8>) -> std::result::Result<(), arrow_schema::ArrowError> {
+    let builder = JsonWriterBuilder::new().with_encoder_factory(Arc::new(FloatTexts));
+    builder.build::<_, LineDelimited>(out).write(rows)
 }
 
 fn encode_csv(

@@ -8,6 +8,7 @@
 mod csv;
 mod decode;
 mod encode;
+mod floats;
 mod framer;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod json_texts;
@@ -17,7 +18,7 @@ mod text;
 pub(crate) mod zones;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{DataType, Schema, TimeUnit};
 use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
 
@@ -181,6 +182,30 @@ pub(crate) fn type_name(data_type: &DataType) -> String {
     data_type.to_string().to_lowercase()
 }
 
+/// What a text should have been: the type as `jobctl inspect` shows it, and what it looks like where that is not plain.
+fn wanted(data_type: &DataType) -> String {
+    match data_type {
+        DataType::Timestamp(unit, zone) => {
+            let unit = match unit {
+                TimeUnit::Second => "s",
+                TimeUnit::Millisecond => "ms",
+                TimeUnit::Microsecond => "us",
+                TimeUnit::Nanosecond => "ns",
+            };
+            match zone {
+                None => format!("timestamp[{unit}], such as 2001-02-03T04:05:06"),
+                Some(zone) => format!("timestamp[{unit}, {zone}], such as 2001-02-03T04:05:06Z"),
+            }
+        }
+        DataType::Date32 => "date, such as 2001-02-03".to_owned(),
+        DataType::Time64(_) => "time, such as 04:05:06.789".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
+        DataType::Binary => "binary, which is hexadecimal".to_owned(),
+        DataType::FixedSizeBinary(bytes) => format!("bytes[{bytes}], which is hexadecimal"),
+        other => type_name(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use arrow_schema::Field;
@@ -216,6 +241,14 @@ mod tests {
             Format::take(&mut options(&[]), Some("text"), false).unwrap(),
             Format::Text
         );
+    }
+
+    #[test]
+    fn what_is_wanted_has_the_words_of_inspect() {
+        let at = DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into()));
+        assert_eq!(wanted(&at), "timestamp[ms, UTC], such as 2001-02-03T04:05:06Z");
+        assert_eq!(wanted(&DataType::Decimal128(10, 2)), "decimal(10, 2)");
+        assert_eq!(wanted(&DataType::Int64), "int64");
     }
 
     #[test]

@@ -13,10 +13,14 @@ use arrow_json::ReaderBuilder;
 use arrow_json::reader::Decoder;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use memchr::{memchr_iter, memchr2_iter};
+use serde_json::Value;
 
 use super::decode::{Decode, quoted, span};
+use super::floats::{has_infinity, is_cut};
 use super::framer::Record;
-use super::{type_name, zones};
+use super::{wanted, zones};
+
+const TOO_LARGE: &str = "a number is too large for its float";
 
 /// Decoder of format ndjson.
 pub(crate) struct NdjsonDecoder {
@@ -81,6 +85,29 @@ impl Parser {
     }
 }
 
+/// Refuses a block in which a number is too large for its float.
+fn check_floats(batch: &RecordBatch, bytes: &[u8], records: &[Record]) -> Result<(), String> {
+    let columns: Vec<usize> = (0..batch.num_columns())
+        .filter(|at| has_infinity(batch.column(*at)))
+        .collect();
+    if columns.is_empty() {
+        return Ok(());
+    }
+    let schema = batch.schema();
+    for (row, record) in records.iter().enumerate() {
+        // Numbers that no float has room for are errors to this parser.
+        let value: Value = serde_json::from_slice(&bytes[record.start..record.end]).map_err(|_| TOO_LARGE)?;
+        let member = |at: usize| value.get(schema.field(at).name());
+        if columns
+            .iter()
+            .any(|at| member(*at).is_some_and(|value| is_cut(batch.column(*at), row, value)))
+        {
+            return Err(TOO_LARGE.into());
+        }
+    }
+    Ok(())
+}
+
 fn build(schema: &SchemaRef, rows: usize) -> Result<Decoder, String> {
     let builder = ReaderBuilder::new(schema.clone()).with_batch_size(rows);
     builder.build_decoder().map_err(|error| error.to_string())
@@ -139,12 +166,14 @@ impl Decode for NdjsonDecoder {
     fn decode(&mut self, bytes: &[u8], records: &[Record]) -> Result<RecordBatch, String> {
         let batch = self.rows.parse(span(bytes, records), records.len())?;
         self.check_integers(bytes, records)?;
+        check_floats(&batch, bytes, records)?;
         zones::renamed_rows(&batch, &self.schema).map_err(|error| error.to_string())
     }
 
     fn diagnose(&mut self, record: &[u8], error: String) -> String {
-        let value: serde_json::Value = match serde_json::from_slice(record) {
+        let value: Value = match serde_json::from_slice(record) {
             Ok(value) => value,
+            Err(_) if error == TOO_LARGE => return error,
             Err(error) => return format!("it is not JSON: {error}"),
         };
         let Some(object) = value.as_object() else {
@@ -161,7 +190,7 @@ impl Decode for NdjsonDecoder {
             if alone.decode(record, &whole).is_ok() {
                 continue;
             }
-            let (name, wanted) = (field.name(), type_name(field.data_type()));
+            let (name, wanted) = (field.name(), wanted(field.data_type()));
             return match object.get(name) {
                 None => format!("column `{name}` is missing, but {wanted} is required"),
                 Some(value) => format!("column `{name}`: {} is not {wanted}", quoted(&value.to_string())),

@@ -257,13 +257,11 @@ fn order(graph: &Graph, nodes: Vec<Node>) -> Result<(Vec<Task>, Vec<TaskIndex>)>
             placed[node].is_none() && links.iter().all(|&(from, to)| to != node || placed[from].is_some())
         });
         let Some(ready) = ready else {
-            let names: Vec<String> = (0..nodes.len())
-                .filter(|&node| placed[node].is_none())
-                .map(|node| format!("`{}`", nodes[node].task.name))
-                .collect();
+            let names = cycle(&placed, &links);
+            let names = names.into_iter().map(|node| format!("`{}`", nodes[node].task.name));
             return Err(Error::user(
                 "GR0003",
-                format!("the graph has a cycle through or before {}", names.join(", ")),
+                format!("the graph has a cycle through {}", names.collect::<Vec<_>>().join(", ")),
             ));
         };
         placed[ready] = Some(TaskIndex(sorted.len()));
@@ -278,6 +276,24 @@ fn order(graph: &Graph, nodes: Vec<Node>) -> Result<(Vec<Task>, Vec<TaskIndex>)>
         .into_iter()
         .map(|node| nodes[node].take().expect("each node is sorted once").task);
     Ok((tasks.collect(), task_of))
+}
+
+/// Nodes in cycles: of those that cannot be placed, all that do not just come behind one, or between two.
+fn cycle(placed: &[Option<TaskIndex>], links: &[(usize, usize)]) -> Vec<usize> {
+    let reaches_itself = |start: usize| {
+        let mut seen = vec![false; placed.len()];
+        let mut next = vec![start];
+        while let Some(node) = next.pop() {
+            for &(_, to) in links.iter().filter(|(from, _)| *from == node) {
+                if !std::mem::replace(&mut seen[to], true) {
+                    next.push(to);
+                }
+            }
+        }
+        seen[start]
+    };
+    let unplaced = (0..placed.len()).filter(|&node| placed[node].is_none());
+    unplaced.filter(|&node| reaches_itself(node)).collect()
 }
 
 fn is_merged_source(task: &Task) -> bool {

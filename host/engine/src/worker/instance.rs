@@ -7,7 +7,7 @@ use super::slot::SlotJob;
 
 /// Makes the instance of a slot, with the job's graph built and no chain open.
 pub(crate) fn instantiate(job: &SlotJob, slot: u32) -> Result<Instance> {
-    let mut instance = job.pipeline.instantiate(job.options.seed, job.options.log.clone())?;
+    let mut instance = job.pipeline.instantiate(job.options.seed, job.options.guest_log())?;
     if instance.build(&job.parameters)? != job.graph {
         let message =
             "the pipeline built another graph than at submission; `build` must depend on its parameters alone";

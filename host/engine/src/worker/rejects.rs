@@ -152,7 +152,10 @@ impl Rejects {
             raw: row.as_ref().map(shown).unwrap_or_default(),
         };
         match self.policies.of(operator)? {
-            (Policy::Fail, name) => Err(failure(name, &rejected(String::new(), |row| render_row(row, 0)))),
+            (Policy::Fail, name) => {
+                let rejected = rejected(String::new(), |row| render_row(row, 0));
+                Err(Error::pipeline("PL0010", failure(name, &rejected)))
+            }
             (Policy::Skip, _) => Ok(()),
             (Policy::DeadLetter(file), name) => {
                 self.bury(operator, name, file, &rejected(operator_place(name), row_text))
@@ -163,7 +166,7 @@ impl Rejects {
     /// Applies the policy of a source to one row.
     pub(crate) fn handle(&self, operator: u32, rejected: &Rejected) -> Result<()> {
         match self.policies.of(operator)? {
-            (Policy::Fail, name) => Err(failure(name, rejected)),
+            (Policy::Fail, name) => Err(Error::external("RW0105", failure(name, rejected))),
             (Policy::Skip, _) => Ok(()),
             (Policy::DeadLetter(file), name) => self.bury(operator, name, file, rejected),
         }
@@ -280,7 +283,7 @@ pub(crate) fn row_text(row: &RecordBatch) -> String {
     json_row(row).unwrap_or_else(|_| render_row(row, 0))
 }
 
-fn failure(name: &str, rejected: &Rejected) -> Error {
+fn failure(name: &str, rejected: &Rejected) -> String {
     let place = if rejected.place.is_empty() {
         String::new()
     } else {
@@ -291,8 +294,5 @@ fn failure(name: &str, rejected: &Rejected) -> Error {
     } else {
         format!("; the row is {{{}}}", rejected.raw)
     };
-    Error::pipeline(
-        "PL0010",
-        format!("operator `{name}` rejected a row: {place}{}{row}", rejected.cause),
-    )
+    format!("operator `{name}` rejected a row: {place}{}{row}", rejected.cause)
 }

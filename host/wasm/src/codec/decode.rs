@@ -115,6 +115,13 @@ impl Reader {
     }
 
     fn finish(&self) -> Result<(), Malformed> {
+        let (end, bytes) = (self.ends.last().copied().unwrap_or_default() as usize, self.data.len());
+        if self.next == self.ends.len() && end != bytes {
+            return Err(malformed(
+                BLOCK,
+                format!("its buffers end at {end}, its data at {bytes}"),
+            ));
+        }
         if self.next == self.ends.len() {
             return Ok(());
         }

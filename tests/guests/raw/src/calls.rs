@@ -112,6 +112,7 @@ fn block(ids: &[i64]) -> Block {
         "ends-descending" => block.ends.swap(1, 2),
         "data-short" => block.data.truncate(8),
         "data-none" => block.data = Vec::new(),
+        "data-more" => block.data.push(0),
         "fuzz-block" => damage(&mut block),
         _ => {}
     }
@@ -226,6 +227,14 @@ fn integers(values: &[i64]) -> Block {
     }
 }
 
+/// A block of one row with that much text.
+fn huge(bytes: usize) -> Block {
+    let mut parts = parts(&[0]);
+    parts.text = vec![b'x'; bytes];
+    parts.text_offsets[1] = bytes as i32;
+    assemble(&parts)
+}
+
 fn nothing() -> CallResult {
     CallResult {
         outputs: Vec::new(),
@@ -290,8 +299,29 @@ fn answer(ids: &[i64]) -> Result<CallResult, CallError> {
             });
         }
         "emitted-many" => result.emitted = vec![u64::MAX; 50],
-        "live-bytes" => result.live_bytes = vec![i64::MAX, i64::MAX, i64::MAX],
-        "more" => result.more = true,
+        "emitted-huge" => result.emitted = vec![u64::MAX],
+        "live-bytes" => result.live_bytes = vec![1; 7],
+        "live-bytes-huge" => result.live_bytes = vec![i64::MAX, i64::MAX],
+        "stateless-timer" => {
+            result.timers = TimerOperations {
+                entries: vec![0],
+                times: vec![0],
+                actions: vec![0],
+            };
+        }
+        "more" | "more-forever" => result.more = true,
+        "row-huge" => {
+            result.outputs = vec![Output {
+                port: 0,
+                block: huge(80 << 20),
+            }]
+        }
+        "row-too-huge" => {
+            result.outputs = vec![Output {
+                port: 0,
+                block: huge(200 << 20),
+            }]
+        }
         "reject" => result.rejections = reject(vec![1], vec![2], "no good", vec![7]),
         "reject-entry" => result.rejections = reject(vec![entries], vec![2], "no good", vec![7]),
         "reject-operator" => result.rejections = reject(vec![1], vec![77], "no good", vec![7]),
@@ -499,7 +529,9 @@ impl Guest for Raw {
     }
 
     fn resume(_chain: u32, _at: Moment) -> Result<CallResult, CallError> {
-        Ok(nothing())
+        let mut result = nothing();
+        result.more = kind() == "more-forever";
+        Ok(result)
     }
 
     fn prefetch(_chain: u32, _input: u32, _slots: Vec<u32>, _rows: Block) -> Vec<PrefetchRequest> {

@@ -233,6 +233,7 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
         "chain-index" => graph.operators[2] = function("function", 9),
         "member-index" => graph.chains[0].operators = vec![9],
         "foreign-member" => graph.chains[0].operators = vec![2, 3],
+        "no-name" => graph.operators[2].name = String::new(),
         "no-members" => graph.chains[0].operators = Vec::new(),
         "foreign-port" => graph.chains[0].ports[0].operator = 0,
         "uids" => {

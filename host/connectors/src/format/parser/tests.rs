@@ -207,3 +207,54 @@ fn ndjson_with_bad_lines() {
         );
     }
 }
+
+#[test]
+fn floats_that_are_no_numbers_and_numbers_that_are_no_floats() {
+    let floats = schema(&[("f", DataType::Float32, true), ("d", DataType::Float64, false)]);
+    let values: [Option<f32>; 5] = [
+        Some(f32::NAN),
+        Some(f32::INFINITY),
+        Some(-1.5),
+        None,
+        Some(f32::NEG_INFINITY),
+    ];
+    let wide = values.map(|value| f64::from(value.unwrap_or(f32::NAN)));
+    let columns: Vec<arrow_array::ArrayRef> = vec![
+        std::sync::Arc::new(arrow_array::Float32Array::from(values.to_vec())),
+        std::sync::Arc::new(arrow_array::Float64Array::from(wide.to_vec())),
+    ];
+    let rows = arrow_array::RecordBatch::try_new(floats.clone(), columns).unwrap();
+    for name in ["ndjson", "csv"] {
+        let (mut text, format) = (Vec::new(), format(&[("format", name)]));
+        super::super::Encoder::new(format.clone())
+            .encode(&rows, &mut text)
+            .unwrap();
+        let (again, rejected) = parse(&format, &floats, &text, 3).unwrap();
+        let shown = |value: &str| value.to_lowercase().replace("infinity", "inf");
+        let expected = [
+            ["nan", "nan"],
+            ["inf", "inf"],
+            ["-1.5", "-1.5"],
+            ["null", "nan"],
+            ["-inf", "-inf"],
+        ];
+        let again: Vec<Vec<String>> = again
+            .iter()
+            .map(|row| row.iter().map(|value| shown(value)).collect())
+            .collect();
+        assert_eq!(again, expected, "{name}");
+        assert_eq!(rejected, [], "{name}");
+        let large: &[u8] = if name == "csv" {
+            b"f,d\n1e300,1e300\n1e38,-inf\n1,1e999\n"
+        } else {
+            b"{\"f\":1e300,\"d\":1e300}\n{\"f\":1e38,\"d\":\"-Infinity\"}\n{\"f\":1,\"d\":1e999}\n"
+        };
+        let (good, rejected) = parse(&format, &floats, large, 10).unwrap();
+        assert_eq!(good.len(), 1, "{name}");
+        assert_eq!(rejected.len(), 2, "{name}");
+        assert_eq!(
+            rejected[0].1,
+            "column `f`: `1e300` is not float32".replace("1e300", if name == "csv" { "1e300" } else { "1e+300" })
+        );
+    }
+}
