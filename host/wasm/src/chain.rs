@@ -4,21 +4,24 @@
 //! gathers it in a [`CallOutput`], which the task loop takes after each operator step. It implements the
 //! traits by which the host-side operators see user code.
 
+mod info;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{FieldRef, Fields, SchemaRef};
+use arrow_schema::Fields;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::function::{
     CallFault, Effects, KeyedFunction, Slot, StateFunction, TimerKind, TimerOperation, WindowFunction,
 };
-use millrace_core::graph::{Chain, Graph, Head, StateDecl};
+use millrace_core::graph::Graph;
 use millrace_core::{Error, Result};
 
+pub(crate) use self::info::{ChainInfo, HeadKind};
 use crate::bindings::operators;
 use crate::codec::{self, Wire};
-use crate::collections::{self, LargeState, Readable};
+use crate::collections::{self, Readable};
 use crate::examine;
 use crate::instance::{CallFailure, Instance, OpenConfig};
 use crate::runtime::Pipeline;
@@ -46,98 +49,6 @@ pub struct CallOutput {
     pub rejections: Vec<Rejection>,
     /// Change of live state in bytes.
     pub live_bytes: i64,
-}
-
-/// What a chain needs to know of the graph to make calls.
-#[derive(Debug, Clone)]
-pub(crate) struct ChainInfo {
-    pub(crate) index: u32,
-    pub(crate) ports: Vec<PortInfo>,
-    pub(crate) key_fields: Fields,
-    pub(crate) operators: Vec<(u32, String)>,
-    /// Schema of each state: one nullable field.
-    pub(crate) states: Vec<SchemaRef>,
-    /// Numbers of the states that the guest keeps by slot, which are all but large ones.
-    pub(crate) resident: Vec<u32>,
-    pub(crate) large: Rc<[LargeState]>,
-    /// Of each state the schemas that the guest migrates.
-    migrations: Vec<Vec<FieldRef>>,
-    pub(crate) head: HeadKind,
-}
-
-/// Which calls a chain takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeadKind {
-    Stateless,
-    Keyed,
-    Window,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct PortInfo {
-    schema: SchemaRef,
-    time: bool,
-    key: Option<SchemaRef>,
-}
-
-impl ChainInfo {
-    fn new(graph: &Graph, index: u32, config: OpenConfig) -> Self {
-        let chain: &Chain = &graph.chains[index as usize];
-        let ports = chain.ports.iter().map(|port| PortInfo {
-            schema: port.schema.clone(),
-            time: config.time_out || port.computes_time,
-            key: port.computed_key.clone(),
-        });
-        let (key_fields, states, head): (_, &[StateDecl], _) = match &chain.head {
-            Head::Stateless => (Fields::empty(), &[], HeadKind::Stateless),
-            Head::Keyed { key_schema, states, .. } => (key_schema.fields().clone(), states, HeadKind::Keyed),
-            Head::Window {
-                key_schema,
-                accumulator,
-                ..
-            } => {
-                let accumulator = std::slice::from_ref(accumulator);
-                (key_schema.fields().clone(), accumulator, HeadKind::Window)
-            }
-        };
-        let migrations = states.iter().map(|state| {
-            let old = state.migrations.iter().map(|old| old.field.clone());
-            old.collect()
-        });
-        let resident = (0..).zip(states).filter(|(_, state)| !state.kind.is_large());
-        let large = (0..).zip(states).filter_map(|(number, state)| {
-            let schema = state.collection()?;
-            Some(LargeState::new(number, &schema))
-        });
-        let name = |index: u32| graph.operators[index as usize].name.clone();
-        ChainInfo {
-            index,
-            ports: ports.collect(),
-            key_fields,
-            operators: chain
-                .operators
-                .iter()
-                .map(|operator| (operator.0, name(operator.0)))
-                .collect(),
-            states: states.iter().map(|state| state.schema.clone()).collect(),
-            resident: resident.map(|(number, _)| number).collect(),
-            large: large.collect(),
-            migrations: migrations.collect(),
-            head,
-        }
-    }
-
-    /// The operator's name, or those of the whole chain.
-    pub(crate) fn operator_name(&self, operator: Option<u32>) -> String {
-        let known = operator.and_then(|operator| self.operators.iter().find(|(index, _)| *index == operator));
-        match known {
-            Some((_, name)) => format!("operator `{name}`"),
-            None => {
-                let names: Vec<&str> = self.operators.iter().map(|(_, name)| name.as_str()).collect();
-                format!("operator `{}`", names.join("` or `"))
-            }
-        }
-    }
 }
 
 /// One chain of an instance.
