@@ -3,7 +3,7 @@
 //! NaN and the infinities are written as the texts `"NaN"`, `"Infinity"` and `"-Infinity"`, which the parser reads.
 //! The parsers make an infinity of a number that is too large: values that came from no such text are found here.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
@@ -14,11 +14,6 @@ use arrow_schema::{ArrowError, DataType, FieldRef};
 use serde_json::Value;
 
 static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
-
-/// Options of writers of JSON.
-pub(crate) fn encoder_options() -> EncoderOptions {
-    EncoderOptions::default().with_encoder_factory(Arc::new(FloatTexts))
-}
 
 /// Writes floats that are no JSON numbers as texts.
 #[derive(Debug)]

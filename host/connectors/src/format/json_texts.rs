@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_json::EncoderOptions;
 use arrow_json::writer::make_encoder;
 use arrow_schema::{ArrowError, Field, Schema};
 
-use super::floats::encoder_options;
+use super::floats::FloatTexts;
 use super::zones;
 
 /// Text as it is, anything else as JSON lines have it.
@@ -21,7 +22,7 @@ pub(crate) fn json_texts(array: &ArrayRef, field: &Arc<Field>) -> std::result::R
     let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![array.clone()])?;
     let rows = zones::textual_rows(&rows)?;
     let schema = rows.schema();
-    let options = encoder_options();
+    let options = EncoderOptions::default().with_encoder_factory(Arc::new(FloatTexts));
     let mut encoder = make_encoder(&schema.fields()[0], rows.column(0), &options)?;
     let mut text = Vec::new();
     let mut values = StringBuilder::new();
