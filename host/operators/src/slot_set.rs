@@ -69,6 +69,15 @@ impl SlotSet {
         }
     }
 
+    /// Which of these slots are the last mention of one in the set; all of them are taken out.
+    pub(crate) fn take_last(&mut self, slots: &[Slot]) -> Vec<bool> {
+        let mut last = vec![false; slots.len()];
+        for (&slot, last) in slots.iter().zip(&mut last).rev() {
+            *last = self.remove(slot);
+        }
+        last
+    }
+
     /// Whether a slot is among these more than once; they are below `bound`. The set is empty, and is empty again.
     pub(crate) fn has_repeats(&mut self, slots: &[Slot], bound: Slot) -> bool {
         self.reserve(bound);

@@ -10,9 +10,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use arrow_array::RecordBatch;
 use millrace_core::block::Millis;
+use millrace_core::checkpoint::GROUP_COLUMN;
 use millrace_core::{Error, Result};
 
 use crate::RestoredCheckpoint;
+use crate::format::layer::of_groups;
 use crate::format::{Layer, Operator};
 use crate::redistribute::{Piece, share};
 use crate::savepoint::Restorable;
@@ -153,7 +155,7 @@ fn read_piece(
     for number in (0..reader.batch_count()).rev() {
         let mut batch = reader.read(number)?;
         if !whole {
-            batch = crate::format::layer::of_groups(&batch, millrace_core::checkpoint::GROUP_COLUMN, groups)?;
+            batch = of_groups(&batch, GROUP_COLUMN, groups)?;
         }
         if batch.num_rows() > 0 && sender.send(Ok(Some(batch))).is_err() {
             return Ok(false);

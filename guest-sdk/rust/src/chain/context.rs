@@ -5,6 +5,7 @@ use std::fmt::{Display, Write as _};
 use super::sides::{SideMarks, Sides};
 use crate::bindings::operators::{Moment, Rejections, TimerOperations};
 use crate::position;
+use crate::values::Timestamp;
 
 /// What travels beside the rows of a call: times, refused rows, timers, side outputs.
 #[derive(Debug)]
@@ -88,6 +89,21 @@ impl RowContext {
         self.rejections.cause_ends.push(self.rejections.causes.len() as u32);
     }
 
+    /// Event time of the entry at hand, if it has one.
+    pub(crate) fn timestamp(&self) -> Option<Timestamp> {
+        timestamp(self.time)
+    }
+
+    /// How far event time has come, if it has begun.
+    pub(crate) fn watermark(&self) -> Option<Timestamp> {
+        timestamp(self.watermark)
+    }
+
+    /// Processing time.
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.now)
+    }
+
     /// Sets or deletes a timer of the entry's key.
     pub(crate) fn timer(&mut self, action: TimerAction, time: i64) {
         self.timers.entries.push(position::entry());
@@ -102,6 +118,11 @@ impl RowContext {
     pub(crate) fn take_timers(&mut self) -> TimerOperations {
         std::mem::replace(&mut self.timers, no_timers())
     }
+}
+
+/// A time as the contract has it, where the least stands for none.
+fn timestamp(millis: i64) -> Option<Timestamp> {
+    (millis != i64::MIN).then(|| Timestamp::from_millis(millis))
 }
 
 fn no_rejections() -> Rejections {

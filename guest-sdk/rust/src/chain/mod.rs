@@ -131,6 +131,13 @@ pub trait Chain: 'static {
     fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64;
 }
 
+/// Hands over how many rows a head has given since the last time: what its [`Chain::take_emitted`] does.
+pub(crate) fn take_given(given: &mut u64, emitted: &mut Vec<u64>) -> u64 {
+    let given = std::mem::take(given);
+    emitted.push(given);
+    given
+}
+
 /// What a head keeps between calls. The default is a head that keeps nothing.
 pub trait Head {
     /// The chain is about to run.

@@ -3,7 +3,7 @@
 use crate::Stream;
 use crate::bindings::operators::CallError;
 use crate::block::Block;
-use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Tail, Work, failure};
+use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Tail, Work, failure, take_given};
 use crate::position;
 use crate::value::{Record, Value};
 
@@ -112,9 +112,7 @@ impl<W: CoFunction> Chain for CoRows<W> {
     }
 
     fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64 {
-        let given = std::mem::take(&mut self.given);
-        emitted.push(given);
-        given
+        take_given(&mut self.given, emitted)
     }
 }
 

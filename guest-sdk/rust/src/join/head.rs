@@ -7,13 +7,12 @@
 use crate::Stream;
 use crate::bindings::operators::CallError;
 use crate::block::Block;
-use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, failure};
+use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, failure, take_given};
 use crate::position;
 use crate::state::kept::{read_values, write_values};
 use crate::state::pages::Pages;
-use crate::value::{Owned, Record, Value};
-use crate::values::Timestamp;
-use crate::window::Window;
+use crate::value::{Owned, Record};
+use crate::window::{Firing, Window};
 
 /// What is done with the rows of a window from two streams.
 pub trait GroupFunction: 'static {
@@ -164,47 +163,28 @@ impl<G: GroupFunction> Chain for GroupHead<G> {
 
     #[inline(always)]
     fn run<E: Tail<G::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
-        let &Work::Windows {
-            slots,
-            starts,
-            ends,
-            keys,
-            then_drop,
-        } = work
-        else {
-            return match work {
-                Work::Close => Ok(()),
-                Work::Rows { .. } | Work::Timers { .. } | Work::Windows { .. } => {
-                    Err(failure("a windowed chain accumulates and emits"))
-                }
-            };
+        let Some(firing) = Firing::of(work)? else {
+            return Ok(());
         };
-        check_slots(slots, keys)?;
-        self.prepare(slots);
-        let columns = G::Key::column(&mut keys.buffers(), keys.rows());
-        for (index, (&slot, (&start, &end))) in slots.iter().zip(starts.iter().zip(ends)).enumerate() {
-            position::set_entry(index as u32);
-            position::enter(self.operator);
-            cx.time = end.saturating_sub(1);
+        self.prepare(firing.slots);
+        let operator = self.operator;
+        firing.each(operator, cx, |slot, key, window, cx| {
             let kept = self.pages.at(slot);
             let group = Group {
-                operator: self.operator,
-                key: G::Key::get(&columns, index),
-                window: Window {
-                    start: Timestamp::from_millis(start),
-                    end: Timestamp::from_millis(end),
-                },
+                operator,
+                key,
+                window,
                 first: &kept.first,
                 second: &kept.second,
             };
             self.given += self.function.group(group, cx, tail);
-            if then_drop {
+            if firing.then_drop {
                 self.heap_bytes -= kept.heap_bytes();
                 empty(&mut kept.first);
                 empty(&mut kept.second);
                 self.heap_bytes += kept.heap_bytes();
             }
-        }
+        });
         Ok(())
     }
 
@@ -213,9 +193,7 @@ impl<G: GroupFunction> Chain for GroupHead<G> {
     }
 
     fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64 {
-        let given = std::mem::take(&mut self.given);
-        emitted.push(given);
-        given
+        take_given(&mut self.given, emitted)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::Stream;
 use crate::bindings::operators::CallError;
 use crate::block::Block;
-use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots};
+use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, take_given};
 use crate::position;
 use crate::state::cell::{READ, WRITTEN};
 use crate::state::kept::{read_values, write_values};
@@ -135,9 +135,7 @@ impl<R: RollingFunction> Chain for Rolling<R> {
     }
 
     fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64 {
-        let given = std::mem::take(&mut self.given);
-        emitted.push(given);
-        given
+        take_given(&mut self.given, emitted)
     }
 }
 

@@ -138,7 +138,7 @@ impl<O: Value> UnkeyedContext<'_, O> {
     /// fn is_timed<P: KeyedBroadcastProcess>(cx: &BroadcastContext<'_, P>) -> bool { cx.timestamp().is_some() }
     /// ```
     pub fn timestamp(&self) -> Option<Timestamp> {
-        (self.cx.time != i64::MIN).then(|| Timestamp::from_millis(self.cx.time))
+        self.cx.timestamp()
     }
 
     /// How far event time has come; none before the first watermark.
@@ -148,7 +148,7 @@ impl<O: Value> UnkeyedContext<'_, O> {
     /// fn is_late<P: KeyedBroadcastProcess>(cx: &BroadcastContext<'_, P>) -> bool { cx.timestamp() <= cx.watermark() }
     /// ```
     pub fn watermark(&self) -> Option<Timestamp> {
-        (self.cx.watermark != i64::MIN).then(|| Timestamp::from_millis(self.cx.watermark))
+        self.cx.watermark()
     }
 
     /// Processing time.
@@ -158,7 +158,7 @@ impl<O: Value> UnkeyedContext<'_, O> {
     /// fn seen<P: KeyedBroadcastProcess>(cx: &BroadcastContext<'_, P>) -> i64 { cx.now().millis() }
     /// ```
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.cx.now)
+        self.cx.now()
     }
 
     /// Puts a row out: each subtask does.

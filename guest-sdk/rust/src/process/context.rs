@@ -2,6 +2,7 @@
 
 use super::{CoProcess, KeyedProcess};
 use crate::OutputTag;
+use crate::bindings::operators;
 use crate::chain::{Emit, RowContext, TimerAction};
 use crate::position;
 use crate::value::{Record, Value};
@@ -25,6 +26,15 @@ pub enum TimerKind {
     EventTime,
     /// Fires when the clock on the wall reaches its time.
     ProcessingTime,
+}
+
+impl From<operators::TimerKind> for TimerKind {
+    fn from(kind: operators::TimerKind) -> Self {
+        match kind {
+            operators::TimerKind::EventTime => TimerKind::EventTime,
+            operators::TimerKind::ProcessingTime => TimerKind::ProcessingTime,
+        }
+    }
 }
 
 /// Finds the key of the entry at hand, when it is asked for.
@@ -76,7 +86,7 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
     /// fn is_late<P: KeyedProcess>(cx: &Context<'_, P>) -> bool { cx.timestamp() <= cx.watermark() }
     /// ```
     pub fn timestamp(&self) -> Option<Timestamp> {
-        (self.cx.time != i64::MIN).then(|| Timestamp::from_millis(self.cx.time))
+        self.cx.timestamp()
     }
 
     /// How far event time has come: no row at or before it is expected. None before the first watermark.
@@ -86,7 +96,7 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
     /// fn is_late<P: KeyedProcess>(cx: &Context<'_, P>) -> bool { cx.timestamp() <= cx.watermark() }
     /// ```
     pub fn watermark(&self) -> Option<Timestamp> {
-        (self.cx.watermark != i64::MIN).then(|| Timestamp::from_millis(self.cx.watermark))
+        self.cx.watermark()
     }
 
     /// Processing time. It stands still during a block.
@@ -96,7 +106,7 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
     /// fn age<P: KeyedProcess>(made: Timestamp, cx: &Context<'_, P>) -> i64 { cx.now().millis() - made.millis() }
     /// ```
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.cx.now)
+        self.cx.now()
     }
 
     /// Puts a row out. It may borrow from anything that lives until this returns.

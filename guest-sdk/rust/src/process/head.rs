@@ -4,9 +4,9 @@ use super::context::KeySource;
 use super::{KeyedContext, KeyedProcess, States, Timer, TimerKind, UnkeyedContext};
 use crate::OpenContext;
 use crate::Stream;
-use crate::bindings::operators::{self, CallError, CollectionWrites};
+use crate::bindings::operators::{CallError, CollectionWrites};
 use crate::block::Block;
-use crate::chain::{Chain, Decoded, Head, RowContext, Rows, Tail, Work, check_slots, failure};
+use crate::chain::{Chain, Decoded, Head, RowContext, Rows, Tail, Work, failure, take_given};
 use crate::keyed::{KeyFunction, SharedKey};
 use crate::position;
 use crate::value::{Owned, Record, Value};
@@ -196,11 +196,11 @@ impl<F: ProcessFunction> Processing<F> {
 }
 
 /// Timers that are due.
-struct Due<'b> {
-    kind: TimerKind,
-    slots: &'b [u32],
-    times: &'b [i64],
-    keys: &'b Block,
+pub(crate) struct Due<'b> {
+    pub(crate) kind: TimerKind,
+    pub(crate) slots: &'b [u32],
+    pub(crate) times: &'b [i64],
+    pub(crate) keys: &'b Block,
 }
 
 /// The key of a row, found in the row.
@@ -241,9 +241,7 @@ impl<F: ProcessFunction> Chain for Processing<F> {
     fn run<E: Tail<F::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         match *work {
             Work::Rows { block, slots, input } => {
-                check_slots(slots, block)?;
-                position::set_entries(slots.len());
-                self.states.warm(slots);
+                self.states.begin_call(slots, block)?;
                 let mut entries = Entries {
                     operator: self.operator,
                     cx,
@@ -258,15 +256,9 @@ impl<F: ProcessFunction> Chain for Processing<F> {
                 times,
                 keys,
             } => {
-                check_slots(slots, keys)?;
-                position::set_entries(slots.len());
-                self.states.warm(slots);
-                let kind = match kind {
-                    operators::TimerKind::EventTime => TimerKind::EventTime,
-                    operators::TimerKind::ProcessingTime => TimerKind::ProcessingTime,
-                };
+                self.states.begin_call(slots, keys)?;
                 let due = Due {
-                    kind,
+                    kind: kind.into(),
                     slots,
                     times,
                     keys,
@@ -290,39 +282,61 @@ impl<F: ProcessFunction> Chain for Processing<F> {
     }
 
     fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64 {
-        let given = std::mem::take(&mut self.given);
-        emitted.push(given);
-        given
+        take_given(&mut self.given, emitted)
     }
 }
 
-impl<F: ProcessFunction> Head for Processing<F> {
-    fn open(&mut self, context: &OpenContext) {
-        position::enter(self.operator);
+impl<F: ProcessFunction> KeyedHead for Processing<F> {
+    fn begin(&mut self, context: &OpenContext) {
         self.function.open(context);
     }
 
+    fn operator(&self) -> u32 {
+        self.operator
+    }
+
+    fn states(&self) -> &States {
+        &self.states
+    }
+}
+
+/// A head whose state is [`States`] of keys.
+pub(crate) trait KeyedHead {
+    /// Opens its function.
+    fn begin(&mut self, context: &OpenContext);
+
+    fn operator(&self) -> u32;
+
+    fn states(&self) -> &States;
+}
+
+impl<H: KeyedHead> Head for H {
+    fn open(&mut self, context: &OpenContext) {
+        position::enter(self.operator());
+        self.begin(context);
+    }
+
     fn export_state(&mut self, state: u32, slots: &[u32]) -> Result<Block, CallError> {
-        self.states.export(state, slots)
+        self.states().export(state, slots)
     }
 
     fn import_state(&mut self, state: u32, slots: &[u32], values: &Block) -> Result<(), CallError> {
-        self.states.import(state, slots, values)
+        self.states().import(state, slots, values)
     }
 
     fn migrate_state(&mut self, state: u32, migration: u32, old: &Block) -> Result<Block, CallError> {
-        self.states.migrate(self.operator, state, migration, old)
+        self.states().migrate(self.operator(), state, migration, old)
     }
 
     fn drop_state(&mut self, slots: &[u32]) {
-        self.states.drop_slots(slots);
+        self.states().drop_slots(slots);
     }
 
     fn take_touched(&mut self, touched: &mut Vec<u8>, live_bytes: &mut Vec<i64>) {
-        self.states.take_touched(touched, live_bytes);
+        self.states().take_touched(touched, live_bytes);
     }
 
     fn take_writes(&mut self) -> Vec<CollectionWrites> {
-        self.states.take_writes()
+        self.states().take_writes()
     }
 }

@@ -16,8 +16,8 @@ pub use broadcast::{BesideBroadcast, BroadcastContext, KeyedBroadcastProcess, Re
 pub use co::{CoProcess, TwoInputs};
 pub(crate) use context::KeySource;
 pub use context::{CoContext, Context, KeyedContext, Timer, TimerKind};
+pub(crate) use head::{Due, KeyedHead, RowKey, TimerKey};
 pub use head::{Entries, KeyedRows, OneInput, ProcessFunction, Processing};
-pub(crate) use head::{RowKey, TimerKey};
 pub use setup::Setup;
 pub(crate) use setup::{DeclaredState, StateCell};
 pub(crate) use states::States;

@@ -55,8 +55,15 @@ impl States {
             .any(|state| state.kind == wit::StateKind::BroadcastMap)
     }
 
-    /// Brings the values of these slots into the cache.
-    pub(crate) fn warm(&self, slots: &[u32]) {
+    /// A call begins, over rows or timers of these slots: brings what they hold into the cache.
+    pub(crate) fn begin_call(&self, slots: &[u32], rows: &Block) -> Result<(), CallError> {
+        check_slots(slots, rows)?;
+        position::set_entries(slots.len());
+        self.warm(slots);
+        Ok(())
+    }
+
+    fn warm(&self, slots: &[u32]) {
         self.kept().for_each(|state| state.warm(slots));
     }
 

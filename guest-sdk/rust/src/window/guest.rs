@@ -17,13 +17,13 @@ use super::trigger::{END_OF_INPUT, Life, TriggerResult, TriggerStore};
 use super::{Window, WindowAssigner};
 use crate::OpenContext;
 use crate::bindings::dataflow::StateKind;
-use crate::bindings::operators::{self, CallError, CollectionWrites};
+use crate::bindings::operators::CallError;
 use crate::block::Block;
-use crate::chain::{Decoded, Emit, Head, RowContext, Tail, Work, check_slots, failure};
+use crate::chain::{Decoded, Emit, RowContext, Tail, Work, failure};
 use crate::keyed::SharedKey;
 use crate::metrics::Counter;
 use crate::position;
-use crate::process::{DeclaredState, KeySource, RowKey, StateCell, States, TimerKey, TimerKind};
+use crate::process::{DeclaredState, Due, KeySource, KeyedHead, RowKey, StateCell, States, TimerKey, TimerKind};
 use crate::results::record;
 use crate::state::cell::Cell;
 use crate::state::kept::state_fields;
@@ -407,9 +407,7 @@ impl<W: WindowFunction> GuestWindows<W> {
     ) -> Result<(), CallError> {
         match *work {
             Work::Rows { block, slots, .. } => {
-                check_slots(slots, block)?;
-                position::set_entries(slots.len());
-                self.states.warm(slots);
+                self.states.begin_call(slots, block)?;
                 self.rows(block, slots, cx, tail);
             }
             Work::Timers {
@@ -418,15 +416,9 @@ impl<W: WindowFunction> GuestWindows<W> {
                 times,
                 keys,
             } => {
-                check_slots(slots, keys)?;
-                position::set_entries(slots.len());
-                self.states.warm(slots);
-                let kind = match kind {
-                    operators::TimerKind::EventTime => TimerKind::EventTime,
-                    operators::TimerKind::ProcessingTime => TimerKind::ProcessingTime,
-                };
+                self.states.begin_call(slots, keys)?;
                 let due = Due {
-                    kind,
+                    kind: kind.into(),
                     slots,
                     times,
                     keys,
@@ -440,41 +432,16 @@ impl<W: WindowFunction> GuestWindows<W> {
     }
 }
 
-/// Timers that are due.
-struct Due<'b> {
-    kind: TimerKind,
-    slots: &'b [u32],
-    times: &'b [i64],
-    keys: &'b Block,
-}
-
-impl<W: WindowFunction> Head for GuestWindows<W> {
-    fn open(&mut self, context: &OpenContext) {
-        position::enter(self.operator);
+impl<W: WindowFunction> KeyedHead for GuestWindows<W> {
+    fn begin(&mut self, context: &OpenContext) {
         self.function.open(context);
     }
 
-    fn export_state(&mut self, state: u32, slots: &[u32]) -> Result<Block, CallError> {
-        self.states.export(state, slots)
+    fn operator(&self) -> u32 {
+        self.operator
     }
 
-    fn import_state(&mut self, state: u32, slots: &[u32], values: &Block) -> Result<(), CallError> {
-        self.states.import(state, slots, values)
-    }
-
-    fn migrate_state(&mut self, state: u32, migration: u32, old: &Block) -> Result<Block, CallError> {
-        self.states.migrate(self.operator, state, migration, old)
-    }
-
-    fn drop_state(&mut self, slots: &[u32]) {
-        self.states.drop_slots(slots);
-    }
-
-    fn take_touched(&mut self, touched: &mut Vec<u8>, live_bytes: &mut Vec<i64>) {
-        self.states.take_touched(touched, live_bytes);
-    }
-
-    fn take_writes(&mut self) -> Vec<CollectionWrites> {
-        self.states.take_writes()
+    fn states(&self) -> &States {
+        &self.states
     }
 }

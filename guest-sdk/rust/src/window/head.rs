@@ -2,18 +2,18 @@
 //! added to and put out, or of the guest.
 
 use super::Window;
+use super::firing::Firing;
 use super::guest::GuestWindows;
 use crate::OpenContext;
 use crate::Stream;
 use crate::bindings::operators::CallError;
 use crate::block::Block;
-use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, failure};
+use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, failure, take_given};
 use crate::position;
 use crate::process::DeclaredState;
 use crate::state::kept::{read_values, write_values};
 use crate::state::pages::Pages;
 use crate::value::{Owned, Record, Value};
-use crate::values::Timestamp;
 
 /// What is done with the rows of a window.
 pub trait WindowFunction: 'static {
@@ -129,43 +129,24 @@ impl<W: WindowFunction> HostWindows<W> {
 
     #[inline(always)]
     fn run<E: Tail<W::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
-        let &Work::Windows {
-            slots,
-            starts,
-            ends,
-            keys,
-            then_drop,
-        } = work
-        else {
-            return match work {
-                Work::Close => Ok(()),
-                Work::Rows { .. } | Work::Timers { .. } | Work::Windows { .. } => {
-                    Err(failure("a windowed chain accumulates and emits"))
-                }
-            };
+        let Some(firing) = Firing::of(work)? else {
+            return Ok(());
         };
-        check_slots(slots, keys)?;
-        self.pages.ensure(slots, || self.function.create());
-        self.pages.warm(slots);
-        let columns = W::Key::column(&mut keys.buffers(), keys.rows());
-        for (index, (&slot, (&start, &end))) in slots.iter().zip(starts.iter().zip(ends)).enumerate() {
-            position::set_entry(index as u32);
-            position::enter(self.operator);
-            cx.time = end.saturating_sub(1);
+        self.pages.ensure(firing.slots, || self.function.create());
+        self.pages.warm(firing.slots);
+        let operator = self.operator;
+        firing.each(operator, cx, |slot, key, window, cx| {
             let fired = Fired {
-                operator: self.operator,
-                key: W::Key::get(&columns, index),
-                window: Window {
-                    start: Timestamp::from_millis(start),
-                    end: Timestamp::from_millis(end),
-                },
+                operator,
+                key,
+                window,
                 kept: self.pages.at(slot),
             };
             self.given += self.function.finish(fired, cx, tail);
-            if then_drop {
+            if firing.then_drop {
                 self.forget(slot);
             }
-        }
+        });
         Ok(())
     }
 }
@@ -199,9 +180,7 @@ impl<W: WindowFunction> Chain for WindowHead<W> {
             Side::Host(windows) => &mut windows.given,
             Side::Guest(windows) => &mut windows.given,
         };
-        let given = std::mem::take(given);
-        emitted.push(given);
-        given
+        take_given(given, emitted)
     }
 }
 

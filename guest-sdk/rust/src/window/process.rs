@@ -126,7 +126,7 @@ impl<P: WindowProcess> WindowContext<'_, P> {
     /// fn is_early<P: WindowProcess>(cx: &WindowContext<'_, P>) -> bool { cx.watermark() < Some(cx.window().last()) }
     /// ```
     pub fn watermark(&self) -> Option<Timestamp> {
-        (self.cx.watermark != i64::MIN).then(|| Timestamp::from_millis(self.cx.watermark))
+        self.cx.watermark()
     }
 
     /// Processing time.
@@ -136,7 +136,7 @@ impl<P: WindowProcess> WindowContext<'_, P> {
     /// fn delay<P: WindowProcess>(cx: &WindowContext<'_, P>) -> i64 { cx.now().millis() - cx.window().end.millis() }
     /// ```
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.cx.now)
+        self.cx.now()
     }
 
     /// Puts a row out. It may borrow from anything that lives until this returns.

@@ -71,14 +71,11 @@ impl KeyedOperator {
         }
         let restoring = self.restoring.as_mut().ok_or_else(not_begun)?;
         restoring.first.insert_all(&self.fresh, self.keys.slot_bound());
-        let mut counts = vec![false; slots.len()];
-        for ((row, &slot), counts) in slots.iter().enumerate().zip(&mut counts).rev() {
-            if !restoring.first.remove(slot) {
-                continue;
-            }
-            match rows.deleted.value(row) {
-                true => restoring.set_gone(slot),
-                false => *counts = true,
+        let mut counts = restoring.first.take_last(slots);
+        for ((&slot, counts), deleted) in slots.iter().zip(&mut counts).zip(rows.deleted.values()) {
+            if *counts && deleted {
+                restoring.set_gone(slot);
+                *counts = false;
             }
         }
         let taken = slots.iter().zip(&counts).filter(|(_, counts)| **counts);

@@ -316,11 +316,7 @@ impl KeyedOperator {
         if keys.len() == count {
             return Ok(batch.clone());
         }
-        let mut replaced = SlotSet::below(keys.slot_bound());
-        let mut last = vec![false; count];
-        for (&slot, last) in self.slots.iter().zip(&mut last).rev() {
-            *last = replaced.remove(slot);
-        }
+        let last = SlotSet::below(keys.slot_bound()).take_last(&self.slots);
         filter_record_batch(batch, &BooleanArray::from(last)).map_err(broken)
     }
 

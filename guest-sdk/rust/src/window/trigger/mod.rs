@@ -215,7 +215,7 @@ impl<S> TriggerContext<'_, S> {
     /// fn is_late(cx: &TriggerContext<'_, i64>) -> bool { cx.timestamp() <= cx.watermark() }
     /// ```
     pub fn timestamp(&self) -> Option<Timestamp> {
-        (self.cx.time != i64::MIN).then(|| Timestamp::from_millis(self.cx.time))
+        self.cx.timestamp()
     }
 
     /// How far event time has come; none before the first watermark.
@@ -225,7 +225,7 @@ impl<S> TriggerContext<'_, S> {
     /// fn is_over(cx: &TriggerContext<'_, i64>) -> bool { cx.watermark() >= Some(cx.window().last()) }
     /// ```
     pub fn watermark(&self) -> Option<Timestamp> {
-        (self.cx.watermark != i64::MIN).then(|| Timestamp::from_millis(self.cx.watermark))
+        self.cx.watermark()
     }
 
     /// Processing time. It stands still during a block.
@@ -235,7 +235,7 @@ impl<S> TriggerContext<'_, S> {
     /// fn soon(cx: &mut TriggerContext<'_, i64>) { cx.set_processing_timer(cx.now() + Duration::from_secs(1)); }
     /// ```
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.cx.now)
+        self.cx.now()
     }
 
     /// Has [`on_event_time`](Trigger::on_event_time) called for this window when the watermark reaches this time.
