@@ -4,6 +4,7 @@ mod backends;
 mod backpressure;
 mod contract;
 mod durable;
+mod enums;
 mod errors;
 mod errors_cli;
 mod every_operator;

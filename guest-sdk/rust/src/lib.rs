@@ -83,6 +83,9 @@
 //! nothing is copied until you do. The stream of a borrowing record is `Stream<Rows<Line<'static>>>`, and its
 //! functions see `Line<'a>`; in a function, `Rows<Line>` is short for it.
 //!
+//! In files and databases an enum has the names of its variants in lower case: `InFull` is `in_full`, and
+//! `Click { page: 7 }` in JSON `{"tag": "click", "click": {"page": 7}}`.
+//!
 //! `Word::FIELDS.n` names a field, for keys, aggregates and event time, and the compiler checks its type.
 //!
 //! # Sources and sinks

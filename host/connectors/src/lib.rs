@@ -12,6 +12,7 @@
 
 mod dead_letter;
 mod discard;
+mod enums;
 mod files;
 mod format;
 mod generator;
@@ -38,6 +39,7 @@ use millrace_core::connector::Connector;
 use millrace_core::{Error, Result};
 
 pub use dead_letter::{DeadLetter, Stage, is_dead_letters};
+pub use enums::{Enums, sink_with_names, source_with_names};
 pub use format::json_row;
 pub use stdio::STDOUT_CLOSED;
 

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
+use millrace_connectors::{Enums, sink_with_names, source_with_names};
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
 use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
 use millrace_core::graph::{ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter, operator_ids};
 use millrace_core::key::check_key_schema;
 use millrace_core::plan::{self, Plan, TaskKind};
-use millrace_core::schema::KeyedSchema;
+use millrace_core::schema::{Hints, KeyedSchema};
 use millrace_core::upgrade::Upgrade;
 use millrace_core::{Error, Result};
 use millrace_state::convert;
@@ -254,19 +255,24 @@ impl Connectors {
         let ids = operator_ids(graph);
         for (index, operator) in (0u32..).map(OperatorIndex).zip(&graph.operators) {
             match &operator.kind {
-                OperatorKind::Source { connector, schema, .. } => {
-                    let source = source(connector, schema.clone());
+                OperatorKind::Source {
+                    connector,
+                    schema,
+                    hints,
+                    ..
+                } => {
+                    let source = source(connector, RowSchema { schema, hints });
                     let source = source.map_err(|error| error.context(format!("source `{}`", operator.name)))?;
                     connectors.sources.insert(index, source);
                 }
                 OperatorKind::Sink { connector } => {
-                    let schema = sink_schema(graph, plan, index);
-                    let sink = schema.and_then(|schema| {
+                    let rows = sink_schema(graph, plan, index);
+                    let sink = rows.and_then(|rows| {
                         let context = SinkContext {
                             job: graph.name.clone(),
                             operator: ids[index.0 as usize].clone(),
                         };
-                        sink(connector, schema, &context)
+                        sink(connector, rows, &context)
                     });
                     let sink = sink.map_err(|error| error.context(format!("sink `{}`", operator.name)))?;
                     connectors.sinks.insert(index, sink);
@@ -278,30 +284,56 @@ impl Connectors {
     }
 }
 
-fn source(config: &ConnectorConfig, schema: SchemaRef) -> Result<Arc<dyn Source>> {
+/// Schema of the rows of an edge, with what their fields say of themselves.
+#[derive(Clone, Copy)]
+struct RowSchema<'g> {
+    schema: &'g SchemaRef,
+    hints: &'g [Hints],
+}
+
+impl RowSchema<'_> {
+    fn enums(self) -> Option<Enums> {
+        Enums::of(self.schema, self.hints)
+    }
+}
+
+/// Connectors know enums by the names of their variants.
+fn source(config: &ConnectorConfig, rows: RowSchema<'_>) -> Result<Arc<dyn Source>> {
     let connector = millrace_connectors::connector(&config.kind)?;
-    let source = connector.source(Options::new(config.options.clone())?, schema)?;
-    source.ok_or_else(|| {
+    let options = Options::new(config.options.clone())?;
+    let enums = rows.enums();
+    let schema = enums.as_ref().map_or(rows.schema, Enums::outside);
+    let source = connector.source(options, schema.clone())?.ok_or_else(|| {
         Error::user(
             "CN0102",
             format!("connector `{}` is a sink and cannot be read", config.kind),
         )
+    })?;
+    Ok(match enums {
+        Some(enums) => source_with_names(source, enums),
+        None => source,
     })
 }
 
-fn sink(config: &ConnectorConfig, schema: SchemaRef, context: &SinkContext) -> Result<Arc<dyn Sink>> {
+fn sink(config: &ConnectorConfig, rows: RowSchema<'_>, context: &SinkContext) -> Result<Arc<dyn Sink>> {
     let connector = millrace_connectors::connector(&config.kind)?;
-    let sink = connector.sink(Options::new(config.options.clone())?, schema, context)?;
-    sink.ok_or_else(|| {
+    let options = Options::new(config.options.clone())?;
+    let enums = rows.enums();
+    let schema = enums.as_ref().map_or(rows.schema, Enums::outside);
+    let sink = connector.sink(options, schema.clone(), context)?.ok_or_else(|| {
         Error::user(
             "CN0102",
             format!("connector `{}` is a source and cannot be written", config.kind),
         )
+    })?;
+    Ok(match enums {
+        Some(enums) => sink_with_names(sink, enums),
+        None => sink,
     })
 }
 
 /// Schema of the rows that reach a sink; all its edges must agree.
-fn sink_schema(graph: &Graph, plan: &Plan, sink: OperatorIndex) -> Result<SchemaRef> {
+fn sink_schema<'g>(graph: &'g Graph, plan: &Plan, sink: OperatorIndex) -> Result<RowSchema<'g>> {
     let task = plan
         .tasks
         .iter()
@@ -311,13 +343,16 @@ fn sink_schema(graph: &Graph, plan: &Plan, sink: OperatorIndex) -> Result<Schema
         .exchanges
         .iter()
         .filter(|exchange| exchange.to.0 == task)
-        .map(|exchange| output_schema(graph, plan, exchange));
+        .map(|exchange| output_rows(graph, plan, exchange));
     let first = schemas.next().expect("the planner refuses a sink without an edge");
     for other in schemas {
-        if other != first {
+        if other.schema != first.schema {
             return Err(Error::user(
                 "GR0007",
-                format!("its inputs have different schemas: {first:?} and {other:?}"),
+                format!(
+                    "its inputs have different schemas: {:?} and {:?}",
+                    first.schema, other.schema
+                ),
             ));
         }
     }
@@ -326,17 +361,25 @@ fn sink_schema(graph: &Graph, plan: &Plan, sink: OperatorIndex) -> Result<Schema
 
 /// Schema of the rows of an edge.
 pub(crate) fn output_schema(graph: &Graph, plan: &Plan, exchange: &plan::Exchange) -> SchemaRef {
+    output_rows(graph, plan, exchange).schema.clone()
+}
+
+fn output_rows<'g>(graph: &'g Graph, plan: &Plan, exchange: &plan::Exchange) -> RowSchema<'g> {
     match &plan.tasks[exchange.from.0].kind {
         TaskKind::Source { operator, .. } => match &graph.operators[operator.0 as usize].kind {
-            OperatorKind::Source { schema, .. } => schema.clone(),
+            OperatorKind::Source { schema, hints, .. } => RowSchema { schema, hints },
             _ => unreachable!("a source task is of a source operator"),
         },
-        TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].ports[exchange.from_port as usize]
-            .schema
-            .clone(),
+        TaskKind::Chain { chain, .. } => {
+            let port = &graph.chains[chain.0 as usize].ports[exchange.from_port as usize];
+            RowSchema {
+                schema: &port.schema,
+                hints: &port.hints,
+            }
+        }
         TaskKind::Watermarks { .. } => {
             let upstream = plan.exchanges.iter().find(|other| other.to == exchange.from);
-            output_schema(
+            output_rows(
                 graph,
                 plan,
                 upstream.expect("the planner refuses watermarks without an edge"),

@@ -282,6 +282,7 @@ impl Tables {
             dataflow::OperatorKind::Source(source) => graph::OperatorKind::Source {
                 connector: connector(source.connector),
                 schema: self.schema(source.schema)?,
+                hints: self.declared(source.schema)?.hints.clone(),
                 on_reject: reject_policy(source.on_reject),
             },
             dataflow::OperatorKind::Sink(sink) => graph::OperatorKind::Sink {
@@ -351,7 +352,11 @@ impl Tables {
                 accumulator: self.accumulator(window.accumulator)?,
             },
         };
+        let input_hints = chain.inputs.iter().map(|index| self.declared(*index));
         Ok(graph::Chain {
+            input_hints: input_hints
+                .map(|declared| Ok(declared?.hints.clone()))
+                .collect::<Result<_>>()?,
             operators: chain
                 .operators
                 .into_iter()
@@ -440,6 +445,7 @@ impl Tables {
             operator: self.operator_index(port.operator)?,
             side: port.side,
             schema: self.schema(port.schema)?,
+            hints: self.declared(port.schema)?.hints.clone(),
             computes_time: port.computes_time,
             computed_key: port.computed_key.map(|index| self.schema(index)).transpose()?,
         })

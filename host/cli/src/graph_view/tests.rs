@@ -56,6 +56,7 @@ fn port(operator: u32, side: Option<&str>, schema: &SchemaRef) -> Port {
         operator: OperatorIndex(operator),
         side: side.map(str::to_owned),
         schema: schema.clone(),
+        hints: Vec::new(),
         computes_time: false,
         computed_key: None,
     }
@@ -69,6 +70,7 @@ pub(crate) fn flights() -> Graph {
     let source = OperatorKind::Source {
         connector: connector("files"),
         schema: rows.clone(),
+        hints: Vec::new(),
         on_reject: RejectPolicy::Skip,
     };
     let watermarks = OperatorKind::Watermarks(WatermarkStrategy {
@@ -126,12 +128,14 @@ pub(crate) fn flights() -> Graph {
             Chain {
                 operators: vec![OperatorIndex(1), OperatorIndex(2)],
                 inputs: vec![rows.clone()],
+                input_hints: Vec::new(),
                 head: Head::Stateless,
                 ports: vec![port(2, None, &rows)],
             },
             Chain {
                 operators: vec![OperatorIndex(4)],
                 inputs: vec![rows.clone()],
+                input_hints: Vec::new(),
                 head: Head::Window {
                     key_schema: key,
                     key_hints: Vec::new(),

@@ -84,6 +84,9 @@ pub(crate) struct ColumnReader {
     rows_before: u64,
     /// Rows of the split that were given.
     given: u64,
+    /// Rows of the last poll that were rejected, and how many rows of the split were before it.
+    last_rejected: Vec<usize>,
+    last_given: u64,
     /// Read and not given, from this row on.
     pending: Option<(RecordBatch, usize)>,
     bytes_per_row: f64,
@@ -122,6 +125,8 @@ impl ColumnReader {
             reader: None,
             groups: (start..end).collect(),
             given,
+            last_rejected: Vec::new(),
+            last_given: given,
             pending: None,
             unopened: Some((file, metadata)),
         })
@@ -165,7 +170,7 @@ impl ColumnReader {
         Ok(Some(rows))
     }
 
-    fn convert(&self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<Rejected>)> {
+    fn convert(&mut self, rows: &RecordBatch) -> Result<(RecordBatch, Vec<Rejected>)> {
         let mut bad = BadRows::new();
         let mut columns = Vec::with_capacity(self.sources.len());
         for (field, source) in self.schema.fields().iter().zip(&self.sources) {
@@ -176,6 +181,8 @@ impl ColumnReader {
                 None => new_null_array(field.data_type(), rows.num_rows()),
             });
         }
+        self.last_rejected = bad.keys().copied().collect();
+        self.last_given = self.given;
         let rejected = bad.iter().map(|(row, cause)| self.reject(rows, *row, cause)).collect();
         let schema = if bad.is_empty() {
             self.schema.clone()
@@ -195,9 +202,15 @@ impl ColumnReader {
         Ok((converted, rejected))
     }
 
+    /// Row of the last poll, counted with those that were rejected.
+    fn row_place(&self, row: usize) -> String {
+        let number = self.rows_before + self.last_given + row as u64 + 1;
+        format!("{} row {number}", self.path)
+    }
+
     fn reject(&self, rows: &RecordBatch, row: usize, cause: &str) -> Rejected {
         Rejected {
-            place: format!("{} row {}", self.path, self.rows_before + self.given + row as u64 + 1),
+            place: self.row_place(row),
             cause: cause.to_owned(),
             raw: json_row(&rows.slice(row, 1)).unwrap_or_else(|_| values_text(rows, row)),
         }
@@ -239,5 +252,10 @@ impl SplitReader for ColumnReader {
 
     fn position(&self) -> Position {
         position::encode([self.given])
+    }
+
+    fn place(&mut self, row: usize) -> Option<String> {
+        let mut good = (0..).filter(|row| !self.last_rejected.contains(row));
+        good.nth(row).map(|row| self.row_place(row))
     }
 }

@@ -151,4 +151,10 @@ impl SplitReader for RecordReader {
         let (offset, lines) = self.parser.place();
         position::encode([offset, lines])
     }
+
+    fn place(&mut self, row: usize) -> Option<String> {
+        let (path, start) = (&self.path, self.start);
+        let line_base = *self.line_base.get_or_insert_with(|| lines_before(path, start));
+        self.parser.row_place(row, line_base)
+    }
 }

@@ -45,6 +45,10 @@ pub(crate) struct RowParser {
     /// Options of a CSV whose header has not been seen.
     header: Option<CsvOptions>,
     records: Vec<Record>,
+    /// Records of the last block taken.
+    taken: Vec<Record>,
+    /// Those of them that were rejected, by where they start.
+    rejected: Vec<usize>,
     name: String,
 }
 
@@ -87,6 +91,8 @@ impl RowParser {
             decoder,
             header: awaited,
             records: Vec::new(),
+            taken: Vec::new(),
+            rejected: Vec::new(),
             name: name.to_owned(),
         })
     }
@@ -148,8 +154,10 @@ impl RowParser {
         };
         let bytes = self.framer.bytes();
         let mut rejected = Vec::new();
-        let name = &self.name;
+        self.rejected.clear();
+        let (name, starts) = (&self.name, &mut self.rejected);
         let rows = decode(decoder.as_mut(), &self.schema, bytes, &records, &mut |record, cause| {
+            starts.push(record.start);
             let raw = &bytes[record.start..record.end.min(record.start + RAW_BYTES_MAX)];
             rejected.push(Rejected {
                 place: format!("{name}:{}", record.line + line_base()),
@@ -158,9 +166,19 @@ impl RowParser {
             });
         })?;
         self.framer.consume();
-        self.records = records;
+        self.records = std::mem::replace(&mut self.taken, records);
         self.records.clear();
         Ok(Some((rows, rejected)))
+    }
+
+    /// Where a row of the last block taken came from. `line_base` as with [`take`](Self::take).
+    pub(crate) fn row_place(&self, row: usize, line_base: u64) -> Option<String> {
+        let mut given = self
+            .taken
+            .iter()
+            .filter(|record| !self.rejected.contains(&record.start));
+        let record = given.nth(row)?;
+        Some(format!("{}:{}", self.name, record.line + line_base))
     }
 
     /// Whether every record there will be was taken.

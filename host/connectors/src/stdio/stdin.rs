@@ -148,6 +148,10 @@ impl SplitReader for Reader {
     fn position(&self) -> Position {
         position::encode([self.parser.place().0])
     }
+
+    fn place(&mut self, row: usize) -> Option<String> {
+        self.parser.row_place(row, 0)
+    }
 }
 
 #[cfg(test)]

@@ -176,6 +176,7 @@ mod tests {
                 Some(("source", kind)) => OperatorKind::Source {
                     connector: connector(kind),
                     schema: schema.clone(),
+                    hints: Vec::new(),
                     on_reject: RejectPolicy::Fail,
                 },
                 Some((_, kind)) => OperatorKind::Sink {
@@ -185,6 +186,7 @@ mod tests {
                     graph.chains.push(Chain {
                         operators: vec![OperatorIndex(index as u32)],
                         inputs: vec![schema.clone()],
+                        input_hints: Vec::new(),
                         head: Head::Stateless,
                         ports: vec![port(index as u32, None), port(index as u32, Some("late"))],
                     });
@@ -211,6 +213,7 @@ mod tests {
             operator: OperatorIndex(operator),
             side: side.map(str::to_owned),
             schema: Arc::new(Schema::empty()),
+            hints: Vec::new(),
             computes_time: false,
             computed_key: None,
         }

@@ -97,6 +97,9 @@ pub enum OperatorKind {
         /// Rows it gives.
         #[serde(skip)]
         schema: SchemaRef,
+        /// What its fields say of themselves: the variants of enums.
+        #[serde(skip)]
+        hints: Vec<Hints>,
         /// Rows that do not parse.
         on_reject: RejectPolicy,
     },
@@ -341,6 +344,9 @@ pub struct Port {
     /// Schema of the rows.
     #[serde(skip)]
     pub schema: SchemaRef,
+    /// What its fields say of themselves: the variants of enums.
+    #[serde(skip)]
+    pub hints: Vec<Hints>,
     /// The guest computes `$time`.
     pub computes_time: bool,
     /// Key columns that end the port's blocks.
@@ -356,6 +362,9 @@ pub struct Chain {
     /// Schema of each input.
     #[serde(skip)]
     pub inputs: Vec<SchemaRef>,
+    /// What the fields of each input say of themselves: the variants of enums.
+    #[serde(skip)]
+    pub input_hints: Vec<Vec<Hints>>,
     /// The first operator.
     pub head: Head,
     /// Where rows leave.

@@ -120,9 +120,10 @@ impl CarefulChain {
         let bytes = self.calls.memory_bytes() as u64;
         metrics.shadow_bytes_max.set(metrics.shadow_bytes_max.get().max(bytes));
         for quarantined in self.calls.take_quarantined() {
-            let rejected = dead_letter(&quarantined, &self.declared, keys)?;
             // Where it is not known which of the chain it was, the first one stands for it.
             let operator = quarantined.fault.operator.unwrap_or(self.declared.operators[0].0);
+            let text = |row: &RecordBatch| rejects.row_text(operator, row);
+            let rejected = dead_letter(&quarantined, &self.declared, keys, text)?;
             rejects.quarantine(operator, &rejected)?;
             metrics.quarantined.add(1);
             let place = [rejected.place.as_str(), rejected.raw.as_str()];
@@ -174,14 +175,19 @@ fn join(blocks: &[Block]) -> Result<Block> {
 }
 
 /// What the dead letter says of an entry that was set aside.
-fn dead_letter(quarantined: &Quarantined, chain: &Chain, keys: &KeySource) -> Result<Rejected> {
+fn dead_letter(
+    quarantined: &Quarantined,
+    chain: &Chain,
+    keys: &KeySource,
+    text: impl Fn(&RecordBatch) -> String,
+) -> Result<Rejected> {
     let (place, raw) = match &quarantined.entry {
         Entry::Row(row) => {
             let place = match key_fields(chain) {
                 Some(fields) => format!("key {}", object(fields, &key_columns(keys, row)?)?),
                 None => String::new(),
             };
-            (place, row_text(&row.rows))
+            (place, text(&row.rows))
         }
         Entry::Timer { kind, time, keys } => {
             let kind = match kind {

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use millrace_connectors::{DeadLetter, Stage, json_row};
+use millrace_connectors::{DeadLetter, Enums, Stage, json_row};
 use millrace_core::checkpoint::CheckpointId;
 use millrace_core::connector::{Committable, Rejected};
-use millrace_core::graph::{Graph, OperatorKind, RejectPolicy};
+use millrace_core::graph::{Graph, Operator, OperatorKind, RejectPolicy};
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
 use millrace_wasm::{Rejection, render_row};
@@ -24,6 +24,8 @@ use crate::prepare::OnTrap;
 pub(crate) struct RejectPolicies {
     job: String,
     names: Vec<String>,
+    /// Of the inputs of the chain that each operator is in.
+    enums: Vec<Vec<Enums>>,
     policies: Vec<Policy>,
     /// For what functions trapped on, where their own policy has no dead letter; and whether it goes there at all.
     quarantine: Quarantine,
@@ -71,9 +73,28 @@ impl RejectPolicies {
         Ok(RejectPolicies {
             job: graph.name.clone(),
             names: names.collect(),
+            enums: graph
+                .operators
+                .iter()
+                .map(|operator| enums_before(graph, operator))
+                .collect(),
             policies,
             quarantine,
         })
+    }
+
+    /// The row with its enums by name, where they are known.
+    fn with_names(&self, operator: u32, row: &RecordBatch) -> RecordBatch {
+        let mut enums = self.enums.get(operator as usize).into_iter().flatten();
+        let enums = enums.find(|enums| *enums.inside() == row.schema());
+        enums
+            .and_then(|enums| enums.to_names(row).ok())
+            .unwrap_or_else(|| row.clone())
+    }
+
+    /// One row of an operator's input, as [`row_text`] has it.
+    fn row_text(&self, operator: u32, row: &RecordBatch) -> String {
+        row_text(&self.with_names(operator, row))
     }
 
     fn of(&self, operator: u32) -> Result<(&Policy, &str)> {
@@ -108,6 +129,15 @@ impl RejectPolicies {
         DeadLetter::commit(prepared)?;
         self.files().try_for_each(|file| file.sweep(&self.job, prepared))
     }
+}
+
+fn enums_before(graph: &Graph, operator: &Operator) -> Vec<Enums> {
+    let OperatorKind::Function { chain, .. } = &operator.kind else {
+        return Vec::new();
+    };
+    let chain = &graph.chains[chain.0 as usize];
+    let inputs = chain.inputs.iter().zip(&chain.input_hints);
+    inputs.filter_map(|(schema, hints)| Enums::of(schema, hints)).collect()
 }
 
 /// Whether it is known of each function where its rows go.
@@ -146,21 +176,31 @@ impl Rejects {
     /// Applies the policy of a function to a row that it refused.
     pub(crate) fn refuse(&self, rejection: Rejection) -> Result<()> {
         let Rejection { operator, row, cause } = rejection;
-        let rejected = |place: String, shown: fn(&RecordBatch) -> String| Rejected {
-            place,
-            cause,
-            raw: row.as_ref().map(shown).unwrap_or_default(),
-        };
         match self.policies.of(operator)? {
             (Policy::Fail, name) => {
-                let rejected = rejected(String::new(), |row| render_row(row, 0));
+                let raw = row.map(|row| render_row(&self.policies.with_names(operator, &row), 0));
+                let rejected = Rejected {
+                    place: String::new(),
+                    cause,
+                    raw: raw.unwrap_or_default(),
+                };
                 Err(Error::pipeline("PL0010", failure(name, &rejected)))
             }
             (Policy::Skip, _) => Ok(()),
             (Policy::DeadLetter(file), name) => {
-                self.bury(operator, name, file, &rejected(operator_place(name), row_text))
+                let rejected = Rejected {
+                    place: operator_place(name),
+                    cause,
+                    raw: row.map(|row| self.row_text(operator, &row)).unwrap_or_default(),
+                };
+                self.bury(operator, name, file, &rejected)
             }
         }
+    }
+
+    /// One row of an operator's input as a dead letter has it.
+    pub(crate) fn row_text(&self, operator: u32, row: &RecordBatch) -> String {
+        self.policies.row_text(operator, row)
     }
 
     /// Applies the policy of a source to one row.

@@ -2,12 +2,13 @@
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
-//! host, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
+//! host, `enums` those read and written, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
 //! `streams` endless ones and slow
 //! ones, `two-inputs` operators of two inputs.
 
 mod durable;
 mod edges;
+mod enums;
 mod evolving;
 mod guest_windows;
 mod large;
@@ -124,6 +125,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
     }
     match params.kind.as_str() {
         "states" => states::build(flow, &params),
+        "enums" => enums::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
         "large" => large::build(flow, &params),

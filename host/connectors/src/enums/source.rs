@@ -1,0 +1,79 @@
+//! A source whose connector gives names.
+
+use std::sync::Arc;
+
+use millrace_core::Result;
+use millrace_core::connector::{
+    Boundedness, Elapsed, Poll, Position, Rejected, Rows, Source, Split, SplitReader, SubtaskContext,
+};
+
+use super::Enums;
+use crate::format::json_row;
+
+/// The source with numbers for the names that `inner` gives, which was made for [`Enums::outside`].
+pub fn with_names(inner: Arc<dyn Source>, enums: Enums) -> Arc<dyn Source> {
+    let enums = Arc::new(enums);
+    Arc::new(NamedSource { inner, enums })
+}
+
+struct NamedSource {
+    inner: Arc<dyn Source>,
+    enums: Arc<Enums>,
+}
+
+struct NamedReader {
+    inner: Box<dyn SplitReader>,
+    enums: Arc<Enums>,
+    split: String,
+}
+
+impl Source for NamedSource {
+    fn boundedness(&self) -> Boundedness {
+        self.inner.boundedness()
+    }
+
+    fn splits(&self, parallelism: u32) -> Result<Vec<Split>> {
+        self.inner.splits(parallelism)
+    }
+
+    fn open(&self, split: &Split, context: &SubtaskContext) -> Result<Box<dyn SplitReader>> {
+        Ok(Box::new(NamedReader {
+            inner: self.inner.open(split, context)?,
+            enums: self.enums.clone(),
+            split: split.id.clone(),
+        }))
+    }
+}
+
+impl NamedReader {
+    fn number(&mut self, given: Rows) -> Result<Rows> {
+        let (rows, bad) = self.enums.to_numbers(&given.rows)?;
+        let mut rejected = given.rejected;
+        for (row, cause) in bad {
+            rejected.push(Rejected {
+                place: self.inner.place(row).unwrap_or_else(|| self.split.clone()),
+                cause,
+                raw: json_row(&given.rows.slice(row, 1)).unwrap_or_default(),
+            });
+        }
+        let bytes = given.bytes;
+        Ok(Rows { rows, rejected, bytes })
+    }
+}
+
+impl SplitReader for NamedReader {
+    fn poll(&mut self, rows_max: usize, now: Elapsed) -> Result<Poll> {
+        match self.inner.poll(rows_max, now)? {
+            Poll::Rows(rows) => self.number(rows).map(Poll::Rows),
+            other => Ok(other),
+        }
+    }
+
+    fn position(&self) -> Position {
+        self.inner.position()
+    }
+
+    fn place(&mut self, row: usize) -> Option<String> {
+        self.inner.place(row)
+    }
+}
