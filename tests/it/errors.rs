@@ -343,6 +343,9 @@ fn metrics_are_counted_and_limited() {
     );
 }
 
+/// Before each line stands which task and subtask wrote it.
+const TALKER: &str = "inspect[0]";
+
 #[test]
 fn a_flood_of_log_lines_is_cut_and_says_so() {
     let lines: Arc<Mutex<Vec<(LogLevel, String)>>> = Arc::default();
@@ -355,13 +358,20 @@ fn a_flood_of_log_lines_is_cut_and_says_so() {
     jobs::succeed(Guest::Hostile, options, &[("kind", "log-flood")]);
     let lines = lines.lock().expect("no test panics here");
     let told: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).collect();
-    assert_eq!(told[0], "row 0 line 0");
+    assert_eq!(told[0], format!("{TALKER}: row 0 line 0"));
     let warnings = lines.iter().filter(|(level, _)| *level == LogLevel::Warn);
     let dropped: usize = warnings
-        .map(|(_, line)| line.split(' ').next().and_then(|count| count.parse::<usize>().ok()))
+        .map(|(_, line)| {
+            line.strip_prefix(TALKER)
+                .and_then(|line| line.split(' ').nth(1))
+                .and_then(|count| count.parse::<usize>().ok())
+        })
         .map(|count| count.expect("a warning begins with a number"))
         .sum();
-    let shown = told.iter().filter(|line| line.starts_with("row ")).count();
+    let shown = told
+        .iter()
+        .filter(|line| line[TALKER.len()..].starts_with(": row "))
+        .count();
     assert!(dropped > 0, "nothing was cut");
     assert_eq!(shown + dropped, 50_000);
 }

@@ -1,9 +1,10 @@
 //! Rows that functions and formats refuse: fail, skip, dead letter.
 
 use std::fs;
+use std::sync::{Arc, Mutex};
 
 use millrace_core::Fault;
-use millrace_engine::Restore;
+use millrace_engine::{JobOptions, Restore};
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text, number, options, parallel, task};
 use serde_json::Value;
@@ -93,6 +94,23 @@ fn times_of_refused_rows_are_written_down_and_shown() {
         "PL0001",
         Fault::Pipeline,
         &parts,
+    );
+}
+
+#[test]
+fn timers_that_no_watermark_makes_due_are_warned_about() {
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = lines.clone();
+    let options = JobOptions {
+        log: Arc::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())),
+        ..options()
+    };
+    let report = jobs::succeed(Guest::Hostile, options, &[("kind", "later")]);
+    assert_eq!(number(&report, "out", "rows"), 1);
+    let warning = "it sets event-time timers, but its input has no watermarks: they fire at the end of the input";
+    assert_eq!(
+        *lines.lock().expect("no panic"),
+        [format!("watch → after[0]: {warning}")]
     );
 }
 

@@ -4,6 +4,7 @@
 //! gathers it in a [`CallOutput`], which the task loop takes after each operator step. It implements the
 //! traits by which the host-side operators see user code.
 
+mod entries;
 mod info;
 
 use std::cell::RefCell;
@@ -18,11 +19,13 @@ use millrace_core::function::{
 use millrace_core::graph::Graph;
 use millrace_core::{Error, Result};
 
+use self::entries::Entries;
 pub(crate) use self::info::{ChainInfo, HeadKind};
 use crate::bindings::operators;
 use crate::codec::{self, Wire};
 use crate::collections::{self, Readable};
 use crate::examine;
+use crate::host_state::LogLevel;
 use crate::instance::{CallFailure, Instance, OpenConfig};
 use crate::runtime::Pipeline;
 use crate::tried::Mark;
@@ -32,7 +35,7 @@ use crate::tried::Mark;
 pub struct Rejection {
     /// Index of the operator in the graph.
     pub operator: u32,
-    /// The row, if the call was given rows.
+    /// The row; of a timer or a window its key and times; `None`: there is neither.
     pub row: Option<RecordBatch>,
     /// What the function said.
     pub cause: String,
@@ -67,6 +70,8 @@ pub struct GuestChain {
     pub(crate) fault: Option<CallFault>,
     /// What keyed calls may read.
     pub(crate) readable: Option<Readable>,
+    /// The user was told of timers that cannot be due.
+    warned: bool,
 }
 
 impl GuestChain {
@@ -80,6 +85,7 @@ impl GuestChain {
         config: OpenConfig,
     ) -> Result<Self> {
         let info = ChainInfo::new(graph, chain, config);
+        instance.borrow_mut().state().place = Some(info.place.clone());
         instance.borrow_mut().open(chain, config).map_err(|failure| {
             let name = info.operator_name(failure.operator);
             failure.into_error().context(name)
@@ -104,6 +110,7 @@ impl GuestChain {
             mark: Mark::default(),
             fault: None,
             readable: None,
+            warned: false,
         })
     }
 
@@ -189,7 +196,9 @@ impl GuestChain {
             &mut wasmtime::Store<crate::host_state::HostState>,
         ) -> wasmtime::Result<Result<T, operators::CallError>>,
     ) -> Result<T, CallFailure> {
-        self.instance.borrow_mut().call(self.moment.now, call)
+        let mut instance = self.instance.borrow_mut();
+        instance.state().place = Some(self.info.place.clone());
+        instance.call(self.moment.now, call)
     }
 
     /// Applies a call's result: everything it put out into `output`, and what the operator needs back.
@@ -200,17 +209,12 @@ impl GuestChain {
         entries: usize,
     ) -> Result<Effects> {
         let result = result.map_err(|failure| self.error(failure, rows))?;
-        self.finish_ok(result, rows, entries)
+        self.finish_ok(result, rows.map_or(Entries::None, Entries::Rows), entries)
     }
 
     /// Applies the result of a call that returned.
-    fn finish_ok(
-        &mut self,
-        mut result: operators::CallResult,
-        rows: Option<&Block>,
-        entries: usize,
-    ) -> Result<Effects> {
-        let mut effects = self.absorb(&mut result, rows, entries)?;
+    fn finish_ok(&mut self, mut result: operators::CallResult, of: Entries<'_>, entries: usize) -> Result<Effects> {
+        let mut effects = self.absorb(&mut result, of, entries)?;
         while result.more {
             let (chain, moment) = (self.info.index, self.moment);
             let now = moment.now;
@@ -218,8 +222,8 @@ impl GuestChain {
                 let mut instance = chain_of.instance.borrow_mut();
                 instance.resume(now, |guest, store| guest.call_resume(store, chain, moment))
             });
-            result = next.map_err(|failure| self.error(failure, rows))?;
-            let more = self.absorb(&mut result, rows, entries)?;
+            result = next.map_err(|failure| self.error(failure, of.rows()))?;
+            let more = self.absorb(&mut result, of, entries)?;
             effects.timers.extend(more.timers);
             effects.collections.extend(more.collections);
             if !more.touched.is_empty() {
@@ -229,7 +233,7 @@ impl GuestChain {
         Ok(effects)
     }
 
-    fn absorb(&mut self, result: &mut operators::CallResult, rows: Option<&Block>, entries: usize) -> Result<Effects> {
+    fn absorb(&mut self, result: &mut operators::CallResult, of: Entries<'_>, entries: usize) -> Result<Effects> {
         let staged = std::mem::take(&mut self.instance.borrow_mut().state().staged);
         for (port, wire) in staged {
             self.absorb_block(port, wire)?;
@@ -247,7 +251,7 @@ impl GuestChain {
         for change in &result.live_bytes {
             self.output.live_bytes = self.output.live_bytes.saturating_add(*change);
         }
-        self.absorb_rejections(&result.rejections, rows, entries)?;
+        self.absorb_rejections(&result.rejections, of, entries)?;
         let timers = self.timer_operations(&result.timers, entries)?;
         let touched = std::mem::take(&mut result.touched);
         if !touched.is_empty() && touched.len() != self.info.resident.len() * entries {
@@ -286,12 +290,7 @@ impl GuestChain {
         Ok(())
     }
 
-    fn absorb_rejections(
-        &mut self,
-        rejections: &operators::Rejections,
-        rows: Option<&Block>,
-        entries: usize,
-    ) -> Result<()> {
+    fn absorb_rejections(&mut self, rejections: &operators::Rejections, of: Entries<'_>, entries: usize) -> Result<()> {
         let count = rejections.entries.len();
         if rejections.operators.len() != count || rejections.cause_ends.len() != count {
             return Err(self.malformed("rejections of unequal length"));
@@ -309,7 +308,7 @@ impl GuestChain {
                     "operator {operator} rejected entry {entry} of {entries}, which is not there"
                 )));
             }
-            let row = rows.map(|rows| rows.rows.slice(entry as usize, 1));
+            let row = of.row(&self.info.key_fields, entry as usize);
             self.output.rejections.push(Rejection {
                 operator,
                 row,
@@ -319,7 +318,7 @@ impl GuestChain {
         Ok(())
     }
 
-    fn timer_operations(&self, timers: &operators::TimerOperations, entries: usize) -> Result<Vec<TimerOperation>> {
+    fn timer_operations(&mut self, timers: &operators::TimerOperations, entries: usize) -> Result<Vec<TimerOperation>> {
         let count = timers.entries.len();
         if timers.times.len() != count || timers.actions.len() != count {
             return Err(self.malformed("timers of unequal length"));
@@ -343,6 +342,12 @@ impl GuestChain {
                 kind,
                 set: action % 2 == 0,
             });
+        }
+        let by_event_time = |timer: &TimerOperation| timer.set && timer.kind == TimerKind::EventTime;
+        if !self.config.time_in && !self.warned && operations.iter().any(by_event_time) {
+            self.warned = true;
+            let line = "it sets event-time timers, but its input has no watermarks: they fire at the end of the input";
+            self.instance.borrow_mut().state().tell(LogLevel::Warn, line);
         }
         Ok(operations)
     }
@@ -470,7 +475,8 @@ impl KeyedFunction for GuestChain {
                 format!("timer {}", examine::render_time(times[entry]))
             })
         });
-        self.finish_ok(result?, None, slots.len())
+        let of = Entries::Keys(keys, &[("timer", times)]);
+        self.finish_ok(result?, of, slots.len())
     }
 }
 
@@ -511,6 +517,7 @@ impl WindowFunction for GuestChain {
                 format!("window {start} to {end}")
             })
         });
-        self.finish_ok(result?, None, slots.len()).map(drop)
+        let of = Entries::Keys(keys, &[("window_start", starts), ("window_end", ends)]);
+        self.finish_ok(result?, of, slots.len()).map(drop)
     }
 }

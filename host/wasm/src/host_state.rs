@@ -3,6 +3,8 @@
 //! One [`HostState`] lives in each instance's store. Imports only read, except for logs, metrics, failure
 //! reports and staged blocks, which the caller takes out after the call.
 
+use std::rc::Rc;
+
 use millrace_core::Error;
 
 use crate::bindings::{collections, diagnostics, emit, environment, types};
@@ -67,6 +69,8 @@ pub(crate) struct HostState {
     pub(crate) position: Option<(u32, u32)>,
     pub(crate) metrics: Vec<UserMetric>,
     pub(crate) log: LogSink,
+    /// Who writes log lines: task and subtask. `None`: the pipeline while it is built.
+    pub(crate) place: Option<Rc<str>>,
     pub(crate) log_lines: u32,
     /// While a call runs that may read them.
     pub(crate) collections: Option<Readable>,
@@ -96,6 +100,7 @@ impl HostState {
             position: None,
             metrics: Vec::new(),
             log,
+            place: None,
             log_lines: 0,
             collections: None,
             breach: None,
@@ -116,9 +121,17 @@ impl HostState {
         if self.log_lines > LOG_LINES_PER_CALL_MAX {
             let dropped = self.log_lines - LOG_LINES_PER_CALL_MAX;
             let message = format!("{dropped} more log lines of one call were dropped");
-            (self.log)(diagnostics::Level::Warn, &message);
+            self.tell(diagnostics::Level::Warn, &message);
         }
         self.log_lines = 0;
+    }
+
+    /// Writes a line for the chain that is being called.
+    pub(crate) fn tell(&self, level: LogLevel, message: &str) {
+        match &self.place {
+            Some(place) => (self.log)(level, &format!("{place}: {message}")),
+            None => (self.log)(level, message),
+        }
     }
 
     /// Answers a read of collections.
@@ -145,7 +158,7 @@ impl diagnostics::Host for HostState {
     fn log(&mut self, level: diagnostics::Level, message: String) -> wasmtime::Result<()> {
         self.log_lines += 1;
         if self.log_lines <= LOG_LINES_PER_CALL_MAX {
-            (self.log)(level, &message);
+            self.tell(level, &message);
         }
         Ok(())
     }

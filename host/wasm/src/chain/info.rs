@@ -15,6 +15,8 @@ pub(crate) struct ChainInfo {
     pub(crate) ports: Vec<PortInfo>,
     pub(crate) key_fields: Fields,
     pub(crate) operators: Vec<(u32, String)>,
+    /// Task and subtask, before the chain's log lines.
+    pub(crate) place: Rc<str>,
     /// Schema of each state: one nullable field.
     pub(crate) states: Vec<SchemaRef>,
     /// Numbers of the states that the guest keeps by slot, which are all but large ones.
@@ -71,7 +73,9 @@ impl ChainInfo {
             Some(LargeState::new(number, &schema))
         });
         let name = |index: u32| graph.operators[index as usize].name.clone();
+        let names: Vec<String> = chain.operators.iter().map(|operator| name(operator.0)).collect();
         ChainInfo {
+            place: format!("{}[{}]", names.join(" → "), config.subtask).into(),
             index,
             ports: ports.collect(),
             key_fields,

@@ -11,6 +11,8 @@ enum Fault {
     Open,
     Process,
     Timer,
+    /// Sets one timer, and puts nothing out but there.
+    Later,
     /// Keeps everything.
     Hoard,
     /// Sets a thousand timers per row.
@@ -44,7 +46,8 @@ impl KeyedProcess for Watch {
     fn process(&mut self, item: Item, cx: &mut Context<'_, Self>) {
         match self.fault {
             Fault::Process if item.id == self.row => panic!("row {} is not welcome", item.id),
-            Fault::Timer if item.id == self.row => cx.set_event_timer(Timestamp::from_millis(item.time + 50)),
+            Fault::Later if item.id != self.row => {}
+            Fault::Timer | Fault::Later if item.id == self.row => cx.set_event_timer(Timestamp::from_millis(item.time + 50)),
             Fault::Periodic if item.id == self.row => cx.set_event_timer(Timestamp::from_millis(item.time)),
             Fault::Hoard => self.hoard.push("x".repeat(4_000)),
             Fault::Timers => {
@@ -147,6 +150,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         "state-in-open" => watch(items(flow, params), params, Fault::StateInOpen),
         "process" => watch(items(flow, params), params, Fault::Process),
         "timer" => watch(timed(flow, params), params, Fault::Timer),
+        "later" => watch(items(flow, params), params, Fault::Later),
         "hoard" => watch(items(flow, params), params, Fault::Hoard),
         "periodic" => watch(timed(flow, params), params, Fault::Periodic),
         "timers" => watch(timed(flow, params), params, Fault::Timers),
