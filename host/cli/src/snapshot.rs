@@ -35,7 +35,7 @@ impl Snapshots {
         let operators = tasks
             .iter()
             .zip(&mut self.previous)
-            .map(|(task, previous)| row(task, previous))
+            .map(|(task, previous)| row(task, task.spent(elapsed), previous))
             .collect();
         let total =
             |role, counter: fn(&TaskMetrics) -> u64| tasks.iter().filter(|task| task.role == role).map(counter).sum();
@@ -59,12 +59,7 @@ fn last_checkpoint(taken: &CheckpointStatistics) -> Option<CheckpointRow> {
     })
 }
 
-fn row(task: &TaskMetrics, previous: &mut [u64; 3]) -> OperatorRow {
-    let now = [
-        task.total(|metrics| &metrics.busy_ns),
-        task.total(|metrics| &metrics.backpressured_ns),
-        task.total(|metrics| &metrics.idle_ns),
-    ];
+fn row(task: &TaskMetrics, now: [u64; 3], previous: &mut [u64; 3]) -> OperatorRow {
     let spent: Vec<u64> = now
         .iter()
         .zip(previous.iter())

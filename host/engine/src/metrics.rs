@@ -76,6 +76,8 @@ pub struct SubtaskMetrics {
     /// Rows put out by each operator of a chain.
     pub emitted: Vec<Counter>,
     watermark: AtomicI64,
+    /// What it does now and since when: the time shifted by two bits, and the activity.
+    current: AtomicU64,
 }
 
 impl SubtaskMetrics {
@@ -98,6 +100,7 @@ impl SubtaskMetrics {
             idle_ns: Counter::default(),
             emitted: (0..operators).map(|_| Counter::default()).collect(),
             watermark: AtomicI64::new(WATERMARK_MIN),
+            current: AtomicU64::new(Activity::Idle as u64),
         }
     }
 
@@ -111,6 +114,21 @@ impl SubtaskMetrics {
     }
 }
 
+impl SubtaskMetrics {
+    /// Time spent busy, backpressured and idle, in ns, with what has not ended `now`, on the job's clock. A call that
+    /// takes long is seen while it runs.
+    pub fn spent(&self, now: Duration) -> [u64; 3] {
+        let current = self.current.load(Ordering::Relaxed);
+        let mut spent = [self.busy_ns.get(), self.backpressured_ns.get(), self.idle_ns.get()];
+        spent[(current & 3) as usize % 3] += nanos(now).saturating_sub(current >> 2);
+        spent
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Attributes a subtask's wall time to what it does.
 #[derive(Debug)]
 pub(crate) struct Meter {
@@ -119,10 +137,12 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    pub(crate) fn start(now: Duration) -> Self {
+    /// Goes on where an earlier attempt ended, for which there are the same metrics.
+    pub(crate) fn start(metrics: &SubtaskMetrics) -> Self {
+        let current = metrics.current.load(Ordering::Relaxed);
         Meter {
             activity: Activity::Idle,
-            since: now,
+            since: Duration::from_nanos(current >> 2),
         }
     }
 
@@ -137,7 +157,9 @@ impl Meter {
             Activity::Backpressured => &metrics.backpressured_ns,
             Activity::Idle => &metrics.idle_ns,
         };
-        counter.add(u64::try_from(now.saturating_sub(self.since).as_nanos()).unwrap_or(0));
+        counter.add(nanos(now.saturating_sub(self.since)));
+        let current = (nanos(now) << 2) | activity as u64;
+        metrics.current.store(current, Ordering::Relaxed);
         self.activity = activity;
         self.since = now;
     }
@@ -173,6 +195,17 @@ impl TaskMetrics {
         self.subtasks.iter().map(|subtask| counter(subtask).get()).sum()
     }
 
+    /// Sum of [`SubtaskMetrics::spent`] over the subtasks.
+    pub fn spent(&self, now: Duration) -> [u64; 3] {
+        let mut all = [0; 3];
+        for subtask in &self.subtasks {
+            for (sum, spent) in all.iter_mut().zip(subtask.spent(now)) {
+                *sum += spent;
+            }
+        }
+        all
+    }
+
     /// Least watermark of the subtasks.
     pub fn watermark(&self) -> Millis {
         self.subtasks
@@ -180,5 +213,26 @@ impl TaskMetrics {
             .map(|subtask| subtask.watermark())
             .min()
             .unwrap_or(WATERMARK_MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_counts() {
+        let metrics = SubtaskMetrics::new(1);
+        let mut meter = Meter::start(&metrics);
+        let at = Duration::from_nanos;
+        assert_eq!(metrics.spent(at(5)), [0, 0, 5]);
+        meter.enter(Activity::Busy, at(10), &metrics);
+        assert_eq!(metrics.spent(at(17)), [7, 0, 10]);
+        meter.enter(Activity::Backpressured, at(20), &metrics);
+        assert_eq!(metrics.spent(at(21)), [10, 1, 10]);
+        assert_eq!(metrics.busy_ns.get(), 10);
+        let mut again = Meter::start(&metrics);
+        again.enter(Activity::Busy, at(30), &metrics);
+        assert_eq!(metrics.spent(at(32)), [12, 0, 20]);
     }
 }

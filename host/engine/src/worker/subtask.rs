@@ -117,8 +117,8 @@ impl Subtask {
             place,
             inputs: Inputs::new(channels),
             outputs: Outputs::new(edges),
+            meter: Meter::start(&metrics),
             metrics,
-            meter: Meter::start(Duration::ZERO),
             done: false,
         }
     }
