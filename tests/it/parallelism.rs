@@ -144,7 +144,8 @@ fn edges(kind: &str, parallelism: u32) -> (i128, i128, String) {
 #[test]
 fn edges_of_all_kinds_lose_and_repeat_nothing() {
     let values: i128 = (0..5_000).map(|index| index % 1_000).sum();
-    for (kind, times) in [("forward", 1), ("widths", 1), ("broadcast", 3), ("global", 1)] {
+    let once = ["forward", "widths", "global", "rescale", "shuffle", "custom", "chains"].map(|kind| (kind, 1));
+    for (kind, times) in once.into_iter().chain([("broadcast", 3)]) {
         let first = edges(kind, 1);
         assert_eq!((first.0, first.1), (5_000 * times, values * times), "{kind}");
         for parallelism in [2, 3, 4] {
@@ -187,6 +188,35 @@ fn global_rows_all_meet_in_the_first_subtask() {
         .map(|subtask| subtask.rows_in.get())
         .collect();
     assert_eq!(rows, [5_000, 0, 0]);
+}
+
+/// Rows in of each subtask of a task, at parallelism 3 unless it says otherwise.
+fn shares(kind: &str, name: &str) -> Vec<u64> {
+    let options = JobOptions {
+        parallelism: 3,
+        ..jobs::blocks_of(50)
+    };
+    let report = jobs::succeed(Guest::Flows, options, &[("kind", kind), ("rows", "5000")]);
+    let subtasks = &task(&report.tasks, name).subtasks;
+    subtasks.iter().map(|subtask| subtask.rows_in.get()).collect()
+}
+
+#[test]
+fn rows_go_to_the_subtask_that_is_said_or_drawn() {
+    // Numbers 1 and 5 are those of the second and third of three.
+    assert_eq!(shares("custom", "told"), [0, 3_000, 2_000]);
+    let mixed = shares("shuffle", "mixed");
+    assert!(mixed.iter().all(|share| (1_500..1_850).contains(share)), "{mixed:?}");
+    let (more, fewer) = (shares("rescale", "more"), shares("rescale", "fewer"));
+    assert_eq!((more.len(), fewer.len()), (4, 2));
+    assert!(more.iter().all(|share| *share > 0), "{more:?}");
+}
+
+#[test]
+fn chains_begin_where_they_are_told_to() {
+    let report = jobs::succeed(Guest::Flows, parallel(2), &[("kind", "chains"), ("rows", "5000")]);
+    let names: Vec<&str> = report.tasks.iter().map(|task| task.name.as_str()).collect();
+    assert_eq!(names, ["events", "first", "second → third", "out"]);
 }
 
 #[test]

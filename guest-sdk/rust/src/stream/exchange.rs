@@ -49,7 +49,8 @@ impl<C: Chain> Stream<C> {
         Stream::from_origins(Rc::clone(&self.flow), origins)
     }
 
-    /// Spreads the rows evenly over the subtasks of what comes next.
+    /// Spreads the rows evenly over the subtasks of what comes next, block by block. A subtask that cannot keep up is passed
+    /// over until it can.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -61,6 +62,88 @@ impl<C: Chain> Stream<C> {
     /// ```
     pub fn rebalance(self) -> Stream<Rows<C::Out>> {
         self.repartition(&wit::Partition::Rebalance)
+    }
+
+    /// Spreads the rows, block by block, over a part of the subtasks of what comes next: where there are more of them, each
+    /// sender has its own, and where there are fewer, some senders share one. Fewer connections than
+    /// [`rebalance`](Stream::rebalance) has, but what is uneven among the senders stays uneven.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn spread(sales: Stream<Rows<Sale>>) {
+    ///     sales.rescale().filter(|sale| sale.shop.len() > 3).parallelism(8).sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn rescale(self) -> Stream<Rows<C::Out>> {
+        self.repartition(&wit::Partition::Rescale)
+    }
+
+    /// Gives every row to a subtask of what comes next that is drawn by lot. Unlike [`rebalance`](Stream::rebalance), which
+    /// moves blocks, it tears rows apart that came one after the other.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn mixed(sales: Stream<Rows<Sale>>) {
+    ///     sales.shuffle().filter(|sale| sale.cents > 0).sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn shuffle(self) -> Stream<Rows<C::Out>> {
+        self.repartition(&wit::Partition::Shuffle)
+    }
+
+    /// Gives each row to the subtask of what comes next with the number that a function says; from the number of subtasks on
+    /// they are counted anew from 0.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, region: u32, cents: i64 }
+    /// fn by_region(sales: Stream<Rows<Sale>>) {
+    ///     sales.partition_custom(|sale: &Sale| sale.region).filter(|sale| sale.cents > 0).sink("out", Discard::new());
+    /// }
+    /// ```
+    ///
+    /// What comes next has no state of keys: for that there is [`key_by`](Stream::key_by).
+    pub fn partition_custom<F>(mut self, subtask: F) -> Stream<Rows<C::Out>>
+    where
+        F: for<'r, 'a> Fn(&'r <C::Out as Value>::Of<'a>) -> u32 + 'static,
+    {
+        let (flow, selector) = (Rc::clone(&self.flow), Rc::new(subtask));
+        let origins = if self.open.is_none() {
+            self.then("partition_custom", Pass::new).close_numbered(&selector)
+        } else {
+            self.close_numbered(&selector)
+        };
+        Stream::from_origins(flow, origins)
+    }
+
+    fn close_numbered<S: KeySelector<C::Out>>(&mut self, selector: &Rc<S>) -> Vec<Origin> {
+        let extra = ComputedKey::new(Rc::clone(selector), self.operator);
+        partitioned(self.close(extra), &wit::Partition::Numbered)
+    }
+
+    /// Ends the chain of fused functions here: the next one begins a chain of its own, with its own numbers in the summary and,
+    /// if it is given one, its own [`parallelism`](Stream::parallelism). Rows are encoded in between, so a chain runs faster in
+    /// one piece. An operator with this before and behind it is fused with nothing (`disableChaining` in Flink).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn apart(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .filter(|sale| sale.cents > 0)
+    ///         .start_new_chain()
+    ///         .filter(|sale| sale.shop.len() > 3)
+    ///         .sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn start_new_chain(self) -> Stream<Rows<C::Out>> {
+        self.share()
     }
 
     /// Gives every row to every subtask of what comes next.

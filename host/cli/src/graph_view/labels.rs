@@ -65,6 +65,9 @@ pub(super) fn edge(graph: &Graph, edge: &Edge) -> String {
         }
         Partition::HashComputed => parts.push("computed key".to_owned()),
         Partition::Rebalance => parts.push("rebalance".to_owned()),
+        Partition::Rescale => parts.push("rescale".to_owned()),
+        Partition::Shuffle => parts.push("shuffle".to_owned()),
+        Partition::Numbered => parts.push("custom".to_owned()),
         Partition::Broadcast => parts.push("broadcast".to_owned()),
         Partition::Global => parts.push("global".to_owned()),
     }

@@ -143,8 +143,14 @@ pub enum Partition {
     HashFields(Vec<u32>),
     /// By key group of the port's computed key.
     HashComputed,
-    /// Round robin, block by block.
+    /// Round robin, block by block, past those that cannot keep up.
     Rebalance,
+    /// Round robin within each sender's part of the receivers.
+    Rescale,
+    /// Row by row at random.
+    Shuffle,
+    /// By the number that is the port's computed key.
+    Numbered,
     /// All rows to all.
     Broadcast,
     /// All rows to subtask 0.

@@ -282,7 +282,19 @@ fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> R
                 );
             }
         },
-        Partition::Forward | Partition::Rebalance | Partition::Broadcast | Partition::Global => {
+        Partition::Numbered if !computed.is_some_and(|key| is_number(key)) => {
+            return refuse(
+                "GR0008",
+                format!("{name}: rows go by a number, but the sender computes none"),
+            );
+        }
+        Partition::Forward
+        | Partition::Rebalance
+        | Partition::Rescale
+        | Partition::Shuffle
+        | Partition::Numbered
+        | Partition::Broadcast
+        | Partition::Global => {
             // Of all edges of an input: a row with a key and one without cannot be told apart.
             let mut inputs = graph.edges.iter().filter(|other| is_same_input(other, edge));
             let broadcast = inputs.all(|other| other.partition == Partition::Broadcast);
@@ -308,6 +320,11 @@ fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> R
         );
     }
     Ok(())
+}
+
+/// Whether a computed key is the number of a subtask.
+fn is_number(key: &Schema) -> bool {
+    matches!(key.fields().as_ref(), [number] if *number.data_type() == DataType::UInt32 && !number.is_nullable())
 }
 
 fn is_same_input(a: &Edge, b: &Edge) -> bool {

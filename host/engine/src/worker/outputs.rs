@@ -4,6 +4,8 @@
 //! [`Outputs::take_local`] after each step; others through bounded queues. Nothing here waits: the loop asks
 //! [`Outputs::has_room`] before a step.
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
 use millrace_core::Result;
 use millrace_core::block::{Block, Element, Millis};
 use millrace_core::checkpoint::CheckpointId;
@@ -19,6 +21,34 @@ pub(crate) enum Target {
     Remote(Sender),
 }
 
+impl Target {
+    fn has_room(&self) -> bool {
+        match self {
+            Target::Local { .. } => true,
+            Target::Remote(sender) => sender.has_room(),
+        }
+    }
+}
+
+/// Lots that are the same in every run: splitmix64.
+#[derive(Debug)]
+pub(crate) struct Lots(u64);
+
+impl Lots {
+    /// Those of a sender.
+    pub(crate) fn new(sender: usize) -> Self {
+        Lots(sender as u64)
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut lot = self.0;
+        lot = (lot ^ (lot >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        lot = (lot ^ (lot >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        lot ^ (lot >> 31)
+    }
+}
+
 /// How an edge picks receivers.
 pub(crate) enum Route {
     /// The first target gets all rows: forward, or global; watermarks go to all targets.
@@ -27,8 +57,12 @@ pub(crate) enum Route {
     HashFields(Vec<usize>),
     /// By key group of the computed key.
     HashComputed,
-    /// Block by block in turn.
+    /// Block by block in turn, past those without room.
     Rebalance,
+    /// Row by row, drawn by lot.
+    Shuffle(Lots),
+    /// By the number that was computed.
+    Numbered,
     /// All.
     Broadcast,
 }
@@ -64,15 +98,17 @@ impl Outputs {
         }
     }
 
-    /// Whether every queue can take what a step puts out.
+    /// Whether the queues can take what a step puts out.
     pub(crate) fn has_room(&self) -> bool {
-        self.edges
-            .iter()
-            .flat_map(|edge| &edge.targets)
-            .all(|target| match target {
-                Target::Local { .. } => true,
-                Target::Remote(sender) => sender.has_room(),
-            })
+        self.edges.iter().all(|edge| match edge.route {
+            Route::Rebalance => edge.targets.iter().any(Target::has_room),
+            Route::One
+            | Route::HashFields(_)
+            | Route::HashComputed
+            | Route::Shuffle(_)
+            | Route::Numbered
+            | Route::Broadcast => edge.targets.iter().all(Target::has_room),
+        })
     }
 
     /// Subtasks of the same slot that get elements from here, and their channels.
@@ -166,11 +202,40 @@ impl EdgeOutput {
         local: &mut Vec<LocalElement>,
     ) -> Result<()> {
         let mut block = block;
-        match &self.route {
+        match &mut self.route {
             Route::One => push(&self.targets[0], Element::Block(block), local),
             Route::Rebalance => {
-                *next = (*next + 1) % self.targets.len();
+                let count = self.targets.len();
+                let turns = (1..=count).map(|step| (*next + step) % count);
+                let open = turns.clone().find(|&turn| self.targets[turn].has_room());
+                *next = open.unwrap_or((*next + 1) % count);
                 push(&self.targets[*next], Element::Block(block), local);
+            }
+            Route::Shuffle(_) | Route::Numbered if self.targets.len() == 1 => {
+                block.keys = None;
+                push(&self.targets[0], Element::Block(block), local);
+            }
+            Route::Shuffle(lots) => {
+                hashes.clear();
+                hashes.extend((0..block.row_count()).map(|_| lots.draw()));
+                let count = self.targets.len() as u64;
+                // The upper half of a lot, scaled to the number of receivers.
+                let receiver = |lot: u64| (((lot >> 32) * count) >> 32) as u32;
+                self.scatter(&block, hashes, selection, local, receiver)?;
+            }
+            Route::Numbered => {
+                let keys = block.keys.take();
+                let keys = keys.expect("the codec reads the key columns that the port declares");
+                hashes.clear();
+                hashes.extend(
+                    keys[0]
+                        .as_primitive::<UInt32Type>()
+                        .values()
+                        .iter()
+                        .map(|&number| u64::from(number)),
+                );
+                let count = self.targets.len() as u64;
+                self.scatter(&block, hashes, selection, local, |number| (number % count) as u32)?;
             }
             Route::Broadcast => {
                 for target in &self.targets {
@@ -185,7 +250,7 @@ impl EdgeOutput {
                 hash_rows(&keys, hashes)?;
                 // A computed key of another edge of this port is of no use here.
                 block.keys = None;
-                self.scatter(&block, hashes, selection, local)?;
+                self.scatter(&block, hashes, selection, local, |hash| self.groups.subtask_of(hash))?;
             }
             Route::HashComputed => {
                 let keys = block
@@ -193,7 +258,7 @@ impl EdgeOutput {
                     .clone()
                     .expect("the codec reads the key columns that the port declares");
                 hash_rows(&keys, hashes)?;
-                self.scatter(&block, hashes, selection, local)?;
+                self.scatter(&block, hashes, selection, local, |hash| self.groups.subtask_of(hash))?;
             }
         }
         Ok(())
@@ -205,13 +270,71 @@ impl EdgeOutput {
         hashes: &[u64],
         selection: &mut Selection,
         local: &mut Vec<LocalElement>,
+        receiver_of: impl Fn(u64) -> u32,
     ) -> Result<()> {
-        selection.assign(hashes, |hash| self.groups.subtask_of(hash), self.targets.len());
+        selection.assign(hashes, receiver_of, self.targets.len());
         for (receiver, target) in self.targets.iter().enumerate() {
             if let Some(part) = selection.part(block, receiver)? {
                 push(target, Element::Block(part), local);
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+    use millrace_net::queue::{self, QUEUE_ELEMENTS_MAX, Receiver, Sleeper};
+
+    use super::*;
+
+    fn block(value: i64) -> Block {
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![value]));
+        Block::new(RecordBatch::try_from_iter([("value", column)]).expect("one column"))
+    }
+
+    fn outputs(route: Route, receivers: usize) -> (Outputs, Vec<Receiver>) {
+        let channels = (0..receivers).map(|_| queue::channel(Sleeper::default(), Sleeper::default()));
+        let (senders, receiving): (Vec<_>, Vec<_>) = channels.unzip();
+        let edge = EdgeOutput {
+            port: 0,
+            route,
+            targets: senders.into_iter().map(Target::Remote).collect(),
+            groups: KeyGroups::new(receivers as u32, 128),
+        };
+        (Outputs::new(vec![edge]), receiving)
+    }
+
+    fn drain(receiver: &mut Receiver) -> usize {
+        std::iter::from_fn(|| receiver.pop()).count()
+    }
+
+    #[test]
+    fn who_cannot_keep_up_is_passed_over() {
+        let (mut outputs, mut receivers) = outputs(Route::Rebalance, 3);
+        // The second takes nothing, the others all that comes.
+        let mut taken = [0, 0];
+        for value in 0..300 {
+            assert!(outputs.has_room(), "{value}");
+            outputs.emit(0, block(value)).expect("a block");
+            taken[0] += drain(&mut receivers[0]);
+            taken[1] += drain(&mut receivers[2]);
+        }
+        assert_eq!(drain(&mut receivers[1]), QUEUE_ELEMENTS_MAX);
+        assert_eq!(taken[0] + taken[1] + QUEUE_ELEMENTS_MAX, 300);
+        assert!(taken[0].abs_diff(taken[1]) <= QUEUE_ELEMENTS_MAX + 1, "{taken:?}");
+        // Nobody takes anything.
+        (0..3 * QUEUE_ELEMENTS_MAX as i64).for_each(|value| outputs.emit(0, block(value)).expect("a block"));
+        assert!(!outputs.has_room());
+    }
+
+    #[test]
+    fn a_queue_that_must_take_its_share_holds_up_all() {
+        let (mut outputs, _receivers) = outputs(Route::Broadcast, 2);
+        (0..QUEUE_ELEMENTS_MAX as i64).for_each(|value| outputs.emit(0, block(value)).expect("a block"));
+        assert!(!outputs.has_room());
     }
 }

@@ -33,11 +33,13 @@ const BLOCKS_PER_POLL_MAX: usize = 4;
 /// Rows that sources read at a time, so that what a receiver gets of them after the split by key is a block of
 /// `block_rows`. Joining small parts later would copy every row once more, and could not go past watermarks.
 pub(crate) fn rows_per_poll(plan: &Plan, block_rows: usize) -> usize {
-    let keyed = plan.exchanges.iter().filter(|exchange| match exchange.partition {
-        Partition::HashFields(_) | Partition::HashComputed => true,
-        Partition::Forward | Partition::Rebalance | Partition::Broadcast | Partition::Global => false,
+    let split = plan.exchanges.iter().filter(|exchange| match exchange.partition {
+        Partition::HashFields(_) | Partition::HashComputed | Partition::Shuffle | Partition::Numbered => true,
+        Partition::Forward | Partition::Rebalance | Partition::Rescale | Partition::Broadcast | Partition::Global => {
+            false
+        }
     });
-    let receivers = keyed
+    let receivers = split
         .map(|exchange| plan.tasks[exchange.to.0].parallelism as usize)
         .max();
     block_rows * receivers.unwrap_or(1).min(BLOCKS_PER_POLL_MAX)
@@ -298,6 +300,7 @@ mod tests {
         check(Partition::HashFields(vec![0]), 1, 100);
         check(Partition::HashFields(vec![0]), 2, 200);
         check(Partition::HashComputed, 3, 300);
+        check(Partition::Shuffle, 2, 200);
         check(Partition::HashComputed, 64, 400);
         check(Partition::Rebalance, 2, 100);
         check(Partition::Broadcast, 2, 100);

@@ -3,6 +3,7 @@
 //! Slot i runs subtask i of every task whose parallelism exceeds i. A channel between two subtasks of one
 //! slot is direct; between two slots it is a bounded queue.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
@@ -14,7 +15,7 @@ use millrace_core::plan::{Exchange, Plan};
 use millrace_core::{Error, Result};
 use millrace_net::queue::{self, Receiver, Sleeper};
 
-use super::outputs::{EdgeOutput, Route, Target};
+use super::outputs::{EdgeOutput, Lots, Route, Target};
 
 /// Where a channel's elements come from.
 pub(crate) enum Origin {
@@ -116,6 +117,7 @@ fn wire_sender(
     sleepers: &[Sleeper],
     slots: &mut [SlotWiring],
 ) {
+    let senders = plan.tasks[exchange.from.0].parallelism as usize;
     let receivers = plan.tasks[exchange.to.0].parallelism;
     let all = 0..receivers as usize;
     let (route, receivers_of) = match &exchange.partition {
@@ -127,12 +129,21 @@ fn wire_sender(
         ),
         Partition::HashComputed => (Route::HashComputed, all),
         Partition::Rebalance => (Route::Rebalance, all),
+        Partition::Rescale => (Route::Rebalance, part_of(sender, senders, receivers as usize)),
+        Partition::Shuffle => (Route::Shuffle(Lots::new(sender)), all),
+        Partition::Numbered => (Route::Numbered, all),
         Partition::Broadcast => (Route::Broadcast, all),
     };
     let keys = match &exchange.partition {
         Partition::HashFields(fields) => KeySource::Fields(fields.iter().map(|&field| field as usize).collect()),
         Partition::HashComputed => KeySource::Computed,
-        Partition::Forward | Partition::Rebalance | Partition::Broadcast | Partition::Global => KeySource::None,
+        Partition::Forward
+        | Partition::Rebalance
+        | Partition::Rescale
+        | Partition::Shuffle
+        | Partition::Numbered
+        | Partition::Broadcast
+        | Partition::Global => KeySource::None,
     };
     let mut targets = Vec::new();
     for receiver in receivers_of {
@@ -170,6 +181,16 @@ fn wire_sender(
     slots[sender].subtasks[position].edges.push(edge);
 }
 
+/// Which receivers a sender of so many has for itself: all of them are somebody's.
+fn part_of(sender: usize, senders: usize, receivers: usize) -> Range<usize> {
+    if receivers < senders {
+        let own = sender * receivers / senders;
+        return own..own + 1;
+    }
+    let start = |sender: usize| (sender * receivers).div_ceil(senders);
+    start(sender)..start(sender + 1)
+}
+
 /// The key columns of a block.
 pub(crate) fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRef>> {
     match keys {
@@ -182,5 +203,29 @@ pub(crate) fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRe
             Ok(keys.to_vec())
         }
         KeySource::None => Err(Error::internal("the planner let an unkeyed edge into a keyed chain")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_receiver_is_somebodys() {
+        for senders in 1..9 {
+            for receivers in 1..9 {
+                let mut taken = vec![0; receivers];
+                for sender in 0..senders {
+                    let part = part_of(sender, senders, receivers);
+                    assert!(!part.is_empty());
+                    part.for_each(|receiver| taken[receiver] += 1);
+                }
+                let (least, most) = (taken.iter().min().unwrap(), taken.iter().max().unwrap());
+                assert!(*least >= 1 && most - least <= 1, "{senders} {receivers} {taken:?}");
+                assert!(receivers < senders || *most == 1);
+            }
+        }
+        assert_eq!(part_of(1, 2, 5), 3..5);
+        assert_eq!(part_of(2, 5, 2), 0..1);
     }
 }

@@ -31,7 +31,7 @@ fn running(events: Stream<Rows<Event>>, params: &Params) {
 
 /// Adds the pipeline if the kind is one of these.
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
-    const KINDS: [&str; 8] = [
+    const KINDS: [&str; 12] = [
         "forward",
         "widths",
         "broadcast",
@@ -40,6 +40,10 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         "fields",
         "diamond",
         "running",
+        "rescale",
+        "shuffle",
+        "custom",
+        "chains",
     ];
     if !KINDS.contains(&params.kind.as_str()) {
         return false;
@@ -60,6 +64,41 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .parallelism(1),
         ),
         "broadcast" => drop(events.broadcast().map(label).parallelism(3).sink("out", sum())),
+        // From two to four, and from four to two.
+        "rescale" => drop(
+            events
+                .rebalance()
+                .map(label)
+                .parallelism(2)
+                .rescale()
+                .map(|row: Labelled| row)
+                .name("more")
+                .parallelism(4)
+                .rescale()
+                .map(|row: Labelled| row)
+                .name("fewer")
+                .parallelism(2)
+                .sink("out", sum()),
+        ),
+        "shuffle" => drop(events.shuffle().map(label).name("mixed").sink("out", sum())),
+        "custom" => drop(
+            events
+                .partition_custom(|event: &Event| if event.value < 600 { 1 } else { 5 })
+                .map(label)
+                .name("told")
+                .sink("out", sum()),
+        ),
+        "chains" => drop(
+            events
+                .map(label)
+                .name("first")
+                .start_new_chain()
+                .map(|row: Labelled| row)
+                .name("second")
+                .filter(|row| row.value >= 0)
+                .name("third")
+                .sink("out", sum()),
+        ),
         "global" => drop(events.global().map(label).name("alone").sink("out", sum())),
         "computed" => drop(
             events

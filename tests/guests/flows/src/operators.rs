@@ -150,6 +150,16 @@ fn stateless(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
         "rebalance",
         events().rebalance().map(|event: Event| event).parallelism(3),
     );
+    outputs.put("rescale", events().rescale().map(|event: Event| event).parallelism(3));
+    outputs.put("shuffle", events().shuffle().map(|event: Event| event).parallelism(2));
+    outputs.put(
+        "partition_custom",
+        events()
+            .partition_custom(|event: &Event| event.key as u32)
+            .map(|event: Event| event)
+            .start_new_chain()
+            .map(|event: Event| event),
+    );
     outputs.put("union", events().filter(|event| event.key < 9).union(events()));
 }
 
