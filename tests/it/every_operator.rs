@@ -36,6 +36,17 @@ fn expected(kind: &str, sinks: usize) -> BTreeMap<String, Vec<String>> {
         // Nothing is late within the bound.
         assert!(rows.len() > 100 || name == "late", "{} rows of {name}", rows.len());
     }
+    if kind == "operators" {
+        let pairs = [
+            ("-count", "tumbling-count"),
+            ("-sum", "sliding-sum"),
+            ("-uneven", "uneven-count"),
+        ];
+        for (phased, plain) in pairs {
+            assert_eq!(outputs[&format!("two-phase{phased}")], outputs[plain]);
+            assert_eq!(outputs[&format!("salted{phased}")], outputs[plain]);
+        }
+    }
     outputs
 }
 
@@ -96,17 +107,17 @@ pub(crate) fn kill_twice(kind: &str, sinks: usize, arguments: &[&str]) {
 
 #[test]
 fn every_operator_goes_on_at_another_parallelism() {
-    kill_twice("operators", 40, &[]);
+    kill_twice("operators", 47, &[]);
 }
 
 #[test]
 fn every_operator_goes_on_from_unaligned_checkpoints() {
-    kill_twice("operators", 40, &["--unaligned-checkpoints"]);
+    kill_twice("operators", 47, &["--unaligned-checkpoints"]);
 }
 
 #[test]
 fn every_operator_goes_on_with_state_on_disk() {
-    kill_twice("operators", 40, &["--state-backend=rocksdb", "--state-cache=1"]);
+    kill_twice("operators", 47, &["--state-backend=rocksdb", "--state-cache=1"]);
 }
 
 /// Rows are in other windows after a recovery, but each is in one.

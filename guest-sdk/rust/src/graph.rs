@@ -29,6 +29,8 @@ pub(crate) struct GraphBuilder {
     errors: Vec<String>,
     /// Operators whose input has event time, or is refused.
     event_time: Vec<u32>,
+    /// Operators whose state is named after that of another, if that has a name: which, whose, and what follows the name.
+    named_after: Vec<(u32, u32, &'static str)>,
 }
 
 /// A chain that grows.
@@ -78,6 +80,11 @@ impl GraphBuilder {
     /// Notes a mistake of the pipeline's author.
     pub(crate) fn error(&mut self, message: String) {
         self.errors.push(message);
+    }
+
+    /// The first operator's state is named after the second's, in whatever order they are named.
+    pub(crate) fn name_state_after(&mut self, operator: u32, other: u32, suffix: &'static str) {
+        self.named_after.push((operator, other, suffix));
     }
 
     /// The operator's input must have event time.
@@ -311,6 +318,7 @@ impl GraphBuilder {
     /// Checks what only the SDK can know, and hands the graph over.
     pub(crate) fn finish(mut self) -> Result<Finished, String> {
         self.share_parallelism();
+        self.share_uids();
         self.check_event_time();
         if !self.errors.is_empty() {
             return Err(self.errors.join("\n"));
@@ -337,6 +345,13 @@ impl GraphBuilder {
             max_parallelism: self.max_parallelism,
         };
         Ok(Finished { graph, chains: closed })
+    }
+
+    fn share_uids(&mut self) {
+        for (operator, other, suffix) in std::mem::take(&mut self.named_after) {
+            let uid = self.operators[other as usize].uid.as_ref();
+            self.operators[operator as usize].uid = uid.map(|uid| format!("{uid}-{suffix}"));
+        }
     }
 
     /// Gives all operators of a chain the parallelism that one of them asks for.

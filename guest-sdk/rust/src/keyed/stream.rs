@@ -21,7 +21,7 @@ use crate::window::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, W
 /// key.
 pub struct KeyedStream<T: Record, K: Owned + Clone> {
     pub(crate) flow: Handle,
-    origins: Vec<Origin>,
+    pub(crate) origins: Vec<Origin>,
     pub(crate) selector: SharedKey<T, K>,
     record: PhantomData<fn() -> T>,
 }

@@ -48,6 +48,7 @@ mod head;
 mod process;
 mod stream;
 mod trigger;
+mod two_phase;
 
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub use trigger::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger,
     ProcessingTimeTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
 };
+
+pub use two_phase::{Merged, TwoPhaseWindows};
 
 /// A stretch of time: from `start` up to, but without, `end`.
 ///

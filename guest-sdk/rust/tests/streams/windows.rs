@@ -3,7 +3,7 @@
 use millrace::bindings::dataflow::{Head, StateKind, WindowAssigner};
 use millrace::harness::{Called, Harness, block, keys, round_trip};
 use millrace::prelude::*;
-use millrace::window::{WindowFunction, WindowHead};
+use millrace::window::{TwoPhaseWindows, WindowFunction, WindowHead};
 
 use crate::{Event, event, events};
 
@@ -255,4 +255,70 @@ fn impossible_windows_are_refused() {
         |keyed| keyed.window(Sliding::of(Duration::from_secs(1), Duration::from_secs(2))),
         "`window.count`: a window of 1s that slides by 2s would miss rows in between",
     );
+}
+
+#[test]
+fn what_does_not_go_in_two_phases_is_refused() {
+    let check = |window: fn(KeyedStream<Event, i64>) -> TwoPhaseWindows<Event, i64>, expect: &str| {
+        let built = Harness::build(|flow| {
+            window(events(flow).key_by(Event::FIELDS.key))
+                .count()
+                .sink("out", Discard::new());
+        });
+        assert_eq!(built.err().unwrap_or_default(), expect);
+    };
+    check(
+        |keyed| keyed.window(Tumbling::of(Duration::from_secs(1))).two_phase(),
+        "",
+    );
+    check(
+        |keyed| keyed.window(Session::gap(Duration::from_secs(1))).two_phase(),
+        "`window.count`: `two_phase` is for tumbling and sliding windows of event time",
+    );
+    check(
+        |keyed| keyed.count_window(10).salted(3),
+        "`window.count`: `salted` does not go with a trigger or an evictor\n`window.salted`: these windows never end: say with \
+         `trigger` when they fire",
+    );
+    check(
+        |keyed| {
+            keyed
+                .window(Tumbling::of(Duration::from_secs(1)).processing_time())
+                .salted(3)
+        },
+        "`window.count`: `salted` is for tumbling and sliding windows of event time",
+    );
+    check(
+        |keyed| {
+            let windows = keyed.window(Tumbling::of(Duration::from_secs(1)));
+            windows.allowed_lateness(Duration::from_secs(1)).salted(3)
+        },
+        "`window.count`: `salted` does not go with allowed lateness; `two_phase` does",
+    );
+    check(
+        |keyed| {
+            keyed
+                .window(Tumbling::of(Duration::from_secs(1)))
+                .late_output(&LATE)
+                .two_phase()
+        },
+        "`window.count`: `two_phase` has no side output of late rows",
+    );
+}
+
+#[test]
+fn the_first_phase_has_a_name_of_its_own() {
+    let harness = Harness::build(|flow| {
+        let windows = events(flow)
+            .key_by(Event::FIELDS.key)
+            .window(Tumbling::of(Duration::from_secs(1)));
+        windows.salted(4).count().uid("counts").sink("out", Discard::new());
+    });
+    let harness = harness.expect("the flow is right");
+    let uids = harness
+        .graph()
+        .operators
+        .iter()
+        .filter_map(|operator| operator.uid.as_deref());
+    assert_eq!(uids.collect::<Vec<_>>(), ["counts-salted", "counts"]);
 }

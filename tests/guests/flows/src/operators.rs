@@ -200,6 +200,14 @@ fn windows(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
             |key, window, all: &Event| result(key, window, all.value),
         ),
     );
+    outputs.put("two-phase-count", tumbling().two_phase().count());
+    outputs.put("two-phase-sum", sliding().two_phase().sum(Event::FIELDS.value));
+    outputs.put("salted-count", tumbling().salted(3).count());
+    outputs.put("salted-sum", sliding().salted(3).sum(Event::FIELDS.value));
+    let uneven = Sliding::of(Duration::from_millis(250), Duration::from_millis(100)).offset(Duration::from_millis(30));
+    outputs.put("uneven-count", keyed().window(uneven).count());
+    outputs.put("two-phase-uneven", keyed().window(uneven).two_phase().count());
+    outputs.put("salted-uneven", keyed().window(uneven).salted(3).count());
     outputs.put("session-min", sessions().min(Event::FIELDS.value));
     outputs.put(
         "session-process",
