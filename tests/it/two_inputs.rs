@@ -16,7 +16,7 @@ use crate::durable::{Place, assert_same};
 use crate::every_operator::{kill_twice, outputs};
 use crate::savepoint::{from, from_nothing, save_job};
 
-const SINKS: usize = 15;
+const SINKS: usize = 17;
 
 #[test]
 fn two_inputs_go_on_at_another_parallelism() {
@@ -246,6 +246,25 @@ fn within(inputs: &Inputs, lower: i64, upper: i64, events_alone: bool, others_al
     pairs
 }
 
+/// Each event with the last of the others that is not later.
+fn versioned(inputs: &Inputs, events_alone: bool) -> Vec<String> {
+    let mut pairs = Vec::new();
+    for event in &inputs.events {
+        let valid = |other: &&Row| other.key == event.key && other.time <= event.time;
+        // Of two of the same time the one that came last, which has the greater value.
+        let version = inputs
+            .others
+            .iter()
+            .filter(valid)
+            .max_by_key(|other| (other.time, other.value));
+        if version.is_some() || events_alone {
+            pairs.push(paired(Some(event), version));
+        }
+    }
+    pairs.sort_unstable();
+    pairs
+}
+
 /// Sums of a key and 50 ms, with the last rule for the key's kind.
 fn ruled(inputs: &Inputs) -> Vec<String> {
     let mut buckets: BTreeMap<(i64, i64), i64> = BTreeMap::new();
@@ -294,6 +313,8 @@ fn joins_are_those_of_the_model() {
             ("interval-left", within(&inputs, offset, size, true, false)),
             ("interval-right", within(&inputs, 1 - size, -offset, false, true)),
             ("interval-full", within(&inputs, -slide, slide, true, true)),
+            ("temporal", versioned(&inputs, false)),
+            ("left-temporal", versioned(&inputs, true)),
             ("broadcast", ruled(&inputs)),
             ("co_group", sums(&sliding)),
             ("co_group-session", sums(&sessions)),

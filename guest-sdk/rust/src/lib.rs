@@ -356,6 +356,7 @@
 //! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both keep
 //! rows until their window has fired. The same joins with [`between`](join::JoinedStreams::between) are interval joins: rows are
 //! partners that are not too far apart, and wait for each other as long as the watermark allows.
+//! [`temporal_join`](KeyedStream::temporal_join) puts each row out with the row of the other stream that was valid at its time.
 //!
 //! # Shape of the graph
 //!

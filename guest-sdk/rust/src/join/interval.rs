@@ -15,13 +15,21 @@ use crate::state::ListState;
 use crate::value::{Owned, Record, Value};
 use crate::{OpenContext, OutputTag};
 
-/// A row that waits for partners.
+/// A row that is kept.
 #[derive(Debug, Clone)]
 pub struct Waiting<T> {
-    time: i64,
-    /// It has had one.
+    pub(super) time: i64,
+    /// It has had a partner.
     matched: bool,
-    row: T,
+    pub(super) row: T,
+}
+
+impl<T> Waiting<T> {
+    /// One without a partner so far.
+    pub(super) fn new(time: i64, row: T) -> Self {
+        let matched = false;
+        Waiting { time, matched, row }
+    }
 }
 
 record!(Waiting<T> { time: i64, matched: bool, row: T });

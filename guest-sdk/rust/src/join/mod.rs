@@ -4,7 +4,9 @@
 //! What follows says which rows are partners: those in the same window ([`JoinedStreams::window`]), or those that are not
 //! too far apart ([`JoinedStreams::between`]).
 //!
-//! Both keep rows in the guest by slot, where checkpoints find them as lists.
+//! [`KeyedStream::temporal_join`](crate::KeyedStream::temporal_join) joins rows with what was valid at their time.
+//!
+//! All keep rows in the guest by slot, where checkpoints find them as lists.
 
 mod apply;
 mod between;
@@ -12,6 +14,7 @@ mod group;
 mod head;
 mod interval;
 mod stream;
+mod temporal;
 mod window;
 
 pub use apply::{Full, Inner, Left, Pairing, Right};
@@ -20,4 +23,5 @@ pub use group::{CoGroupedStreams, CoGrouping, WindowedCoGroup};
 pub use head::{Group, GroupFunction, GroupHead};
 pub use interval::IntervalJoin;
 pub use stream::JoinedStreams;
+pub use temporal::{TemporalJoin, TemporallyJoinedStreams};
 pub use window::{WindowJoin, WindowedJoin};

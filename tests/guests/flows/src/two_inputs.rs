@@ -106,6 +106,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     connected(&events, &others, &outputs);
     window_joins(&events, &others, params, &outputs);
     interval_joins(&events, &others, params, &outputs);
+    temporal_joins(&events, &others, &outputs);
     broadcast(&events, &others, &outputs);
     late(&events, &others, params, &outputs);
 }
@@ -201,6 +202,15 @@ fn interval_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, pa
     let counted = full.clone().key_by(Pair::FIELDS.key).window(Tumbling::of(size));
     outputs.put("interval-counted", counted.count());
     outputs.put("interval-full", full);
+}
+
+fn temporal_joins(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs: &Outputs<'_>) {
+    let (events, others) = keyed(events, others);
+    let inner = events.clone().temporal_join(others.clone());
+    let inner = inner.apply(|event, other| pair(Some(event), Some(other)));
+    outputs.put("temporal", inner);
+    let left = events.left_temporal_join(others);
+    outputs.put("left-temporal", left.apply(|event, other| pair(Some(event), other)));
 }
 
 /// Sums of buckets, beside the rule that was the last one in force.
