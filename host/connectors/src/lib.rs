@@ -1,6 +1,7 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
-//! One folder per connector: `files`, `generator`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`, `redis`.
+//! One folder per connector: `files`, `generator`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
+//! `redis`.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
@@ -15,7 +16,7 @@ mod discard;
 mod files;
 mod format;
 mod generator;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;
 mod interleaved;
 mod nexmark;
@@ -29,7 +30,7 @@ mod redis;
 mod stdio;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "sqlite"))]
 mod write_ahead;
 
 use std::sync::Arc;

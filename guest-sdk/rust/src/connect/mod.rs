@@ -1,8 +1,8 @@
 //! Connectors: where rows come from and where they go.
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
-//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`]
-//! writes to a table, [`Redis`] to a Redis server; [`Generator`] makes rows up, and
+//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table, [`Redis`] to a
+//! Redis server; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Connector`] names any other.
 
 mod custom;
@@ -20,7 +20,7 @@ use crate::value::Record;
 
 pub use custom::{Connector, CustomSink, CustomSource};
 pub use discard::Discard;
-pub use files::{Compression, Files, FilesSink, FilesSource};
+pub use files::{AvroCodec, Compression, Files, FilesSink, FilesSource};
 pub use generator::Generator;
 pub use nexmark::Nexmark;
 pub use postgres::{Postgres, PostgresSink};
