@@ -1,6 +1,6 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
-//! One folder per connector: `files`, `generator`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
+//! One folder per connector: `files`, `generator`, `hybrid`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
 //! `redis`.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
@@ -16,6 +16,7 @@ mod discard;
 mod files;
 mod format;
 mod generator;
+mod hybrid;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;
 mod interleaved;
@@ -48,6 +49,7 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(discard::DiscardConnector),
         Arc::new(files::FilesConnector),
         Arc::new(generator::GeneratorConnector),
+        Arc::new(hybrid::HybridConnector),
         Arc::new(nexmark::NexmarkConnector),
         #[cfg(feature = "postgres")]
         Arc::new(postgres::PostgresConnector),

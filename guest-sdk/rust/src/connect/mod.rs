@@ -3,12 +3,13 @@
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
 //! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table, [`Redis`] to a
 //! Redis server; [`Generator`] makes rows up, and
-//! [`Discard`] counts them. [`Connector`] names any other.
+//! [`Discard`] counts them. [`Hybrid`] reads one source and then another. [`Connector`] names any other.
 
 mod custom;
 mod discard;
 mod files;
 mod generator;
+mod hybrid;
 mod nexmark;
 mod options;
 mod postgres;
@@ -22,6 +23,7 @@ pub use custom::{Connector, CustomSink, CustomSource};
 pub use discard::Discard;
 pub use files::{AvroCodec, Compression, Files, FilesSink, FilesSource};
 pub use generator::Generator;
+pub use hybrid::Hybrid;
 pub use nexmark::Nexmark;
 pub use postgres::{Postgres, PostgresSink};
 pub use redis::{Redis, RedisSink};
