@@ -20,7 +20,7 @@ pub use std::time::Duration;
 pub use crate::chain::{Chain, Rows};
 pub use crate::connect::{
     AvroCodec, Compression, Connector, Discard, Files, Generator, Hybrid, Nexmark, Postgres, Redis, Reject,
-    Stdin, Stdout,
+    Stdin, Stdout, Tcp,
 };
 pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};

@@ -1,7 +1,7 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
 //! One folder per connector: `files`, `generator`, `hybrid`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
-//! `redis`.
+//! `redis`, `tcp`.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
@@ -29,6 +29,7 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 mod stdio;
+mod tcp;
 #[cfg(test)]
 mod testing;
 #[cfg(any(feature = "redis", feature = "sqlite"))]
@@ -57,6 +58,7 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(redis::RedisConnector),
         Arc::new(stdio::StdinConnector),
         Arc::new(stdio::StdoutConnector),
+        Arc::new(tcp::TcpConnector),
     ]
 }
 

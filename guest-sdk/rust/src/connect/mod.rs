@@ -2,7 +2,7 @@
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
 //! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table, [`Redis`] to a
-//! Redis server; [`Generator`] makes rows up, and
+//! Redis server; [`Tcp`] sockets; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Hybrid`] reads one source and then another. [`Connector`] names any other.
 
 mod custom;
@@ -15,6 +15,7 @@ mod options;
 mod postgres;
 mod redis;
 mod standard;
+mod tcp;
 
 use crate::bindings::dataflow as wit;
 use crate::value::Record;
@@ -28,6 +29,7 @@ pub use nexmark::Nexmark;
 pub use postgres::{Postgres, PostgresSink};
 pub use redis::{Redis, RedisSink};
 pub use standard::{Stdin, StdinSource, Stdout, StdoutSink};
+pub use tcp::{Tcp, TcpSink, TcpSource};
 
 /// Gives rows: the argument of [`Flow::source`](crate::Flow::source).
 pub trait Source {
