@@ -19,7 +19,7 @@ pub use std::time::Duration;
 
 pub use crate::chain::{Chain, Rows};
 pub use crate::connect::{
-    AvroCodec, Compression, Connector, Discard, Files, Generator, Hybrid, Nexmark, Postgres, Redis, Reject,
+    AvroCodec, Compression, Connector, Discard, Files, Generator, Hybrid, Nexmark, Postgres, Redis, Reject, Sqlite,
     Stdin, Stdout, Tcp,
 };
 pub use crate::join::TimeBound;

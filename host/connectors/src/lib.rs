@@ -1,7 +1,7 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
 //! One folder per connector: `files`, `generator`, `hybrid`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
-//! `redis`, `tcp`.
+//! `redis`, `sqlite`, `tcp`.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
@@ -28,6 +28,8 @@ mod position;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod stdio;
 mod tcp;
 #[cfg(test)]
@@ -56,6 +58,8 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(postgres::PostgresConnector),
         #[cfg(feature = "redis")]
         Arc::new(redis::RedisConnector),
+        #[cfg(feature = "sqlite")]
+        Arc::new(sqlite::SqliteConnector),
         Arc::new(stdio::StdinConnector),
         Arc::new(stdio::StdoutConnector),
         Arc::new(tcp::TcpConnector),

@@ -2,7 +2,7 @@
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
 //! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table, [`Redis`] to a
-//! Redis server; [`Tcp`] sockets; [`Generator`] makes rows up, and
+//! Redis server; [`Sqlite`] reads and writes tables in a file, [`Tcp`] sockets; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Hybrid`] reads one source and then another. [`Connector`] names any other.
 
 mod custom;
@@ -14,6 +14,7 @@ mod nexmark;
 mod options;
 mod postgres;
 mod redis;
+mod sqlite;
 mod standard;
 mod tcp;
 
@@ -28,6 +29,7 @@ pub use hybrid::Hybrid;
 pub use nexmark::Nexmark;
 pub use postgres::{Postgres, PostgresSink};
 pub use redis::{Redis, RedisSink};
+pub use sqlite::{Sqlite, SqliteSink, SqliteSource};
 pub use standard::{Stdin, StdinSource, Stdout, StdoutSink};
 pub use tcp::{Tcp, TcpSink, TcpSource};
 
