@@ -2,6 +2,7 @@
 
 mod backends;
 mod backpressure;
+mod connectors;
 mod contract;
 mod durable;
 mod enums;

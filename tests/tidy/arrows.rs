@@ -29,6 +29,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("postgres", &["connectors"]),
     ("redis", &["connectors"]),
     ("rustls", &["connectors"]),
+    ("rusqlite", &["connectors"]),
+    ("arrow-avro", &["connectors"]),
     // Checkpoints and files: they share no code but this client.
     ("object_store", &["state", "connectors"]),
     // The engine for its API.

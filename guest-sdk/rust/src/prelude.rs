@@ -19,7 +19,8 @@ pub use std::time::Duration;
 
 pub use crate::chain::{Chain, Rows};
 pub use crate::connect::{
-    Compression, Connector, Discard, Files, Generator, Nexmark, Postgres, Redis, Reject, Stdin, Stdout,
+    AvroCodec, Compression, Connector, Discard, Files, Generator, Hybrid, Nexmark, Postgres, Redis, Reject, Sqlite,
+    Stdin, Stdout, Tcp,
 };
 pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};

@@ -1,6 +1,7 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
-//! One folder per connector: `files`, `generator`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`, `redis`.
+//! One folder per connector: `files`, `generator`, `hybrid`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
+//! `redis`, `sqlite`, `tcp`.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
@@ -16,7 +17,8 @@ mod enums;
 mod files;
 mod format;
 mod generator;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+mod hybrid;
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;
 mod interleaved;
 mod nexmark;
@@ -27,10 +29,13 @@ mod position;
 mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod stdio;
+mod tcp;
 #[cfg(test)]
 mod testing;
-#[cfg(feature = "redis")]
+#[cfg(any(feature = "redis", feature = "sqlite"))]
 mod write_ahead;
 
 use std::sync::Arc;
@@ -49,13 +54,17 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(discard::DiscardConnector),
         Arc::new(files::FilesConnector),
         Arc::new(generator::GeneratorConnector),
+        Arc::new(hybrid::HybridConnector),
         Arc::new(nexmark::NexmarkConnector),
         #[cfg(feature = "postgres")]
         Arc::new(postgres::PostgresConnector),
         #[cfg(feature = "redis")]
         Arc::new(redis::RedisConnector),
+        #[cfg(feature = "sqlite")]
+        Arc::new(sqlite::SqliteConnector),
         Arc::new(stdio::StdinConnector),
         Arc::new(stdio::StdoutConnector),
+        Arc::new(tcp::TcpConnector),
     ]
 }
 

@@ -72,6 +72,9 @@ impl Job {
         let job = slot_job(prepared)?;
         // Sources first: a sink's check may clear what an earlier run wrote.
         let splits = restore::find_splits(&job)?;
+        if job.options.checkpoints.is_some() {
+            restore::warn_of_losses(&job);
+        }
         let clock = Clock::start();
         let tasks = snapshot_tasks(&job.plan, &job.graph, &job.ids);
         let control = Arc::new(Control::new(job.options.checkpoints.is_some()));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millrace_connectors::is_dead_letters;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, Trap};
-use millrace_core::connector::Split;
+use millrace_core::connector::{Split, SplitEnumerator};
 use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{self, Plan, TaskKind};
 use millrace_core::upgrade::{self, DeclaredOperator, Upgrade};
@@ -268,6 +268,7 @@ pub(crate) fn start(
             *splits = redistribute::splits(stored);
         }
     }
+    let enumerators = enumerators(job, &plan, &splits)?;
     let (options, limit) = (&job.options, job.options.limits.memory_bytes);
     let (mut converters, mut conversions) = (BTreeMap::new(), Conversions::default());
     if let Some(checkpoint) = &checkpoint {
@@ -287,9 +288,47 @@ pub(crate) fn start(
         settles,
         channels,
         splits,
+        enumerators,
         checkpoint,
         converters,
         conversions,
         careful,
     }))
+}
+
+/// What finds more splits of the sources of a plan than these.
+fn enumerators(
+    job: &SlotJob,
+    plan: &Plan,
+    splits: &Splits,
+) -> Result<BTreeMap<OperatorIndex, Arc<dyn SplitEnumerator>>> {
+    let mut enumerators = BTreeMap::new();
+    for task in &plan.tasks {
+        let TaskKind::Source { operator, .. } = task.kind else {
+            continue;
+        };
+        // Dealt out in turn, as the subtasks take them.
+        let begin = splits[&operator].iter().zip((0..task.parallelism).cycle());
+        let begin = begin.map(|(split, subtask)| {
+            let (id, position) = (split.id.clone(), split.position.clone());
+            (subtask, Split { id, position })
+        });
+        let begin: Vec<(u32, Split)> = begin.collect();
+        let enumerator = job.connectors.sources[&operator].enumerator(&begin, task.parallelism);
+        let enumerator = enumerator.map_err(|error| error.context(format!("source `{}`", task.name)))?;
+        if let Some(enumerator) = enumerator {
+            enumerators.insert(operator, enumerator);
+        }
+    }
+    Ok(enumerators)
+}
+
+/// Says what is lost if a job that takes checkpoints has to go on from one.
+pub(crate) fn warn_of_losses(job: &SlotJob) {
+    for (operator, source) in &job.connectors.sources {
+        if let Some(lost) = source.lost_on_restart() {
+            let name = &job.graph.operators[operator.0 as usize].name;
+            (job.options.log)(LogLevel::Warn, &format!("source `{name}`: {lost}"));
+        }
+    }
 }

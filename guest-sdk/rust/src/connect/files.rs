@@ -1,13 +1,14 @@
-//! Files: text, CSV, JSON lines and Parquet.
+//! Files: text, CSV, JSON lines, Parquet and Avro.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use super::options::{Options, any_option, csv_options, reject_option};
 use super::{Description, Reject, Sink, Source};
 use crate::bindings::dataflow as wit;
 use crate::value::Record;
 
-/// Reads and writes files: text, CSV, JSON lines and Parquet.
+/// Reads and writes files: text, CSV, JSON lines, Parquet and Avro.
 ///
 /// Sources take a file, a folder or a glob. Columns go by name: what the file has beyond the record's
 /// columns is skipped, and what it lacks must be an `Option`. Sinks take a folder, in which each subtask
@@ -82,6 +83,18 @@ impl Files {
         FilesSource::new(path, "parquet")
     }
 
+    /// Reads Avro object container files.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Row { text: String }
+    /// let rows = Files::avro::<Row>("rows/*.avro");
+    /// ```
+    pub fn avro<T: Record>(path: impl Into<String>) -> FilesSource<T> {
+        FilesSource::new(path, "avro")
+    }
+
     /// Writes lines. The record has one field, of text.
     ///
     /// ```
@@ -121,6 +134,34 @@ impl Files {
     pub fn to_parquet(folder: impl Into<String>) -> FilesSink {
         FilesSink::new(folder, "parquet")
     }
+
+    /// Writes Avro object container files, with a schema made from the record's.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let rows = Files::to_avro("out").codec(AvroCodec::Deflate);
+    /// ```
+    pub fn to_avro(folder: impl Into<String>) -> FilesSink {
+        FilesSink::new(folder, "avro")
+    }
+}
+
+/// How the blocks of an Avro file are compressed.
+///
+/// ```
+/// # use millrace::prelude::*;
+/// let rows = Files::to_avro("out").codec(AvroCodec::Snappy);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AvroCodec {
+    /// Not at all.
+    None,
+    /// By deflate, which every implementation of Avro knows.
+    Deflate,
+    /// By Snappy.
+    Snappy,
+    /// By Zstandard.
+    Zstd,
 }
 
 /// How files are compressed.
@@ -184,6 +225,61 @@ impl<T: Record> FilesSource<T> {
         self.option("compression", compression.name())
     }
 
+    /// Reads on when files grow, and reads files that come: the source does not end. Text, CSV and JSON lines only, and
+    /// only whole lines; compressed files and Parquet are taken whole, as by [`watch`](Self::watch).
+    ///
+    /// A file may be renamed (rotated): it is read to its end under its new name. One that was cut, or is gone before it
+    /// was read, is a rejected row ([`on_reject`](Self::on_reject)).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Row { text: String }
+    /// let rows = Files::ndjson::<Row>("/var/log/app/*.ndjson").follow();
+    /// ```
+    pub fn follow(self) -> Self {
+        self.option("mode", "follow")
+    }
+
+    /// Reads files that come, each as a whole, once it has stayed the same from one look to the next: the source does
+    /// not end. Move files into the folder when they are complete, or write them under a name that begins with `.`
+    /// or `_`.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Row { text: String }
+    /// let rows = Files::parquet::<Row>("inbox").watch();
+    /// ```
+    pub fn watch(self) -> Self {
+        self.option("mode", "watch")
+    }
+
+    /// How often a source that follows or watches looks for what is new. Without this, each second.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Row { text: String }
+    /// let rows = Files::csv::<Row>("inbox").watch().scan_interval(Duration::from_secs(10));
+    /// ```
+    pub fn scan_interval(self, interval: Duration) -> Self {
+        self.option("scan.ms", interval.as_millis())
+    }
+
+    /// How many files may be there at a time for a source that follows or watches: it remembers each until it is gone.
+    /// Without this, 10,000.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Row { text: String }
+    /// let rows = Files::csv::<Row>("inbox").watch().files_max(100_000);
+    /// ```
+    pub fn files_max(self, files: u64) -> Self {
+        self.option("files.max", files)
+    }
+
     /// CSV: what encloses text that contains delimiters. Without this, `"`.
     ///
     /// ```
@@ -235,6 +331,22 @@ impl FilesSink {
     /// ```
     pub fn compression(self, compression: Compression) -> Self {
         self.option("compression", compression.name())
+    }
+
+    /// Avro: how its blocks are compressed. Without this, not at all.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let rows = Files::to_avro("out").codec(AvroCodec::Zstd);
+    /// ```
+    pub fn codec(self, codec: AvroCodec) -> Self {
+        let name = match codec {
+            AvroCodec::None => "none",
+            AvroCodec::Deflate => "deflate",
+            AvroCodec::Snappy => "snappy",
+            AvroCodec::Zstd => "zstd",
+        };
+        self.option("avro.codec", name)
     }
 
     /// Begins a new part after that many bytes.

@@ -1,31 +1,37 @@
 //! Connectors: where rows come from and where they go.
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
-//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`]
-//! writes to a table, [`Redis`] to a Redis server; [`Generator`] makes rows up, and
-//! [`Discard`] counts them. [`Connector`] names any other.
+//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table, [`Redis`] to a
+//! Redis server; [`Sqlite`] reads and writes tables in a file, [`Tcp`] sockets; [`Generator`] makes rows up, and
+//! [`Discard`] counts them. [`Hybrid`] reads one source and then another. [`Connector`] names any other.
 
 mod custom;
 mod discard;
 mod files;
 mod generator;
+mod hybrid;
 mod nexmark;
 mod options;
 mod postgres;
 mod redis;
+mod sqlite;
 mod standard;
+mod tcp;
 
 use crate::bindings::dataflow as wit;
 use crate::value::Record;
 
 pub use custom::{Connector, CustomSink, CustomSource};
 pub use discard::Discard;
-pub use files::{Compression, Files, FilesSink, FilesSource};
+pub use files::{AvroCodec, Compression, Files, FilesSink, FilesSource};
 pub use generator::Generator;
+pub use hybrid::Hybrid;
 pub use nexmark::Nexmark;
 pub use postgres::{Postgres, PostgresSink};
 pub use redis::{Redis, RedisSink};
+pub use sqlite::{Sqlite, SqliteSink, SqliteSource};
 pub use standard::{Stdin, StdinSource, Stdout, StdoutSink};
+pub use tcp::{Tcp, TcpSink, TcpSource};
 
 /// Gives rows: the argument of [`Flow::source`](crate::Flow::source).
 pub trait Source {

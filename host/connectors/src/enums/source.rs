@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millrace_core::Result;
 use millrace_core::connector::{
-    Boundedness, Elapsed, Poll, Position, Rejected, Rows, Source, Split, SplitReader, SubtaskContext,
+    Boundedness, Elapsed, Poll, Position, Rejected, Rows, Source, Split, SplitEnumerator, SplitReader, SubtaskContext,
 };
 
 use super::Enums;
@@ -34,6 +34,14 @@ impl Source for NamedSource {
 
     fn splits(&self, parallelism: u32) -> Result<Vec<Split>> {
         self.inner.splits(parallelism)
+    }
+
+    fn enumerator(&self, splits: &[(u32, Split)], parallelism: u32) -> Result<Option<Arc<dyn SplitEnumerator>>> {
+        self.inner.enumerator(splits, parallelism)
+    }
+
+    fn lost_on_restart(&self) -> Option<String> {
+        self.inner.lost_on_restart()
     }
 
     fn open(&self, split: &Split, context: &SubtaskContext) -> Result<Box<dyn SplitReader>> {

@@ -4,7 +4,10 @@
 //! written, or are marks. So are those that a glob finds, and what is in such folders, unless the glob itself
 //! begins a name so. Folders inside a folder are not entered; a glob such as `logs/**/*.csv` does that.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_core::{Error, Result};
 
@@ -47,12 +50,9 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>> {
     let shown = path.display();
     let fail = |error: std::io::Error| unreadable(&shown.to_string(), &error);
     let mut paths = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(fail)? {
-        let entry = entry.map_err(fail)?;
-        let name = entry.file_name();
-        let hidden = name.to_string_lossy().starts_with(['.', '_']);
-        if !hidden && std::fs::metadata(entry.path()).map_err(fail)?.is_file() {
-            paths.push(entry.path());
+    for entry in visible(path)? {
+        if std::fs::metadata(&entry).map_err(fail)?.is_file() {
+            paths.push(entry);
         }
     }
     if paths.is_empty() {
@@ -66,7 +66,31 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+/// What is in a folder, but for names that begin with `.` or `_`.
+fn visible(folder: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |error: std::io::Error| unreadable(&folder.display().to_string(), &error);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        if !entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+            paths.push(entry.path());
+        }
+    }
+    Ok(paths)
+}
+
 fn globbed(pattern: &str) -> Result<Vec<PathBuf>> {
+    let paths = matches(pattern)?;
+    if paths.is_empty() {
+        return Err(Error::external(
+            "IO0101",
+            format!("no file matches `{pattern}` (names that begin with `.` or `_` match only a pattern that does)"),
+        ));
+    }
+    Ok(paths)
+}
+
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
     let matches = glob::glob(pattern).map_err(|error| {
         Error::user(
             "CN0113",
@@ -80,13 +104,55 @@ fn globbed(pattern: &str) -> Result<Vec<PathBuf>> {
             paths.push(path);
         }
     }
-    if paths.is_empty() {
-        return Err(Error::external(
-            "IO0101",
-            format!("no file matches `{pattern}` (names that begin with `.` or `_` match only a pattern that does)"),
-        ));
-    }
     Ok(paths)
+}
+
+/// A file as it is found while others come and go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Its path now.
+    pub(crate) path: String,
+    /// What stays the same when it grows or is renamed, and is another's if it is replaced.
+    pub(crate) identity: String,
+    /// Its length.
+    pub(crate) bytes: u64,
+    /// When it was changed last, in ns since 1970.
+    pub(crate) modified_ns: u128,
+}
+
+/// The files that `path` means now, in the order in which they were changed; maybe none. What cannot be looked at,
+/// because it has just gone, is left out.
+pub(crate) fn scan(path: &str) -> Result<Vec<Found>> {
+    let as_path = Path::new(path);
+    let paths = match std::fs::metadata(as_path) {
+        Ok(metadata) if metadata.is_dir() => visible(as_path)?,
+        Ok(_) => vec![as_path.to_owned()],
+        Err(_) if path.contains(['*', '?', '[']) => matches(path)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(unreadable(path, &error)),
+    };
+    let mut found: Vec<Found> = paths.iter().filter_map(|path| find(path.to_str()?)).collect();
+    found.sort_by(|a, b| (a.modified_ns, &a.path).cmp(&(b.modified_ns, &b.path)));
+    Ok(found)
+}
+
+/// The file of this path, if there is one.
+pub(crate) fn find(path: &str) -> Option<Found> {
+    let metadata = std::fs::metadata(path).ok().filter(Metadata::is_file)?;
+    let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    Some(Found {
+        path: path.to_owned(),
+        identity: identity(&metadata),
+        bytes: metadata.len(),
+        modified_ns: metadata.modified().map_or(0, since_1970),
+    })
+}
+
+/// What a file is told from others by: its number in the file system, and when it was made, for numbers are used again.
+pub(crate) fn identity(metadata: &Metadata) -> String {
+    let since_1970 = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    let created = metadata.created().map_or(0, since_1970);
+    format!("{:x}-{created:x}", metadata.ino())
 }
 
 /// Whether a name in the path begins with `.` or `_`, and no part of the pattern that it was found by does.

@@ -1,12 +1,21 @@
-//! The `files` connector: text, CSV, JSON lines and Parquet, plain, gzip or zstd.
+//! The `files` connector: text, CSV, JSON lines, Parquet and Avro, plain, gzip or zstd.
 //!
 //! Source: [`listing`] finds the files, [`splits`] cuts them for the parallelism, [`records`] reads the text
-//! formats and [`columns`] reads Parquet. Sink: [`sink`] holds the two-phase protocol, [`part`] one file
+//! formats, [`columns`] reads Parquet and [`avro`] what it is called by. Of a folder that is watched, [`discovery`] finds what comes, and [`follow`] and
+//! [`whole`] read it. Sink: [`sink`] holds the two-phase protocol, [`part`] one file
 //! being written, [`objects`] the same protocol on an object store. All file access of the connector is here.
 
+#[cfg(feature = "avro")]
+mod avro;
+#[cfg(not(feature = "avro"))]
+#[path = "avro_missing.rs"]
+mod avro;
 mod columns;
 mod compression;
 mod convert;
+mod declared;
+mod discovery;
+mod follow;
 mod listing;
 #[cfg(feature = "cloud")]
 mod objects;
@@ -15,10 +24,12 @@ mod objects;
 mod objects;
 mod part;
 mod part_writer;
+mod permits;
 mod records;
 mod sink;
 mod source;
 mod splits;
+mod whole;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression as Codec, GzipLevel, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use super::avro::AvroFile;
 use super::compression::{Compression, Compressor};
 use crate::format::{Encoder, Format};
 
@@ -33,6 +34,13 @@ pub(crate) struct Part {
 enum Body {
     Records(Box<Records>),
     Columns(Box<ArrowWriter<File>>),
+    Avro(Box<AvroBody>),
+}
+
+struct AvroBody {
+    writer: AvroFile,
+    /// The file inside, to ask for its length.
+    file: File,
 }
 
 struct Records {
@@ -52,7 +60,11 @@ impl Part {
             .create_new(true)
             .open(&path)
             .map_err(|error| fail(&error))?;
-        let body = if *format == Format::Parquet {
+        let body = if let Format::Avro(codec) = format {
+            let inside = file.try_clone().map_err(|error| fail(&error))?;
+            let writer = AvroFile::create(file, *codec, schema).map_err(|error| fail(&error))?;
+            Body::Avro(Box::new(AvroBody { writer, file: inside }))
+        } else if *format == Format::Parquet {
             let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(compression)));
             Body::Columns(Box::new(writer.map_err(|error| fail(&error))?))
         } else {
@@ -84,6 +96,7 @@ impl Part {
                 Compressor::Gzip(_) | Compressor::Zstd(_) => self.bytes,
             },
             Body::Columns(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
+            Body::Avro(avro) => self.bytes + avro.writer.waiting_bytes(),
         }
     }
 
@@ -93,6 +106,12 @@ impl Part {
         let path = &self.path;
         match &mut self.body {
             Body::Columns(writer) => writer.write(rows).map_err(|error| unwritable(path, &error)),
+            Body::Avro(avro) => {
+                if avro.writer.write(rows).map_err(|error| unwritable(path, &error))? {
+                    self.bytes = avro.file.metadata().map_err(|error| unwritable(path, &error))?.len();
+                }
+                Ok(())
+            }
             Body::Records(records) => {
                 let Records {
                     encoder,
@@ -119,6 +138,7 @@ impl Part {
         let Part { path, body, .. } = self;
         let file = match body {
             Body::Columns(writer) => writer.into_inner().map_err(|error| unwritable(&path, &error))?,
+            Body::Avro(avro) => avro.writer.finish().map_err(|error| unwritable(&path, &error))?,
             Body::Records(records) => {
                 let Records { buffer, mut out, .. } = *records;
                 out.write_all(&buffer).map_err(|error| unwritable(&path, &error))?;

@@ -25,10 +25,11 @@ use arrow_schema::SchemaRef;
 use millrace_core::connector::{Committable, Delivery, Elapsed, Options, Sink, SinkWriter, SubtaskContext};
 use millrace_core::{Error, Result};
 
+use super::avro;
 use super::compression::Compression;
 use super::part::{Part, unwritable};
 use super::part_writer::PartWriter;
-use crate::format::Format;
+use crate::format::{AvroCodec, Format};
 
 const ROLL_BYTES_DEFAULT: u64 = 128 << 20;
 const IN_PROGRESS: &str = ".inprogress";
@@ -158,8 +159,16 @@ impl Settings {
     /// From the options in the pipeline.
     pub(super) fn take(mut options: Options, schema: &SchemaRef) -> Result<Self> {
         let path = options.required("path")?;
-        let format = Format::take(&mut options, None, true)?;
+        let mut format = Format::take(&mut options, None, true)?;
         let compression = Compression::take(&mut options)?;
+        if let Format::Avro(codec) = &mut format {
+            *codec = AvroCodec::take(&mut options)?;
+            if compression != Compression::None {
+                let message = "option `compression` does not go with format avro: its codec is option `avro.codec`";
+                return Err(Error::user("CN0110", message));
+            }
+            avro::check_sink(schema)?;
+        }
         let roll_bytes = options
             .parsed("roll.bytes", "a number of bytes")?
             .unwrap_or(ROLL_BYTES_DEFAULT);
@@ -197,10 +206,9 @@ impl Settings {
 
     /// Name of a part.
     pub(super) fn part_name(&self, subtask: u32, number: u64) -> String {
-        let suffix = if self.format == Format::Parquet {
-            ""
-        } else {
-            self.compression.suffix()
+        let suffix = match self.format {
+            Format::Parquet | Format::Avro(_) => "",
+            Format::Text | Format::Csv(_) | Format::Ndjson => self.compression.suffix(),
         };
         format!("part-{subtask}-{number}.{}{suffix}", self.format.extension())
     }

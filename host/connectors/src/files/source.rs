@@ -5,14 +5,21 @@ use std::io::Read;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use millrace_core::connector::{Boundedness, Options, Position, Source, Split, SplitReader, SubtaskContext};
+use millrace_core::connector::{
+    Boundedness, Options, Position, Source, Split, SplitEnumerator, SplitReader, SubtaskContext,
+};
 use millrace_core::{Error, Result};
 
+use super::avro::{self, AvroReader};
 use super::columns::{self, ColumnReader};
 use super::compression::Compression;
-use super::listing::{Input, files, unreadable};
+use super::discovery::{self, FilesEnumerator, Watch};
+use super::follow::FollowReader;
+use super::listing::{Found, Input, files, unreadable};
+use super::permits::Permits;
 use super::records::RecordReader;
 use super::splits::{self, Piece};
+use super::whole::WholeReader;
 use crate::format::Format;
 
 /// Files are not cut into pieces smaller than this: each costs an open and a seek.
@@ -24,6 +31,9 @@ pub(crate) struct FilesSource {
     format: Arc<Format>,
     compression: Option<Compression>,
     schema: SchemaRef,
+    /// If files that come later are read too.
+    watch: Option<Watch>,
+    permits: Permits,
     split_bytes_min: u64,
 }
 
@@ -33,19 +43,23 @@ impl FilesSource {
         let path = options.required("path")?;
         let format = Format::take(&mut options, None, true)?;
         let compression = Compression::take_or_auto(&mut options)?;
+        let watch = Watch::take(&mut options)?;
         options.finish()?;
         format.check_schema(&schema)?;
-        if format == Format::Parquet && !matches!(compression, None | Some(Compression::None)) {
-            return Err(Error::user(
-                "CN0110",
-                "option `compression` does not go with format parquet, whose files say themselves how they are compressed",
-            ));
+        if !format.is_records() && !matches!(compression, None | Some(Compression::None)) {
+            let message = format!(
+                "option `compression` does not go with format {}, whose files say themselves how they are compressed",
+                format.extension()
+            );
+            return Err(Error::user("CN0110", message));
         }
         Ok(FilesSource {
             path,
             format: Arc::new(format),
             compression,
             schema,
+            watch,
+            permits: Permits::default(),
             split_bytes_min: SPLIT_BYTES_MIN,
         })
     }
@@ -58,11 +72,41 @@ impl FilesSource {
     }
 
     fn compression_of(&self, path: &str) -> Compression {
-        match (self.compression, self.format.as_ref()) {
-            (Some(compression), _) => compression,
-            (None, Format::Parquet) => Compression::None,
-            (None, Format::Text | Format::Csv(_) | Format::Ndjson) => Compression::of_path(path),
+        compression_of(self.compression, &self.format, path)
+    }
+
+    /// A reader of a split of a source that watches for files.
+    fn open_watched(&self, split: &Split, watch: Watch) -> Result<Box<dyn SplitReader>> {
+        let (path, identity) = discovery::parse(&split.id)?;
+        let (format, schema) = (self.format.clone(), self.schema.clone());
+        if watch.follows && is_followed(self.compression, &format, path) {
+            let rows = (&format, &schema);
+            let reader = FollowReader::open(
+                &split.id,
+                &split.position,
+                &self.path,
+                rows,
+                watch.interval,
+                &self.permits,
+            )?;
+            return Ok(Box::new(reader));
         }
+        let (pattern, compression, position) = (self.path.clone(), self.compression, split.position.clone());
+        let (file, identity, declared) = (path.to_owned(), identity.to_owned(), schema.clone());
+        let open = move || match discovery::locate(&file, &identity, &pattern)? {
+            None => Ok(None),
+            Some(Found { path, .. }) => {
+                let compression = compression_of(compression, &format, &path);
+                open_piece(&path, (&format, compression), Piece::Whole, &declared, &position).map(Some)
+            }
+        };
+        Ok(Box::new(WholeReader::new(
+            path,
+            &split.position,
+            &schema,
+            &self.permits,
+            Box::new(open),
+        )))
     }
 
     fn pieces(&self, input: &Input, wanted: u64) -> Result<Vec<Piece>> {
@@ -74,8 +118,11 @@ impl FilesSource {
         };
         let whole = Ok(vec![Piece::Whole]);
         match self.format.as_ref() {
-            Format::Parquet => {
-                let groups = columns::check(&input.path, &self.schema)?;
+            Format::Parquet | Format::Avro(_) => {
+                let groups = match self.format.as_ref() {
+                    Format::Parquet => columns::check(&input.path, &self.schema)?,
+                    _ => avro::check(&input.path, &self.schema)?,
+                };
                 if wanted < 2 || groups < 2 {
                     return whole;
                 }
@@ -111,12 +158,53 @@ fn contains(path: &str, byte: u8) -> Result<bool> {
     }
 }
 
+fn open_piece(
+    path: &str,
+    (format, compression): (&Format, Compression),
+    piece: Piece,
+    schema: &SchemaRef,
+    position: &Position,
+) -> Result<Box<dyn SplitReader>> {
+    match format {
+        Format::Parquet => Ok(Box::new(ColumnReader::open(path, piece, schema, position)?)),
+        Format::Avro(_) => Ok(Box::new(AvroReader::open(path, piece, schema, position)?)),
+        Format::Text | Format::Csv(_) | Format::Ndjson => {
+            let reader = RecordReader::open(path, format, compression, piece, schema, position)?;
+            Ok(Box::new(reader))
+        }
+    }
+}
+
+fn compression_of(given: Option<Compression>, format: &Format, path: &str) -> Compression {
+    match (given, format) {
+        (Some(compression), _) => compression,
+        (None, Format::Parquet | Format::Avro(_)) => Compression::None,
+        (None, Format::Text | Format::Csv(_) | Format::Ndjson) => Compression::of_path(path),
+    }
+}
+
+/// Whether a file can be read while it grows.
+fn is_followed(given: Option<Compression>, format: &Format, path: &str) -> bool {
+    format.is_records() && compression_of(given, format, path) == Compression::None
+}
+
 impl Source for FilesSource {
     fn boundedness(&self) -> Boundedness {
-        Boundedness::Bounded
+        match self.watch {
+            None => Boundedness::Bounded,
+            Some(_) => Boundedness::Unbounded,
+        }
     }
 
     fn splits(&self, parallelism: u32) -> Result<Vec<Split>> {
+        if self.watch.is_some() {
+            // The enumerator finds them all; a glob may match nothing yet.
+            let is_glob = self.path.contains(['*', '?', '[']);
+            return match std::fs::metadata(&self.path) {
+                Err(_) if !is_glob => files(&self.path).map(|_| Vec::new()),
+                _ => Ok(Vec::new()),
+            };
+        }
         let inputs = files(&self.path)?;
         let wanted = splits::pieces_wanted(inputs.len(), parallelism);
         let mut all = Vec::new();
@@ -129,27 +217,21 @@ impl Source for FilesSource {
         Ok(all)
     }
 
+    fn enumerator(&self, splits: &[(u32, Split)], parallelism: u32) -> Result<Option<Arc<dyn SplitEnumerator>>> {
+        let Some(watch) = self.watch else { return Ok(None) };
+        let (compression, format) = (self.compression, self.format.clone());
+        let follows = move |path: &str| watch.follows && is_followed(compression, &format, path);
+        let enumerator = FilesEnumerator::new(&self.path, watch, follows, splits, parallelism)?;
+        Ok(Some(Arc::new(enumerator)))
+    }
+
     fn open(&self, split: &Split, _context: &SubtaskContext) -> Result<Box<dyn SplitReader>> {
-        let (path, piece) = splits::parse(&split.id)?;
-        match self.format.as_ref() {
-            Format::Parquet => Ok(Box::new(ColumnReader::open(
-                path,
-                piece,
-                &self.schema,
-                &split.position,
-            )?)),
-            format => {
-                let compression = self.compression_of(path);
-                Ok(Box::new(RecordReader::open(
-                    path,
-                    format,
-                    compression,
-                    piece,
-                    &self.schema,
-                    &split.position,
-                )?))
-            }
+        if let Some(watch) = self.watch {
+            return self.open_watched(split, watch);
         }
+        let (path, piece) = splits::parse(&split.id)?;
+        let format = (self.format.as_ref(), self.compression_of(path));
+        open_piece(path, format, piece, &self.schema, &split.position)
     }
 }
 

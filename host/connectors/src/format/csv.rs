@@ -2,7 +2,9 @@
 //!
 //! Columns are found by the names in the header, or by position without one. Columns of the file that the
 //! schema does not have are not parsed; columns of the schema that the file does not have are null. In a
-//! utf8 column that cannot be null, no text means null: an empty field is the empty text.
+//! utf8 column that cannot be null, no text means null: an empty field is the empty text. A time may be a number of its
+//! type's units since 1970; the parser below knows none such, so that a block whose times are numbers is parsed with
+//! integers in their place.
 
 use std::sync::Arc;
 
@@ -44,6 +46,9 @@ pub(crate) struct CsvDecoder {
     file_schema: SchemaRef,
     /// For each column of `schema`, its column in the file.
     sources: Vec<Option<usize>>,
+    /// For each column of `schema`, whether it holds times that are written as numbers: units since 1970.
+    numbers: Vec<bool>,
+    names: Vec<String>,
     decoder: Option<Decoder>,
     batch_rows: usize,
 }
@@ -63,29 +68,58 @@ impl CsvDecoder {
             .iter()
             .map(|field| source_of(field, &names))
             .collect::<Result<Vec<_>>>()?;
-        let file_fields: Vec<FieldRef> = names
-            .iter()
-            .enumerate()
-            .map(
-                |(index, name)| match sources.iter().position(|source| *source == Some(index)) {
-                    Some(target) => parsed_as(&schema.fields()[target]),
-                    None => Arc::new(Field::new(name, DataType::Utf8, true)),
-                },
-            )
-            .collect();
+        let numbers = vec![false; sources.len()];
         let null = (!options.null.is_empty())
             .then(|| Regex::new(&format!("^(?:{})$", regex::escape(&options.null))))
             .transpose()
             .map_err(|error| Error::internal(format!("option `csv.null` makes no pattern: {error}")))?;
         Ok(CsvDecoder {
+            file_schema: file_schema(&names, &schema, &sources, &numbers),
+            sources,
+            numbers,
+            names,
             schema,
             options,
             null,
-            file_schema: Arc::new(Schema::new(file_fields)),
-            sources,
             decoder: None,
             batch_rows: 0,
         })
+    }
+
+    /// Looks into a record for times that are written as numbers, and those that are not; whether that is news.
+    fn look_for_numbers(&mut self, record: &[u8]) -> bool {
+        let is_time = |field: &FieldRef| matches!(field.data_type(), DataType::Timestamp(_, _));
+        if !self.schema.fields().iter().any(is_time) {
+            return false;
+        }
+        let fields = csv_fields(record, self.options.delimiter, self.options.quote);
+        let mut numbers = self.numbers.clone();
+        for (at, field) in self.schema.fields().iter().enumerate() {
+            let text = self.sources[at].and_then(|source| fields.get(source));
+            let text = text.filter(|text| !text.is_empty() && **text != self.options.null.as_bytes());
+            if let Some(text) = text.filter(|_| is_time(field)) {
+                let digits = text.strip_prefix(b"-").unwrap_or(text);
+                numbers[at] = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+            }
+        }
+        if numbers == self.numbers {
+            return false;
+        }
+        self.file_schema = file_schema(&self.names, &self.schema, &self.sources, &numbers);
+        self.numbers = numbers;
+        self.decoder = None;
+        true
+    }
+
+    /// Parses records as those before them; if that fails, with times written as the first of them has them.
+    fn parse_times(&mut self, bytes: &[u8], records: &[Record]) -> std::result::Result<RecordBatch, String> {
+        let parsed = self.parse(bytes, records);
+        match (&parsed, records.first()) {
+            (Err(_), Some(first)) if self.look_for_numbers(&bytes[first.start..first.end]) => {
+                self.parse(bytes, records)
+            }
+            _ => parsed,
+        }
     }
 
     fn build(&self, batch_rows: usize, projection: Vec<usize>) -> Decoder {
@@ -164,6 +198,19 @@ fn source_of(field: &Field, names: &[String]) -> Result<Option<usize>> {
     }
 }
 
+/// All columns of the file, as they are parsed.
+fn file_schema(names: &[String], schema: &SchemaRef, sources: &[Option<usize>], numbers: &[bool]) -> SchemaRef {
+    let field = |(index, name): (usize, &String)| match sources.iter().position(|source| *source == Some(index)) {
+        Some(target) if numbers[target] => {
+            Arc::new(Field::new(name, DataType::Int64, schema.field(target).is_nullable()))
+        }
+        Some(target) => parsed_as(&schema.fields()[target]),
+        None => Arc::new(Field::new(name, DataType::Utf8, true)),
+    };
+    let fields: Vec<FieldRef> = names.iter().enumerate().map(field).collect();
+    Arc::new(Schema::new(fields))
+}
+
 /// A utf8 column that cannot be null is parsed as one that can, and its nulls are turned back into text.
 fn parsed_as(field: &FieldRef) -> FieldRef {
     match field.data_type() {
@@ -207,7 +254,7 @@ fn is_cut(value: &ArrayRef, text: &[u8]) -> bool {
 
 impl Decode for CsvDecoder {
     fn decode(&mut self, bytes: &[u8], records: &[Record]) -> std::result::Result<RecordBatch, String> {
-        let parsed = self.parse(bytes, records)?;
+        let parsed = self.parse_times(bytes, records)?;
         let mut columns = parsed.columns().iter();
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.sources.len());
         for (field, source) in self.schema.fields().iter().zip(&self.sources) {

@@ -42,7 +42,7 @@ impl Encoder {
             }
             Format::Csv(options) => zones::textual_rows(rows).and_then(|rows| encode_csv(&rows, options, header, out)),
             Format::Ndjson => zones::textual_rows(rows).and_then(|rows| encode_json(&rows, out)),
-            Format::Parquet => return Err(Error::internal("parquet is not written as text")),
+            Format::Parquet | Format::Avro(_) => return Err(Error::internal("it is not written as text")),
         };
         result.map_err(|error| Error::pipeline("RW0102", format!("rows cannot be written: {error}")))
     }

@@ -3,14 +3,15 @@
 //! Reading has two steps. [`framer`] cuts a stream of bytes into records (lines, or CSV records with quoted
 //! line ends); [`decode`] turns many records at once into columns, and, when a block fails, narrows it down
 //! to the records at fault, which are rejected one by one with their cause. [`parser`] joins the two.
-//! [`encode`] writes. Parquet is no stream of records; its reader and writer live with the files.
+//! [`encode`] writes. Parquet and Avro are no streams of text; their
+//! readers and writers live with the files.
 
 mod csv;
 mod decode;
 mod encode;
 mod floats;
 mod framer;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod json_texts;
 mod ndjson;
 mod parser;
@@ -23,7 +24,7 @@ use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
 
 pub(crate) use encode::Encoder;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 pub(crate) use json_texts::json_texts;
 pub(crate) use parser::{Range, RowParser, read_header};
 
@@ -38,6 +39,37 @@ pub(crate) enum Format {
     Ndjson,
     /// Apache Parquet.
     Parquet,
+    /// Apache Avro's object container files, written with this codec.
+    Avro(AvroCodec),
+}
+
+/// How the blocks of an Avro file are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AvroCodec {
+    /// Not at all.
+    None,
+    /// RFC 1951.
+    Deflate,
+    /// Snappy with a checksum.
+    Snappy,
+    /// RFC 8878.
+    Zstd,
+}
+
+impl AvroCodec {
+    /// Takes option `avro.codec` of a sink.
+    pub(crate) fn take(options: &mut Options) -> Result<Self> {
+        match options.text("avro.codec").as_deref() {
+            None | Some("none") => Ok(AvroCodec::None),
+            Some("deflate") => Ok(AvroCodec::Deflate),
+            Some("snappy") => Ok(AvroCodec::Snappy),
+            Some("zstd") => Ok(AvroCodec::Zstd),
+            Some(codec) => {
+                let message = format!("option `avro.codec` is `{codec}`, not one of none, deflate, snappy, zstd");
+                Err(Error::user("CN0108", message))
+            }
+        }
+    }
 }
 
 /// The options `csv.*`.
@@ -76,9 +108,14 @@ impl Format {
             "csv" => Ok(Format::Csv(CsvOptions::take(options)?)),
             "ndjson" => Ok(Format::Ndjson),
             "parquet" if parquet => Ok(Format::Parquet),
+            "avro" if parquet && cfg!(feature = "avro") => Ok(Format::Avro(AvroCodec::None)),
+            "avro" if parquet => {
+                let message = "option `format` is `avro`, and this program was built without it (feature `avro`)";
+                Err(Error::user("CN0108", message))
+            }
             _ => {
                 let known = if parquet {
-                    "text, csv, ndjson, parquet"
+                    "text, csv, ndjson, parquet, avro"
                 } else {
                     "text, csv, ndjson"
                 };
@@ -97,12 +134,21 @@ impl Format {
             Format::Csv(_) => "csv",
             Format::Ndjson => "ndjson",
             Format::Parquet => "parquet",
+            Format::Avro(_) => "avro",
+        }
+    }
+
+    /// Whether files of it are rows of text, one after another.
+    pub(crate) fn is_records(&self) -> bool {
+        match self {
+            Format::Text | Format::Csv(_) | Format::Ndjson => true,
+            Format::Parquet | Format::Avro(_) => false,
         }
     }
 
     /// Refuses schemas that the format cannot hold.
     pub(crate) fn check_schema(&self, schema: &Schema) -> Result<()> {
-        if *self == Format::Parquet {
+        if !self.is_records() {
             return Ok(());
         }
         for field in schema.fields() {

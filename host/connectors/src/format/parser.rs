@@ -83,7 +83,7 @@ impl RowParser {
                     )
                 }
             }
-            Format::Parquet => return Err(Error::internal("parquet is not read as text")),
+            Format::Parquet | Format::Avro(_) => return Err(Error::internal("it is not read as text")),
         };
         Ok(RowParser {
             framer: Framer::new(framing, range.offset, range.lines_before + 1, range.limit),

@@ -121,6 +121,7 @@ impl Settings {
                 bytes_max: options
                     .parsed("log.bytes", "a number of bytes")?
                     .unwrap_or(LOG_BYTES_DEFAULT),
+                otherwise: "raise option `log.bytes`, or write without waiting (option `mode` = `immediate`)",
             },
             id: options.text("id").unwrap_or_default(),
         };

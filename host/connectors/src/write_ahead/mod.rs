@@ -64,6 +64,8 @@ pub(crate) struct Limits {
     pub(crate) rows_per_entry: usize,
     /// Bytes of the entries of one subtask that wait for their checkpoints.
     pub(crate) bytes_max: usize,
+    /// What else can be done where that is not enough, for people.
+    pub(crate) otherwise: &'static str,
 }
 
 /// Applies what a checkpoint holds.

@@ -85,9 +85,8 @@ impl<T: Target> LogWriter<T> {
         if waiting > self.limits.bytes_max {
             let message = format!(
                 "the rows that wait for a checkpoint take {waiting} bytes in one subtask, and {} are allowed: take \
-                 checkpoints more often (`--checkpoint-interval`), raise option `log.bytes`, or write without waiting \
-                 (option `mode` = `immediate`)",
-                self.limits.bytes_max
+                 checkpoints more often (`--checkpoint-interval`), {}",
+                self.limits.bytes_max, self.limits.otherwise
             );
             return Err(Error::user("CN0144", message));
         }

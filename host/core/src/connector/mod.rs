@@ -9,6 +9,7 @@
 //! wait without end (standard input, a socket) must wait on a thread of its own and say
 //! [`Poll::Pending`].
 
+mod enumerator;
 mod options;
 mod secrets;
 
@@ -19,6 +20,7 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 
 use crate::error::Result;
+pub use enumerator::{Enumerated, SplitEnumerator};
 pub use options::Options;
 pub use secrets::without_passwords;
 
@@ -110,6 +112,18 @@ pub trait Source: Send + Sync {
 
     /// All splits, in a stable order. Called once at start; checks that what it names is there.
     fn splits(&self, parallelism: u32) -> Result<Vec<Split>>;
+
+    /// Finds splits that turn up later, for an attempt that begins with these, each with the subtask that reads it.
+    /// `None`: there will be none.
+    fn enumerator(&self, splits: &[(u32, Split)], parallelism: u32) -> Result<Option<Arc<dyn SplitEnumerator>>> {
+        let _ = (splits, parallelism);
+        Ok(None)
+    }
+
+    /// What is lost when the job goes on from a checkpoint, said once as a warning; `None`: nothing.
+    fn lost_on_restart(&self) -> Option<String> {
+        None
+    }
 
     /// Opens a split at its position. Rows come in `schema` (as declared by the pipeline).
     fn open(&self, split: &Split, context: &SubtaskContext) -> Result<Box<dyn SplitReader>>;

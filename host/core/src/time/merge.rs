@@ -51,6 +51,23 @@ impl WatermarkMerge {
         }
     }
 
+    /// One more input, which is active and at the beginning; its number.
+    pub fn add(&mut self) -> usize {
+        self.inputs.push(Input {
+            watermark: WATERMARK_MIN,
+            idle: false,
+        });
+        self.inputs.len() - 1
+    }
+
+    /// An input that is idle for ever becomes another one, which is active and at the beginning.
+    pub fn replace(&mut self, input: usize) {
+        self.inputs[input] = Input {
+            watermark: WATERMARK_MIN,
+            idle: false,
+        };
+    }
+
     /// A watermark arrived. It makes its input active.
     pub fn handle_watermark(&mut self, input: usize, watermark: Millis) -> Option<Progress> {
         let entry = &mut self.inputs[input];
@@ -70,6 +87,14 @@ impl WatermarkMerge {
         let entry = &mut self.inputs[input];
         entry.idle = entry.watermark != WATERMARK_MAX;
         self.progress()
+    }
+
+    /// Idle, if no input is active and that was not said: of a merge that has no input yet.
+    pub fn poll_idle(&mut self) -> Option<Progress> {
+        match self.inputs.iter().all(|input| input.idle) {
+            true => self.fall_idle(),
+            false => None,
+        }
     }
 
     /// An input ended.
@@ -174,6 +199,22 @@ mod tests {
                 (Watermark(0, 10), at(8)),
             ],
         );
+    }
+
+    #[test]
+    fn inputs_come_later_and_take_the_places_of_others() {
+        let mut merge = WatermarkMerge::new(0);
+        assert_eq!(merge.poll_idle(), Some(Progress::Idle));
+        assert_eq!(merge.poll_idle(), None);
+        assert_eq!((merge.add(), merge.add()), (0, 1));
+        assert_eq!(merge.poll_idle(), None);
+        assert_eq!(merge.handle_watermark(0, 5), None);
+        assert_eq!(merge.handle_watermark(1, 7), at(5));
+        assert_eq!(merge.handle_idle(0), at(7));
+        merge.replace(0);
+        assert_eq!(merge.handle_watermark(1, 9), None);
+        assert_eq!(merge.handle_watermark(0, 3), None);
+        assert_eq!(merge.handle_watermark(0, 8), at(8));
     }
 
     #[test]

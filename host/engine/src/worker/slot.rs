@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use millrace_core::Result;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
-use millrace_core::connector::{SubtaskContext, Waker};
+use millrace_core::connector::{SplitEnumerator, SubtaskContext, Waker};
 use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_net::queue::Sleeper;
@@ -75,6 +75,8 @@ pub(crate) struct Start {
     pub(crate) channels: bool,
     /// Splits of each source with where to go on, by subtask in turn.
     pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
+    /// What finds more splits of a source, for those where more may turn up.
+    pub(crate) enumerators: BTreeMap<OperatorIndex, Arc<dyn SplitEnumerator>>,
     /// Where the state of keys and windows is.
     pub(crate) backend: Backend,
     /// The checkpoint to go on from.
@@ -202,6 +204,8 @@ impl Slot {
                     pace: limit.map(|rows| Pace::new(rows, context.parallelism)),
                     still: self.start.settles,
                 };
+                let enumerator = self.start.enumerators.get(operator).cloned();
+                let splits = (splits.as_slice(), enumerator);
                 Body::Source(SourceTask::open(*operator, source, splits, strategy, context, rate)?)
             }
             TaskKind::Watermarks { operator, strategy } => {

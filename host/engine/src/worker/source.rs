@@ -6,11 +6,12 @@ use std::time::Duration;
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
 use millrace_core::checkpoint::SplitSnapshot;
-use millrace_core::connector::{Poll, Rejected, Source, Split, SplitReader, SubtaskContext};
+use millrace_core::connector::{Poll, Rejected, Source, Split, SplitEnumerator, SplitReader, SubtaskContext};
 use millrace_core::graph::{OperatorIndex, Partition, WatermarkStrategy};
 use millrace_core::plan::Plan;
 use millrace_core::time::{Progress, WatermarkGenerator, WatermarkMerge};
 
+use super::discovery::Discovery;
 use super::outputs::Outputs;
 use super::pace::Pace;
 use super::rejects::Rejects;
@@ -19,11 +20,23 @@ use crate::metrics::SubtaskMetrics;
 
 struct Reading {
     id: String,
-    reader: Box<dyn SplitReader>,
+    /// `None`: it has ended, and another split may take its place.
+    reader: Option<Box<dyn SplitReader>>,
+    ended: bool,
     generator: Option<WatermarkGenerator>,
     /// Elapsed time before which polling again is of no use.
     not_before: Option<Duration>,
-    ended: bool,
+}
+
+impl Reading {
+    /// How far it has been read; `None`: to its end, which is kept elsewhere.
+    fn snapshot(&self) -> Option<SplitSnapshot> {
+        Some(SplitSnapshot {
+            id: self.id.clone(),
+            position: self.reader.as_ref()?.position(),
+            max_time: self.generator.as_ref().and_then(WatermarkGenerator::max_time),
+        })
+    }
 }
 
 /// Blocks at most that a source reads at a time, however many receivers share them: four of a few columns stay
@@ -58,6 +71,10 @@ pub(crate) enum SourceStep {
 /// One subtask of a source.
 pub(crate) struct SourceTask {
     operator: OperatorIndex,
+    source: Arc<dyn Source>,
+    context: SubtaskContext,
+    /// If splits can turn up later.
+    discovery: Option<Discovery>,
     strategy: Option<WatermarkStrategy>,
     readings: Vec<Reading>,
     merge: WatermarkMerge,
@@ -81,7 +98,7 @@ impl SourceTask {
     pub(crate) fn open(
         operator: OperatorIndex,
         source: &Arc<dyn Source>,
-        splits: &[SplitSnapshot],
+        (splits, enumerator): (&[SplitSnapshot], Option<Arc<dyn SplitEnumerator>>),
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
         mut rate: ReadingRate,
@@ -89,53 +106,86 @@ impl SourceTask {
         if let Some(pace) = &rate.pace {
             rate.rows_per_poll = pace.rows_per_poll(rate.rows_per_poll);
         }
-        let mut readings = Vec::new();
+        let mut task = SourceTask {
+            operator,
+            source: source.clone(),
+            context: context.clone(),
+            discovery: enumerator.map(|enumerator| Discovery::new(enumerator, context.subtask)),
+            strategy,
+            readings: Vec::new(),
+            merge: WatermarkMerge::new(0),
+            next: 0,
+            rate,
+        };
         for split in splits
             .iter()
             .skip(context.subtask as usize)
             .step_by(context.parallelism as usize)
         {
-            let SplitSnapshot { id, position, max_time } = split.clone();
-            let reader = source
-                .open(&Split { id, position }, context)
-                .map_err(|error| error.context(format!("split `{}`", split.id)))?;
-            let mut generator = strategy.as_ref().map(WatermarkGenerator::from_strategy);
-            if let (Some(generator), Some(time)) = (&mut generator, max_time) {
-                generator.restore(time);
-            }
-            readings.push(Reading {
-                id: split.id.clone(),
-                reader,
-                generator,
-                not_before: None,
-                ended: false,
-            });
+            let reading = task.open_split(split.clone())?;
+            task.readings.push(reading);
         }
-        let mut merge = WatermarkMerge::new(readings.len());
-        for (index, reading) in readings.iter().enumerate() {
+        task.merge = WatermarkMerge::new(task.readings.len());
+        for (index, reading) in task.readings.iter().enumerate() {
             if let Some(generator) = &reading.generator {
                 // What follows from it is announced with the next one.
-                let _ = merge.handle_watermark(index, generator.watermark());
+                let _ = task.merge.handle_watermark(index, generator.watermark());
             }
         }
-        Ok(SourceTask {
-            operator,
-            strategy,
-            readings,
-            merge,
-            next: 0,
-            rate,
+        Ok(task)
+    }
+
+    fn open_split(&self, split: SplitSnapshot) -> Result<Reading> {
+        let SplitSnapshot { id, position, max_time } = split;
+        let split = Split { id, position };
+        let reader = self.source.open(&split, &self.context);
+        let reader = reader.map_err(|error| error.context(format!("split `{}`", split.id)))?;
+        let mut generator = self.strategy.as_ref().map(WatermarkGenerator::from_strategy);
+        if let (Some(generator), Some(time)) = (&mut generator, max_time) {
+            generator.restore(time);
+        }
+        Ok(Reading {
+            id: split.id,
+            reader: Some(reader),
+            ended: false,
+            generator,
+            not_before: None,
         })
+    }
+
+    /// Opens splits that have turned up, in the places of some that have ended.
+    fn discover(&mut self, now: Duration) -> Result<()> {
+        let Some(discovery) = &mut self.discovery else {
+            return Ok(());
+        };
+        for Split { id, position } in discovery.poll(now)? {
+            let reading = self.open_split(SplitSnapshot {
+                id,
+                position,
+                max_time: None,
+            })?;
+            match self.readings.iter().position(|reading| reading.reader.is_none()) {
+                Some(index) => {
+                    self.readings[index] = reading;
+                    self.merge.replace(index);
+                }
+                None => {
+                    self.readings.push(reading);
+                    self.merge.add();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How far each split has been read.
     pub(crate) fn snapshot(&self) -> Vec<SplitSnapshot> {
-        let snapshot = |reading: &Reading| SplitSnapshot {
-            id: reading.id.clone(),
-            position: reading.reader.position(),
-            max_time: reading.generator.as_ref().and_then(WatermarkGenerator::max_time),
-        };
-        self.readings.iter().map(snapshot).collect()
+        let ended = self.discovery.iter().flat_map(Discovery::ended).cloned();
+        self.readings
+            .iter()
+            .filter_map(Reading::snapshot)
+            .chain(ended)
+            .collect()
     }
 
     /// Polls the next split that may have rows.
@@ -153,14 +203,18 @@ impl SourceTask {
         if let Some(wait) = self.rate.pace.as_ref().and_then(|pace| pace.wait(now)) {
             return Ok(SourceStep::Waiting(Some(wait)));
         }
+        self.discover(now)?;
         let count = self.readings.len();
         for turn in 0..count {
             let index = (self.next + turn) % count;
             let reading = &mut self.readings[index];
-            if reading.ended || reading.not_before.is_some_and(|time| now < time) {
+            let Some(reader) = reading.reader.as_mut().filter(|_| !reading.ended) else {
+                continue;
+            };
+            if reading.not_before.is_some_and(|time| now < time) {
                 continue;
             }
-            match reading.reader.poll(self.rate.rows_per_poll, now)? {
+            match reader.poll(self.rate.rows_per_poll, now)? {
                 Poll::Rows(rows) => {
                     self.next = (index + 1) % count;
                     metrics.bytes_in.add(rows.bytes);
@@ -178,13 +232,7 @@ impl SourceTask {
                     // Only a wake-up or the idle check looks again before that.
                     reading.not_before = wake_after.map(|after| now + after);
                 }
-                Poll::End => {
-                    reading.ended = true;
-                    let progress = self.merge.handle_end(index);
-                    if self.strategy.is_some() && !self.all_ended() {
-                        announce(progress, outputs);
-                    }
-                }
+                Poll::End => self.end(index, outputs),
             }
         }
         if self.all_ended() {
@@ -193,8 +241,32 @@ impl SourceTask {
         Ok(SourceStep::Waiting(self.wait(now, now_millis, outputs)))
     }
 
+    /// A split has ended. Where others may follow it counts as idle, for the end of all splits is not the end.
+    fn end(&mut self, index: usize, outputs: &mut Outputs) {
+        let reading = &mut self.readings[index];
+        reading.ended = true;
+        let progress = match &mut self.discovery {
+            None => self.merge.handle_end(index),
+            Some(discovery) => {
+                reading
+                    .snapshot()
+                    .into_iter()
+                    .for_each(|split| discovery.handle_end(split));
+                reading.reader = None;
+                self.merge.handle_idle(index)
+            }
+        };
+        if self.strategy.is_some() && !self.all_ended() {
+            announce(progress, outputs);
+        }
+    }
+
     fn all_ended(&self) -> bool {
-        self.readings.iter().all(|reading| reading.ended)
+        let expecting = self
+            .discovery
+            .as_ref()
+            .is_some_and(|discovery| discovery.next().is_some());
+        !expecting && self.readings.iter().all(|reading| reading.ended)
     }
 
     fn emit(&mut self, index: usize, mut block: Block, now_millis: Millis, outputs: &mut Outputs) -> Result<()> {
@@ -228,6 +300,12 @@ impl SourceTask {
     fn wait(&mut self, now: Duration, now_millis: Millis, outputs: &mut Outputs) -> Option<Duration> {
         let mut wait: Option<Duration> = None;
         let mut shorten = |until: Duration| wait = Some(wait.map_or(until, |wait| wait.min(until)));
+        if let Some(next) = self.discovery.as_ref().and_then(Discovery::next) {
+            shorten(next.saturating_sub(now));
+            if self.strategy.is_some() && self.readings.is_empty() {
+                announce(self.merge.poll_idle(), outputs);
+            }
+        }
         for index in 0..self.readings.len() {
             let reading = &mut self.readings[index];
             if reading.ended {

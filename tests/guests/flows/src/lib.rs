@@ -2,10 +2,12 @@
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
-//! host, `enums` those read and written, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
-//! `streams` endless ones and slow
+//! host, `enums` those read and written, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes`
+//! state that expires, `poison` functions that trap, `connected` reads and writes what `from` and `to` say, `streams` endless
+//! ones and slow
 //! ones, `two-inputs` operators of two inputs.
 
+mod connected;
 mod durable;
 mod edges;
 mod enums;
@@ -103,6 +105,12 @@ pub struct Params {
     /// Bytes of an entry of a large map, besides
     #[parameter(default = "5")]
     bytes: i64,
+    /// Source to read from, where there are several
+    #[parameter(default = "")]
+    from: String,
+    /// Sink to write to, where there are several
+    #[parameter(default = "")]
+    to: String,
     /// 1: without that
     #[parameter(default = "0")]
     spared: i64,
@@ -126,6 +134,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
     match params.kind.as_str() {
         "states" => states::build(flow, &params),
         "enums" => enums::build(flow, &params),
+        "connected" => connected::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
         "large" => large::build(flow, &params),

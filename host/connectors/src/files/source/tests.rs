@@ -247,3 +247,81 @@ fn parquet_columns_must_fit() {
     let error = FilesSource::new(options(&pairs), schema(&[])).err().unwrap();
     assert_eq!(error.code(), "CN0110");
 }
+
+/// Files that are taken as a whole when they stay the same, each once, also if the reader is opened again.
+#[test]
+fn files_that_come_are_read_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let schema = schema(&[("n", DataType::Int64, false)]);
+    let path = folder.path().to_str().unwrap();
+    let pairs = [("path", path), ("format", "csv"), ("mode", "watch"), ("scan.ms", "10")];
+    let source = FilesSource::new(options(&pairs), schema).unwrap();
+    assert_eq!(source.boundedness(), Boundedness::Unbounded);
+    let enumerator = source.enumerator(&[], 1).unwrap().unwrap();
+    let mut gzip = Compression::Gzip
+        .writer(File::create(folder.path().join("a.csv.gz")).unwrap())
+        .unwrap();
+    gzip.write_all(b"n\n1\n2\n3").unwrap();
+    gzip.finish().unwrap();
+    assert!(enumerator.poll(0, Duration::ZERO).unwrap().splits.is_empty());
+    let found = enumerator.poll(0, Duration::from_millis(10)).unwrap();
+    assert_eq!(found.next, Some(Duration::from_millis(10)));
+    let mut split = found.splits[0].clone();
+    let (rows, _) = read(&source, &split, 2, true);
+    assert_eq!(column(&rows), [1, 2, 3]);
+
+    // One that is gone.
+    split.position = crate::position::encode([4, 2]);
+    std::fs::remove_file(folder.path().join("a.csv.gz")).unwrap();
+    let (_, rejected) = read(&source, &split, 2, false);
+    assert!(
+        rejected[0].place.ends_with("a.csv.gz") && rejected[0].cause.contains("is gone"),
+        "{rejected:?}"
+    );
+
+    for (name, value, code) in [
+        ("mode", "tail", "CN0108"),
+        ("scan.ms", "0", "CN0003"),
+        ("files.max", "x", "CN0003"),
+    ] {
+        let mut pairs = pairs.to_vec();
+        pairs.retain(|(known, _)| *known != name);
+        pairs.push((name, value));
+        let error = FilesSource::new(options(&pairs), source.schema.clone()).err().unwrap();
+        assert_eq!(error.code(), code, "{name}");
+    }
+}
+
+/// More files than a process may have open are read one after another.
+#[test]
+fn many_files_are_not_open_at_once() {
+    const FILES: usize = 600;
+    for mode in ["watch", "follow"] {
+        let folder = tempfile::tempdir().unwrap();
+        for file in 0..FILES {
+            std::fs::write(folder.path().join(format!("{file}.csv")), format!("n\n{file}\n")).unwrap();
+        }
+        let pairs = [
+            ("path", folder.path().to_str().unwrap()),
+            ("format", "csv"),
+            ("mode", mode),
+        ];
+        let source = FilesSource::new(options(&pairs), schema(&[("n", DataType::Int64, false)])).unwrap();
+        let enumerator = source.enumerator(&[], 1).unwrap().unwrap();
+        let mut splits = enumerator.poll(0, Duration::ZERO).unwrap().splits;
+        splits.extend(enumerator.poll(0, Duration::from_secs(1)).unwrap().splits);
+        assert_eq!(splits.len(), FILES);
+        let open = |split| source.open(split, &context(0, 1)).unwrap();
+        let mut readers: Vec<_> = splits.iter().map(open).collect();
+        let mut seen = Vec::new();
+        for second in 0..20 {
+            for reader in &mut readers {
+                if let Poll::Rows(rows) = reader.poll(10, Duration::from_secs(second)).unwrap() {
+                    seen.extend(column(&[rows.rows]));
+                }
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..FILES as i64).collect::<Vec<_>>(), "{mode}");
+    }
+}

@@ -258,3 +258,66 @@ fn floats_that_are_no_numbers_and_numbers_that_are_no_floats() {
         );
     }
 }
+
+/// Times are texts or numbers of the type's units, in CSV as in JSON lines, column by column.
+#[test]
+fn times_are_texts_or_numbers_in_both_formats() {
+    let fields = [
+        (
+            "ms",
+            DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into())),
+            false,
+        ),
+        ("s", DataType::Timestamp(TimeUnit::Second, None), true),
+    ];
+    let csv =
+        "ms,s\n1700000000123,2001-02-03T04:05:06\n-1,\n1970-01-01T00:00:01Z,5\n2,1970-01-01 00:00:07\n,3\n1.5,3\n3,8\n";
+    let json = [
+        "{\"ms\":1700000000123,\"s\":\"2001-02-03T04:05:06\"}",
+        "{\"ms\":-1}",
+        "{\"ms\":\"1970-01-01T00:00:01Z\",\"s\":5}",
+        "{\"ms\":2,\"s\":\"1970-01-01 00:00:07\"}",
+        "{\"s\":3}",
+        "{\"ms\":3,\"s\":8}",
+    ];
+    for rows_max in [1, 3, 100] {
+        let (rows, bad) = parse(
+            &format(&[("format", "csv")]),
+            &schema(&fields),
+            csv.as_bytes(),
+            rows_max,
+        )
+        .unwrap();
+        assert_eq!(
+            rows,
+            [
+                ["2023-11-14T22:13:20.123Z", "2001-02-03T04:05:06"],
+                ["1969-12-31T23:59:59.999Z", "null"],
+                ["1970-01-01T00:00:01Z", "1970-01-01T00:00:05"],
+                ["1970-01-01T00:00:00.002Z", "1970-01-01T00:00:07"],
+                ["1970-01-01T00:00:00.003Z", "1970-01-01T00:00:08"],
+            ]
+        );
+        assert!(bad.len() == 2 && bad[0].0 == "f:6" && bad[1].0 == "f:7", "{bad:?}");
+        let (others, bad) = parse(
+            &format(&[("format", "ndjson")]),
+            &schema(&fields),
+            json.join("\n").as_bytes(),
+            rows_max,
+        )
+        .unwrap();
+        assert_eq!(rows, others);
+        assert_eq!(bad.len(), 1, "{bad:?}");
+    }
+    // Numbers of any length are numbers.
+    for number in ["0", "20010203", "200102030405", "9999999999", "2001020304"] {
+        let input = format!("ms,s\n{number},\n");
+        let (rows, bad) = parse(&format(&[("format", "csv")]), &schema(&fields), input.as_bytes(), 10).unwrap();
+        let input = format!("{{\"ms\":{number}}}\n");
+        let (others, _) = parse(&format(&[("format", "ndjson")]), &schema(&fields), input.as_bytes(), 10).unwrap();
+        assert!(
+            rows == others && bad.is_empty(),
+            "{number}: {rows:?}, {others:?}, {bad:?}"
+        );
+    }
+}

@@ -1,0 +1,29 @@
+//! Splits that turn up while a source is read: new files of a folder, the second source of a hybrid one.
+
+use std::time::Duration;
+
+use super::{Elapsed, Split};
+use crate::error::Result;
+
+/// Finds splits beyond those that an attempt of a job begins with. One for all subtasks of a source.
+///
+/// A subtask asks for its own with [`poll`](Self::poll) and says when one has ended. What it was given is in its
+/// checkpoints, ended splits too, so that an enumerator of a later attempt is told of them and gives none of them twice.
+pub trait SplitEnumerator: Send + Sync {
+    /// What has turned up for this subtask since it asked last.
+    fn poll(&self, subtask: u32, now: Elapsed) -> Result<Enumerated>;
+
+    /// A split has been read to its end.
+    fn handle_end(&self, split: &str);
+}
+
+/// Answer of a [`SplitEnumerator`].
+#[derive(Debug, Default)]
+pub struct Enumerated {
+    /// Splits to read from now on.
+    pub splits: Vec<Split>,
+    /// Splits that have ended and need not be remembered: they can never turn up again.
+    pub forget: Vec<String>,
+    /// When to ask again; `None`: there will be no more.
+    pub next: Option<Duration>,
+}
