@@ -117,7 +117,7 @@ fn generated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
 }
 
 #[millrace::pipeline]
-fn flows(flow: &Flow, params: Params) -> Result<()> {
+pub fn flows(flow: &Flow, params: Params) -> Result<()> {
     flow.name(&params.kind);
     if windows::build(flow, &params) || edges::build(flow, &params) || streams::build(flow, &params) {
         return Ok(());

@@ -3,8 +3,8 @@
 
 use millrace::prelude::*;
 
-use crate::operators::Outputs;
-use crate::{Event, Params};
+use super::operators::Outputs;
+use super::{Event, Params};
 
 /// A row of the second input.
 #[derive(Record, Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 static LATE: OutputTag<Event> = OutputTag::new("late");
 
