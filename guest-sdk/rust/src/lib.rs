@@ -100,7 +100,8 @@
 //! [`inspect`](Stream::inspect). Written one after the other they are fused into one loop, in which rows are
 //! plain Rust values: nothing is encoded, boxed or called through a pointer between them. A function captures
 //! what it needs by `move`; it must not keep anything between rows, for that would be lost when the job
-//! restarts. State belongs to keys.
+//! restarts. State belongs to keys. A [`Process`](stream::Process), given to [`process`](Stream::process), is
+//! opened and closed beside that, and has metrics.
 //!
 //! # Rows that cannot be processed
 //!
@@ -286,6 +287,10 @@
 //! [`watermarks`](Stream::watermarks) gives each row its time, from a field or a function, and says how far
 //! event time has come: "no row before this will come". Timers and windows go by that, so the result is the
 //! same whether rows come live or from a file. Rows that come after all are late.
+//!
+//! Rows may say themselves how far event time has come ([`punctuated`](stream::Watermarks::punctuated)), or have the time at
+//! which they were read ([`ingestion`](stream::Watermarks::ingestion)). Sources that give rows of very different times, such as a
+//! long history and a live stream, need not run away from each other: [`aligned`](stream::Watermarks::aligned).
 //!
 //! # Windows
 //!

@@ -20,7 +20,9 @@ pub use exchange::SinkOperator;
 pub use process::{Process, ProcessSetup, Processed};
 pub use stages::{Filter, FlatMap, Inspect, Map, Pass, TryFlatMap, TryMap};
 pub use stateless::Out;
-pub use watermarks::{Millis, TimeSource, Watermarks};
+pub use watermarks::{
+    Behind, Generated, Ingestion, Millis, TimeSource, WatermarkGenerator, WatermarkSource, Watermarks, generator,
+};
 
 /// A stream of rows, and the functions since they last crossed an edge.
 ///

@@ -70,7 +70,8 @@
 //! tested against the host. Differences are
 //!
 //! - Nothing is fast, and nothing is bounded: every row is looked at on its own, and all is in memory.
-//! - Connectors and formats do not run: sources give what the test gives, sinks keep what they get.
+//! - Connectors and formats do not run: sources give what the test gives, sinks keep what they get. So no source waits for
+//!   others ([alignment](crate::stream::Watermarks::aligned)): the test is who reads.
 //! - Keys are spread over subtasks in another way than the host spreads them.
 //! - A panic of the pipeline is a panic of the test, and so is a row that is refused where [the policy](crate::connect::Reject)
 //!   is to fail. Rows refused under another policy are in [`Job::refused`].
@@ -93,6 +94,7 @@ mod inspect;
 mod job;
 mod keyed;
 mod operator;
+mod options;
 mod plan;
 mod property;
 mod random;
@@ -105,7 +107,8 @@ mod windows;
 use crate::parameters::Parameters;
 
 pub use inspect::{IntoKey, RefusedRow};
-pub use job::{Job, Options};
+pub use job::Job;
+pub use options::Options;
 pub use property::{Disorder, assert_order_does_not_matter};
 pub use snapshot::Snapshot;
 pub use source::source;

@@ -1,12 +1,13 @@
 //! What a subtask is beside its channels: a source with its splits, watermarks, a chain with the host's half, a sink.
 
-use super::datum::Key;
+use super::datum::{Column, Datum, Key};
 use super::guest::{ChainInfo, Guest, Row};
 use super::keyed::Keyed;
 use super::time::{FIRST, Generator};
 use super::windows::Windows;
-use crate::bindings::dataflow::{EventTime, Head, Partition};
+use crate::bindings::dataflow::{EventTime, Head, Partition, WatermarkSource, Watermarks};
 use crate::bindings::operators::TimerKind;
+use crate::bindings::types::{DataType, TimeUnit};
 
 /// A split of a source, which a test feeds.
 #[derive(Debug, Clone)]
@@ -17,51 +18,105 @@ pub(crate) struct Split {
     pub(crate) has_ended: bool,
 }
 
-/// Where the time of rows is read, if the host reads it.
+/// How rows get their times, and watermarks follow from them.
 #[derive(Debug, Clone)]
-pub(crate) enum TimeSource {
-    Column { index: usize, divisor: Divisor },
+pub(crate) struct Strategy {
+    time: TimeOf,
+    watermark: WatermarkOf,
+}
+
+/// Where the time of rows comes from.
+#[derive(Debug, Clone)]
+enum TimeOf {
+    Column(TimeColumn),
     Sent,
+    Clock,
 }
 
-/// From what a column counts to ms.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Divisor {
-    Times(i128),
-    By(i128),
+/// Where watermarks come from.
+#[derive(Debug, Clone)]
+enum WatermarkOf {
+    Times,
+    Column(TimeColumn),
+    /// The computed key.
+    Key,
 }
 
-impl TimeSource {
-    pub(crate) fn set(&self, row: &mut Row) {
-        if let TimeSource::Column { index, divisor } = self {
-            let value = row.values[*index].integer();
-            let millis = match divisor {
-                Divisor::Times(factor) => value.saturating_mul(*factor),
-                Divisor::By(divisor) => value.div_euclid(*divisor),
-            };
-            row.time = millis.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
+/// A column of times.
+#[derive(Debug, Clone)]
+struct TimeColumn {
+    index: usize,
+    /// A value is so many ms, or so many make one.
+    factor: i128,
+    divisor: i128,
+}
+
+impl TimeColumn {
+    fn new(name: &str, columns: &[Column]) -> Self {
+        let found = columns.iter().position(|column| column.field.name == name);
+        let index = found.unwrap_or_else(|| panic!("there is no column `{name}` with times"));
+        let (factor, divisor) = match &columns[index].field.data_type {
+            DataType::Date32 => (86_400_000, 1),
+            DataType::Timestamp(timestamp) => match timestamp.unit {
+                TimeUnit::Second => (1_000, 1),
+                TimeUnit::Millisecond => (1, 1),
+                TimeUnit::Microsecond => (1, 1_000),
+                TimeUnit::Nanosecond => (1, 1_000_000),
+            },
+            _ => (1, 1),
+        };
+        TimeColumn { index, factor, divisor }
+    }
+
+    /// In ms; none where it is null.
+    fn of(&self, row: &Row) -> Option<i64> {
+        let value = &row.values[self.index];
+        if *value == Datum::Null {
+            return None;
+        }
+        let millis = value.integer().saturating_mul(self.factor).div_euclid(self.divisor);
+        Some(millis.clamp(i64::MIN.into(), i64::MAX.into()) as i64)
+    }
+}
+
+impl Strategy {
+    /// As it is declared for rows of these columns.
+    pub(crate) fn new(declared: &Watermarks, columns: &[Column]) -> Self {
+        Strategy {
+            time: match &declared.time {
+                EventTime::Field(name) => TimeOf::Column(TimeColumn::new(name, columns)),
+                EventTime::Computed => TimeOf::Sent,
+                EventTime::Ingestion => TimeOf::Clock,
+            },
+            watermark: match &declared.source {
+                WatermarkSource::Bounded(_) => WatermarkOf::Times,
+                WatermarkSource::Field(name) => WatermarkOf::Column(TimeColumn::new(name, columns)),
+                WatermarkSource::Computed => WatermarkOf::Key,
+            },
         }
     }
 
-    /// As an event time is declared, over columns of these names and types.
-    pub(crate) fn new(time: &EventTime, columns: &[super::datum::Column]) -> TimeSource {
-        use crate::bindings::types::{DataType, TimeUnit};
-        let EventTime::Field(name) = time else {
-            return TimeSource::Sent;
+    /// Gives rows their times, and has the watermark follow.
+    pub(crate) fn assign(&self, rows: &mut [Row], generator: &mut Generator, now: i64) {
+        for row in rows.iter_mut() {
+            row.time = match &self.time {
+                TimeOf::Column(column) => column.of(row).expect("event time is not null"),
+                TimeOf::Sent => row.time,
+                TimeOf::Clock => generator.ingestion_time(now),
+            };
+        }
+        let said = match &self.watermark {
+            WatermarkOf::Times => return generator.rows(rows.iter().map(|row| row.time), now),
+            WatermarkOf::Column(column) => rows.iter().filter_map(|row| column.of(row)).max(),
+            WatermarkOf::Key => {
+                let said = rows.iter().filter(|row| row.key[0] != Datum::Null);
+                said.map(|row| row.key[0].integer() as i64).max()
+            }
         };
-        let found = columns.iter().position(|column| column.field.name == *name);
-        let index = found.unwrap_or_else(|| panic!("there is no column `{name}` to be event time"));
-        let divisor = match &columns[index].field.data_type {
-            DataType::Date32 => Divisor::Times(86_400_000),
-            DataType::Timestamp(timestamp) => match timestamp.unit {
-                TimeUnit::Second => Divisor::Times(1_000),
-                TimeUnit::Millisecond => Divisor::Times(1),
-                TimeUnit::Microsecond => Divisor::By(1_000),
-                TimeUnit::Nanosecond => Divisor::By(1_000_000),
-            },
-            _ => Divisor::Times(1),
-        };
-        TimeSource::Column { index, divisor }
+        generator.stay_active(now);
+        if let Some(watermark) = said {
+            generator.raise(watermark);
+        }
     }
 }
 
@@ -78,12 +133,13 @@ pub(crate) enum HeadOperator {
 pub(crate) enum Body {
     Source {
         splits: Vec<Split>,
-        time: Option<TimeSource>,
+        /// None where a test gives times, or nobody does.
+        strategy: Option<Strategy>,
     },
     /// Lets rows and watermarks of a source pass, which makes them itself.
     Passing,
     Watermarks {
-        time: TimeSource,
+        strategy: Strategy,
         generator: Generator,
     },
     Chain {

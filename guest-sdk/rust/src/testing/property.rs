@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::job::Options;
+use super::options::Options;
 use super::random::Random;
 use crate::stream::Millis;
 use crate::time::millis;

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::datum::{Column, columns};
 use super::guest::{ChainInfo, Guest, Refused, Row};
-use super::operator::{Body, HeadOperator, Split, TimeSource};
+use super::operator::{Body, HeadOperator, Split, Strategy};
 use super::plan::{Kind, Plan};
 use super::random::Random;
 use super::time::{Generator, LAST, Merge, Progress};
 use crate::Flow;
 use crate::abi::Instance;
 use crate::abi::host::{Recorded, recorded};
-use crate::bindings::dataflow::{Graph, OperatorKind, Partition, RejectPolicy};
+use crate::bindings::dataflow::{EventTime, Graph, OperatorKind, Partition, RejectPolicy, WatermarkSource};
 use crate::bindings::operators::Moment;
 use crate::chain::Work;
 use crate::chain::closed::ErasedChain;
@@ -138,6 +138,7 @@ impl Runner {
                 let count = settings.splits.get(&declared.name).copied().unwrap_or(1);
                 let parallelism = self.plan.tasks[task].parallelism as usize;
                 let strategy = self.strategy_of_source(task);
+                let is_given = self.is_given(task);
                 let columns = columns(&self.graph.schemas[source.schema as usize]);
                 let split = |number: usize| Split {
                     number,
@@ -146,12 +147,14 @@ impl Runner {
                 };
                 Body::Source {
                     splits: (subtask..count).step_by(parallelism).map(split).collect(),
-                    time: strategy.map(|strategy| TimeSource::new(&strategy.time, &columns)),
+                    strategy: strategy
+                        .filter(|_| !is_given)
+                        .map(|strategy| Strategy::new(strategy, &columns)),
                 }
             }
             (OperatorKind::Watermarks(_), _) if self.passes(task) => Body::Passing,
             (OperatorKind::Watermarks(strategy), _) => Body::Watermarks {
-                time: TimeSource::new(&strategy.time, &self.columns_into(task)),
+                strategy: Strategy::new(strategy, &self.columns_into(task)),
                 generator: Generator::new(strategy, settings.now),
             },
             (OperatorKind::Sink(_) | OperatorKind::Function(_), _) => Body::Sink,
@@ -168,7 +171,11 @@ impl Runner {
         let is_alone = self.plan.edges.iter().filter(|other| other.to == edge.to).count() == 1;
         let is_same = to.parallelism == self.plan.tasks[source].parallelism;
         match &self.graph.operators[to.operator as usize].kind {
-            OperatorKind::Watermarks(strategy) if to.kind == Kind::Given || is_alone && is_same => Some(strategy),
+            OperatorKind::Watermarks(strategy) if to.kind == Kind::Given || is_alone && is_same => {
+                let is_computed = matches!(strategy.time, EventTime::Computed)
+                    || matches!(strategy.source, WatermarkSource::Computed);
+                (to.kind == Kind::Given || !is_computed).then_some(strategy)
+            }
             _ => None,
         }
     }
@@ -273,19 +280,15 @@ impl Runner {
     pub(crate) fn feed(&mut self, task: usize, split: usize, mut rows: Vec<Row>) {
         let (subtask, place) = self.place_of_split(task, split);
         let now = self.now;
-        let Body::Source { splits, time } = &mut self.subtasks[task][subtask].body else {
+        let Body::Source { splits, strategy } = &mut self.subtasks[task][subtask].body else {
             return;
         };
         let split = &mut splits[place];
         assert!(!split.has_ended, "the split has ended");
-        if let Some(generator) = &mut split.generator {
-            match time {
-                Some(TimeSource::Sent) | None => generator.is_idle = false,
-                Some(column) => {
-                    rows.iter_mut().for_each(|row| column.set(row));
-                    generator.rows(rows.iter().map(|row| row.time), now);
-                }
-            }
+        match (&mut split.generator, strategy) {
+            (Some(generator), Some(strategy)) => strategy.assign(&mut rows, generator, now),
+            (Some(generator), None) => generator.is_idle = false,
+            (None, _) => {}
         }
         self.send(task, subtask, 0, rows);
         self.announce_splits(task, subtask);
@@ -304,10 +307,10 @@ impl Runner {
     /// The least watermark of the splits of a subtask, if it has advanced.
     fn announce_splits(&mut self, task: usize, subtask: usize) {
         let subtask_of = &mut self.subtasks[task][subtask];
-        let Body::Source { splits, time } = &subtask_of.body else {
+        let Body::Source { splits, .. } = &subtask_of.body else {
             return;
         };
-        if time.is_none() {
+        if splits.iter().all(|split| split.generator.is_none()) {
             return;
         }
         let mut merge = Merge::new(splits.len());
@@ -451,10 +454,9 @@ impl Runner {
                 self.written.entry(operator).or_default().extend(rows);
             }
             Body::Passing => self.send(task, subtask, 0, rows),
-            Body::Watermarks { time, generator } => {
-                rows.iter_mut().for_each(|row| time.set(row));
+            Body::Watermarks { strategy, generator } => {
                 let before = generator.watermark;
-                generator.rows(rows.iter().map(|row| row.time), now);
+                strategy.assign(&mut rows, generator, now);
                 let watermark = generator.watermark;
                 self.send(task, subtask, 0, rows);
                 if watermark > before {

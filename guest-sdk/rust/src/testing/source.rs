@@ -56,8 +56,9 @@ pub fn source<T: Record>(flow: &Flow, name: &str) -> Stream<Rows<T>> {
     let graph = Rc::clone(&rows.flow);
     let watermarks = wit::OperatorKind::Watermarks(wit::Watermarks {
         time: wit::EventTime::Computed,
-        out_of_orderness_ms: 0,
+        source: wit::WatermarkSource::Bounded(0),
         idle_after_ms: None,
+        alignment: None,
     });
     let operator = graph.borrow_mut().add_operator(name, watermarks);
     let given = [Origin::forward(rows.operator(), 0)];

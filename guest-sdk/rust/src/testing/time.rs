@@ -1,6 +1,6 @@
 //! Watermarks: made from the times of rows, and merged over channels, as the host does.
 
-use crate::bindings::dataflow::Watermarks;
+use crate::bindings::dataflow::{WatermarkSource, Watermarks};
 
 /// Before the first watermark.
 pub(crate) const FIRST: i64 = i64::MIN;
@@ -22,7 +22,10 @@ impl Generator {
     pub(crate) fn new(strategy: &Watermarks, now: i64) -> Self {
         let millis = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         Generator {
-            out_of_orderness: millis(strategy.out_of_orderness_ms),
+            out_of_orderness: match strategy.source {
+                WatermarkSource::Bounded(ms) => millis(ms),
+                WatermarkSource::Field(_) | WatermarkSource::Computed => 0,
+            },
             idle_after: strategy.idle_after_ms.map(millis),
             watermark: FIRST,
             active_at: now,
@@ -30,12 +33,25 @@ impl Generator {
         }
     }
 
-    /// The watermark behind rows with these times.
+    /// Rows come, of which these are the times.
     pub(crate) fn rows(&mut self, times: impl Iterator<Item = i64>, now: i64) {
-        self.active_at = now;
-        self.is_idle = false;
+        self.stay_active(now);
         if let Some(latest) = times.max() {
             self.raise(latest.saturating_sub(self.out_of_orderness).saturating_sub(1));
+        }
+    }
+
+    /// Rows come.
+    pub(crate) fn stay_active(&mut self, now: i64) {
+        self.active_at = now;
+        self.is_idle = false;
+    }
+
+    /// The time of rows that are taken in now.
+    pub(crate) fn ingestion_time(&self, now: i64) -> i64 {
+        match self.watermark {
+            FIRST | LAST => now,
+            watermark => now.max(watermark + 1),
         }
     }
 

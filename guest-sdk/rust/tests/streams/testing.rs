@@ -301,3 +301,138 @@ fn mistakes_are_told() {
     });
     check("no operator is named `keepr`", |job| drop(job.keys::<i64>("keepr")));
 }
+
+/// Opened once in each subtask, with what it is; closed behind the last row, and not by a restart.
+#[test]
+fn functions_are_opened_and_closed() {
+    struct Told {
+        rows: Counter,
+    }
+    impl Process for Told {
+        type In = Event;
+        type Out = Event;
+
+        fn open(&mut self, cx: &OpenContext) {
+            let (subtask, parallelism, attempt) = (cx.subtask(), cx.parallelism(), cx.attempt());
+            info!(
+                "open {subtask} of {parallelism}, attempt {attempt}, groups {}",
+                cx.max_parallelism()
+            );
+        }
+
+        fn process(&mut self, row: Event, out: &mut Out<'_, Event>) {
+            self.rows.add(1);
+            (0..row.value).for_each(|value| out.push(event(row.key, value)));
+        }
+
+        fn close(&mut self) {
+            info!("close");
+        }
+    }
+    struct Keyed;
+    impl KeyedProcess for Keyed {
+        type In = Event;
+        type Key = i64;
+        type Out = Event;
+
+        fn process(&mut self, row: Event, cx: &mut Context<'_, Self>) {
+            cx.push(row);
+        }
+
+        fn close(&mut self) {
+            info!("keyed close");
+        }
+    }
+    let mut job = Options::new().parallelism(2).start(|flow| {
+        flow.max_parallelism(16);
+        let told = crate::events(flow).filter(|event| event.key > 0).process(|setup| Told {
+            rows: setup.counter("rows"),
+        });
+        let refusing = told
+            .name("told")
+            .try_map(|event| if event.value == 2 { Err("two") } else { Ok(event) });
+        let refusing = refusing.on_reject(Reject::Skip);
+        refusing
+            .key_by(Event::FIELDS.key)
+            .process(|_| Keyed)
+            .sink("out", Discard::new());
+    });
+    let opened = |attempt| (0..2).map(move |subtask| format!("open {subtask} of 2, attempt {attempt}, groups 16"));
+    assert_eq!(job.log(), opened(0).collect::<Vec<_>>());
+    job.push_all("events", [event(0, 9), event(1, 2), event(2, 3)]);
+    assert_eq!(job.metric("told", "rows"), [2.0]);
+    assert_eq!(job.rows::<Event>("out"), [event(1, 0), event(1, 1)]);
+    assert_eq!(job.refused().len(), 1);
+    job.restart();
+    assert_eq!(job.log(), opened(1).collect::<Vec<_>>());
+    job.finish();
+    let mut closed = job.log().split_off(2);
+    closed.sort_unstable();
+    assert_eq!(closed, ["close", "close", "keyed close", "keyed close"]);
+}
+
+/// Watermarks that rows say, by a field, a closure, or a generator with a memory; and times of a clock.
+#[test]
+fn watermarks_of_all_kinds() {
+    #[derive(Record, Clone)]
+    struct Marked {
+        at: i64,
+        mark: Option<Timestamp>,
+    }
+    struct Third(i64);
+    impl millrace::stream::WatermarkGenerator<Marked> for Third {
+        fn next(&mut self, row: &Marked) -> Option<Timestamp> {
+            self.0 += 1;
+            (self.0 % 3 == 0).then(|| Timestamp::from_millis(row.at))
+        }
+    }
+    let at = || Watermarks::monotonic(Marked::FIELDS.at);
+    type Build = Box<dyn Fn(Stream<Rows<Marked>>) -> Stream<Rows<Marked>>>;
+    let ways: [(Build, [Option<i64>; 4]); 5] = [
+        (
+            Box::new(move |rows| rows.watermarks(at().punctuated(Marked::FIELDS.mark))),
+            [None, Some(7), Some(7), Some(7)],
+        ),
+        (
+            Box::new(move |rows| rows.watermarks(at().punctuated(|row: &Marked| row.mark))),
+            [None, Some(7), Some(7), Some(7)],
+        ),
+        (
+            Box::new(move |rows| {
+                let third = millrace::stream::generator(Third(0));
+                rows.watermarks(Watermarks::bounded_by(|row: &Marked| row.at, Duration::ZERO).punctuated(third))
+            }),
+            [None, None, Some(30), Some(30)],
+        ),
+        (
+            Box::new(move |rows| rows.watermarks(Watermarks::ingestion())),
+            [Some(999), Some(999), Some(1_009), Some(1_009)],
+        ),
+        (
+            Box::new(move |rows| rows.watermarks(at())),
+            [Some(9), Some(19), Some(29), Some(39)],
+        ),
+    ];
+    for (build, expected) in ways {
+        let mut job = Options::new().now(1_000).start(move |flow| {
+            let rows = flow.source("rows", Files::csv::<Marked>("rows.csv"));
+            build(rows).filter(|_| true).name("seen").sink("out", Discard::new());
+        });
+        let mut seen = Vec::new();
+        for (index, mark) in [None, Some(7), None, Some(3)].into_iter().enumerate() {
+            let at = 10 + 10 * index as i64;
+            job.push(
+                "rows",
+                Marked {
+                    at,
+                    mark: mark.map(Timestamp::from_millis),
+                },
+            );
+            seen.push(job.event_time("seen").map(|time| time.millis()));
+            if index == 1 {
+                job.advance_processing_time(Duration::from_millis(10));
+            }
+        }
+        assert_eq!(seen, expected);
+    }
+}

@@ -1,6 +1,9 @@
 //! The source task: polls its splits in turn and makes watermarks per split.
+//!
+//! With watermark alignment a split that is too far ahead of its group is left alone for a while. It takes part in
+//! checkpoints all the same: barriers are put behind what it has given, whoever waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_core::Result;
@@ -9,7 +12,7 @@ use millrace_core::checkpoint::SplitSnapshot;
 use millrace_core::connector::{Poll, Rejected, Source, Split, SplitReader, SubtaskContext};
 use millrace_core::graph::{OperatorIndex, Partition, WatermarkStrategy};
 use millrace_core::plan::Plan;
-use millrace_core::time::{Progress, WatermarkGenerator, WatermarkMerge};
+use millrace_core::time::{Alignment, Member, Progress, WatermarkGenerator, WatermarkMerge};
 
 use super::outputs::Outputs;
 use super::pace::Pace;
@@ -21,6 +24,8 @@ struct Reading {
     id: String,
     reader: Box<dyn SplitReader>,
     generator: Option<WatermarkGenerator>,
+    /// In its group, if there is one.
+    member: Option<Member>,
     /// Elapsed time before which polling again is of no use.
     not_before: Option<Duration>,
     ended: bool,
@@ -43,6 +48,9 @@ pub(crate) fn rows_per_poll(plan: &Plan, block_rows: usize) -> usize {
     block_rows * receivers.unwrap_or(1).min(BLOCKS_PER_POLL_MAX)
 }
 
+/// How long a split that is ahead of its group is left alone.
+const ALIGNMENT_PAUSE: Duration = Duration::from_millis(5);
+
 /// What a poll of the source came to.
 pub(crate) enum SourceStep {
     /// Rows went out.
@@ -61,6 +69,7 @@ pub(crate) struct SourceTask {
     merge: WatermarkMerge,
     next: usize,
     rate: ReadingRate,
+    alignment: Arc<Mutex<Alignment>>,
 }
 
 /// How much a source reads at a time, and how often.
@@ -83,6 +92,7 @@ impl SourceTask {
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
         mut rate: ReadingRate,
+        alignment: Arc<Mutex<Alignment>>,
     ) -> Result<Self> {
         if let Some(pace) = &rate.pace {
             rate.rows_per_poll = pace.rows_per_poll(rate.rows_per_poll);
@@ -105,6 +115,7 @@ impl SourceTask {
                 id: split.id.clone(),
                 reader,
                 generator,
+                member: None,
                 not_before: None,
                 ended: false,
             });
@@ -116,14 +127,53 @@ impl SourceTask {
                 let _ = merge.handle_watermark(index, generator.watermark());
             }
         }
-        Ok(SourceTask {
+        let mut task = SourceTask {
             operator,
             strategy,
             readings,
             merge,
             next: 0,
             rate,
-        })
+            alignment,
+        };
+        task.join_group();
+        Ok(task)
+    }
+
+    /// Tells the group, if there is one, which splits are read here and how far they are.
+    fn join_group(&mut self) {
+        let strategy = self.strategy.as_ref();
+        let Some(declared) = strategy.and_then(|strategy| strategy.alignment.as_ref()) else {
+            return;
+        };
+        let mut alignment = lock(&self.alignment);
+        let members = alignment.join(declared, self.readings.len());
+        for (reading, member) in self.readings.iter_mut().zip(members) {
+            if let Some(generator) = &reading.generator {
+                alignment.advance(&member, generator.watermark());
+            }
+            reading.member = Some(member);
+        }
+    }
+
+    /// Whether a split is ahead of its group. It is not idle then: it has rows, or may have.
+    fn is_ahead(&mut self, index: usize, now: Millis) -> bool {
+        let reading = &mut self.readings[index];
+        let Some(member) = &reading.member else {
+            return false;
+        };
+        let is_ahead = !lock(&self.alignment).may_read(member);
+        if is_ahead && let Some(generator) = &mut reading.generator {
+            generator.stay_active(now);
+        }
+        is_ahead
+    }
+
+    /// Tells the group of a split, if there is one, what has become of it.
+    fn tell_group(&self, index: usize, tell: impl FnOnce(&mut Alignment, &Member)) {
+        if let Some(member) = &self.readings[index].member {
+            tell(&mut lock(&self.alignment), member);
+        }
     }
 
     /// How far each split has been read.
@@ -154,10 +204,15 @@ impl SourceTask {
         let count = self.readings.len();
         for turn in 0..count {
             let index = (self.next + turn) % count;
-            let reading = &mut self.readings[index];
+            let reading = &self.readings[index];
             if reading.ended || reading.not_before.is_some_and(|time| now < time) {
                 continue;
             }
+            if self.is_ahead(index, now_millis) {
+                self.readings[index].not_before = Some(now + ALIGNMENT_PAUSE);
+                continue;
+            }
+            let reading = &mut self.readings[index];
             match reading.reader.poll(self.rate.rows_per_poll, now)? {
                 Poll::Rows(rows) => {
                     self.next = (index + 1) % count;
@@ -178,6 +233,7 @@ impl SourceTask {
                 }
                 Poll::End => {
                     reading.ended = true;
+                    self.tell_group(index, Alignment::handle_end);
                     let progress = self.merge.handle_end(index);
                     if self.strategy.is_some() && !self.all_ended() {
                         announce(progress, outputs);
@@ -199,14 +255,12 @@ impl SourceTask {
         let Some(strategy) = &self.strategy else {
             return outputs.emit(0, block);
         };
-        assign_times(&mut block, &strategy.time)?;
+        let generator = self.readings[index].generator.as_mut();
+        let generator = generator.expect("a split has a generator if there is a strategy");
+        let watermark = assign_times(&mut block, strategy, generator, now_millis)?;
+        let reached = generator.watermark();
         self.merge.handle_block(index);
-        let generator = self.readings[index]
-            .generator
-            .as_mut()
-            .expect("a split has a generator if there is a strategy");
-        let times = block.times.as_ref().expect("times were just assigned");
-        let watermark = generator.handle_times(times, now_millis);
+        self.tell_group(index, |alignment, member| alignment.advance(member, reached));
         outputs.emit(0, block)?;
         if let Some(watermark) = watermark {
             announce(self.merge.handle_watermark(index, watermark), outputs);
@@ -239,6 +293,7 @@ impl SourceTask {
             };
             if generator.poll_idle(now_millis) {
                 announce(self.merge.handle_idle(index), outputs);
+                self.tell_group(index, Alignment::handle_idle);
             } else if let Some(idle_at) = generator.next_idle() {
                 shorten(Duration::from_millis(u64::try_from(idle_at - now_millis).unwrap_or(0)));
             }
@@ -254,6 +309,10 @@ impl SourceTask {
     pub(crate) fn watermark(&self) -> Millis {
         self.merge.watermark()
     }
+}
+
+fn lock(alignment: &Mutex<Alignment>) -> MutexGuard<'_, Alignment> {
+    alignment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn announce(progress: Option<Progress>, outputs: &mut Outputs) {
