@@ -138,6 +138,19 @@ fn graphs_whose_edges_do_not_fit() {
             vec!["event time is to be computed"],
         ),
         (
+            "mark-field",
+            "stateless",
+            "GR0009",
+            vec!["the watermark is field `when`"],
+        ),
+        (
+            "mark-not-computed",
+            "stateless",
+            "GR0009",
+            vec!["the watermark is to be computed"],
+        ),
+        ("aligned", "stateless", "GR0017", vec!["aligned in the group `all`"]),
+        (
             "late-port",
             "window",
             "GR0006",

@@ -27,6 +27,7 @@ mod sinks;
 mod state;
 mod state_commands;
 mod stop;
+mod testing;
 mod time;
 mod two_inputs;
 mod unaligned;

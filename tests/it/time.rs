@@ -173,3 +173,110 @@ fn processing_time_timers_fire() {
         );
     }
 }
+
+/// Sources in one group, one of which is far ahead: it waits until the other has ended, and the result is the same. Nobody
+/// waits for ever, whoever reads first.
+#[test]
+fn sources_that_wait_for_each_other_come_to_the_end() {
+    let (ahead, behind) = (ascending(21, 600, 50_000, 5), ascending(22, 900, 0, 3));
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (first, second) = (folder.path().join("a.ndjson"), folder.path().join("b.ndjson"));
+    write(&first, &ahead);
+    write(&second, &behind);
+    for (parallelism, block_rows, drift) in [(1, 1, "1ms"), (1, 7, "100ms"), (2, 7, "1s"), (3, 50, "1ms")] {
+        let output = folder.path().join(format!("aligned-{parallelism}-{block_rows}"));
+        let options = JobOptions {
+            parallelism,
+            ..jobs::blocks_of(block_rows)
+        };
+        let pairs = [
+            ("kind", "union"),
+            ("input", as_text(&first)),
+            ("other", as_text(&second)),
+            ("output", as_text(&output)),
+            ("drift", drift),
+        ];
+        let report = jobs::succeed(Guest::Flows, options, &pairs);
+        assert_eq!(results(&output), counts(ahead.iter().chain(&behind)));
+        assert_eq!(task(&report.tasks, "windows").total(|metrics| &metrics.late), 0);
+    }
+}
+
+/// A fast source is never further ahead of a slow one than it may be, but for the block in which it comes there; and it
+/// makes use of that.
+#[test]
+fn a_source_that_is_ahead_waits() {
+    let pairs = [
+        ("kind", "aligned"),
+        ("rows", "1000000"),
+        ("rate", "500"),
+        ("drift", "100ms"),
+    ];
+    let job = start(Guest::Flows, jobs::blocks_of(10), &pairs);
+    let read = |name: &str| task(job.tasks(), name).total(|metrics| &metrics.rows_in);
+    wait_until("the slow source has come some way", || {
+        let fast = read("fast");
+        let slow = read("slow");
+        assert!(fast <= slow + 100 + 10, "{fast} and {slow} rows");
+        slow > 300
+    });
+    wait_until("the fast source is ahead", || read("fast") > read("slow") + 50);
+    job.stop();
+    job.wait().expect("a stop is no failure");
+}
+
+/// Rows that say how far event time has come: a window fires when one says so, and rows behind it are late.
+#[test]
+fn rows_say_the_watermark() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let input = folder.path().join("rows.ndjson");
+    // Of key 1 in time, of key 2 behind the mark that ends its window; the largest time alone says nothing.
+    let rows = [
+        (1, 5, None),
+        (1, 95, None),
+        (1, 7, Some(9)),
+        (2, 8, None),
+        (2, 12, None),
+        (1, 11, Some(3)),
+    ];
+    let line = |(key, time, mark): &(i64, i64, Option<i64>)| {
+        let mark = mark.map_or("null".to_owned(), |mark| mark.to_string());
+        format!("{{\"key\":{key},\"value\":1,\"time\":{time},\"mark\":{mark}}}\n")
+    };
+    fs::write(&input, rows.iter().map(line).collect::<String>()).expect("temporary file");
+    for kind in ["punctuated", "punctuated-computed", "punctuated-both"] {
+        let output = folder.path().join(kind);
+        let pairs = [("kind", kind), ("input", as_text(&input)), ("output", as_text(&output))];
+        jobs::succeed(Guest::Flows, jobs::blocks_of(1), &pairs);
+        let expected = BTreeMap::from([((1, 0), 2), ((1, 10), 1), ((1, 90), 1), ((2, 10), 1)]);
+        assert_eq!(results(&output), expected, "{kind}");
+        let late = read_ndjson(&output.join("late"));
+        let late: Vec<Option<i64>> = late.iter().map(|row| row["time"].as_i64()).collect();
+        assert_eq!(late, [Some(8)], "{kind}");
+    }
+}
+
+/// No row is late by the time at which it was read, at any parallelism.
+#[test]
+fn rows_have_the_time_at_which_they_are_read() {
+    let rows = ascending(23, 2_000, 0, 3);
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let input = folder.path().join("rows.ndjson");
+    write(&input, &rows);
+    for parallelism in [1, 3] {
+        let output = folder.path().join(format!("ingested-{parallelism}"));
+        let pairs = [
+            ("kind", "ingestion"),
+            ("input", as_text(&input)),
+            ("output", as_text(&output)),
+        ];
+        let report = jobs::succeed(Guest::Flows, parallel(parallelism), &pairs);
+        let counted: Vec<_> = results(&output)
+            .into_iter()
+            .map(|((key, _), count)| (key, count))
+            .collect();
+        let expected = (0..4).map(|key| (key, rows.iter().filter(|row| row.0 == key).count() as i64));
+        assert_eq!(counted, expected.collect::<Vec<_>>());
+        assert_eq!(task(&report.tasks, "windows").total(|metrics| &metrics.late), 0);
+    }
+}

@@ -28,6 +28,12 @@ fn two_inputs_go_on_from_unaligned_checkpoints() {
     kill_twice("two-inputs", SINKS, &["--unaligned-checkpoints"]);
 }
 
+/// Checkpoints go on while sources wait for each other, and so does a restart.
+#[test]
+fn two_inputs_that_wait_for_each_other_go_on() {
+    kill_twice("two-inputs", SINKS, &["--param=drift=20ms"]);
+}
+
 /// Of broadcast state a savepoint has one copy, which all subtasks get.
 #[test]
 fn two_inputs_go_on_from_a_savepoint() {

@@ -380,7 +380,7 @@ impl GraphBuilder {
 }
 
 /// A schema as the contract writes it.
-fn to_contract(fields: &[Field]) -> Vec<types::Field> {
+pub(crate) fn to_contract(fields: &[Field]) -> Vec<types::Field> {
     let node = |field: crate::schema::FlatField<'_>| types::Field {
         name: field.name.to_owned(),
         data_type: type_to_contract(field.data_type),

@@ -1,19 +1,17 @@
-//! Runs chains outside wasm, call by call, as a host would.
+//! Runs chains outside wasm, call by call: what tests of this crate's side of the contract are made of.
 //!
-//! Hidden: it is the floor under tests of this crate, not yet a way to test pipelines.
+//! Hidden: pipelines are tested with [`testing`](crate::testing), which makes the calls that a host makes.
 
-mod collections;
-
-pub(crate) use self::collections::stand_in;
 use crate::Flow;
 use crate::abi::Instance;
 use crate::abi::host::{Recorded, recorded};
-use crate::bindings::dataflow::Graph;
+use crate::bindings::dataflow::{Chain, Graph, Head, StateDecl};
 use crate::bindings::operators::{CallError, CallResult, Moment, OpenConfig, TimerKind};
 use crate::bindings::types;
 use crate::block::{Block, BlockWriter};
 use crate::chain::Work;
 use crate::chain::exit::to_contract;
+use crate::testing::{Collection, Collections, Datum, columns, enter, leave};
 use crate::value::{Builder, Owned, Record, Value};
 
 pub use crate::bindings::diagnostics::Level;
@@ -23,6 +21,8 @@ pub struct Harness {
     graph: Graph,
     instance: Instance,
     config: OpenConfig,
+    /// Large states by chain.
+    collections: Vec<Collections>,
     /// What time the next calls are told.
     pub at: Moment,
 }
@@ -54,7 +54,6 @@ impl Harness {
     /// Builds a pipeline and opens its chains as configured.
     pub fn build_with(build: impl FnOnce(&Flow), configure: impl FnOnce(&mut OpenConfig)) -> Result<Harness, String> {
         recorded(|recorded| *recorded = Recorded::default());
-        collections::forget();
         let flow = Flow::new();
         build(&flow);
         let finished = flow.finish()?;
@@ -69,6 +68,12 @@ impl Harness {
         };
         configure(&mut config);
         let mut harness = Harness {
+            collections: finished
+                .graph
+                .chains
+                .iter()
+                .map(|chain| collections(&finished.graph, chain))
+                .collect(),
             graph: finished.graph,
             instance: Instance::new(finished.chains),
             config,
@@ -109,11 +114,23 @@ impl Harness {
     }
 
     fn call(&mut self, chain: u32, work: &Work<'_>) -> Result<Called, CallError> {
+        let mut states = std::mem::take(&mut self.collections[chain as usize]);
         if let Work::Rows { slots, .. } | Work::Timers { slots, .. } = work {
-            collections::begin_call(chain, slots);
+            // A slot stands for its key.
+            let keys: Vec<_> = slots.iter().map(|slot| vec![Datum::Integer((*slot).into())]).collect();
+            states.values_mut().for_each(|state| state.begin_call(&keys));
         }
-        let result = self.instance.call(chain, self.at, work)?;
-        collections::apply(chain, &result.collections);
+        enter(states);
+        let result = self.instance.call(chain, self.at, work);
+        let mut states = leave();
+        let result = result?;
+        for writes in &result.collections {
+            states
+                .get_mut(&writes.state)
+                .expect("only large states are written so")
+                .apply(writes);
+        }
+        self.collections[chain as usize] = states;
         Ok(self.called(result))
     }
 
@@ -301,6 +318,19 @@ impl Called {
             .map(|((&entry, &time), &action)| (entry, time, action))
             .collect()
     }
+}
+
+/// The large states of a chain, empty.
+fn collections(graph: &Graph, chain: &Chain) -> Collections {
+    let Head::Keyed(keyed) = &chain.head else {
+        return Collections::new();
+    };
+    let states = (0..).zip(&keyed.states);
+    let empty = |(number, state): (u32, &StateDecl)| {
+        let columns = columns(&graph.schemas[state.schema as usize]);
+        Some((number, Collection::declared(state, &columns)?))
+    };
+    states.filter_map(empty).collect()
 }
 
 /// Where user code is, or was when it panicked: operator, entry.

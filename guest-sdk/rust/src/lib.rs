@@ -103,7 +103,8 @@
 //! [`inspect`](Stream::inspect). Written one after the other they are fused into one loop, in which rows are
 //! plain Rust values: nothing is encoded, boxed or called through a pointer between them. A function captures
 //! what it needs by `move`; it must not keep anything between rows, for that would be lost when the job
-//! restarts. State belongs to keys.
+//! restarts. State belongs to keys. A [`Process`](stream::Process), given to [`process`](Stream::process), is
+//! opened and closed beside that, and has metrics.
 //!
 //! # Rows that cannot be processed
 //!
@@ -290,6 +291,10 @@
 //! event time has come: "no row before this will come". Timers and windows go by that, so the result is the
 //! same whether rows come live or from a file. Rows that come after all are late.
 //!
+//! Rows may say themselves how far event time has come ([`punctuated`](stream::Watermarks::punctuated)), or have the time at
+//! which they were read ([`ingestion`](stream::Watermarks::ingestion)). Sources that give rows of very different times, such as a
+//! long history and a live stream, need not run away from each other: [`aligned`](stream::Watermarks::aligned).
+//!
 //! # Windows
 //!
 //! [`window`](KeyedStream::window) gathers the rows of a key: in [`Tumbling`](window::Tumbling) or
@@ -392,11 +397,39 @@
 //! histograms in its [`Setup`]. [`environment`] has the clock and random numbers; a pipeline has no files, no
 //! network, no other clock and no standard output: what `println!` and `eprintln!` write is lost.
 //!
+//! # Tests
+//!
+//! Pipelines compile natively as well, and `cargo test` runs them: module `testing` has a job in
+//! which a test gives rows in place of sources, moves event time and the clock, and looks at what came out, at states and at
+//! timers. It restarts jobs in the middle, at another parallelism or in a changed version, and puts rows out of order.
+//!
+//! ```
+//! use millrace::prelude::*;
+//! use millrace::testing::Job;
+//!
+//! #[derive(Record, Clone)]
+//! struct Click { user: i64, at: Timestamp }
+//!
+//! fn clicks_a_minute(flow: &Flow) {
+//!     flow.source("clicks", Stdin::ndjson::<Click>())
+//!         .watermarks(Watermarks::monotonic(Click::FIELDS.at))
+//!         .key_by(Click::FIELDS.user)
+//!         .window(Tumbling::of(Duration::from_secs(60)))
+//!         .count()
+//!         .sink("counts", Stdout::ndjson());
+//! }
+//!
+//! let mut job = Job::new(clicks_a_minute);
+//! for second in [1, 2, 61] {
+//!     job.push("clicks", Click { user: 7, at: Timestamp::from_millis(second * 1_000) });
+//! }
+//! assert_eq!(job.rows::<Windowed<i64, i64>>("counts")[0].value, 2);
+//! ```
+//!
 //! # What it compiles to
 //!
 //! The exports of the world `millrace:pipeline`, described line by line in the project's `wit/` folder, which is
-//! also where to look for exactly what the host promises. Pipelines compile natively as well: a function over
-//! records can be tested as any other Rust function.
+//! also where to look for exactly what the host promises.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -431,6 +464,8 @@ pub mod schema;
 mod side;
 pub mod state;
 pub mod stream;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 mod time;
 pub mod value;
 pub mod values;

@@ -56,6 +56,7 @@ pub(crate) fn set_chain(chain: u32) {
 }
 
 /// The chain that was called last.
+#[cfg(target_arch = "wasm32")]
 pub(crate) fn chain() -> u32 {
     CHAIN.get()
 }

@@ -30,7 +30,7 @@ pub use crate::process::{
     Timer, TimerKind,
 };
 pub use crate::state::{BroadcastState, LargeList, LargeMap, ListState, MapState, Ttl, ValueState};
-pub use crate::stream::Watermarks;
+pub use crate::stream::{Process, Watermarks};
 pub use crate::value::{FieldRef, Owned, Value};
 pub use crate::values::{
     Bytes, Date, Decimal, LocalTimestamp, LocalTimestampMicros, LocalTimestampNanos, LocalTimestampSeconds, Time,

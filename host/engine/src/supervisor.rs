@@ -195,6 +195,7 @@ impl Supervisor {
         let config = self.job.options.checkpoints.as_ref().map(|options| &options.config);
         let slots = plan.slots;
         let shared = Arc::new(Shared::new(self.clock, slots, config, sender.clone()));
+        shared.align(&plan);
         if let Some(checkpointing) = &mut self.checkpointing {
             checkpointing.prepare(&tasks, settles);
         }

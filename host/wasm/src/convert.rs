@@ -293,9 +293,18 @@ impl Tables {
                     time: match watermarks.time {
                         dataflow::EventTime::Field(name) => graph::EventTime::Field(name),
                         dataflow::EventTime::Computed => graph::EventTime::Computed,
+                        dataflow::EventTime::Ingestion => graph::EventTime::Ingestion,
                     },
-                    out_of_orderness_ms: watermarks.out_of_orderness_ms,
+                    source: match watermarks.source {
+                        dataflow::WatermarkSource::Bounded(ms) => graph::WatermarkSource::Bounded(ms),
+                        dataflow::WatermarkSource::Field(name) => graph::WatermarkSource::Field(name),
+                        dataflow::WatermarkSource::Computed => graph::WatermarkSource::Computed,
+                    },
                     idle_after_ms: watermarks.idle_after_ms,
+                    alignment: watermarks.alignment.map(|alignment| graph::WatermarkAlignment {
+                        group: alignment.group,
+                        max_drift_ms: alignment.max_drift_ms,
+                    }),
                 })
             }
             dataflow::OperatorKind::Function(function) => {

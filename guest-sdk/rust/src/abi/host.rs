@@ -1,7 +1,7 @@
 //! What the guest asks of the host, with stand-ins outside wasm so that pipelines can be tested natively.
 //!
 //! Outside wasm, log lines and panics go to stderr, staged blocks and metrics are kept for the test to look
-//! at, and the clock is what the test sets.
+//! at, large states are those of the chain that is called, and the clock is what the test sets.
 
 #[cfg(target_arch = "wasm32")]
 pub(crate) use component::*;
@@ -93,8 +93,7 @@ mod native {
     use super::{Level, MetricKind};
     use crate::bindings::types;
     use crate::block::Block;
-    use crate::harness::stand_in;
-    use crate::position;
+    use crate::testing::called;
 
     /// What the calls left behind on this thread.
     #[derive(Default)]
@@ -109,6 +108,8 @@ mod native {
         pub(crate) lines: Vec<(Level, String)>,
         /// Positions reported in careful mode.
         pub(crate) positions: Vec<(u32, u32)>,
+        /// Processing time.
+        pub(crate) now: i64,
         /// State of the random generator.
         random: u64,
     }
@@ -173,7 +174,7 @@ mod native {
     }
 
     pub(crate) fn now() -> i64 {
-        0
+        recorded(|recorded| recorded.now)
     }
 
     /// Splitmix64 from a fixed seed: tests are repeatable.
@@ -193,22 +194,18 @@ mod native {
     }
 
     pub(crate) fn map_get(state: u32, entries: &[u32], keys: Block) -> (Vec<u8>, Block) {
-        stand_in(position::chain(), state, |stand_in| stand_in.map_get(entries, &keys))
+        called(state, |collection| collection.map_get(entries, &keys))
     }
 
     pub(crate) fn map_scan(state: u32, entry: u32, after: Block, limit: u32) -> (Block, Block, bool) {
-        stand_in(position::chain(), state, |stand_in| {
-            stand_in.map_scan(entry, &after, limit)
-        })
+        called(state, |collection| collection.map_scan(entry, &after, limit))
     }
 
     pub(crate) fn list_length(state: u32, entry: u32) -> u64 {
-        stand_in(position::chain(), state, |stand_in| stand_in.list_length(entry))
+        called(state, |collection| collection.list_length(entry))
     }
 
     pub(crate) fn list_read(state: u32, entry: u32, start: u64, limit: u32) -> Block {
-        stand_in(position::chain(), state, |stand_in| {
-            stand_in.list_read(entry, start, limit)
-        })
+        called(state, |collection| collection.list_read(entry, start, limit))
     }
 }

@@ -62,7 +62,7 @@ impl<C: Chain, X: Exit<C::Out> + 'static> ErasedChain for Closed<C, X> {
         self.cx.sides.open(config.time_out, C::FALLIBLE);
         self.exit.open(config.time_out);
         let context = OpenContext::new(config);
-        self.chain.head().open(&context);
+        self.chain.open(&context);
         position::leave();
         metrics::flush();
     }
@@ -73,6 +73,9 @@ impl<C: Chain, X: Exit<C::Out> + 'static> ErasedChain for Closed<C, X> {
             self.exit.begin(block.rows());
         }
         self.chain.run(work, &mut self.cx, &mut self.exit)?;
+        if matches!(work, Work::Close) {
+            self.chain.close();
+        }
         position::leave();
         metrics::flush();
         Ok(self.result())

@@ -10,7 +10,7 @@ use crate::block::{Block, BlockWriter};
 use crate::keyed::KeySelector;
 use crate::position;
 use crate::schema::Field;
-use crate::stream::TimeSource;
+use crate::stream::{TimeSource, WatermarkSource};
 use crate::value::{Builder, Record, Value};
 
 /// A block with this many rows goes out at once.
@@ -98,6 +98,57 @@ impl<T: Record, A: TimeSource<T>> Extra<T> for ComputedTime<A> {
     fn time(&self, row: &T::Of<'_>) -> i64 {
         position::enter(self.operator);
         self.time.time(row)
+    }
+}
+
+/// The watermark, computed row by row in place of a key, and maybe `$time`.
+pub(crate) struct ComputedWatermark<A, W> {
+    time: A,
+    source: W,
+    operator: u32,
+    builder: <Option<i64> as Value>::Builder,
+}
+
+impl<A, W> ComputedWatermark<A, W> {
+    pub(crate) fn new(time: A, source: W, operator: u32) -> Self {
+        ComputedWatermark {
+            time,
+            source,
+            operator,
+            builder: Default::default(),
+        }
+    }
+}
+
+impl<T: Record, A: TimeSource<T>, W: WatermarkSource<T>> Extra<T> for ComputedWatermark<A, W> {
+    const COMPUTES_TIME: bool = A::COMPUTED;
+
+    fn key_fields(&self) -> Option<Vec<Field>> {
+        Some(vec![<Option<i64>>::field("watermark")])
+    }
+
+    #[inline(always)]
+    fn time(&self, row: &T::Of<'_>) -> i64 {
+        position::enter(self.operator);
+        self.time.time(row)
+    }
+
+    #[inline(always)]
+    fn push_key(&mut self, row: &T::Of<'_>) {
+        position::enter(self.operator);
+        <Option<i64> as Value>::push(&mut self.builder, self.source.watermark(row));
+    }
+
+    fn bytes(&self) -> usize {
+        self.builder.bytes()
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.builder.truncate(rows);
+    }
+
+    fn finish(&mut self, writer: &mut BlockWriter) {
+        self.builder.finish(writer);
     }
 }
 

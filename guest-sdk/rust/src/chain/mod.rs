@@ -100,6 +100,12 @@ pub trait Stage: 'static {
         None
     }
 
+    /// Prepares, before the first row.
+    fn open(&mut self, _cx: &crate::OpenContext) {}
+
+    /// Ends, behind the last row.
+    fn close(&mut self) {}
+
     /// Remembers the count of rows given.
     fn mark(&mut self) {}
 
@@ -124,6 +130,16 @@ pub trait Chain: 'static {
     /// Runs a call, giving the rows to `tail`.
     fn run<E: Tail<Self::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError>;
 
+    /// Prepares its functions, before the first row.
+    fn open(&mut self, cx: &crate::OpenContext) {
+        self.head().open(cx);
+    }
+
+    /// Ends its functions, behind the last row.
+    fn close(&mut self) {
+        self.head().close();
+    }
+
     /// What the head keeps.
     fn head(&mut self) -> &mut dyn Head;
 
@@ -142,6 +158,9 @@ pub(crate) fn take_given(given: &mut u64, emitted: &mut Vec<u64>) -> u64 {
 pub trait Head {
     /// The chain is about to run.
     fn open(&mut self, _config: &crate::OpenContext) {}
+
+    /// The chain has run.
+    fn close(&mut self) {}
 
     /// Adds rows of an input to accumulators.
     fn accumulate(&mut self, _input: u32, _slots: &[u32], _rows: &Block, _time_in: bool) -> Result<(), CallError> {
@@ -225,6 +244,16 @@ impl<C: Chain, S: Stage<In = C::Out>> Chain for Then<C, S> {
             next: tail,
         };
         self.chain.run(work, cx, &mut link)
+    }
+
+    fn open(&mut self, cx: &crate::OpenContext) {
+        self.chain.open(cx);
+        self.stage.open(cx);
+    }
+
+    fn close(&mut self) {
+        self.chain.close();
+        self.stage.close();
     }
 
     fn head(&mut self) -> &mut dyn Head {

@@ -221,6 +221,8 @@ where
 
     fn open(&mut self, _cx: &OpenContext) {}
 
+    fn close(&mut self) {}
+
     #[inline(always)]
     fn rows<E: Tail<P::Out>>(&mut self, rows: &KeyedRows<'_>, entries: &mut Entries<'_, E>) -> Result<(), CallError> {
         let (first, second, pairing) = (&self.first, &self.second, &self.pairing);

@@ -254,6 +254,8 @@ where
 
     fn open(&mut self, _cx: &OpenContext) {}
 
+    fn close(&mut self) {}
+
     #[inline(always)]
     fn rows<E: Tail<P::Out>>(&mut self, rows: &KeyedRows<'_>, entries: &mut Entries<'_, E>) -> Result<(), CallError> {
         let this = &*self;

@@ -85,6 +85,9 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
         let _ = cx;
     }
 
+    /// Ends, behind the last row and timer of a job whose input ends. Not where it is stopped, or fails.
+    fn close(&mut self) {}
+
     /// Takes a row with a key. Broadcast state can be read.
     fn process(&mut self, row: <Self::In as Value>::Of<'_>, cx: &mut ReadOnlyContext<'_, Self>);
 
@@ -220,6 +223,10 @@ impl<P: KeyedBroadcastProcess> ProcessFunction for BesideBroadcast<P> {
 
     fn open(&mut self, cx: &OpenContext) {
         self.function.open(cx);
+    }
+
+    fn close(&mut self) {
+        self.function.close();
     }
 
     #[inline(always)]

@@ -80,6 +80,9 @@ pub trait CoProcess: Sized + 'static {
         let _ = cx;
     }
 
+    /// Ends, behind the last row and timer of a job whose input ends. Not where it is stopped, or fails.
+    fn close(&mut self) {}
+
     /// Takes a row of the first stream.
     fn process_first(&mut self, row: <Self::First as Value>::Of<'_>, cx: &mut CoContext<'_, Self>);
 
@@ -115,6 +118,10 @@ impl<P: CoProcess> ProcessFunction for TwoInputs<P> {
 
     fn open(&mut self, cx: &OpenContext) {
         self.function.open(cx);
+    }
+
+    fn close(&mut self) {
+        self.function.close();
     }
 
     #[inline(always)]

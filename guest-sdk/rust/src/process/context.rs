@@ -1,10 +1,13 @@
 //! What a process function sees beside its row, and what it can do.
 
+use std::time::Duration;
+
 use super::{CoProcess, KeyedProcess};
 use crate::OutputTag;
 use crate::bindings::operators;
 use crate::chain::{Emit, RowContext, TimerAction};
 use crate::position;
+use crate::time::millis;
 use crate::value::{Record, Value};
 use crate::values::Timestamp;
 
@@ -160,6 +163,22 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
         self.cx.timer(TimerAction::SetEvent, time.millis());
     }
 
+    /// The same at the next multiple of a length of time: many rows set few timers then ("timer coalescing"). Returns when
+    /// that is.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// /// At most one timer a second, however many rows there are.
+    /// fn remind<P: KeyedProcess>(at: Timestamp, cx: &mut Context<'_, P>) {
+    ///     cx.set_coalesced_event_timer(at + Duration::from_secs(60), Duration::from_secs(1));
+    /// }
+    /// ```
+    pub fn set_coalesced_event_timer(&mut self, time: Timestamp, each: Duration) -> Timestamp {
+        let time = coalesced(time, each);
+        self.set_event_timer(time);
+        time
+    }
+
     /// Deletes an event-time timer of this key.
     ///
     /// ```
@@ -183,6 +202,21 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
         self.cx.timer(TimerAction::SetProcessing, time.millis());
     }
 
+    /// The same at the next multiple of a length of time: see
+    /// [`set_coalesced_event_timer`](Self::set_coalesced_event_timer).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn flush_soon<P: KeyedProcess>(cx: &mut Context<'_, P>) {
+    ///     cx.set_coalesced_processing_timer(cx.now(), Duration::from_secs(1));
+    /// }
+    /// ```
+    pub fn set_coalesced_processing_timer(&mut self, time: Timestamp, each: Duration) -> Timestamp {
+        let time = coalesced(time, each);
+        self.set_processing_timer(time);
+        time
+    }
+
     /// Deletes a processing-time timer of this key.
     ///
     /// ```
@@ -191,5 +225,38 @@ impl<K, O: Value> KeyedContext<'_, K, O> {
     /// ```
     pub fn delete_processing_timer(&mut self, time: Timestamp) {
         self.cx.timer(TimerAction::DeleteProcessing, time.millis());
+    }
+}
+
+/// The next multiple of a length of time, the time itself if it is one.
+fn coalesced(time: Timestamp, each: Duration) -> Timestamp {
+    let each = i64::try_from(millis(each)).unwrap_or(i64::MAX).max(1);
+    let at = time.millis();
+    let past = at.rem_euclid(each);
+    match past {
+        0 => time,
+        _ => Timestamp::from_millis(at.saturating_add(each - past)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_go_up_to_the_next_multiple() {
+        for (time, each, expect) in [
+            (0, 10, 0),
+            (1, 10, 10),
+            (10, 10, 10),
+            (-1, 10, 0),
+            (-10, 10, -10),
+            (-19, 10, -10),
+            (7, 0, 7),
+            (i64::MAX, 1_000, i64::MAX),
+        ] {
+            let got = coalesced(Timestamp::from_millis(time), Duration::from_millis(each));
+            assert_eq!(got.millis(), expect, "{time} each {each}");
+        }
     }
 }

@@ -22,6 +22,9 @@ pub trait ProcessFunction: 'static {
     /// Prepares, before the first row.
     fn open(&mut self, cx: &OpenContext);
 
+    /// The chain has run.
+    fn close(&mut self);
+
     /// Takes the rows of a call.
     fn rows<E: Tail<Self::Out>>(&mut self, rows: &KeyedRows<'_>, entries: &mut Entries<'_, E>)
     -> Result<(), CallError>;
@@ -154,6 +157,10 @@ impl<P: KeyedProcess> ProcessFunction for OneInput<P> {
 
     fn open(&mut self, cx: &OpenContext) {
         self.function.open(cx);
+    }
+
+    fn close(&mut self) {
+        self.function.close();
     }
 
     #[inline(always)]
@@ -291,6 +298,10 @@ impl<F: ProcessFunction> KeyedHead for Processing<F> {
         self.function.open(context);
     }
 
+    fn end(&mut self) {
+        self.function.close();
+    }
+
     fn operator(&self) -> u32 {
         self.operator
     }
@@ -305,6 +316,9 @@ pub(crate) trait KeyedHead {
     /// Opens its function.
     fn begin(&mut self, context: &OpenContext);
 
+    /// Closes it.
+    fn end(&mut self);
+
     fn operator(&self) -> u32;
 
     fn states(&self) -> &States;
@@ -314,6 +328,11 @@ impl<H: KeyedHead> Head for H {
     fn open(&mut self, context: &OpenContext) {
         position::enter(self.operator());
         self.begin(context);
+    }
+
+    fn close(&mut self) {
+        position::enter(self.operator());
+        self.end();
     }
 
     fn export_state(&mut self, state: u32, slots: &[u32]) -> Result<Block, CallError> {

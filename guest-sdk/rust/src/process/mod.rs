@@ -80,6 +80,10 @@ pub trait KeyedProcess: Sized + 'static {
         let _ = cx;
     }
 
+    /// Ends, behind the last row and timer of a job whose input ends. Not where it is stopped, or fails: what is to be
+    /// kept is state.
+    fn close(&mut self) {}
+
     /// Takes a row.
     fn process(&mut self, row: <Self::In as Value>::Of<'_>, cx: &mut Context<'_, Self>);
 

@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::{Pass, Stream, TimeSource, Watermarks};
+use super::{Pass, Stream, TimeSource, WatermarkSource, Watermarks};
 use crate::OutputTag;
 use crate::bindings::dataflow as wit;
-use crate::chain::exit::{ComputedKey, ComputedTime, NoExtra};
+use crate::chain::exit::{ComputedKey, ComputedTime, ComputedWatermark, NoExtra};
 use crate::chain::{Chain, Rows};
 use crate::connect::{Reject, Sink};
 use crate::graph::{Handle, Origin};
@@ -190,25 +190,45 @@ impl<C: Chain> Stream<C> {
     ///     sales.watermarks(Watermarks::bounded(Sale::FIELDS.at, Duration::from_secs(5)))
     /// }
     /// ```
-    pub fn watermarks<A: TimeSource<C::Out>>(mut self, watermarks: Watermarks<C::Out, A>) -> Stream<Rows<C::Out>> {
+    pub fn watermarks<A, W>(mut self, watermarks: Watermarks<C::Out, A, W>) -> Stream<Rows<C::Out>>
+    where
+        A: TimeSource<C::Out>,
+        W: WatermarkSource<C::Out>,
+    {
         let flow = Rc::clone(&self.flow);
-        let time = watermarks.time.event_time();
-        let origins = if !A::COMPUTED {
+        let (time, source) = (watermarks.time.event_time(), watermarks.source.declared());
+        let (idle_after_ms, alignment) = (watermarks.idle_after.map(millis), watermarks.alignment);
+        let is_computed = A::COMPUTED || W::COMPUTED;
+        let origins = if !is_computed {
             self.close(NoExtra)
         } else if self.open.is_none() {
-            self.then("timestamps", Pass::new).close_with_time(watermarks.time)
+            let passed = self.then("timestamps", Pass::new);
+            passed.close_with_times(watermarks.time, watermarks.source)
         } else {
-            self.close_with_time(watermarks.time)
+            self.close_with_times(watermarks.time, watermarks.source)
         };
         let mut graph = flow.borrow_mut();
         let time = time.unwrap_or_else(|error| {
             graph.error(error);
             wit::EventTime::Computed
         });
+        let source = source.unwrap_or_else(|error| {
+            graph.error(error);
+            wit::WatermarkSource::Computed
+        });
+        if let Some((group, _)) = alignment.as_ref().filter(|_| is_computed) {
+            graph.error(format!(
+                "watermarks are to be aligned in the group `{group}`, and are computed: sources are aligned by fields"
+            ));
+        }
         let kind = wit::OperatorKind::Watermarks(wit::Watermarks {
             time,
-            out_of_orderness_ms: millis(watermarks.out_of_orderness),
-            idle_after_ms: watermarks.idle_after.map(millis),
+            source,
+            idle_after_ms,
+            alignment: alignment.map(|(group, max_drift)| wit::WatermarkAlignment {
+                group,
+                max_drift_ms: millis(max_drift),
+            }),
         });
         let operator = graph.add_operator("watermarks", kind);
         graph.connect(&origins, operator, 0);
@@ -216,9 +236,16 @@ impl<C: Chain> Stream<C> {
         Stream::from_origins(flow, vec![Origin::forward(operator, 0)])
     }
 
-    fn close_with_time<A: TimeSource<C::Out>>(mut self, time: A) -> Vec<Origin> {
+    fn close_with_times<A, W>(mut self, time: A, source: W) -> Vec<Origin>
+    where
+        A: TimeSource<C::Out>,
+        W: WatermarkSource<C::Out>,
+    {
         let operator = self.operator;
-        self.close(ComputedTime { time, operator })
+        match W::COMPUTED {
+            true => self.close(ComputedWatermark::new(time, source, operator)),
+            false => self.close(ComputedTime { time, operator }),
+        }
     }
 
     /// Groups rows by a key: a field, a tuple of fields, or a function of the row.

@@ -1,6 +1,7 @@
 //! Streams: how a dataflow is written down.
 
 mod exchange;
+mod process;
 mod stages;
 mod stateless;
 mod watermarks;
@@ -16,9 +17,12 @@ use crate::state::Ttl;
 use crate::value::Record;
 
 pub use exchange::SinkOperator;
+pub use process::{Process, ProcessSetup, Processed};
 pub use stages::{Filter, FlatMap, Inspect, Map, Pass, TryFlatMap, TryMap};
 pub use stateless::Out;
-pub use watermarks::{Millis, TimeSource, Watermarks};
+pub use watermarks::{
+    Behind, Generated, Ingestion, Millis, TimeSource, WatermarkGenerator, WatermarkSource, Watermarks, generator,
+};
 
 /// A stream of rows, and the functions since they last crossed an edge.
 ///

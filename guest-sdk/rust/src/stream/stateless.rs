@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use super::{Filter, FlatMap, Inspect, Map, Stream, TryFlatMap, TryMap};
+use super::{Filter, FlatMap, Inspect, Map, Process, ProcessSetup, Processed, Stream, TryFlatMap, TryMap};
 use crate::OutputTag;
 use crate::chain::{Chain, Emit, RowContext, Then};
 use crate::position;
@@ -147,6 +147,17 @@ impl<C: Chain> Stream<C> {
         F: for<'a, 'x, 'o> Fn(<C::Out as Value>::Of<'a>, &'x mut Out<'o, U>) + 'static,
     {
         self.then("flat_map", |operator| FlatMap::new(operator, function))
+    }
+
+    /// Runs a function that is opened and closed, and may have metrics. With a key it may have state and timers as well:
+    /// [`KeyedStream::process`](crate::KeyedStream::process).
+    ///
+    /// See [`Process`] for an example.
+    pub fn process<P: Process<In = C::Out>>(
+        self,
+        make: impl FnOnce(&mut ProcessSetup) -> P,
+    ) -> Stream<Then<C, Processed<P>>> {
+        self.then("process", |operator| Processed::new(operator, make))
     }
 
     /// Looks at each row and lets it pass.

@@ -437,6 +437,10 @@ impl<W: WindowFunction> KeyedHead for GuestWindows<W> {
         self.function.open(context);
     }
 
+    fn end(&mut self) {
+        self.function.close();
+    }
+
     fn operator(&self) -> u32 {
         self.operator
     }

@@ -44,6 +44,9 @@ pub trait WindowFunction: 'static {
     }
     /// Prepares, before the first row.
     fn open(&self, _cx: &OpenContext) {}
+
+    /// The chain has run.
+    fn close(&self) {}
     /// Takes the declarations of states of its own out. With those its windows are the guest's.
     #[doc(hidden)]
     fn take_states(&mut self) -> OwnStates {
@@ -188,6 +191,11 @@ impl<W: WindowFunction> Head for HostWindows<W> {
     fn open(&mut self, context: &OpenContext) {
         position::enter(self.operator);
         self.function.open(context);
+    }
+
+    fn close(&mut self) {
+        position::enter(self.operator);
+        self.function.close();
     }
 
     fn accumulate(&mut self, _input: u32, slots: &[u32], rows: &Block, time_in: bool) -> Result<(), CallError> {

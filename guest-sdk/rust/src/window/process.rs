@@ -74,6 +74,9 @@ pub trait WindowProcess: Sized + 'static {
         let _ = cx;
     }
 
+    /// Ends, behind the last window of a job whose input ends. Not where it is stopped, or fails.
+    fn close(&mut self) {}
+
     /// Takes the rows of a window that fires; behind an aggregate the one row that is its result.
     fn process(&mut self, rows: &[Self::In], cx: &mut WindowContext<'_, Self>);
 }
@@ -433,6 +436,10 @@ where
 
     fn open(&self, cx: &OpenContext) {
         self.function.borrow_mut().open(cx);
+    }
+
+    fn close(&self) {
+        self.function.borrow_mut().close();
     }
 
     fn take_states(&mut self) -> OwnStates {

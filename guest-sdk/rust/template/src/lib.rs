@@ -12,7 +12,7 @@ struct Line<'a> {
 }
 
 /// What flows between the functions, and out.
-#[derive(Record, Clone)]
+#[derive(Record, Clone, Debug, PartialEq)]
 struct Word {
     word: String,
     n: i64,
@@ -46,4 +46,20 @@ fn pipeline_template(flow: &Flow, params: Params) -> Result<()> {
         .uid("count")
         .sink("out", Stdout::ndjson());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use millrace::testing::{self, Job};
+
+    use super::*;
+
+    #[test]
+    fn words_are_counted_whatever_their_case() {
+        let mut job = Job::new(|flow| pipeline_template(flow, testing::parameters(&[("input", "")])));
+        job.push("lines", Line { text: "The wind" });
+        job.push("lines", Line { text: "the ..." });
+        let word = |word: &str, n| Word { word: word.to_owned(), n };
+        assert_eq!(job.rows::<Word>("out"), [word("the", 1), word("wind", 1), word("the", 2)]);
+    }
 }

@@ -77,11 +77,7 @@ fn harness() -> Harness {
         });
         processed.name("script").sink("out", Discard::new());
     });
-    let mut harness = built.expect("it builds");
-    let chain = harness.chain("script");
-    harness.large_map::<i64, String>(chain, 0);
-    harness.large_list::<i64>(chain, 2);
-    harness
+    built.expect("it builds")
 }
 
 /// A call with a row for each value of a key.
@@ -266,8 +262,6 @@ fn iterations_go_on_whatever_is_changed_meanwhile() {
     })
     .expect("it builds");
     let chain = harness.chain("walk");
-    harness.large_map::<i64, i64>(chain, 0);
-    harness.large_list::<i64>(chain, 1);
     for value in [0, 1, 2] {
         harness.process_keyed(chain, &[3], &block([event(1, value)]));
     }

@@ -10,6 +10,7 @@ mod large;
 mod process;
 mod rejects;
 mod stateless;
+mod testing;
 mod windows;
 
 use millrace::prelude::*;

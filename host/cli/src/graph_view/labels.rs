@@ -3,7 +3,7 @@
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use millrace_core::graph::{
     Chain, Edge, EventTime, Graph, Head, OperatorIndex, OperatorKind, Partition, RejectPolicy, StateDecl,
-    WatermarkStrategy, WindowAssigner, WindowDecl,
+    WatermarkSource, WatermarkStrategy, WindowAssigner, WindowDecl,
 };
 
 use super::chain_of;
@@ -161,18 +161,22 @@ fn watermarks(strategy: &WatermarkStrategy) -> String {
     let time = match &strategy.time {
         EventTime::Field(name) => format!("event time {name}"),
         EventTime::Computed => "computed event time".to_owned(),
+        EventTime::Ingestion => "time of ingestion".to_owned(),
     };
-    let late = match strategy.out_of_orderness_ms {
-        0 => String::new(),
-        bound => format!(
-            ", up to {} out of order",
-            duration_ms(i64::try_from(bound).unwrap_or(i64::MAX))
-        ),
+    let duration = |ms: u64| duration_ms(i64::try_from(ms).unwrap_or(i64::MAX));
+    let late = match &strategy.source {
+        WatermarkSource::Bounded(0) => String::new(),
+        WatermarkSource::Bounded(bound) => format!(", up to {} out of order", duration(*bound)),
+        WatermarkSource::Field(name) => format!(", watermark {name}"),
+        WatermarkSource::Computed => ", computed watermark".to_owned(),
     };
-    let idle = strategy.idle_after_ms.map_or_else(String::new, |after| {
-        format!(", idle after {}", duration_ms(i64::try_from(after).unwrap_or(i64::MAX)))
+    let idle = strategy.idle_after_ms;
+    let idle = idle.map_or_else(String::new, |after| format!(", idle after {}", duration(after)));
+    let alignment = strategy.alignment.as_ref().map_or_else(String::new, |alignment| {
+        let drift = duration(alignment.max_drift_ms);
+        format!(", at most {drift} ahead in group {}", alignment.group)
     });
-    format!("{time}{late}{idle}")
+    format!("{time}{late}{idle}{alignment}")
 }
 
 fn head_text(chain: &Chain) -> Option<String> {

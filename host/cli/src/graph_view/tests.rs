@@ -75,8 +75,9 @@ pub(crate) fn flights() -> Graph {
     };
     let watermarks = OperatorKind::Watermarks(WatermarkStrategy {
         time: EventTime::Field("time".to_owned()),
-        out_of_orderness_ms: 86_400_000,
+        source: WatermarkSource::Bounded(86_400_000),
         idle_after_ms: None,
+        alignment: None,
     });
     let window = WindowDecl {
         assigner: WindowAssigner::Tumbling {

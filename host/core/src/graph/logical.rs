@@ -74,6 +74,28 @@ pub enum EventTime {
     Field(String),
     /// The upstream port computes it.
     Computed,
+    /// The clock when the host takes the row in.
+    Ingestion,
+}
+
+/// How the watermark follows from rows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub enum WatermarkSource {
+    /// It stays this many ms and one behind the latest row.
+    Bounded(u64),
+    /// Rows say it, in this nullable column.
+    Field(String),
+    /// The upstream port computes it, as its computed key.
+    Computed,
+}
+
+/// Sources that read abreast.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WatermarkAlignment {
+    /// Whose name they share.
+    pub group: String,
+    /// How far ahead of the least watermark of the group one may be.
+    pub max_drift_ms: u64,
 }
 
 /// Event time and watermarks of a stream.
@@ -81,10 +103,22 @@ pub enum EventTime {
 pub struct WatermarkStrategy {
     /// Where event time comes from.
     pub time: EventTime,
-    /// How far rows may come after a row with a later time, in ms.
-    pub out_of_orderness_ms: u64,
+    /// How the watermark follows.
+    pub source: WatermarkSource,
     /// After how long without rows an input no longer holds back the others, in ms.
     pub idle_after_ms: Option<u64>,
+    /// Which sources wait for each other.
+    pub alignment: Option<WatermarkAlignment>,
+}
+
+impl WatermarkStrategy {
+    /// How far rows may come after a row with a later time, in ms.
+    pub fn out_of_orderness_ms(&self) -> u64 {
+        match self.source {
+            WatermarkSource::Bounded(bound) => bound,
+            WatermarkSource::Field(_) | WatermarkSource::Computed => 0,
+        }
+    }
 }
 
 /// What an operator is.

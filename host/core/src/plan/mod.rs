@@ -9,7 +9,9 @@ mod time;
 mod validate;
 
 use crate::error::{Error, Result};
-use crate::graph::{ChainIndex, Edge, EventTime, Graph, OperatorIndex, OperatorKind, Partition, WatermarkStrategy};
+use crate::graph::{
+    ChainIndex, Edge, EventTime, Graph, OperatorIndex, OperatorKind, Partition, WatermarkSource, WatermarkStrategy,
+};
 use crate::key::MAX_PARALLELISM_LIMIT;
 
 /// Key groups of a job that does not say otherwise.
@@ -109,6 +111,7 @@ pub fn plan_as(graph: &Graph, parallelism: u32, given: impl Fn(OperatorIndex) ->
         max_parallelism,
     };
     plan.exchanges = exchanges(graph, &plan.tasks, &task_of);
+    check_alignment(graph, &plan)?;
     plan.slots = plan.tasks.iter().map(|task| task.parallelism).max().unwrap_or(1);
     time::decide(graph, &mut plan)?;
     Ok(plan)
@@ -224,11 +227,35 @@ fn merged_watermarks(graph: &Graph) -> Vec<(OperatorIndex, OperatorIndex, Waterm
             == 1;
         let same = operator.parallelism.is_none() || operator.parallelism == source.parallelism;
         let is_source = matches!(source.kind, OperatorKind::Source { .. });
-        if is_source && alone && same && edge.partition == Partition::Forward && strategy.time != EventTime::Computed {
+        if is_source && alone && same && edge.partition == Partition::Forward && !is_computed(strategy) {
             merged.push((edge.from_operator, index, strategy.clone()));
         }
     }
     merged
+}
+
+/// Only sources can wait for each other.
+fn check_alignment(graph: &Graph, plan: &Plan) -> Result<()> {
+    for task in &plan.tasks {
+        let TaskKind::Watermarks { operator, strategy } = &task.kind else {
+            continue;
+        };
+        if let Some(alignment) = &strategy.alignment {
+            let name = &graph.operators[operator.0 as usize].name;
+            let message = format!(
+                "watermarks `{name}` are to be aligned in the group `{}`, but they do not follow a source directly and \
+                 alone, by a field",
+                alignment.group
+            );
+            return Err(Error::user("GR0017", message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the guest has a part in making the watermarks.
+fn is_computed(strategy: &WatermarkStrategy) -> bool {
+    strategy.time == EventTime::Computed || strategy.source == WatermarkSource::Computed
 }
 
 /// Sorts tasks so that feeders come first; a cycle is an error that names its operators.

@@ -7,6 +7,7 @@ use arrow_schema::{DataType, Schema};
 use crate::error::{Error, Result};
 use crate::graph::{
     AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition, StateKind,
+    WatermarkSource,
 };
 
 fn refuse(code: &'static str, message: impl Into<String>) -> Result<()> {
@@ -196,7 +197,10 @@ fn check_edge(graph: &Graph, edge: &Edge) -> Result<()> {
         OperatorKind::Source { .. } => refuse("GR0006", format!("{name}: `{}` is a source and takes no rows", to.name)),
         OperatorKind::Sink { .. } if edge.to_input != 0 => refuse("GR0006", format!("{name}: a sink has one input")),
         OperatorKind::Sink { .. } => Ok(()),
-        OperatorKind::Watermarks(strategy) => check_event_time(graph, edge, &strategy.time, schema, &name),
+        OperatorKind::Watermarks(strategy) => {
+            check_event_time(graph, edge, &strategy.time, schema, &name)?;
+            check_watermarks(graph, edge, &strategy.source, schema, &name)
+        }
         OperatorKind::Function { .. } => {
             let chain = chain_of(graph, to).expect("chains were checked");
             if chain.operators[0] != edge.to_operator {
@@ -227,6 +231,7 @@ fn check_event_time(graph: &Graph, edge: &Edge, time: &EventTime, schema: &Schem
                 format!("{name}: event time is to be computed, but the sender does not compute it"),
             )
         }
+        EventTime::Ingestion => Ok(()),
         EventTime::Field(field) => {
             let Ok(column) = schema.field_with_name(field) else {
                 return refuse(
@@ -249,6 +254,35 @@ fn check_event_time(graph: &Graph, edge: &Edge, time: &EventTime, schema: &Schem
             refuse("GR0009", message)
         }
     }
+}
+
+/// Rows can say the watermark: in a column, or as the computed key.
+fn check_watermarks(graph: &Graph, edge: &Edge, source: &WatermarkSource, schema: &Schema, name: &str) -> Result<()> {
+    let is_time = |data_type: &DataType| {
+        matches!(
+            data_type,
+            DataType::Int64 | DataType::Timestamp(_, _) | DataType::Date32
+        )
+    };
+    let found = match source {
+        WatermarkSource::Bounded(_) => return Ok(()),
+        WatermarkSource::Field(field) => match schema.field_with_name(field) {
+            Ok(column) if is_time(column.data_type()) => return Ok(()),
+            Ok(column) => format!("field `{field}`, a {}", column.data_type()),
+            Err(_) => format!("field `{field}`, which the rows do not have"),
+        },
+        WatermarkSource::Computed => {
+            let port = chain_of(graph, operator(graph, edge.from_operator));
+            let port = port.and_then(|chain| chain.ports.get(edge.from_port as usize));
+            match port.and_then(|port| port.computed_key.as_ref()) {
+                Some(key) if key.fields().len() == 1 && *key.field(0).data_type() == DataType::Int64 => return Ok(()),
+                Some(_) => "computed, but not as one int64".to_owned(),
+                None => "to be computed, but the sender does not compute it".to_owned(),
+            }
+        }
+    };
+    let message = format!("{name}: the watermark is {found}; rows say it as an int64 in ms, a timestamp or a date");
+    refuse("GR0009", message)
 }
 
 fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> Result<()> {

@@ -25,6 +25,17 @@ pub fn event_times(name: &str, column: &dyn Array) -> Result<ScalarBuffer<Millis
             format!("event-time field `{name}` is null in row {row} of the block"),
         ));
     }
+    as_millis(name, column)
+}
+
+/// The latest of the times in a column that may hold nulls, which say nothing.
+pub fn latest_time(name: &str, column: &dyn Array) -> Result<Option<Millis>> {
+    let times = as_millis(name, column)?;
+    let valid = times.iter().enumerate().filter(|(row, _)| column.is_valid(*row));
+    Ok(valid.map(|(_, time)| *time).max())
+}
+
+fn as_millis(name: &str, column: &dyn Array) -> Result<ScalarBuffer<Millis>> {
     let values = || integer_values(column).ok_or_else(|| Error::internal("a timestamp without integer values"));
     Ok(match column.data_type() {
         DataType::Int64 | DataType::Timestamp(TimeUnit::Millisecond, _) => values()?,
@@ -64,6 +75,14 @@ mod tests {
         check(TimestampMicrosecondArray::from(vec![1999, -1]), &[1, -1]);
         check(TimestampNanosecondArray::from(vec![1_999_999, -1]), &[1, -1]);
         check(Date32Array::from(vec![1, -1]), &[DAY_MS, -DAY_MS]);
+    }
+
+    #[test]
+    fn the_latest_time_is_of_rows_that_say_one() {
+        let latest = |times: Vec<Option<i64>>| latest_time("at", &Int64Array::from(times)).unwrap();
+        assert_eq!(latest(vec![Some(3), None, Some(9), None, Some(4)]), Some(9));
+        assert_eq!((latest(vec![None]), latest(vec![])), (None, None));
+        assert!(latest_time("at", &StringArray::from(vec!["x"])).is_err());
     }
 
     #[test]

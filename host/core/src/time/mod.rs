@@ -4,12 +4,14 @@
 //! Everything is a value; clocks are passed in. Timers and windows are operators and live in
 //! `millrace-operators`.
 
+mod alignment;
 mod calendar;
 mod event_time;
 mod merge;
 mod watermark;
 
+pub use alignment::{Alignment, Member};
 pub use calendar::civil;
-pub use event_time::event_times;
+pub use event_time::{event_times, latest_time};
 pub use merge::{Progress, WatermarkMerge};
 pub use watermark::WatermarkGenerator;

@@ -1,4 +1,4 @@
-//! Watermarks of one stream with bounded out-of-orderness, and its idleness.
+//! Watermarks of one stream, with bounded out-of-orderness or as rows say, and its idleness.
 //!
 //! The watermark follows the greatest event time at a fixed distance: with 5 s of out-of-orderness and a
 //! row at 12:00:10 seen, a row at 12:00:05 may still come, so the watermark is 12:00:04.999 (as in Flink).
@@ -8,7 +8,7 @@ use crate::graph::WatermarkStrategy;
 
 /// Turns event times into watermarks.
 ///
-/// Call [`handle_times`](Self::handle_times) with each block and [`poll_idle`](Self::poll_idle) when
+/// Call [`handle_times`](Self::handle_times), or [`handle_watermark`](Self::handle_watermark), with each block and [`poll_idle`](Self::poll_idle) when
 /// nothing comes. Both take the processing time, which must not go back.
 ///
 /// ```
@@ -43,19 +43,40 @@ impl WatermarkGenerator {
 
     /// As the graph declares it.
     pub fn from_strategy(strategy: &WatermarkStrategy) -> Self {
-        Self::new(strategy.out_of_orderness_ms, strategy.idle_after_ms)
+        Self::new(strategy.out_of_orderness_ms(), strategy.idle_after_ms)
     }
 
     /// Event times of a block. Returns the watermark that follows it, if it advanced.
     pub fn handle_times(&mut self, times: &[Millis], now: Millis) -> Option<Millis> {
         let latest = *times.iter().max()?;
-        self.active_at = Some(now);
-        self.idle = false;
-        let watermark = latest.saturating_sub(self.out_of_orderness).saturating_sub(1);
+        self.stay_active(now);
+        self.advance(latest.saturating_sub(self.out_of_orderness).saturating_sub(1))
+    }
+
+    /// What rows of a block say of the watermark: the latest of it, if any does. Returns the watermark that follows the
+    /// block, if it advanced.
+    pub fn handle_watermark(&mut self, latest: Option<Millis>, now: Millis) -> Option<Millis> {
+        self.stay_active(now);
+        self.advance(latest?)
+    }
+
+    fn advance(&mut self, watermark: Millis) -> Option<Millis> {
         (watermark > self.watermark).then(|| {
             self.watermark = watermark;
             watermark
         })
+    }
+
+    /// The stream is not idle now, though maybe no row comes: it may be that nobody reads.
+    pub fn stay_active(&mut self, now: Millis) {
+        self.active_at = Some(now);
+        self.idle = false;
+    }
+
+    /// The time of rows that are taken in now: that of the clock, as far as it does not go back behind what the watermark
+    /// says.
+    pub fn ingestion_time(&self, now: Millis) -> Millis {
+        now.max(self.max_time().unwrap_or(now))
     }
 
     /// Whether the stream becomes idle now: true once, when no row came for the given time.
@@ -107,6 +128,28 @@ impl WatermarkGenerator {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn watermarks_that_rows_say_never_go_back() {
+        let mut generator = WatermarkGenerator::new(0, Some(10));
+        assert_eq!(generator.handle_watermark(None, 0), None);
+        assert_eq!(generator.handle_watermark(Some(7), 5), Some(7));
+        assert_eq!(generator.handle_watermark(Some(6), 6), None);
+        let mut restored = WatermarkGenerator::new(0, None);
+        restored.restore(generator.max_time().expect("a row has come"));
+        assert_eq!(restored.watermark(), 7);
+        assert!(!generator.poll_idle(15) && generator.poll_idle(16));
+        generator.stay_active(16);
+        assert!(!generator.poll_idle(25) && generator.poll_idle(26));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_make_late_rows() {
+        let mut generator = WatermarkGenerator::new(0, None);
+        assert_eq!(generator.ingestion_time(50), 50);
+        assert_eq!(generator.handle_times(&[50], 50), Some(49));
+        assert_eq!((generator.ingestion_time(40), generator.ingestion_time(51)), (50, 51));
+    }
 
     #[test]
     fn watermarks_follow_the_latest_row_and_never_go_back() {

@@ -3,11 +3,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_core::Error;
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, CheckpointMode, SubtaskSnapshot, Trap};
+use millrace_core::plan::{Plan, TaskKind};
+use millrace_core::time::Alignment;
 use millrace_net::queue::Sleeper;
 
 use crate::env::Clock;
@@ -107,6 +109,8 @@ pub(crate) struct Shared {
     /// Checkpoints hold what input channels have said, for some of them may overtake rows: a restart from those
     /// goes on with the watermarks of each channel, and then all subtasks must.
     pub(crate) keeps_channels: bool,
+    /// How far sources are that wait for each other.
+    pub(crate) alignment: Arc<Mutex<Alignment>>,
     slots: u32,
     stopping: AtomicBool,
     sources_end: AtomicBool,
@@ -131,6 +135,7 @@ impl Shared {
             clock,
             mode: config.map(|config| config.mode),
             keeps_channels: config.is_some_and(|config| config.aligned_timeout.is_some()),
+            alignment: Arc::default(),
             slots,
             stopping: AtomicBool::new(false),
             sources_end: AtomicBool::new(false),
@@ -142,6 +147,18 @@ impl Shared {
             command_count: AtomicUsize::new(0),
             events,
             sleepers: (0..slots).map(|_| Sleeper::default()).collect(),
+        }
+    }
+
+    /// Says which sources of a plan wait for each other, before any slot begins.
+    pub(crate) fn align(&self, plan: &Plan) {
+        for task in &plan.tasks {
+            if let TaskKind::Source { watermarks, .. } = &task.kind
+                && let Some((_, strategy)) = watermarks
+                && let Some(declared) = &strategy.alignment
+            {
+                lock(&self.alignment).expect(declared, task.parallelism);
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use millrace_core::Result;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::{SplitEnumerator, SubtaskContext, Waker};
-use millrace_core::graph::{Graph, OperatorIndex};
+use millrace_core::graph::{Graph, OperatorIndex, WatermarkStrategy};
 use millrace_core::plan::{Plan, Task, TaskKind};
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
@@ -192,21 +192,30 @@ impl Slot {
         Ok(subtask)
     }
 
+    fn open_source(
+        &self,
+        operator: OperatorIndex,
+        strategy: Option<WatermarkStrategy>,
+        context: &SubtaskContext,
+    ) -> Result<SourceTask> {
+        let (job, start) = (&self.job, &self.start);
+        let (source, splits) = (&job.connectors.sources[&operator], &start.splits[&operator]);
+        let rate = ReadingRate {
+            rows_per_poll: rows_per_poll(&start.plan, job.options.block_rows),
+            pace: job.options.source_rate.map(|rows| Pace::new(rows, context.parallelism)),
+            still: start.settles,
+        };
+        let alignment = self.shared.alignment.clone();
+        let splits = (splits.as_slice(), start.enumerators.get(&operator).cloned());
+        SourceTask::open(operator, source, splits, strategy, context, rate, alignment)
+    }
+
     fn open_body(&self, task: &Task, context: &SubtaskContext) -> Result<Body> {
         let job = &self.job;
         Ok(match &task.kind {
             TaskKind::Source { operator, watermarks } => {
-                let (source, splits) = (&job.connectors.sources[operator], &self.start.splits[operator]);
                 let strategy = watermarks.as_ref().map(|(_, strategy)| strategy.clone());
-                let limit = job.options.source_rate;
-                let rate = ReadingRate {
-                    rows_per_poll: rows_per_poll(&self.start.plan, job.options.block_rows),
-                    pace: limit.map(|rows| Pace::new(rows, context.parallelism)),
-                    still: self.start.settles,
-                };
-                let enumerator = self.start.enumerators.get(operator).cloned();
-                let splits = (splits.as_slice(), enumerator);
-                Body::Source(SourceTask::open(*operator, source, splits, strategy, context, rate)?)
+                Body::Source(self.open_source(*operator, strategy, context)?)
             }
             TaskKind::Watermarks { operator, strategy } => {
                 let mut watermarks = WatermarksTask::new(strategy);

@@ -1,15 +1,18 @@
 //! The source task: polls its splits in turn and makes watermarks per split.
+//!
+//! With watermark alignment a split that is too far ahead of its group is left alone for a while. It takes part in
+//! checkpoints all the same: barriers are put behind what it has given, whoever waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
 use millrace_core::checkpoint::SplitSnapshot;
 use millrace_core::connector::{Poll, Rejected, Source, Split, SplitEnumerator, SplitReader, SubtaskContext};
-use millrace_core::graph::{OperatorIndex, Partition, WatermarkStrategy};
+use millrace_core::graph::{OperatorIndex, Partition, WatermarkAlignment, WatermarkStrategy};
 use millrace_core::plan::Plan;
-use millrace_core::time::{Progress, WatermarkGenerator, WatermarkMerge};
+use millrace_core::time::{Alignment, Member, Progress, WatermarkGenerator, WatermarkMerge};
 
 use super::discovery::Discovery;
 use super::outputs::Outputs;
@@ -24,6 +27,8 @@ struct Reading {
     reader: Option<Box<dyn SplitReader>>,
     ended: bool,
     generator: Option<WatermarkGenerator>,
+    /// In its group, if there is one.
+    member: Option<Member>,
     /// Elapsed time before which polling again is of no use.
     not_before: Option<Duration>,
 }
@@ -58,6 +63,9 @@ pub(crate) fn rows_per_poll(plan: &Plan, block_rows: usize) -> usize {
     block_rows * receivers.unwrap_or(1).min(BLOCKS_PER_POLL_MAX)
 }
 
+/// How long a split that is ahead of its group is left alone.
+const ALIGNMENT_PAUSE: Duration = Duration::from_millis(5);
+
 /// What a poll of the source came to.
 pub(crate) enum SourceStep {
     /// Rows went out.
@@ -80,6 +88,7 @@ pub(crate) struct SourceTask {
     merge: WatermarkMerge,
     next: usize,
     rate: ReadingRate,
+    alignment: Arc<Mutex<Alignment>>,
 }
 
 /// How much a source reads at a time, and how often.
@@ -102,6 +111,7 @@ impl SourceTask {
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
         mut rate: ReadingRate,
+        alignment: Arc<Mutex<Alignment>>,
     ) -> Result<Self> {
         if let Some(pace) = &rate.pace {
             rate.rows_per_poll = pace.rows_per_poll(rate.rows_per_poll);
@@ -116,6 +126,7 @@ impl SourceTask {
             merge: WatermarkMerge::new(0),
             next: 0,
             rate,
+            alignment,
         };
         for split in splits
             .iter()
@@ -132,6 +143,7 @@ impl SourceTask {
                 let _ = task.merge.handle_watermark(index, generator.watermark());
             }
         }
+        task.join_group();
         Ok(task)
     }
 
@@ -149,8 +161,48 @@ impl SourceTask {
             reader: Some(reader),
             ended: false,
             generator,
+            member: None,
             not_before: None,
         })
+    }
+
+    /// Tells the group, if there is one, which splits are read here and how far they are.
+    fn join_group(&mut self) {
+        let Some(declared) = self.group().cloned() else {
+            return;
+        };
+        let mut alignment = lock(&self.alignment);
+        let members = alignment.join(&declared, self.readings.len());
+        for (reading, member) in self.readings.iter_mut().zip(members) {
+            if let Some(generator) = &reading.generator {
+                alignment.advance(&member, generator.watermark());
+            }
+            reading.member = Some(member);
+        }
+    }
+
+    fn group(&self) -> Option<&WatermarkAlignment> {
+        self.strategy.as_ref().and_then(|strategy| strategy.alignment.as_ref())
+    }
+
+    /// Whether a split is ahead of its group. It is not idle then: it has rows, or may have.
+    fn is_ahead(&mut self, index: usize, now: Millis) -> bool {
+        let reading = &mut self.readings[index];
+        let Some(member) = &reading.member else {
+            return false;
+        };
+        let is_ahead = !lock(&self.alignment).may_read(member);
+        if is_ahead && let Some(generator) = &mut reading.generator {
+            generator.stay_active(now);
+        }
+        is_ahead
+    }
+
+    /// Tells the group of a split, if there is one, what has become of it.
+    fn tell_group(&self, index: usize, tell: impl FnOnce(&mut Alignment, &Member)) {
+        if let Some(member) = &self.readings[index].member {
+            tell(&mut lock(&self.alignment), member);
+        }
     }
 
     /// Opens splits that have turned up, in the places of some that have ended.
@@ -166,11 +218,14 @@ impl SourceTask {
             })?;
             match self.readings.iter().position(|reading| reading.reader.is_none()) {
                 Some(index) => {
-                    self.readings[index] = reading;
+                    let member = self.readings[index].member.take();
+                    self.readings[index] = Reading { member, ..reading };
                     self.merge.replace(index);
+                    self.tell_group(index, Alignment::begin);
                 }
                 None => {
-                    self.readings.push(reading);
+                    let member = self.group().map(|group| lock(&self.alignment).add(group));
+                    self.readings.push(Reading { member, ..reading });
                     self.merge.add();
                 }
             }
@@ -207,13 +262,19 @@ impl SourceTask {
         let count = self.readings.len();
         for turn in 0..count {
             let index = (self.next + turn) % count;
-            let reading = &mut self.readings[index];
-            let Some(reader) = reading.reader.as_mut().filter(|_| !reading.ended) else {
-                continue;
-            };
-            if reading.not_before.is_some_and(|time| now < time) {
+            let reading = &self.readings[index];
+            let is_open = reading.reader.is_some() && !reading.ended;
+            if !is_open || reading.not_before.is_some_and(|time| now < time) {
                 continue;
             }
+            if self.is_ahead(index, now_millis) {
+                self.readings[index].not_before = Some(now + ALIGNMENT_PAUSE);
+                continue;
+            }
+            let reading = &mut self.readings[index];
+            let Some(reader) = reading.reader.as_mut() else {
+                continue;
+            };
             match reader.poll(self.rate.rows_per_poll, now)? {
                 Poll::Rows(rows) => {
                     self.next = (index + 1) % count;
@@ -243,6 +304,7 @@ impl SourceTask {
 
     /// A split has ended. Where others may follow it counts as idle, for the end of all splits is not the end.
     fn end(&mut self, index: usize, outputs: &mut Outputs) {
+        self.tell_group(index, Alignment::handle_end);
         let reading = &mut self.readings[index];
         reading.ended = true;
         let progress = match &mut self.discovery {
@@ -273,14 +335,12 @@ impl SourceTask {
         let Some(strategy) = &self.strategy else {
             return outputs.emit(0, block);
         };
-        assign_times(&mut block, &strategy.time)?;
+        let generator = self.readings[index].generator.as_mut();
+        let generator = generator.expect("a split has a generator if there is a strategy");
+        let watermark = assign_times(&mut block, strategy, generator, now_millis)?;
+        let reached = generator.watermark();
         self.merge.handle_block(index);
-        let generator = self.readings[index]
-            .generator
-            .as_mut()
-            .expect("a split has a generator if there is a strategy");
-        let times = block.times.as_ref().expect("times were just assigned");
-        let watermark = generator.handle_times(times, now_millis);
+        self.tell_group(index, |alignment, member| alignment.advance(member, reached));
         outputs.emit(0, block)?;
         if let Some(watermark) = watermark {
             announce(self.merge.handle_watermark(index, watermark), outputs);
@@ -319,6 +379,7 @@ impl SourceTask {
             };
             if generator.poll_idle(now_millis) {
                 announce(self.merge.handle_idle(index), outputs);
+                self.tell_group(index, Alignment::handle_idle);
             } else if let Some(idle_at) = generator.next_idle() {
                 shorten(Duration::from_millis(u64::try_from(idle_at - now_millis).unwrap_or(0)));
             }
@@ -334,6 +395,10 @@ impl SourceTask {
     pub(crate) fn watermark(&self) -> Millis {
         self.merge.watermark()
     }
+}
+
+fn lock(alignment: &Mutex<Alignment>) -> MutexGuard<'_, Alignment> {
+    alignment.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn announce(progress: Option<Progress>, outputs: &mut Outputs) {

@@ -3,31 +3,64 @@
 use millrace_core::block::{Block, Element, Millis};
 use millrace_core::checkpoint::SplitSnapshot;
 use millrace_core::connector::Position;
-use millrace_core::graph::{EventTime, WatermarkStrategy};
-use millrace_core::time::{WatermarkGenerator, event_times};
+use millrace_core::graph::{EventTime, WatermarkSource, WatermarkStrategy};
+use millrace_core::time::{WatermarkGenerator, event_times, latest_time};
 use millrace_core::{Error, Result};
 
 use super::outputs::Outputs;
 
 /// One subtask of a watermark operator. Watermarks from upstream end here; it makes its own.
 pub(crate) struct WatermarksTask {
-    time: EventTime,
+    strategy: WatermarkStrategy,
     generator: WatermarkGenerator,
 }
 
-/// Sets the event time of a block from a field.
-pub(crate) fn assign_times(block: &mut Block, time: &EventTime) -> Result<()> {
-    let EventTime::Field(field) = time else { return Ok(()) };
-    let column = block.rows.column_by_name(field);
-    let column = column.ok_or_else(|| Error::internal(format!("the planner let event time field `{field}` pass")))?;
-    block.times = Some(event_times(field, column.as_ref())?);
-    Ok(())
+/// Gives the rows of a block their event times, as far as the host does that, and returns the watermark that follows
+/// it, if it advanced.
+pub(crate) fn assign_times(
+    block: &mut Block,
+    strategy: &WatermarkStrategy,
+    generator: &mut WatermarkGenerator,
+    now: Millis,
+) -> Result<Option<Millis>> {
+    let missing = |what: &str| Error::internal(format!("the planner let {what} pass"));
+    match &strategy.time {
+        EventTime::Field(field) => {
+            let column = block.rows.column_by_name(field);
+            let column = column.ok_or_else(|| missing(&format!("event time field `{field}`")))?;
+            block.times = Some(event_times(field, column.as_ref())?);
+        }
+        EventTime::Computed => {}
+        EventTime::Ingestion => {
+            let times = vec![generator.ingestion_time(now); block.row_count()];
+            block.times = Some(times.into());
+        }
+    }
+    match &strategy.source {
+        WatermarkSource::Bounded(_) => {
+            let times = block.times.as_ref();
+            let times = times.ok_or_else(|| Error::internal("a port that computes event time sent none"))?;
+            Ok(generator.handle_times(times, now))
+        }
+        WatermarkSource::Field(field) => {
+            let column = block.rows.column_by_name(field);
+            let column = column.ok_or_else(|| missing(&format!("watermark field `{field}`")))?;
+            Ok(generator.handle_watermark(latest_time(field, column.as_ref())?, now))
+        }
+        WatermarkSource::Computed => {
+            // It has done its work here.
+            let computed = block.keys.take();
+            let column = computed.as_ref().and_then(|columns| columns.first());
+            let column = column.ok_or_else(|| Error::internal("a port that computes watermarks sent none"))?;
+            Ok(generator.handle_watermark(latest_time("$watermark", column.as_ref())?, now))
+        }
+    }
 }
 
 impl WatermarksTask {
     pub(crate) fn new(strategy: &WatermarkStrategy) -> Self {
         WatermarksTask {
-            time: strategy.time.clone(),
+            strategy: strategy.clone(),
             generator: WatermarkGenerator::from_strategy(strategy),
         }
     }
@@ -54,12 +87,7 @@ impl WatermarksTask {
         now: Millis,
         outputs: &mut Outputs,
     ) -> Result<Option<Millis>> {
-        assign_times(&mut block, &self.time)?;
-        let watermark = {
-            let times = block.times.as_ref();
-            let times = times.ok_or_else(|| Error::internal("a port that computes event time sent none"))?;
-            self.generator.handle_times(times, now)
-        };
+        let watermark = assign_times(&mut block, &self.strategy, &mut self.generator, now)?;
         outputs.emit(0, block)?;
         if let Some(watermark) = watermark {
             outputs.watermark(watermark);

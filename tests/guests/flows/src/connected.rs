@@ -4,7 +4,7 @@
 use millrace::connect::{Description, Source};
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 /// Any source, so that they have one type.
 struct Any(Description);

@@ -2,7 +2,7 @@
 
 use millrace::prelude::*;
 
-use crate::Params;
+use super::Params;
 
 #[derive(Record, Clone, Copy, Debug, PartialEq)]
 enum Status {

@@ -3,7 +3,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 /// What the versions tell of a row, a timer or a window.
 #[derive(Record, Clone, Debug)]

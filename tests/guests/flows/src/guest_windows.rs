@@ -3,8 +3,8 @@
 
 use millrace::prelude::*;
 
-use crate::Event;
-use crate::operators::{Outputs, Result, result};
+use super::Event;
+use super::operators::{Outputs, Result, result};
 
 /// Windows of 100 ms; of 250 ms as well for even keys.
 struct Own;

@@ -2,7 +2,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 #[derive(Record, Clone)]
 struct Entry {

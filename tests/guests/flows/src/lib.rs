@@ -84,6 +84,9 @@ pub struct Params {
     /// After how long an input is idle; 0: never
     #[parameter(default = "0ms")]
     idle: Duration,
+    /// How far sources may be ahead of each other; 0: as far as they like
+    #[parameter(default = "0ms")]
+    drift: Duration,
     /// Number of keys
     #[parameter(default = "97")]
     keys: i64,
@@ -126,7 +129,7 @@ fn generated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
 }
 
 #[millrace::pipeline]
-fn flows(flow: &Flow, params: Params) -> Result<()> {
+pub fn flows(flow: &Flow, params: Params) -> Result<()> {
     flow.name(&params.kind);
     if windows::build(flow, &params) || edges::build(flow, &params) || streams::build(flow, &params) {
         return Ok(());
@@ -141,6 +144,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "lifetimes" => lifetimes::build(flow, &params),
         "operators" | "clock" => operators::build(flow, &params),
         "two-inputs" => two_inputs::build(flow, &params),
+        "aligned" => two_inputs::aligned(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }

@@ -3,7 +3,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 /// What the function finds that must not be, and what it may find.
 #[derive(Record, Clone, Debug)]

@@ -3,7 +3,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 static ODD: OutputTag<Event> = OutputTag::new("odd");
 static LATE: OutputTag<Event> = OutputTag::new("late");
@@ -103,14 +103,14 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let events = events.share();
     let outputs = Outputs(&params.output);
     if params.kind == "clock" {
-        return crate::guest_windows::clock(&events, &outputs);
+        return super::guest_windows::clock(&events, &outputs);
     }
     stateless(&events, &outputs);
     rolling(&events, &outputs);
     let timed = events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_millis(64)));
     windows(&timed, &outputs);
     late(&timed, &outputs);
-    crate::guest_windows::build(&timed, &outputs);
+    super::guest_windows::build(&timed, &outputs);
     let processed = timed.key_by(Event::FIELDS.key).process(|setup| Everything {
         sum: setup.value_state("sum"),
         recent: setup.list_state("recent"),

@@ -6,7 +6,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 /// One result: of which operator, for which key, for which time or number, and what.
 #[derive(Record, Clone, Debug)]

@@ -2,7 +2,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params, generated};
+use super::{Event, Params, generated};
 
 #[derive(Record, Clone, Debug)]
 struct Nested {

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use millrace::prelude::*;
 
-use crate::{Event, Params, generated};
+use super::{Event, Params, generated};
 
 fn endless(rate: u64) -> Generator<Event> {
     Generator::new()

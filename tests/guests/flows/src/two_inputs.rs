@@ -3,8 +3,8 @@
 
 use millrace::prelude::*;
 
-use crate::operators::Outputs;
-use crate::{Event, Params};
+use super::operators::Outputs;
+use super::{Event, Params};
 
 /// A row of the second input.
 #[derive(Record, Clone, Debug)]
@@ -94,10 +94,30 @@ fn inputs(flow: &Flow, params: &Params) -> (Stream<Rows<Event>>, Stream<Rows<Oth
             flow.source("others", Files::ndjson::<Other>(&params.other)),
         )
     };
-    (
-        events.watermarks(Watermarks::bounded(Event::FIELDS.time, params.disorder)),
-        others.watermarks(Watermarks::bounded(Other::FIELDS.time, params.disorder)),
-    )
+    let mut of_events = Watermarks::bounded(Event::FIELDS.time, params.disorder);
+    let mut of_others = Watermarks::bounded(Other::FIELDS.time, params.disorder);
+    if !params.drift.is_zero() {
+        of_events = of_events.aligned("both", params.drift);
+        of_others = of_others.aligned("both", params.drift);
+    }
+    (events.watermarks(of_events), others.watermarks(of_others))
+}
+
+/// A fast source and a slow one, in one group.
+pub(crate) fn aligned(flow: &Flow, params: &Params) {
+    let source = |name: &str, rate: i64| {
+        let rows = Generator::<Event>::new().rows(params.rows as u64);
+        let rows = rows
+            .column("key", "index % 5")
+            .column("value", "index")
+            .column("time", "index");
+        let rows = if rate > 0 { rows.rate(rate as u64) } else { rows };
+        let watermarks = Watermarks::monotonic(Event::FIELDS.time).aligned("both", params.drift);
+        flow.source(name, rows).watermarks(watermarks)
+    };
+    source("fast", 0)
+        .union(source("slow", params.rate))
+        .sink("out", Discard::new());
 }
 
 pub(crate) fn build(flow: &Flow, params: &Params) {

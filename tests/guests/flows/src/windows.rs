@@ -2,7 +2,7 @@
 
 use millrace::prelude::*;
 
-use crate::{Event, Params};
+use super::{Event, Params};
 
 static LATE: OutputTag<Event> = OutputTag::new("late");
 
@@ -74,7 +74,51 @@ fn timed(flow: &Flow, name: &str, path: &str, params: &Params) -> Stream<Rows<Ev
     if !params.idle.is_zero() {
         watermarks = watermarks.idle_after(params.idle);
     }
+    if !params.drift.is_zero() {
+        watermarks = watermarks.aligned("all", params.drift);
+    }
     flow.source(name, Files::ndjson::<Event>(path)).watermarks(watermarks)
+}
+
+/// A row that may say how far event time has come.
+#[derive(Record, Clone, Debug)]
+struct Marked {
+    key: i64,
+    value: i64,
+    time: i64,
+    mark: Option<i64>,
+}
+
+/// Rows say how far event time has come: in a column, or by a closure.
+fn punctuated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
+    let rows = flow.source("events", Files::ndjson::<Marked>(&params.input));
+    let at = Watermarks::monotonic(Marked::FIELDS.time);
+    let timed = match params.kind.as_str() {
+        "punctuated" => rows.watermarks(at.punctuated(Marked::FIELDS.mark)),
+        "punctuated-computed" => rows.watermarks(at.punctuated(|row: &Marked| row.mark)),
+        // Both are computed.
+        _ => {
+            let at = Watermarks::bounded_by(|row: &Marked| row.time, Duration::ZERO);
+            rows.watermarks(at.punctuated(|row: &Marked| row.mark.map(Timestamp::from_millis)))
+        }
+    };
+    let event = |row: Marked| Event {
+        key: row.key,
+        value: row.value,
+        time: row.time,
+    };
+    timed.map(event).share()
+}
+
+/// Windows over the time at which rows are read.
+fn ingested(flow: &Flow, params: &Params) {
+    let rows = flow.source("events", Files::ndjson::<Event>(&params.input));
+    rows.watermarks(Watermarks::ingestion())
+        .key_by(Event::FIELDS.key)
+        .window(Session::gap(Duration::from_secs(3600)))
+        .aggregate(Gather)
+        .name("windows")
+        .sink("results", Files::to_ndjson(format!("{}/results", params.output)));
 }
 
 fn finish(windows: WindowedStream<Event, i64>, params: &Params) {
@@ -176,6 +220,11 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
             let windows = events().key_by(Event::FIELDS.key).window(Session::gap(params.size));
             finish(windows.trigger(EventTimeTrigger), params);
         }
+        "punctuated" | "punctuated-computed" | "punctuated-both" => {
+            let events = punctuated(flow, params).key_by(Event::FIELDS.key);
+            finish(events.window(Tumbling::of(params.size)), params);
+        }
+        "ingestion" => ingested(flow, params),
         "session-collected" => collected(events(), params),
         "cascade" => cascade(events(), params),
         "union" => finish(

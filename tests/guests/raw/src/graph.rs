@@ -165,8 +165,9 @@ fn fine(head_name: &str) -> Graph {
     };
     let watermarks = Watermarks {
         time: EventTime::Field("id".to_owned()),
-        out_of_orderness_ms: 0,
+        source: WatermarkSource::Bounded(0),
         idle_after_ms: None,
+        alignment: None,
     };
     let head = head(head_name);
     let partition = match &head {
@@ -279,15 +280,33 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
         "time-field" => {
             graph.operators[1].kind = OperatorKind::Watermarks(Watermarks {
                 time: EventTime::Field("when".to_owned()),
-                out_of_orderness_ms: 0,
+                source: WatermarkSource::Bounded(0),
                 idle_after_ms: None,
+                alignment: None,
             });
         }
         "time-not-computed" => {
             graph.operators[1].kind = OperatorKind::Watermarks(Watermarks {
                 time: EventTime::Computed,
-                out_of_orderness_ms: 0,
+                source: WatermarkSource::Bounded(0),
                 idle_after_ms: None,
+                alignment: None,
+            });
+        }
+        "mark-field" | "mark-not-computed" | "aligned" => {
+            graph.operators[1].parallelism = (kind == "aligned").then_some(3);
+            graph.operators[1].kind = OperatorKind::Watermarks(Watermarks {
+                time: EventTime::Field("id".to_owned()),
+                source: match kind {
+                    "mark-field" => WatermarkSource::Field("when".to_owned()),
+                    "mark-not-computed" => WatermarkSource::Computed,
+                    _ => WatermarkSource::Bounded(0),
+                },
+                idle_after_ms: None,
+                alignment: (kind == "aligned").then(|| WatermarkAlignment {
+                    group: "all".to_owned(),
+                    max_drift_ms: 5,
+                }),
             });
         }
         "large-schema" => keyed(&mut graph).states[1].schema = 2,

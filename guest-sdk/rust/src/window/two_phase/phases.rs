@@ -213,6 +213,11 @@ impl<W: WindowFunction> Head for Combine<W> {
         position::enter(self.operator);
         self.function.open(cx);
     }
+
+    fn close(&mut self) {
+        position::enter(self.operator);
+        self.function.close();
+    }
 }
 
 /// Puts accumulators out as they are.
@@ -252,6 +257,10 @@ impl<W: WindowFunction> WindowFunction for Parts<W> {
 
     fn open(&self, cx: &OpenContext) {
         self.0.open(cx);
+    }
+
+    fn close(&self) {
+        self.0.close();
     }
 
     fn finish<E: Emit<Self::Out>>(
@@ -317,6 +326,10 @@ impl<W: WindowFunction> WindowFunction for Merged<W> {
 
     fn open(&self, cx: &OpenContext) {
         self.function.open(cx);
+    }
+
+    fn close(&self) {
+        self.function.close();
     }
 
     fn finish<E: Emit<W::Out>>(&self, fired: Fired<'_, W::Key, W::Kept>, cx: &mut RowContext, next: &mut E) -> u64 {
