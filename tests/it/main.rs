@@ -13,6 +13,7 @@ mod large;
 mod lifetimes;
 mod object_store;
 mod parallelism;
+mod patterns;
 mod postgres;
 mod postgres_access;
 mod quarantine;

@@ -2,8 +2,8 @@
 //!
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
-//! host, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `poison` functions that trap,
-//! `streams` endless ones and slow
+//! host, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `patterns` patterns of events,
+//! `poison` functions that trap, `streams` endless ones and slow
 //! ones, `two-inputs` operators of two inputs.
 
 mod durable;
@@ -13,6 +13,7 @@ mod guest_windows;
 mod large;
 mod lifetimes;
 mod operators;
+mod patterns;
 mod poison;
 mod states;
 mod streams;
@@ -129,6 +130,7 @@ fn flows(flow: &Flow, params: Params) -> Result<()> {
         "large" => large::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
         "operators" | "clock" => operators::build(flow, &params),
+        "patterns" => patterns::build(flow, &params),
         "two-inputs" => two_inputs::build(flow, &params),
         "poison" => poison::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
