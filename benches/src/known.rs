@@ -47,8 +47,8 @@ pub(crate) fn check(arguments: &Arguments, rows: u64, keys: u64, totals: &Totals
             bail!("wrong result: {totals:?}; expected {native:?}");
         }
     }
-    if arguments.workload == Workload::WindowJoin {
-        let native = native::run(Workload::WindowJoin, rows, keys, arguments.per_ms());
+    if matches!(arguments.workload, Workload::WindowJoin | Workload::Cep) {
+        let native = native::run(arguments.workload, rows, keys, arguments.per_ms());
         if (native.out_rows, native.out_sum) != (totals.out_rows, totals.out_sum) {
             bail!("wrong result: {totals:?}; expected {native:?}");
         }

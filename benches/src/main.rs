@@ -121,6 +121,8 @@ pub enum Workload {
     Session,
     /// Two streams joined in windows of 10 s: with 2 events per ms and 10,000 keys a key has one row a window on each side, about
     WindowJoin,
+    /// A pattern of three steps within 10 s, of which every row is one
+    Cep,
     /// A timer 10 s after a key's first event emits the count
     Timer,
     /// A running sum per key behind which 20 us are spent on each row: everything before it backs up
@@ -167,7 +169,11 @@ impl Workload {
             Workload::Stateless => 40_000_000,
             Workload::Keyed | Workload::Tumbling | Workload::WindowJoin => 20_000_000,
             Workload::Sliding | Workload::Session => 5_000_000,
-            Workload::Timer | Workload::Triggered | Workload::ProcessingTime | Workload::CountWindow => 10_000_000,
+            Workload::Cep
+            | Workload::Timer
+            | Workload::Triggered
+            | Workload::ProcessingTime
+            | Workload::CountWindow => 10_000_000,
             Workload::LargeMap => 2_000_000,
             Workload::Restart => 8_000_000,
             Workload::Nexmark => nexmark::EVENTS,

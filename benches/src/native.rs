@@ -110,6 +110,7 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         Workload::Sliding => sliced(rows, keys, per_ms, 60_000, 5_000),
         Workload::Session => session(rows, keys, per_ms, 1_000),
         Workload::WindowJoin => window_join(rows, keys, per_ms),
+        Workload::Cep => cep(rows, keys, per_ms),
         Workload::Timer => timer(rows, keys, per_ms),
         Workload::Slow
         | Workload::ProcessingTime
@@ -314,6 +315,48 @@ fn timer(rows: u64, keys: u64, per_ms: u64) -> (u64, i128) {
     for index in due.into_values().flatten() {
         out_rows += 1;
         out_sum += i128::from(std::mem::take(&mut counts[index as usize]));
+    }
+    (out_rows, out_sum)
+}
+
+/// A match that has begun: how many of its rows have come, when the first did, and their sum.
+struct Begun {
+    rows: u8,
+    start: i64,
+    sum: i64,
+}
+
+fn cep(rows: u64, keys: u64, per_ms: u64) -> (u64, i128) {
+    let mut table = Table::new();
+    let mut all: Vec<Vec<Begun>> = Vec::new();
+    let (mut out_rows, mut out_sum) = (0u64, 0i128);
+    for i in 0..rows {
+        let (time, value) = ((i / per_ms) as i64, (i % 1000) as i64);
+        let index = table.index(mix(i) % keys);
+        if index == all.len() {
+            all.push(Vec::new());
+        }
+        let kind = (value % 3) as u8;
+        all[index].retain_mut(|begun| {
+            let over = time - begun.start >= 10_000;
+            if over || begun.rows != kind {
+                return !over;
+            }
+            begun.rows += 1;
+            begun.sum += value;
+            if begun.rows == 3 {
+                out_rows += 1;
+                out_sum += i128::from(begun.sum);
+            }
+            begun.rows < 3
+        });
+        if kind == 0 {
+            all[index].push(Begun {
+                rows: 1,
+                start: time,
+                sum: value,
+            });
+        }
     }
     (out_rows, out_sum)
 }

@@ -15,6 +15,7 @@ mod large;
 mod lifetimes;
 mod object_store;
 mod parallelism;
+mod patterns;
 mod postgres;
 mod postgres_access;
 mod quarantine;

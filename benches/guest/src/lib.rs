@@ -39,7 +39,7 @@ struct WindowResult {
 #[derive(Parameters)]
 struct Params {
     /// stateless, keyed, large-map, slow, tumbling, triggered, processing-time, count-window, sliding, session,
-    /// window-join, timer or latency
+    /// window-join, cep, timer or latency
     workload: String,
     /// Number of events
     rows: i64,
@@ -265,6 +265,25 @@ fn window_join(flow: &Flow, params: &Params) {
         .sink("out", Discard::new().sum("value").gaps());
 }
 
+/// Every row is one of three kinds, and each may be a step of a match: a, then b, then c, within 10 s, whatever lies between.
+fn cep(flow: &Flow, params: &Params) {
+    let steps = Pattern::<Event>::begin("a")
+        .where_(|event| event.value % 3 == 0)
+        .followed_by("b")
+        .where_(|event| event.value % 3 == 1)
+        .followed_by("c")
+        .where_(|event| event.value % 3 == 2)
+        .within(Duration::from_secs(10));
+    events(flow, params)
+        .key_by(Event::FIELDS.key)
+        .pattern(steps)
+        .select(|found| Pair {
+            key: found.key(),
+            value: found.iter().map(|(_, event)| event.value).sum(),
+        })
+        .sink("out", Discard::new().sum("value").gaps());
+}
+
 /// Keys of the workload of large maps, which have all others as entries.
 const MAPS: i64 = 16;
 
@@ -389,6 +408,7 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .sink("out", Discard::new().sum("sum").gaps());
         }
         "window-join" => window_join(flow, &params),
+        "cep" => cep(flow, &params),
         "timer" => {
             events(flow, &params)
                 .key_by(Event::FIELDS.key)

@@ -276,7 +276,8 @@ impl GraphBuilder {
             wit::OperatorKind::Function(function) => {
                 let construct = function.construct.as_str();
                 let groups = construct == "window.co_group" || construct.starts_with("interval_");
-                groups || construct.ends_with("process") || construct.ends_with("flat_map")
+                let matches = construct.starts_with("pattern.");
+                groups || matches || construct.ends_with("process") || construct.ends_with("flat_map")
             }
             wit::OperatorKind::Source(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => false,
         }

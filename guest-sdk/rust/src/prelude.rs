@@ -43,6 +43,6 @@ pub use crate::window::{
     WindowContext, WindowProcess, WindowSetup, WindowState, WindowedStream,
 };
 pub use crate::{
-    Counted, Flow, OpenContext, Out, OutputTag, Parameters, Record, Result, Stream, Windowed, debug, error, info,
-    trace, warn,
+    AfterMatch, Counted, Flow, OpenContext, Out, OutputTag, Parameters, Pattern, Record, Result, Stream, Windowed,
+    debug, error, info, trace, warn,
 };

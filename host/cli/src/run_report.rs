@@ -39,6 +39,14 @@ pub fn text(report: &Report, operators: &[String]) -> String {
         table.row(vec![operator.to_owned(), metric.name.clone(), value]);
         rows += 1;
     }
+    for task in &report.tasks {
+        let dropped = task.total(|metrics| &metrics.dropped_matches);
+        if dropped > 0 {
+            let value = format::count(dropped);
+            table.row(vec![task.name.clone(), "partial matches given up".to_owned(), value]);
+            rows += 1;
+        }
+    }
     let taken = &report.checkpoints;
     if taken.completed + taken.failed > 0 || taken.restarts > 0 {
         let millis = taken.last_duration.as_millis();
@@ -125,6 +133,7 @@ fn task_json(task: &TaskMetrics) -> Value {
         "bytes_out": task.total(|metrics| &metrics.bytes_out),
         "late": task.total(|metrics| &metrics.late),
         "dropped": task.total(|metrics| &metrics.dropped),
+        "dropped_matches": task.total(|metrics| &metrics.dropped_matches),
         "rejected": task.total(|metrics| &metrics.rejected),
         "quarantined": task.total(|metrics| &metrics.quarantined),
         "shadow_bytes_max": task.total(|metrics| &metrics.shadow_bytes_max),

@@ -103,6 +103,54 @@ pub trait KeyedFunction: StateFunction {
     fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects>;
 }
 
+/// Stages of matches, complete or not, one after the other. Columns `members` and `stages` are of equal length.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MatchPaths {
+    /// Rows of the call's block, of each match in order.
+    pub members: Vec<u32>,
+    /// The stage that took each, as the pattern's stages are counted.
+    pub stages: Vec<u32>,
+    /// Where each match ends among these.
+    pub ends: Vec<u32>,
+}
+
+/// Matches that are put out.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// Their rows.
+    pub paths: MatchPaths,
+    /// When each was complete, or its time was over.
+    pub times: Vec<Millis>,
+    /// Whether its time was over before it was complete.
+    pub timed_out: Vec<bool>,
+}
+
+/// Rows beside the partial matches that they may join.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// The row in question, of the call's block.
+    pub rows: Vec<u32>,
+    /// The condition in question.
+    pub conditions: Vec<u32>,
+    /// What the partial match has.
+    pub paths: MatchPaths,
+}
+
+/// The functions of a chain that begins with a pattern.
+pub trait PatternFunction {
+    /// Of each row the conditions that hold of it; of those that look at other rows: that may hold.
+    fn conditions(&mut self, rows: &Block) -> Result<Vec<u64>>;
+
+    /// Whether each condition holds that looks at other rows.
+    fn iterative_conditions(&mut self, rows: &Block, candidates: &Candidates) -> Result<Vec<bool>>;
+
+    /// Puts out what is made of matches.
+    fn select(&mut self, rows: &Block, matches: &Matches) -> Result<()>;
+
+    /// Puts rows out at a port as they are.
+    fn put_out(&mut self, port: u32, rows: Block);
+}
+
 /// The accumulators of a windowed chain.
 pub trait WindowFunction: StateFunction {
     /// Adds row i to the accumulator of `slots[i]`. Which input rows are of is between the implementor and whoever gives

@@ -5,6 +5,7 @@
 //! deterministic function. Read in this order: [`block`] (what moves), [`graph`] (what a pipeline
 //! declares), [`plan`] (what runs), [`function`] (what user code looks like to the operators),
 //! [`connector`] (sources and sinks), [`key`] and [`time`] (what is decided about keys and watermarks), [`checkpoint`] (what survives),
+//! [`pattern`] (patterns of events as automata),
 //! [`schema`] and [`upgrade`] (what survives a change of the pipeline).
 
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod error;
 pub mod function;
 pub mod graph;
 pub mod key;
+pub mod pattern;
 pub mod plan;
 pub mod schema;
 #[cfg(test)]

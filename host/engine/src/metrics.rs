@@ -57,6 +57,8 @@ pub struct SubtaskMetrics {
     pub late: Counter,
     /// Rows dropped: too late for any window, without a late output.
     pub dropped: Counter,
+    /// Matches of a pattern that had begun and were given up: a key had too many.
+    pub dropped_matches: Counter,
     /// Rows rejected by functions or formats.
     pub rejected: Counter,
     /// Rows, timers and windows set aside in careful mode.
@@ -90,6 +92,7 @@ impl SubtaskMetrics {
             bytes_out: Counter::default(),
             late: Counter::default(),
             dropped: Counter::default(),
+            dropped_matches: Counter::default(),
             rejected: Counter::default(),
             quarantined: Counter::default(),
             shadow_bytes_max: Counter::default(),

@@ -4,7 +4,8 @@
 //! `millrace_core::function`) out. Nothing here knows wasm, threads, files or clocks.
 //!
 //! [`KeyTable`] maps keys to slots, [`TimerService`] keeps timers of slots, and [`KeyedOperator`] joins them to
-//! a keyed function. [`WindowOperator`] does the same for windows and their accumulators. `careful` keeps traps of the
+//! a keyed function. [`WindowOperator`] does the same for windows and their accumulators. [`PatternOperator`] is a keyed
+//! function of the host's own, for patterns of events. `careful` keeps traps of the
 //! guest away from both.
 
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@ mod entry_codec;
 mod frozen_rows;
 pub mod key_table;
 pub mod keyed;
+pub mod pattern;
 mod present;
 mod residents;
 mod slot_set;
@@ -31,5 +33,6 @@ mod tree_tier;
 
 pub use key_table::{KeyBatch, KeyTable};
 pub use keyed::KeyedOperator;
+pub use pattern::{PatternCounters, PatternOperator};
 pub use timers::TimerService;
 pub use window::{WindowCounters, WindowOperator};

@@ -4,7 +4,7 @@
 //! gathers it in a [`CallOutput`], which the task loop takes after each operator step. It implements the
 //! traits by which the host-side operators see user code.
 
-mod entries;
+pub(crate) mod entries;
 mod info;
 
 use std::cell::RefCell;
@@ -61,10 +61,10 @@ pub struct GuestChain {
     parameters: Rc<[(String, String)]>,
     pub(crate) info: ChainInfo,
     config: OpenConfig,
-    moment: operators::Moment,
+    pub(crate) moment: operators::Moment,
     /// Input of the rows at hand.
     input: u32,
-    scratch: Wire,
+    pub(crate) scratch: Wire,
     pub(crate) output: CallOutput,
     pub(crate) mark: Mark,
     pub(crate) fault: Option<CallFault>,
@@ -170,7 +170,7 @@ impl GuestChain {
     }
 
     /// The encoded block, to be put back after the call so that its memory is reused.
-    fn take_scratch(&mut self) -> Wire {
+    pub(crate) fn take_scratch(&mut self) -> Wire {
         std::mem::replace(
             &mut self.scratch,
             Wire {
@@ -181,7 +181,7 @@ impl GuestChain {
         )
     }
 
-    fn encode(&mut self, rows: &Block) {
+    pub(crate) fn encode(&mut self, rows: &Block) {
         codec::encode(rows, self.config.time_in, &mut self.scratch);
     }
 
@@ -213,7 +213,12 @@ impl GuestChain {
     }
 
     /// Applies the result of a call that returned.
-    fn finish_ok(&mut self, mut result: operators::CallResult, of: Entries<'_>, entries: usize) -> Result<Effects> {
+    pub(crate) fn finish_ok(
+        &mut self,
+        mut result: operators::CallResult,
+        of: Entries<'_>,
+        entries: usize,
+    ) -> Result<Effects> {
         let mut effects = self.absorb(&mut result, of, entries)?;
         while result.more {
             let (chain, moment) = (self.info.index, self.moment);
@@ -364,13 +369,13 @@ impl GuestChain {
         }
     }
 
-    fn malformed(&self, problem: &str) -> Error {
+    pub(crate) fn malformed(&self, problem: &str) -> Error {
         Error::pipeline("PL0007", format!("the guest broke the contract: {problem}"))
             .context(self.info.operator_name(None))
     }
 
     /// Names operator and row of a failed call over rows or accumulators; where the guest could not say, a fresh instance finds out.
-    fn error(&mut self, failure: CallFailure, rows: Option<&Block>) -> Error {
+    pub(crate) fn error(&mut self, failure: CallFailure, rows: Option<&Block>) -> Error {
         let failure = match rows {
             Some(rows) if failure.trapped && failure.entry.is_none() && failure.host_error.is_none() => {
                 examine::find_row(

@@ -2,6 +2,8 @@
 //!
 //! Nothing here trusts the guest: indices and shapes are checked as they are converted.
 
+mod pattern;
+
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
@@ -353,6 +355,7 @@ impl Tables {
         let head = match chain.head {
             dataflow::Head::Stateless => graph::Head::Stateless,
             dataflow::Head::Keyed(keyed) => self.keyed(keyed)?,
+            dataflow::Head::Pattern(pattern) => self.pattern(pattern, &chain.inputs)?,
             dataflow::Head::Window(window) => graph::Head::Window {
                 key_schema: self.schema(window.key_schema)?,
                 key_hints: self.declared(window.key_schema)?.hints.clone(),
@@ -403,6 +406,7 @@ impl Tables {
             key_hints: self.declared(keyed.key_schema)?.hints.clone(),
             states,
             always_writes: keyed.always_writes,
+            pattern: None,
         })
     }
 

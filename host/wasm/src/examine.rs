@@ -143,9 +143,20 @@ fn try_rows(
     };
     for row in 0..rows.row_count().min(ROWS_MAX) {
         codec::encode(&rows.slice(row, 1), config.time_in, &mut wire);
+        if info.head == HeadKind::Pattern {
+            let result = instance.call(moment.now, |guest, store| {
+                guest.call_conditions(store, info.index, moment, &wire)
+            });
+            if let Err(failure) = result {
+                return Some((failure.operator, u32::try_from(row).ok()?));
+            }
+            continue;
+        }
         let mut result = instance.call(moment.now, |guest, store| match info.head {
             HeadKind::Stateless => guest.call_process(store, info.index, input, moment, &wire),
-            HeadKind::Keyed => guest.call_process_keyed(store, info.index, input, moment, &[0], &wire),
+            HeadKind::Keyed | HeadKind::Pattern => {
+                guest.call_process_keyed(store, info.index, input, moment, &[0], &wire)
+            }
             HeadKind::Window => guest.call_accumulate(store, info.index, input, moment, &[0], &wire, &[], &[]),
         });
         while let Ok(operators::CallResult { more: true, .. }) = &result {

@@ -19,6 +19,7 @@ mod examine;
 mod host_state;
 mod instance;
 mod limits;
+mod pattern;
 mod runtime;
 mod trap;
 mod tried;

@@ -1,6 +1,6 @@
 //! The chains of a pipeline, by number.
 
-use crate::bindings::operators::{CallError, CallResult, Moment, OpenConfig};
+use crate::bindings::operators::{CallError, CallResult, Candidates, Moment, OpenConfig};
 use crate::block::Block;
 use crate::chain::closed::ErasedChain;
 use crate::chain::{Head, Work, failure};
@@ -41,6 +41,23 @@ impl Instance {
         rows: &Block,
     ) -> Result<CallResult, CallError> {
         self.chain(chain)?.accumulate(input, at, slots, rows)
+    }
+
+    pub(crate) fn conditions(&mut self, chain: u32, rows: &Block) -> Result<Vec<u64>, CallError> {
+        let chain = self.chain(chain)?;
+        let time_in = chain.has_time();
+        chain.head().conditions(rows, time_in)
+    }
+
+    pub(crate) fn iterative_conditions(
+        &mut self,
+        chain: u32,
+        rows: &Block,
+        candidates: &Candidates,
+    ) -> Result<Vec<bool>, CallError> {
+        let chain = self.chain(chain)?;
+        let time_in = chain.has_time();
+        chain.head().iterative_conditions(rows, candidates, time_in)
     }
 
     pub(crate) fn head(&mut self, chain: u32) -> Result<&mut dyn Head, CallError> {

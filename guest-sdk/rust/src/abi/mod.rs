@@ -12,7 +12,9 @@ use std::marker::PhantomData;
 
 use crate::Flow;
 use crate::bindings::dataflow::{self, BuildInput, Graph, Parameter};
-use crate::bindings::operators::{self, CallError, CallResult, Moment, OpenConfig, PrefetchRequest, TimerKind};
+use crate::bindings::operators::{
+    self, CallError, CallResult, Candidates, Matches, Moment, OpenConfig, PrefetchRequest, TimerKind,
+};
 use crate::bindings::types;
 use crate::block::Block;
 use crate::chain::Work;
@@ -169,6 +171,30 @@ impl<P: Pipeline> operators::Guest for Component<P> {
             ends: &ends,
             keys: &keys,
             then_drop,
+        };
+        with_instance(|instance| instance.call(chain, at, &work))
+    }
+
+    fn conditions(chain: u32, _at: Moment, rows: types::Block) -> Result<Vec<u64>, CallError> {
+        let rows = host_block(rows);
+        with_instance(|instance| instance.conditions(chain, &rows))
+    }
+
+    fn iterative_conditions(
+        chain: u32,
+        _at: Moment,
+        rows: types::Block,
+        candidates: Candidates,
+    ) -> Result<Vec<bool>, CallError> {
+        let rows = host_block(rows);
+        with_instance(|instance| instance.iterative_conditions(chain, &rows, &candidates))
+    }
+
+    fn select(chain: u32, at: Moment, rows: types::Block, matches: Matches) -> Result<CallResult, CallError> {
+        let rows = host_block(rows);
+        let work = Work::Matches {
+            block: &rows,
+            matches: &matches,
         };
         with_instance(|instance| instance.call(chain, at, &work))
     }

@@ -14,6 +14,7 @@ pub(crate) trait ErasedChain {
     fn call(&mut self, at: Moment, work: &Work<'_>) -> Result<CallResult, CallError>;
     fn accumulate(&mut self, input: u32, at: Moment, slots: &[u32], rows: &Block) -> Result<CallResult, CallError>;
     fn head(&mut self) -> &mut dyn Head;
+    fn has_time(&self) -> bool;
     fn sides(&mut self) -> &mut Sides;
 }
 
@@ -91,6 +92,10 @@ impl<C: Chain, X: Exit<C::Out> + 'static> ErasedChain for Closed<C, X> {
 
     fn head(&mut self) -> &mut dyn Head {
         self.chain.head()
+    }
+
+    fn has_time(&self) -> bool {
+        self.cx.time_in
     }
 
     fn sides(&mut self) -> &mut Sides {

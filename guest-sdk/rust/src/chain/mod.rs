@@ -25,7 +25,7 @@ pub(crate) use context::TimerAction;
 pub(crate) use rows::Decoded;
 pub use rows::Rows;
 
-use crate::bindings::operators::{CallError, CollectionWrites, TimerKind};
+use crate::bindings::operators::{CallError, Candidates, CollectionWrites, Matches, TimerKind};
 
 /// One call's rows, timers or windows.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +62,13 @@ pub enum Work<'b> {
         keys: &'b Block,
         /// Forget the accumulators afterwards.
         then_drop: bool,
+    },
+    /// Matches of a pattern that go out.
+    Matches {
+        /// Their rows, in the schema of the input.
+        block: &'b Block,
+        /// Which rows each has.
+        matches: &'b Matches,
     },
     /// The chain ends.
     Close,
@@ -170,6 +177,21 @@ pub trait Head {
     /// Adds accumulators to others.
     fn merge(&mut self, _targets: &[u32], _sources: &[u32]) -> Result<(), CallError> {
         Err(failure("this chain has no window"))
+    }
+
+    /// Of each row the conditions of a pattern that hold of it, or may.
+    fn conditions(&mut self, _rows: &Block, _time_in: bool) -> Result<Vec<u64>, CallError> {
+        Err(failure("this chain has no pattern"))
+    }
+
+    /// Whether conditions of a pattern hold that look at other rows.
+    fn iterative_conditions(
+        &mut self,
+        _rows: &Block,
+        _candidates: &Candidates,
+        _time_in: bool,
+    ) -> Result<Vec<bool>, CallError> {
+        Err(failure("this chain has no pattern"))
     }
 
     /// Values of a state.

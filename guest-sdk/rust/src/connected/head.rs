@@ -102,7 +102,7 @@ impl<W: CoFunction> Chain for CoRows<W> {
             Work::Rows { block, input: 0, .. } => self.each::<W::First, E>(block, cx, tail, W::first),
             Work::Rows { block, input: 1, .. } => self.each::<W::Second, E>(block, cx, tail, W::second),
             Work::Rows { input, .. } => return Err(failure(format!("this chain has no input {input}"))),
-            Work::Timers { .. } | Work::Windows { .. } | Work::Close => {}
+            Work::Timers { .. } | Work::Windows { .. } | Work::Matches { .. } | Work::Close => {}
         }
         Ok(())
     }

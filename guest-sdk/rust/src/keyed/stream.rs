@@ -9,6 +9,7 @@ use crate::Stream;
 use crate::bindings::dataflow as wit;
 use crate::connected::ConnectedKeyedStreams;
 use crate::graph::{GraphBuilder, Handle, Input, Origin};
+use crate::pattern::{Pattern, PatternStream};
 use crate::process::{KeyedProcess, OneInput, Processing, Setup, begin_process};
 use crate::state::Kept;
 use crate::state::kept::state_fields;
@@ -282,6 +283,13 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
         self.window(GlobalWindows)
             .trigger(CountTrigger::of(slide))
             .evictor(CountEvictor::of(size))
+    }
+
+    /// Looks for a pattern of events in the rows of each key.
+    ///
+    /// See [`pattern`](crate::pattern) for an example.
+    pub fn pattern(self, pattern: Pattern<T>) -> PatternStream<T, K> {
+        PatternStream::new(self, pattern)
     }
 
     fn rolling<R: RollingFunction<In = T>>(

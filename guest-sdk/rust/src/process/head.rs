@@ -278,7 +278,9 @@ impl<F: ProcessFunction> Chain for Processing<F> {
                 };
                 entries.each_timer(&due, &mut self.function);
             }
-            Work::Windows { .. } => return Err(failure("this chain has no window")),
+            Work::Windows { .. } | Work::Matches { .. } => {
+                return Err(failure("this chain has no window and no pattern"));
+            }
             Work::Close => {}
         }
         Ok(())

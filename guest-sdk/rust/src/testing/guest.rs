@@ -80,6 +80,7 @@ impl ChainInfo {
             Head::Stateless => (Vec::new(), Vec::new()),
             Head::Keyed(keyed) => (schema(keyed.key_schema), keyed.states.iter().map(state).collect()),
             Head::Window(window) => (schema(window.key_schema), vec![state(&window.accumulator)]),
+            Head::Pattern(pattern) => (schema(pattern.key_schema), Vec::new()),
         };
         ChainInfo {
             number,

@@ -155,6 +155,7 @@ impl HeadOperator {
             Head::Stateless => HeadOperator::Stateless,
             Head::Keyed(_) => HeadOperator::Keyed(Box::new(Keyed::new(info))),
             Head::Window(window) => HeadOperator::Windows(Box::new(Windows::new(&window.window))),
+            Head::Pattern(_) => unreachable!("pipelines with patterns are refused"),
         }
     }
 

@@ -15,7 +15,7 @@ use super::time::{Generator, LAST, Merge, Progress};
 use crate::Flow;
 use crate::abi::Instance;
 use crate::abi::host::{Recorded, recorded};
-use crate::bindings::dataflow::{EventTime, Graph, OperatorKind, Partition, RejectPolicy, WatermarkSource};
+use crate::bindings::dataflow::{EventTime, Graph, Head, OperatorKind, Partition, RejectPolicy, WatermarkSource};
 use crate::bindings::operators::Moment;
 use crate::chain::Work;
 use crate::chain::closed::ErasedChain;
@@ -84,6 +84,12 @@ impl Runner {
     /// A pipeline that nothing was given to yet; [`open`](Self::open) follows.
     pub(crate) fn new(build: &Build, settings: &Settings) -> Result<Runner, String> {
         let (graph, chains) = build_once(build)?;
+        if let Some(chain) = graph.chains.iter().find(|chain| matches!(chain.head, Head::Pattern(_))) {
+            let name = &graph.operators[chain.operators[0] as usize].name;
+            return Err(format!(
+                "operator `{name}` looks for a pattern, which the host does and tests in here cannot: run it with `jobctl run`"
+            ));
+        }
         let plan = Plan::new(&graph, settings.parallelism);
         let slots = plan.tasks.iter().map(|task| task.parallelism).max().unwrap_or(1);
         let mut instances = vec![Instance::new(chains)];

@@ -40,7 +40,9 @@ impl<'w> Firing<'w> {
                 }))
             }
             Work::Close => Ok(None),
-            Work::Rows { .. } | Work::Timers { .. } => Err(failure("a windowed chain accumulates and emits")),
+            Work::Rows { .. } | Work::Timers { .. } | Work::Matches { .. } => {
+                Err(failure("a windowed chain accumulates and emits"))
+            }
         }
     }
 

@@ -425,7 +425,9 @@ impl<W: WindowFunction> GuestWindows<W> {
                 };
                 self.timers(&due, cx, tail);
             }
-            Work::Windows { .. } => return Err(failure("the windows of this chain are the guest's")),
+            Work::Windows { .. } | Work::Matches { .. } => {
+                return Err(failure("the windows of this chain are the guest's"));
+            }
             Work::Close => {}
         }
         Ok(())

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::block::Millis;
 use crate::collections::CollectionSchema;
+use crate::graph::PatternDecl;
 use crate::schema::{Declared, Hints};
 
 /// Index of an operator in [`Graph::operators`].
@@ -358,6 +359,8 @@ pub enum Head {
         states: Vec<StateDecl>,
         /// Every entry writes all states.
         always_writes: bool,
+        /// It is a pattern, which has one state, of the host's making.
+        pattern: Option<Box<PatternDecl>>,
     },
     /// Windows by accumulators.
     Window {

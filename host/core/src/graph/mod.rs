@@ -5,6 +5,8 @@
 
 mod identity;
 pub mod logical;
+mod pattern;
 
 pub use identity::{AUTO_PREFIX, operator_ids};
 pub use logical::*;
+pub use pattern::*;

@@ -9,6 +9,7 @@ use crate::graph::{
     AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition, StateKind,
     WatermarkSource,
 };
+use crate::pattern::Program;
 
 fn refuse(code: &'static str, message: impl Into<String>) -> Result<()> {
     Err(Error::user(code, message))
@@ -93,6 +94,7 @@ fn check_chains(graph: &Graph) -> Result<()> {
             }
         }
         check_late_ports(graph, chain)?;
+        check_pattern(graph, chain)?;
         check_lifetimes(graph, chain)?;
     }
     for (index, function) in graph.operators.iter().enumerate() {
@@ -107,12 +109,33 @@ fn check_chains(graph: &Graph) -> Result<()> {
     Ok(())
 }
 
-fn check_late_ports(graph: &Graph, chain: &Chain) -> Result<()> {
-    let Head::Window { window, .. } = &chain.head else {
+/// A pattern makes sense, and has one input.
+fn check_pattern(graph: &Graph, chain: &Chain) -> Result<()> {
+    let Head::Keyed {
+        pattern: Some(pattern), ..
+    } = &chain.head
+    else {
         return Ok(());
     };
     let name = &operator(graph, chain.operators[0]).name;
-    for (input, late_port) in window.late_ports.iter().enumerate() {
+    if chain.inputs.len() != 1 {
+        return refuse("GR0018", format!("operator `{name}`: a pattern has one input"));
+    }
+    Program::compile(pattern)
+        .map(drop)
+        .map_err(|error| error.context(format!("operator `{name}`")))
+}
+
+fn check_late_ports(graph: &Graph, chain: &Chain) -> Result<()> {
+    let late_ports = match &chain.head {
+        Head::Window { window, .. } => window.late_ports.clone(),
+        Head::Keyed {
+            pattern: Some(pattern), ..
+        } => vec![pattern.late_port],
+        Head::Keyed { pattern: None, .. } | Head::Stateless => return Ok(()),
+    };
+    let name = &operator(graph, chain.operators[0]).name;
+    for (input, late_port) in late_ports.iter().enumerate() {
         let Some(port) = *late_port else { continue };
         match chain.ports.get(port as usize) {
             Some(port) if chain.inputs.get(input) == Some(&port.schema) && port.computed_key.is_none() => {}

@@ -4,6 +4,7 @@
 //! rejections and late rows are sent on. A slow function gets fewer rows per call, so that a call takes
 //! about [`CALL_TARGET`].
 
+mod function;
 mod restoring;
 
 use std::time::Duration;
@@ -16,12 +17,14 @@ use millrace_core::collections::CollectionSchema;
 use millrace_core::function::TriedFunction;
 use millrace_core::graph::{Chain, Head, StateDecl, TimeToLive};
 use millrace_core::{Error, Result};
+use millrace_operators::PatternOperator;
 use millrace_operators::keyed::KeyedOperator;
 use millrace_operators::window::WindowOperator;
 use millrace_state::convert::Converter;
 use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
+use self::function::with_function;
 use self::restoring::Restoring;
 use super::careful::{CarefulChain, join_blocks};
 use super::outputs::Outputs;
@@ -44,6 +47,8 @@ enum HeadOperator {
     Keyed {
         operator: KeyedOperator,
         tier: Option<Tier>,
+        /// If what is keyed is a pattern.
+        pattern: Option<Box<PatternOperator>>,
     },
     Window {
         operator: WindowOperator,
@@ -57,7 +62,7 @@ impl HeadOperator {
     fn tiered(&mut self) -> Option<(&mut dyn Tiered, &mut Option<Tier>)> {
         match self {
             HeadOperator::Stateless => None,
-            HeadOperator::Keyed { operator, tier } => Some((operator, tier)),
+            HeadOperator::Keyed { operator, tier, .. } => Some((operator, tier)),
             HeadOperator::Window { operator, tier, .. } => Some((operator, tier)),
         }
     }
@@ -151,11 +156,19 @@ impl ChainTask {
             Head::Keyed {
                 key_schema,
                 always_writes,
+                pattern,
                 ..
             } => {
+                let pattern = pattern
+                    .as_ref()
+                    .map(|pattern| PatternOperator::new(pattern, &chain.inputs[0]));
                 let mut operator = KeyedOperator::new(key_schema.clone(), tables.states.len(), *always_writes)?;
                 operator.set_lifetimes(&tables.states, &tables.ttls);
-                HeadOperator::Keyed { operator, tier: None }
+                HeadOperator::Keyed {
+                    operator,
+                    tier: None,
+                    pattern: pattern.transpose()?.map(Box::new),
+                }
             }
             Head::Window { key_schema, window, .. } => HeadOperator::Window {
                 operator: WindowOperator::new(key_schema.clone(), window)?,
@@ -243,10 +256,12 @@ impl ChainTask {
                 None => operator.handle_broadcast(input, block, guest)?,
                 Some(careful) => operator.handle_broadcast(input, block, &mut careful.calls.calls(guest))?,
             },
-            (HeadOperator::Keyed { operator, .. }, careful) => {
+            (HeadOperator::Keyed { operator, pattern, .. }, careful) => {
                 let keys = key_columns(keys, block)?;
                 match careful {
-                    None => operator.handle_block(input, &keys, block, guest)?,
+                    None => with_function(pattern, guest, |function| {
+                        operator.handle_block(input, &keys, block, function)
+                    })?,
                     Some(careful) => operator.handle_block(input, &keys, block, &mut careful.calls.calls(guest))?,
                 }
             }
@@ -265,10 +280,11 @@ impl ChainTask {
                 }
             }
         }
+        let state_bytes = self.guest.memory_bytes() + self.pattern_bytes();
         if let Some((operator, Some(tier))) = self.head.tiered()
             && self.restoring.is_none()
         {
-            tier.keep_within_budget(operator, self.guest.memory_bytes())?;
+            tier.keep_within_budget(operator, state_bytes)?;
         }
         let spent = context.clock.elapsed().saturating_sub(before).as_nanos() as u64 / block.row_count().max(1) as u64;
         self.row_ns = (self.row_ns * 7 + spent) / 8;
@@ -292,8 +308,21 @@ impl ChainTask {
     /// What time it is to the next call.
     fn set_moment(&mut self, now: Millis) {
         self.guest.set_moment(self.watermark, now);
-        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
+        if let HeadOperator::Keyed { operator, pattern, .. } = &mut self.head {
             operator.set_now(now);
+            if let Some(pattern) = pattern {
+                pattern.set_moment(self.watermark, now);
+            }
+        }
+    }
+
+    /// Bytes that a pattern keeps beside the guest.
+    fn pattern_bytes(&self) -> usize {
+        match &self.head {
+            HeadOperator::Keyed {
+                pattern: Some(pattern), ..
+            } => pattern.memory_bytes(),
+            HeadOperator::Stateless | HeadOperator::Keyed { pattern: None, .. } | HeadOperator::Window { .. } => 0,
         }
     }
 
@@ -321,7 +350,9 @@ impl ChainTask {
         let guest = &mut self.guest;
         let fired = match (&mut self.head, &mut self.careful) {
             (HeadOperator::Stateless, _) => false,
-            (HeadOperator::Keyed { operator, .. }, None) => operator.fire(guest)?,
+            (HeadOperator::Keyed { operator, pattern, .. }, None) => {
+                with_function(pattern, guest, |function| operator.fire(function))?
+            }
             (HeadOperator::Keyed { operator, .. }, Some(careful)) => operator.fire(&mut careful.calls.calls(guest))?,
             (HeadOperator::Window { operator, .. }, None) => operator.fire(guest)?,
             (HeadOperator::Window { operator, .. }, Some(careful)) => operator.fire(&mut careful.calls.calls(guest))?,
@@ -432,7 +463,9 @@ impl ChainTask {
             .iter()
             .try_for_each(|batch| match (&mut self.head, &mut self.careful) {
                 (HeadOperator::Stateless, _) => Ok(()),
-                (HeadOperator::Keyed { operator, .. }, None) => operator.restore(batch, guest),
+                (HeadOperator::Keyed { operator, pattern, .. }, None) => {
+                    with_function(pattern, guest, |function| operator.restore(batch, function))
+                }
                 (HeadOperator::Keyed { operator, .. }, Some(careful)) => {
                     operator.restore(batch, &mut careful.calls.calls(guest))
                 }
@@ -506,8 +539,10 @@ impl ChainTask {
     pub(crate) fn export_some(&mut self, limit: usize) -> Result<Option<TableDelta>> {
         match &mut self.head {
             HeadOperator::Stateless => Ok(None),
-            HeadOperator::Keyed { operator, .. } => {
-                operator.export_some(limit, &mut self.guest)?;
+            HeadOperator::Keyed { operator, pattern, .. } => {
+                with_function(pattern, &mut self.guest, |function| {
+                    operator.export_some(limit, function)
+                })?;
                 Ok(operator.finish_snapshot())
             }
             HeadOperator::Window { operator, .. } => {
@@ -556,9 +591,15 @@ impl ChainTask {
     fn count_state(&self, metrics: &SubtaskMetrics) {
         match &self.head {
             HeadOperator::Stateless => {}
-            HeadOperator::Keyed { operator, .. } => {
+            HeadOperator::Keyed { operator, pattern, .. } => {
                 metrics.state_slots.set(operator.slot_count() as u64);
                 metrics.state_resident.set(operator.resident_count() as u64);
+                if let Some(pattern) = pattern {
+                    let counters = pattern.counters();
+                    metrics.late.set(counters.late_rows);
+                    metrics.dropped.set(counters.dropped_rows);
+                    metrics.dropped_matches.set(counters.dropped_partials);
+                }
             }
             HeadOperator::Window { operator, .. } => {
                 metrics.state_slots.set(operator.slot_count() as u64);

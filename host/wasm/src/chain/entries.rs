@@ -8,7 +8,7 @@ use millrace_core::block::{Block, Millis};
 
 /// Entries of a call, for those who show one.
 #[derive(Clone, Copy)]
-pub(super) enum Entries<'a> {
+pub(crate) enum Entries<'a> {
     /// Rows of an input.
     Rows(&'a Block),
     /// Keys of timers or windows, with their times by name.

@@ -25,6 +25,8 @@ pub(crate) struct ChainInfo {
     /// Of each state the schemas that the guest migrates.
     pub(super) migrations: Vec<Vec<FieldRef>>,
     pub(crate) head: HeadKind,
+    /// Of a pattern.
+    pub(crate) conditions: u32,
 }
 
 /// Which calls a chain takes.
@@ -33,6 +35,7 @@ pub(crate) enum HeadKind {
     Stateless,
     Keyed,
     Window,
+    Pattern,
 }
 
 /// What blocks of a port are.
@@ -53,6 +56,12 @@ impl ChainInfo {
         });
         let (key_fields, states, head): (_, &[StateDecl], _) = match &chain.head {
             Head::Stateless => (Fields::empty(), &[], HeadKind::Stateless),
+            // Its state is the host's.
+            Head::Keyed {
+                key_schema,
+                pattern: Some(_),
+                ..
+            } => (key_schema.fields().clone(), &[], HeadKind::Pattern),
             Head::Keyed { key_schema, states, .. } => (key_schema.fields().clone(), states, HeadKind::Keyed),
             Head::Window {
                 key_schema,
@@ -89,6 +98,12 @@ impl ChainInfo {
             large: large.collect(),
             migrations: migrations.collect(),
             head,
+            conditions: match &chain.head {
+                Head::Keyed {
+                    pattern: Some(pattern), ..
+                } => pattern.conditions.len() as u32,
+                Head::Keyed { pattern: None, .. } | Head::Stateless | Head::Window { .. } => 0,
+            },
         }
     }
 

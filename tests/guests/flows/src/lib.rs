@@ -3,8 +3,8 @@
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
 //! host, `enums` those read and written, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes`
-//! state that expires, `poison` functions that trap, `connected` reads and writes what `from` and `to` say, `streams` endless
-//! ones and slow
+//! state that expires, `patterns` patterns of events, `poison` functions that trap, `connected` reads and writes what `from` and
+//! `to` say, `streams` endless ones and slow
 //! ones, `two-inputs` operators of two inputs.
 
 mod connected;
@@ -16,6 +16,7 @@ mod guest_windows;
 mod large;
 mod lifetimes;
 mod operators;
+mod patterns;
 mod poison;
 mod states;
 mod streams;
@@ -143,6 +144,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "large" => large::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
         "operators" | "clock" => operators::build(flow, &params),
+        "patterns" => patterns::build(flow, &params),
         "two-inputs" => two_inputs::build(flow, &params),
         "aligned" => two_inputs::aligned(flow, &params),
         "poison" => poison::build(flow, &params),

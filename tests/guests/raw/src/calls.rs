@@ -534,6 +534,23 @@ impl Guest for Raw {
         Ok(result)
     }
 
+    fn conditions(_chain: u32, _at: Moment, _rows: Block) -> Result<Vec<u64>, CallError> {
+        Ok(Vec::new())
+    }
+
+    fn iterative_conditions(
+        _chain: u32,
+        _at: Moment,
+        _rows: Block,
+        _candidates: Candidates,
+    ) -> Result<Vec<bool>, CallError> {
+        Ok(Vec::new())
+    }
+
+    fn select(_chain: u32, _at: Moment, _rows: Block, _matches: Matches) -> Result<CallResult, CallError> {
+        Ok(nothing())
+    }
+
     fn prefetch(_chain: u32, _input: u32, _slots: Vec<u32>, _rows: Block) -> Vec<PrefetchRequest> {
         Vec::new()
     }

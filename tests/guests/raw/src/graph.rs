@@ -172,7 +172,7 @@ fn fine(head_name: &str) -> Graph {
     let head = head(head_name);
     let partition = match &head {
         Head::Stateless => Partition::Forward,
-        Head::Keyed(_) | Head::Window(_) => Partition::HashFields(vec![0]),
+        Head::Keyed(_) | Head::Window(_) | Head::Pattern(_) => Partition::HashFields(vec![0]),
     };
     Graph {
         name: "raw".to_owned(),
@@ -381,6 +381,7 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
                     keyed.states[0].ttl = ttl;
                 }
                 Head::Window(window) => window.accumulator.ttl = ttl,
+                Head::Pattern(_) => {}
             }
         }
         "max-parallelism" => graph.max_parallelism = u32::MAX,

@@ -9,6 +9,7 @@ use millrace_net::partition::select;
 use millrace_operators::keyed::KeyedOperator;
 use millrace_state::NewestFirst;
 
+use super::function::with_function;
 use super::{ChainContext, ChainTask, HeadOperator};
 use crate::worker::wiring::{KeySource, key_columns};
 
@@ -44,6 +45,7 @@ impl ChainTask {
         let HeadOperator::Keyed {
             operator,
             tier: Some(tier),
+            ..
         } = &mut self.head
         else {
             return Ok(false);
@@ -80,12 +82,15 @@ impl ChainTask {
 
     /// Takes a batch of state, and rows that waited for it.
     pub(crate) fn restore_some(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
-        let (Some(restoring), HeadOperator::Keyed { operator, .. }) = (&mut self.restoring, &mut self.head) else {
+        let (Some(restoring), HeadOperator::Keyed { operator, pattern, .. }) = (&mut self.restoring, &mut self.head)
+        else {
             return Ok(());
         };
         match restoring.layers.next_batch()? {
             Some(batch) => {
-                operator.restore_older(&batch, &mut self.guest)?;
+                with_function(pattern, &mut self.guest, |function| {
+                    operator.restore_older(&batch, function)
+                })?;
                 self.take_waiting(context)
             }
             None => self.end_restore(context),

@@ -1,0 +1,366 @@
+//! Stepping the partial matches of a key, row by row.
+//!
+//! A key's partial matches lie in the order of their first rows. What a row does to each of them depends on
+//! that one alone and on which conditions hold, so a step is a loop over edges and no more; the rest is about which matches
+//! go out, and which are given up because of them.
+
+use millrace_core::block::Millis;
+use millrace_core::pattern::{ALWAYS, Conditions, PassOver, Program, Skip, Target, bits};
+
+use super::buffer::{Buffer, NO_NODE};
+use super::pending::Pending;
+
+/// A match that has begun.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Partial {
+    /// Where it has come to.
+    pub(super) position: u16,
+    /// The edges that it waits on.
+    pub(super) edges: u64,
+    /// Its last row.
+    pub(super) node: u32,
+    /// Its first row.
+    pub(super) start: Start,
+}
+
+/// The first row of a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) time: Millis,
+    pub(super) order: u64,
+}
+
+/// A match that waits for partial matches that began before it, since they may yet skip it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Completed {
+    pub(super) node: u32,
+    pub(super) start: Start,
+    pub(super) time: Millis,
+}
+
+/// A match to be put out. It holds its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Entry of the call whose key it is of.
+    pub(super) entry: u32,
+    pub(super) node: u32,
+    pub(super) time: Millis,
+    /// It ran out of time before it was complete.
+    pub(super) timed_out: bool,
+}
+
+/// What there is of a key.
+#[derive(Debug, Default)]
+pub(super) struct Key {
+    /// Rows that the watermark has not passed.
+    pub(super) pending: Pending,
+    pub(super) partials: Vec<Partial>,
+    pub(super) completed: Vec<Completed>,
+    /// A timer is set for the end of a partial match: none ends before. It may be that it has ended since.
+    pub(super) deadline_timer: Option<Millis>,
+}
+
+impl Key {
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.partials.is_empty() && self.completed.is_empty()
+    }
+
+    /// When the first of its partial matches runs out of time.
+    pub(super) fn deadline(&self, program: &Program) -> Option<Millis> {
+        let within = program.within_ms?;
+        let first = self.partials.first()?;
+        Some(first.start.time.saturating_add(within))
+    }
+}
+
+/// Steps the keys of an operator.
+#[derive(Debug)]
+pub(super) struct Matcher {
+    pub(super) program: Program,
+    pub(super) buffer: Buffer,
+    pub(super) found: Vec<Found>,
+    /// Partial matches that were given up for there were too many.
+    pub(super) dropped: u64,
+    scratch: Vec<Partial>,
+}
+
+impl Matcher {
+    pub(super) fn new(program: Program) -> Self {
+        Matcher {
+            program,
+            buffer: Buffer::new(),
+            found: Vec::new(),
+            dropped: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Which conditions have to be asked before a row can be matched that may satisfy these: of which partial match (by its
+    /// last row), and which.
+    pub(super) fn asks(&self, key: &Key, may: Conditions, ask: &mut impl FnMut(u32, u8)) {
+        let iterative = may & self.program.iterative;
+        if iterative == 0 {
+            return;
+        }
+        for partial in &key.partials {
+            let asked = self.asked(partial) & iterative;
+            bits(asked).for_each(|condition| ask(partial.node, condition as u8));
+        }
+        bits(self.asked_at_start() & iterative).for_each(|condition| ask(NO_NODE, condition as u8));
+    }
+
+    fn asked(&self, partial: &Partial) -> Conditions {
+        let edges = &self.program.positions[usize::from(partial.position)].edges;
+        bits(partial.edges).fold(0, |set, edge| set | edges[edge].asks())
+    }
+
+    fn asked_at_start(&self) -> Conditions {
+        self.program.start.iter().fold(0, |set, edge| set | edge.asks())
+    }
+
+    /// What holds of a row beside a partial match, with the next answers to what was asked.
+    fn holds(&self, may: Conditions, asked: Conditions, answers: &mut impl Iterator<Item = bool>) -> Conditions {
+        let iterative = self.program.iterative;
+        let mut holds = may & !iterative | ALWAYS;
+        for condition in bits(asked & iterative & may) {
+            if answers.next().unwrap_or(false) {
+                holds |= 1 << condition;
+            }
+        }
+        holds
+    }
+
+    /// Matches a row of a key. `answers` are those to [`asks`](Self::asks), in order.
+    pub(super) fn step(&mut self, entry: u32, key: &mut Key, event: u32, mut answers: impl Iterator<Item = bool>) {
+        let order = self.buffer.set_order(event);
+        let (may, time) = (self.buffer.event(event).may, self.buffer.event(event).time);
+        let mut partials = self.take_partials(key);
+        for partial in partials.drain(..) {
+            let asked = if self.program.iterative == 0 {
+                0
+            } else {
+                self.asked(&partial)
+            };
+            let holds = self.holds(may, asked, &mut answers);
+            self.step_partial(entry, key, partial, event, holds);
+        }
+        self.put_back(partials);
+        let holds = self.holds(may, self.asked_at_start(), &mut answers);
+        for edge in 0..self.program.start.len() {
+            let edge = self.program.start[edge];
+            if let (true, Target::Position(position)) = (edge.takes(holds), edge.target) {
+                let start = Start { time, order };
+                self.arrive(entry, key, position, event, NO_NODE, start);
+            }
+        }
+        if self.program.after_match != Skip::NoSkip {
+            self.put_out_completed(entry, key);
+        }
+        self.keep_bound(entry, key);
+    }
+
+    /// The partial matches of a key, which gets room for what becomes of them.
+    fn take_partials(&mut self, key: &mut Key) -> Vec<Partial> {
+        if key.partials.is_empty() {
+            return Vec::new();
+        }
+        std::mem::replace(&mut key.partials, std::mem::take(&mut self.scratch))
+    }
+
+    fn put_back(&mut self, partials: Vec<Partial>) {
+        if partials.capacity() > self.scratch.capacity() {
+            self.scratch = partials;
+        }
+    }
+
+    fn step_partial(&mut self, entry: u32, key: &mut Key, partial: Partial, event: u32, holds: Conditions) {
+        let mut waits = 0;
+        let stays = key.partials.len();
+        for number in bits(partial.edges) {
+            let edges = &self.program.positions[usize::from(partial.position)].edges;
+            let mut edge = edges[number];
+            if let Some((_, other)) = edge.released.filter(|(conditions, _)| holds & conditions != 0) {
+                edge = edges[usize::from(other)];
+            }
+            if holds & edge.guards != 0 {
+                continue;
+            }
+            let takes = edge.takes(holds);
+            match edge.target {
+                Target::Position(position) => {
+                    if takes {
+                        self.arrive(entry, key, position, event, partial.node, partial.start);
+                    }
+                    let passes = match edge.pass_over {
+                        PassOver::Nothing => false,
+                        PassOver::NotTaken => !takes,
+                        PassOver::Anything => true,
+                    };
+                    waits |= u64::from(passes) << edge.passed;
+                }
+                Target::Match => {
+                    self.buffer.retain(partial.node);
+                    let time = self.buffer.event(event).time;
+                    self.complete(entry, key, partial.node, partial.start, time);
+                }
+                Target::Timeout => waits |= 1 << edge.passed,
+            }
+        }
+        if waits == 0 {
+            self.buffer.release(partial.node);
+        } else {
+            // Before those that came of it.
+            key.partials.insert(
+                stays,
+                Partial {
+                    edges: waits,
+                    ..partial
+                },
+            );
+        }
+    }
+
+    /// A match takes a row.
+    fn arrive(&mut self, entry: u32, key: &mut Key, position: u16, event: u32, parent: u32, start: Start) {
+        let (stage, edges, accepts) = {
+            let position = &self.program.positions[usize::from(position)];
+            (position.stage, position.initial, position.accepts)
+        };
+        let node = self.buffer.add_node(event, stage, parent);
+        if accepts {
+            self.buffer.retain(node);
+            let time = self.buffer.event(event).time;
+            self.complete(entry, key, node, start, time);
+        }
+        if edges == 0 {
+            self.buffer.release(node);
+            return;
+        }
+        key.partials.push(Partial {
+            position,
+            edges,
+            node,
+            start,
+        });
+    }
+
+    /// A match is complete. It holds the node.
+    fn complete(&mut self, entry: u32, key: &mut Key, node: u32, start: Start, time: Millis) {
+        if self.program.after_match == Skip::NoSkip {
+            self.found.push(Found {
+                entry,
+                node,
+                time,
+                timed_out: false,
+            });
+        } else {
+            let behind = key.completed.partition_point(|other| other.start.order <= start.order);
+            key.completed.insert(behind, Completed { node, start, time });
+        }
+    }
+
+    /// Puts out matches, from the earliest on, before which no partial match has begun; each gives up others.
+    fn put_out_completed(&mut self, entry: u32, key: &mut Key) {
+        while let Some(&first) = key.completed.first() {
+            let earlier = |partial: &Partial| partial.start.order < first.start.order;
+            if key.partials.iter().any(earlier) {
+                return;
+            }
+            key.completed.remove(0);
+            self.found.push(Found {
+                entry,
+                node: first.node,
+                time: first.time,
+                timed_out: false,
+            });
+            if let Some(upto) = self.skipped_upto(first.node) {
+                self.give_up(key, upto);
+            }
+        }
+    }
+
+    /// What began with the row of this order, or before, is not wanted beside this match.
+    fn skipped_upto(&self, node: u32) -> Option<u64> {
+        let mut rows = self.buffer.path(node).map(|(_, node)| node);
+        let order = |event: u32| self.buffer.event(event).order;
+        match self.program.after_match {
+            Skip::NoSkip => None,
+            Skip::ToNext => rows.last().map(|first| order(first.event)),
+            Skip::PastLast => rows.next().map(|last| order(last.event)),
+            Skip::ToFirst(stage) => {
+                let found = rows.filter(|node| node.stage == stage).last();
+                found.map(|node| order(node.event) - 1)
+            }
+            Skip::ToLast(stage) => {
+                let found = rows.find(|node| node.stage == stage);
+                found.map(|node| order(node.event) - 1)
+            }
+        }
+    }
+
+    fn give_up(&mut self, key: &mut Key, upto: u64) {
+        let buffer = &mut self.buffer;
+        let mut keep = |start: Start, node: u32| {
+            let keeps = start.order > upto;
+            if !keeps {
+                buffer.release(node);
+            }
+            keeps
+        };
+        key.partials.retain(|partial| keep(partial.start, partial.node));
+        key.completed.retain(|completed| keep(completed.start, completed.node));
+    }
+
+    /// Gives up the oldest partial matches where there are too many.
+    fn keep_bound(&mut self, entry: u32, key: &mut Key) {
+        let max = self.program.partials_max;
+        let count = key.partials.len() + key.completed.len();
+        if count <= max {
+            return;
+        }
+        let excess = (count - max).min(key.partials.len());
+        for partial in key.partials.drain(..excess) {
+            self.buffer.release(partial.node);
+        }
+        self.dropped += excess as u64;
+        if self.program.after_match != Skip::NoSkip {
+            self.put_out_completed(entry, key);
+        }
+    }
+
+    /// Event time has come to here: partial matches whose time is over go out, one way or another.
+    pub(super) fn advance(&mut self, entry: u32, key: &mut Key, time: Millis) {
+        let (Some(within), Some(deadline)) = (self.program.within_ms, key.deadline(&self.program)) else {
+            return;
+        };
+        if time < deadline {
+            return;
+        }
+        let mut partials = self.take_partials(key);
+        for partial in partials.drain(..) {
+            let ends = partial.start.time.saturating_add(within);
+            if time < ends {
+                key.partials.push(partial);
+                continue;
+            }
+            let edges = &self.program.positions[usize::from(partial.position)].edges;
+            let completes = bits(partial.edges).any(|edge| edges[edge].target == Target::Timeout);
+            if completes {
+                self.complete(entry, key, partial.node, partial.start, ends);
+            } else if self.program.timeouts {
+                self.found.push(Found {
+                    entry,
+                    node: partial.node,
+                    time: ends,
+                    timed_out: true,
+                });
+            } else {
+                self.buffer.release(partial.node);
+            }
+        }
+        self.put_back(partials);
+        if self.program.after_match != Skip::NoSkip {
+            self.put_out_completed(entry, key);
+        }
+    }
+}

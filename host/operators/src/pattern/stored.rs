@@ -1,0 +1,370 @@
+//! A key as it is stored: out of the buffer into columns, and back. See [`StoredFields`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::builder::BooleanBufferBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, ListArray, RecordBatch, StructArray};
+use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow_schema::{DataType, FieldRef, Fields};
+use millrace_core::block::Block;
+use millrace_core::function::{PatternFunction, Slot};
+use millrace_core::pattern::StoredFields;
+use millrace_core::{Error, Result};
+
+use super::PatternOperator;
+use super::buffer::{Buffer, NO_NODE, Place};
+use super::matcher::{Completed, Key, Partial, Start};
+
+/// Columns of what is stored, filled key by key.
+#[derive(Default)]
+struct Columns {
+    programs: Vec<i64>,
+    waiting: Vec<i32>,
+    places: Vec<Place>,
+    times: Vec<i64>,
+    row_ends: Vec<i32>,
+    node_rows: Vec<i32>,
+    node_stages: Vec<i32>,
+    node_parents: Vec<i32>,
+    node_ends: Vec<i32>,
+    positions: Vec<i32>,
+    edges: Vec<i64>,
+    partial_nodes: Vec<i32>,
+    partial_ends: Vec<i32>,
+    completed_nodes: Vec<i32>,
+    completed_times: Vec<i64>,
+    completed_ends: Vec<i32>,
+}
+
+fn struct_of(fields: &Fields, columns: Vec<ArrayRef>, nulls: Option<NullBuffer>) -> Result<StructArray> {
+    StructArray::try_new(fields.clone(), columns, nulls).map_err(broken)
+}
+
+/// A list column of items, each list ending where `ends` says.
+fn lists(item: &FieldRef, columns: Vec<ArrayRef>, ends: Vec<i32>) -> Result<ArrayRef> {
+    let DataType::Struct(members) = item.data_type() else {
+        return Err(Error::internal("items of a pattern are structs"));
+    };
+    let values = struct_of(members, columns, None)?;
+    let offsets = std::iter::once(0).chain(ends).collect::<ScalarBuffer<i32>>();
+    let list = ListArray::try_new(item.clone(), OffsetBuffer::new(offsets), Arc::new(values), None);
+    Ok(Arc::new(list.map_err(broken)?))
+}
+
+fn ints(values: Vec<i32>) -> ArrayRef {
+    Arc::new(Int32Array::from(values))
+}
+
+fn longs(values: Vec<i64>) -> ArrayRef {
+    Arc::new(Int64Array::from(values))
+}
+
+fn broken(error: impl std::fmt::Display) -> Error {
+    Error::internal(format!("what a pattern keeps could not be stored: {error}"))
+}
+
+impl Columns {
+    /// Adds a key, or that there is none.
+    fn add(&mut self, key: Option<&Key>, program: i64, buffer: &Buffer) {
+        self.programs.push(program);
+        self.waiting.push(key.map_or(0, |key| key.pending.len() as i32));
+        if let Some(key) = key {
+            self.add_key(key, buffer);
+        }
+        self.row_ends.push(self.times.len() as i32);
+        self.node_ends.push(self.node_rows.len() as i32);
+        self.partial_ends.push(self.positions.len() as i32);
+        self.completed_ends.push(self.completed_nodes.len() as i32);
+    }
+
+    fn add_key(&mut self, key: &Key, buffer: &Buffer) {
+        let ends = key.partials.iter().map(|partial| partial.node);
+        let ends = ends.chain(key.completed.iter().map(|completed| completed.node));
+        // By order, so that rows are stored in that in which they were matched; parents come before their children.
+        let (mut rows, mut nodes) = (BTreeMap::new(), BTreeMap::new());
+        for end in ends {
+            for (number, node) in buffer.path(end) {
+                let order = buffer.event(node.event).order;
+                rows.insert(order, (node.event, 0));
+                if nodes.insert((order, number), 0).is_some() {
+                    break;
+                }
+            }
+        }
+        let in_order = rows.values_mut().zip(0..).map(|((event, row), index)| {
+            *row = index;
+            *event
+        });
+        let events = in_order.chain(key.pending.iter()).collect::<Vec<_>>();
+        for event in events {
+            let event = buffer.event(event);
+            self.places.push(event.place);
+            self.times.push(event.time);
+        }
+        let mut numbers: BTreeMap<u32, i32> = BTreeMap::from([(NO_NODE, -1)]);
+        for (index, (order, number)) in (0..).zip(nodes.keys()) {
+            let node = buffer.node(*number);
+            numbers.insert(*number, index);
+            self.node_rows.push(rows[order].1);
+            self.node_stages.push(i32::from(node.stage));
+            self.node_parents.push(numbers[&node.parent]);
+        }
+        for partial in &key.partials {
+            self.positions.push(i32::from(partial.position));
+            self.edges.push(partial.edges.cast_signed());
+            self.partial_nodes.push(numbers[&partial.node]);
+        }
+        for completed in &key.completed {
+            self.completed_nodes.push(numbers[&completed.node]);
+            self.completed_times.push(completed.time);
+        }
+    }
+
+    fn finish(self, fields: &StoredFields, rows: &RecordBatch, present: NullBuffer) -> Result<ArrayRef> {
+        let DataType::Struct(row_members) = fields.row.data_type() else {
+            return Err(Error::internal("rows of a pattern are structs"));
+        };
+        let DataType::Struct(columns) = row_members[1].data_type() else {
+            return Err(Error::internal("rows of a pattern are structs"));
+        };
+        let row = if columns.is_empty() {
+            StructArray::new_empty_fields(rows.num_rows(), None)
+        } else {
+            struct_of(columns, rows.columns().to_vec(), None)?
+        };
+        let nodes = vec![ints(self.node_rows), ints(self.node_stages), ints(self.node_parents)];
+        let partials = vec![ints(self.positions), longs(self.edges), ints(self.partial_nodes)];
+        let completed = vec![ints(self.completed_nodes), longs(self.completed_times)];
+        let columns = vec![
+            longs(self.programs),
+            ints(self.waiting),
+            lists(&fields.row, vec![longs(self.times), Arc::new(row)], self.row_ends)?,
+            lists(&fields.node, nodes, self.node_ends)?,
+            lists(&fields.partial, partials, self.partial_ends)?,
+            lists(&fields.completed, completed, self.completed_ends)?,
+        ];
+        Ok(Arc::new(struct_of(&fields.key, columns, Some(present))?))
+    }
+}
+
+/// What is stored of many keys.
+struct Stored<'a> {
+    programs: &'a [i64],
+    waiting: &'a [i32],
+    rows: Lists<'a>,
+    nodes: Lists<'a>,
+    partials: Lists<'a>,
+    completed: Lists<'a>,
+}
+
+/// A column of lists of structs.
+struct Lists<'a> {
+    offsets: &'a [i32],
+    items: &'a StructArray,
+}
+
+impl<'a> Lists<'a> {
+    fn new(column: &'a ArrayRef) -> Option<Self> {
+        let list = column.as_list_opt::<i32>()?;
+        Some(Lists {
+            offsets: list.value_offsets(),
+            items: list.values().as_struct_opt()?,
+        })
+    }
+
+    fn range(&self, index: usize) -> std::ops::Range<usize> {
+        self.offsets[index] as usize..self.offsets[index + 1] as usize
+    }
+
+    fn ints(&self, member: usize) -> Option<&'a [i32]> {
+        Some(self.items.column(member).as_primitive_opt::<Int32Type>()?.values())
+    }
+
+    fn longs(&self, member: usize) -> Option<&'a [i64]> {
+        Some(self.items.column(member).as_primitive_opt::<Int64Type>()?.values())
+    }
+}
+
+impl<'a> Stored<'a> {
+    fn new(values: &'a ArrayRef) -> Option<Self> {
+        let key = values.as_struct_opt()?;
+        Some(Stored {
+            programs: key.column(0).as_primitive_opt::<Int64Type>()?.values(),
+            waiting: key.column(1).as_primitive_opt::<Int32Type>()?.values(),
+            rows: Lists::new(key.column(2))?,
+            nodes: Lists::new(key.column(3))?,
+            partials: Lists::new(key.column(4))?,
+            completed: Lists::new(key.column(5))?,
+        })
+    }
+}
+
+fn unknown() -> Error {
+    Error::user("KO0004", "what is stored of a pattern is not what a pattern stores")
+}
+
+impl PatternOperator {
+    /// What there is of these slots.
+    pub(super) fn export(&mut self, slots: &[Slot]) -> Result<ArrayRef> {
+        let program = self.matcher.program.fingerprint();
+        let mut columns = Columns::default();
+        let mut present = BooleanBufferBuilder::new(slots.len());
+        for &slot in slots {
+            let key = self.keys.get(slot).filter(|key| !key.is_empty());
+            present.append(key.is_some());
+            columns.add(key, program, &self.matcher.buffer);
+        }
+        let rows = self.batches.gather(&columns.places)?;
+        columns.finish(&self.fields, &rows, NullBuffer::new(present.finish()))
+    }
+
+    /// Forgets what there is of a slot; the rows that it alone wanted are to be released.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        let key = std::mem::take(self.keys.at(slot));
+        let buffer = &mut self.matcher.buffer;
+        key.pending.iter().for_each(|event| buffer.release_event(event));
+        key.partials.iter().for_each(|partial| buffer.release(partial.node));
+        key.completed
+            .iter()
+            .for_each(|completed| buffer.release(completed.node));
+    }
+
+    /// Takes up what was stored of these slots.
+    pub(super) fn import(&mut self, slots: &[Slot], values: &ArrayRef, guest: &mut dyn PatternFunction) -> Result<()> {
+        slots.iter().for_each(|&slot| self.forget(slot));
+        self.batches.release_freed(&mut self.matcher.buffer)?;
+        let stored = Stored::new(values).ok_or_else(unknown)?;
+        let rows = self.stored_rows(&stored)?;
+        let conditions = match stored.waiting.iter().any(|waiting| *waiting > 0) {
+            true => guest.conditions(&rows)?,
+            false => vec![0; rows.row_count()],
+        };
+        let batch = self.batches.next();
+        let mut events = Vec::with_capacity(conditions.len());
+        let times = rows.times.as_ref().ok_or_else(unknown)?;
+        for ((row, &time), &may) in (0..).zip(times.iter()).zip(&conditions) {
+            events.push(self.matcher.buffer.add_event(Place { batch, row }, time, may));
+        }
+        let first = stored.rows.offsets.first().map_or(0, |first| *first as usize);
+        for (index, &slot) in slots.iter().enumerate() {
+            if values.is_null(index) {
+                continue;
+            }
+            let range = stored.rows.range(index);
+            let own = events.get(range.start - first..range.end - first).ok_or_else(unknown)?;
+            let key = self.import_key(&stored, index, own).ok_or_else(unknown)?;
+            *self.keys.at(slot) = key;
+        }
+        self.batches.add(rows.rows, events.clone());
+        // Each was held while it was taken up.
+        for event in events {
+            self.matcher.buffer.release_event(event);
+        }
+        self.batches.release_freed(&mut self.matcher.buffer)
+    }
+
+    fn stored_rows(&self, stored: &Stored<'_>) -> Result<Block> {
+        let offsets = stored.rows.offsets;
+        let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else {
+            return Err(unknown());
+        };
+        let items = stored.rows.items.slice(first as usize, (last - first) as usize);
+        let times = items.column(0).as_primitive_opt::<Int64Type>().ok_or_else(unknown)?;
+        let columns = items.column(1).as_struct_opt().ok_or_else(unknown)?;
+        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(items.len()));
+        let rows = RecordBatch::try_new_with_options(self.schema.clone(), columns.columns().to_vec(), &options);
+        Ok(Block {
+            rows: rows.map_err(|_| unknown())?,
+            times: Some(times.values().clone()),
+            keys: None,
+        })
+    }
+
+    /// A key of its rows; `None`: it makes no sense. Of another pattern only the rows that wait are taken up.
+    fn import_key(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Key> {
+        let waiting = usize::try_from(*stored.waiting.get(index)?).ok()?;
+        let (matched, pending) = events.split_at_checked(events.len().checked_sub(waiting)?)?;
+        let mut key = Key::default();
+        let same = stored.programs[index] == self.matcher.program.fingerprint();
+        if same {
+            matched.iter().for_each(|&event| {
+                self.matcher.buffer.set_order(event);
+            });
+            let nodes = self.import_nodes(stored, index, matched)?;
+            let taken = self.import_matches(stored, index, &nodes, &mut key);
+            // Each was held while it was taken up.
+            nodes.iter().for_each(|&node| self.matcher.buffer.release(node));
+            taken?;
+        } else {
+            self.matcher.dropped += stored.partials.range(index).len() as u64;
+        }
+        for &event in pending {
+            self.matcher.buffer.retain_event(event);
+            // They were stored in their order.
+            key.pending.add(event, |_| false);
+        }
+        Some(key)
+    }
+
+    fn import_nodes(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Vec<u32>> {
+        let mut nodes: Vec<u32> = Vec::new();
+        let lists = &stored.nodes;
+        let (rows, stages, parents) = (lists.ints(0)?, lists.ints(1)?, lists.ints(2)?);
+        for item in lists.range(index) {
+            let event = *events.get(usize::try_from(rows[item]).ok()?)?;
+            let stage = u16::try_from(stages[item]).ok()?;
+            if usize::from(stage) >= self.matcher.program.stages.len() {
+                return None;
+            }
+            let parent = match usize::try_from(parents[item]) {
+                Ok(parent) => *nodes.get(parent)?,
+                Err(_) => NO_NODE,
+            };
+            nodes.push(self.matcher.buffer.add_node(event, stage, parent));
+        }
+        Some(nodes)
+    }
+
+    fn import_matches(&mut self, stored: &Stored<'_>, index: usize, nodes: &[u32], key: &mut Key) -> Option<()> {
+        let buffer = &mut self.matcher.buffer;
+        let mut take = |number: i32| {
+            let node = *nodes.get(usize::try_from(number).ok()?)?;
+            let (_, first) = buffer.path(node).last()?;
+            let first = buffer.event(first.event);
+            let start = Start {
+                time: first.time,
+                order: first.order,
+            };
+            buffer.retain(node);
+            Some((node, start))
+        };
+        let lists = &stored.partials;
+        let (positions, edges, ends) = (lists.ints(0)?, lists.longs(1)?, lists.ints(2)?);
+        for item in lists.range(index) {
+            let position = u16::try_from(positions[item]).ok()?;
+            let known = self.matcher.program.positions.get(usize::from(position))?.edges.len();
+            let edges = edges[item].cast_unsigned();
+            if edges == 0 || edges.leading_zeros() < 64 - known as u32 {
+                return None;
+            }
+            let (node, start) = take(ends[item])?;
+            key.partials.push(Partial {
+                position,
+                edges,
+                node,
+                start,
+            });
+        }
+        let lists = &stored.completed;
+        let (ends, times) = (lists.ints(0)?, lists.longs(1)?);
+        for item in lists.range(index) {
+            let (node, start) = take(ends[item])?;
+            let time = times[item];
+            key.completed.push(Completed { node, start, time });
+        }
+        Some(())
+    }
+}

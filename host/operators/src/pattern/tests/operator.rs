@@ -1,0 +1,266 @@
+//! The operator over keys, blocks and watermarks, with snapshots in between, against the matcher over the sorted rows of each key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use millrace_core::Result;
+use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
+use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction};
+use millrace_core::graph::PatternDecl;
+use millrace_core::pattern::{Program, state_decl};
+
+use super::matching::pattern;
+use crate::KeyedOperator;
+use crate::pattern::PatternOperator;
+use crate::pattern::buffer::{NO_NODE, Place};
+use crate::pattern::matcher::{Key, Matcher};
+use crate::testing::Random;
+
+/// A match: key, time, whether it ran out of time, and stage and id of each row.
+type Line = (i64, Millis, bool, Vec<(u32, i64)>);
+
+#[derive(Debug, Clone, Copy)]
+struct Event {
+    key: i64,
+    id: i64,
+    time: Millis,
+    holds: i64,
+}
+
+/// The condition that looks at other rows.
+const ITERATIVE: u32 = 3;
+
+fn iterative(id: i64, before: &[i64]) -> bool {
+    (id + before.iter().sum::<i64>()) % 3 != 0
+}
+
+fn schema() -> SchemaRef {
+    let column = |name: &str| Field::new(name, DataType::Int64, false);
+    Arc::new(Schema::new(vec![column("key"), column("id"), column("holds")]))
+}
+
+fn column(rows: &Block, index: usize) -> &[i64] {
+    rows.rows.column(index).as_primitive::<Int64Type>().values()
+}
+
+fn path(paths: &MatchPaths, index: usize) -> std::ops::Range<usize> {
+    let start = index.checked_sub(1).map_or(0, |before| paths.ends[before]);
+    start as usize..paths.ends[index] as usize
+}
+
+/// Conditions are a column; what goes out is kept.
+#[derive(Default)]
+struct Guest {
+    lines: Vec<Line>,
+    late: Vec<i64>,
+}
+
+impl PatternFunction for Guest {
+    fn conditions(&mut self, rows: &Block) -> Result<Vec<u64>> {
+        Ok(column(rows, 2).iter().map(|holds| *holds as u64).collect())
+    }
+
+    fn iterative_conditions(&mut self, rows: &Block, candidates: &Candidates) -> Result<Vec<bool>> {
+        let ids = column(rows, 1);
+        let asked = candidates.rows.iter().zip(&candidates.conditions).enumerate();
+        let answers = asked.map(|(index, (row, condition))| {
+            assert_eq!(*condition, ITERATIVE);
+            let before = &candidates.paths.members[path(&candidates.paths, index)];
+            let before = before.iter().map(|row| ids[*row as usize]).collect::<Vec<_>>();
+            iterative(ids[*row as usize], &before)
+        });
+        Ok(answers.collect())
+    }
+
+    fn select(&mut self, rows: &Block, matches: &Matches) -> Result<()> {
+        for index in 0..matches.times.len() {
+            let range = path(&matches.paths, index);
+            let steps = matches.paths.stages[range.clone()].iter().copied();
+            let ids = matches.paths.members[range.clone()]
+                .iter()
+                .map(|row| column(rows, 1)[*row as usize]);
+            let key = column(rows, 0)[matches.paths.members[range.start] as usize];
+            let line = (
+                key,
+                matches.times[index],
+                matches.timed_out[index],
+                steps.zip(ids).collect(),
+            );
+            self.lines.push(line);
+        }
+        Ok(())
+    }
+
+    fn put_out(&mut self, _port: u32, rows: Block) {
+        self.late.extend(column(&rows, 1));
+    }
+}
+
+fn block(events: &[Event]) -> (Vec<ArrayRef>, Block) {
+    let column = |of: fn(&Event) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(events.iter().map(of))) };
+    let columns = vec![
+        column(|event| event.key),
+        column(|event| event.id),
+        column(|event| event.holds),
+    ];
+    let keys = vec![columns[0].clone()];
+    let block = Block {
+        rows: RecordBatch::try_new(schema(), columns).unwrap(),
+        times: Some(events.iter().map(|event| event.time).collect()),
+        keys: None,
+    };
+    (keys, block)
+}
+
+/// What there is at one time.
+struct Subject {
+    keyed: KeyedOperator,
+    pattern: PatternOperator,
+}
+
+impl Subject {
+    fn new(decl: &PatternDecl) -> Self {
+        let key = Arc::new(Schema::new(vec![Field::new("key", DataType::Int64, false)]));
+        let mut keyed = KeyedOperator::new(key, 1, false).unwrap();
+        keyed.track_changes(&[state_decl(&schema(), Vec::new()).field()], 128);
+        let pattern = PatternOperator::new(decl, &schema()).unwrap();
+        Subject { keyed, pattern }
+    }
+
+    fn watermark(&mut self, watermark: Millis, guest: &mut Guest) {
+        self.pattern.set_moment(watermark, 0);
+        self.keyed.handle_watermark(watermark);
+        while self.keyed.fire(&mut self.pattern.with(guest)).unwrap() {}
+    }
+
+    /// Snapshots since the last, oldest first.
+    fn snapshot(&mut self, full: bool, layers: &mut Vec<RecordBatch>, guest: &mut Guest) {
+        self.keyed.begin_snapshot(full).unwrap();
+        let delta = loop {
+            self.keyed.export_some(3, &mut self.pattern.with(guest)).unwrap();
+            if let Some(delta) = self.keyed.finish_snapshot() {
+                break delta;
+            }
+        };
+        if delta.full {
+            layers.clear();
+        }
+        layers.extend(delta.batches);
+    }
+
+    fn restored(decl: &PatternDecl, layers: &[RecordBatch], watermark: Millis, guest: &mut Guest) -> Self {
+        let mut subject = Subject::new(decl);
+        subject.pattern.set_moment(watermark, 0);
+        subject.keyed.restore_watermark(watermark);
+        for batch in layers {
+            subject.keyed.restore(batch, &mut subject.pattern.with(guest)).unwrap();
+        }
+        subject
+    }
+}
+
+/// The rows of each key in order, straight through the matcher. Which are not too late is known.
+fn expected(decl: &PatternDecl, events: &[Event]) -> Vec<Line> {
+    let mut keys: BTreeMap<i64, Vec<Event>> = BTreeMap::new();
+    for event in events {
+        keys.entry(event.key).or_default().push(*event);
+    }
+    let mut lines = Vec::new();
+    for (number, mut rows) in keys {
+        rows.sort_by_key(|event| event.time);
+        let (mut matcher, mut key) = (Matcher::new(Program::compile(decl).unwrap()), Key::default());
+        for (index, event) in rows.iter().enumerate() {
+            matcher.advance(0, &mut key, event.time);
+            let place = Place {
+                batch: 0,
+                row: index as u32,
+            };
+            let kept = matcher.buffer.add_event(place, event.time, event.holds as u64);
+            let mut answers = Vec::new();
+            matcher.asks(&key, event.holds as u64, &mut |node, _| {
+                let ids = match node {
+                    NO_NODE => Vec::new(),
+                    node => matcher
+                        .buffer
+                        .path(node)
+                        .map(|(_, node)| id(&matcher, &rows, node.event))
+                        .collect(),
+                };
+                answers.push(iterative(event.id, &ids));
+            });
+            matcher.step(0, &mut key, kept, answers.into_iter());
+        }
+        matcher.advance(0, &mut key, WATERMARK_MAX);
+        for found in std::mem::take(&mut matcher.found) {
+            let path = matcher.buffer.path(found.node);
+            let steps = path.map(|(_, node)| (u32::from(node.stage), id(&matcher, &rows, node.event)));
+            let mut steps = steps.collect::<Vec<_>>();
+            steps.reverse();
+            lines.push((number, found.time, found.timed_out, steps));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+fn id(matcher: &Matcher, rows: &[Event], event: u32) -> i64 {
+    rows[matcher.buffer.event(event).place.row as usize].id
+}
+
+#[test]
+fn keys_blocks_and_snapshots_make_no_difference() {
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let mut decl = pattern(&mut random);
+        decl.conditions[ITERATIVE as usize] = random.below(2) == 0;
+        decl.timeouts = random.below(2) == 0;
+        decl.late_port = Some(0);
+        // Without a time loops have more and more matches.
+        decl.within_ms = decl.within_ms.or(Some(6));
+        let (mut guest, mut layers) = (Guest::default(), Vec::new());
+        let mut subject = Subject::new(&decl);
+        let (mut watermark, mut in_time, mut late) = (WATERMARK_MIN, Vec::new(), Vec::new());
+        for turn in 0..12 {
+            let events = (0..random.below(8)).map(|row| Event {
+                key: random.below(3) as i64,
+                id: turn * 100 + row as i64,
+                time: turn * 2 + random.below(6) as i64,
+                holds: (random.below(16) & random.below(16)) as i64,
+            });
+            let events = events.collect::<Vec<_>>();
+            for event in &events {
+                if event.time > watermark {
+                    in_time.push(*event)
+                } else {
+                    late.push(event.id)
+                }
+            }
+            let (keys, block) = block(&events);
+            subject.pattern.set_moment(watermark, 0);
+            let calls = &mut subject.pattern.with(&mut guest);
+            subject.keyed.handle_block(0, &keys, &block, calls).unwrap();
+            if random.below(3) > 0 {
+                watermark = watermark.max(turn * 2 - random.below(3) as i64);
+                subject.watermark(watermark, &mut guest);
+            }
+            if random.below(3) == 0 {
+                let full = layers.is_empty() || random.below(4) == 0;
+                subject.snapshot(full, &mut layers, &mut guest);
+                if random.below(2) == 0 {
+                    subject = Subject::restored(&decl, &layers, watermark, &mut guest);
+                    layers.clear();
+                }
+            }
+        }
+        subject.watermark(WATERMARK_MAX, &mut guest);
+        guest.lines.sort();
+        assert_eq!(guest.lines, expected(&decl, &in_time), "seed {seed}");
+        assert_eq!(guest.late, late, "seed {seed}");
+        assert_eq!(subject.keyed.slot_count(), 0, "seed {seed}: keys are kept for nothing");
+        assert_eq!(subject.pattern.matcher.buffer.event_count(), 0, "seed {seed}");
+    }
+}
