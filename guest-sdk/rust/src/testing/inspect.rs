@@ -7,7 +7,7 @@ use super::datum::{Column, Datum, Key, columns, read_rows, show_types, write_row
 use super::guest::Guest;
 use super::job::Job;
 use super::operator::{Body, HeadOperator};
-use super::runner::subtask_of;
+use super::spread::subtask_of;
 use super::time::FIRST;
 use crate::graph::to_contract;
 use crate::harness::Level;

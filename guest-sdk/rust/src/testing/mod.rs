@@ -101,6 +101,7 @@ mod random;
 mod runner;
 mod snapshot;
 mod source;
+mod spread;
 mod time;
 mod windows;
 

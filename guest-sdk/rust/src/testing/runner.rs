@@ -5,17 +5,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::datum::Datum;
 use super::datum::{Column, columns};
 use super::guest::{ChainInfo, Guest, Refused, Row};
 use super::operator::{Body, HeadOperator, Split, Strategy};
 use super::plan::{Kind, Plan};
 use super::random::Random;
+use super::spread::Sender;
 use super::time::{Generator, LAST, Merge, Progress};
 use crate::Flow;
 use crate::abi::Instance;
 use crate::abi::host::{Recorded, recorded};
-use crate::bindings::dataflow::{EventTime, Graph, Head, OperatorKind, Partition, RejectPolicy, WatermarkSource};
+use crate::bindings::dataflow::{EventTime, Graph, Head, OperatorKind, RejectPolicy, WatermarkSource};
 use crate::bindings::operators::Moment;
 use crate::chain::Work;
 use crate::chain::closed::ErasedChain;
@@ -354,43 +354,15 @@ impl Runner {
             }
             let (to, channel) = (edge.to, edge.first_channel + subtask);
             let receivers = self.subtasks[to].len();
-            let mut parts = vec![Vec::new(); receivers];
-            match &edge.partition {
-                Partition::Forward => parts[subtask % receivers] = rows.clone(),
-                Partition::Global => parts[0] = rows.clone(),
-                Partition::Broadcast => parts.fill(rows.clone()),
-                Partition::Rebalance | Partition::Rescale => {
-                    let own = match edge.partition {
-                        Partition::Rescale => part_of(subtask, self.subtasks[task].len(), receivers),
-                        _ => 0..receivers,
-                    };
-                    let turn = self.subtasks[task][subtask].turns.entry(number).or_insert(0);
-                    *turn = (*turn + 1) % own.len();
-                    parts[own.start + *turn] = rows.clone();
-                }
-                Partition::Shuffle => {
-                    let random = &mut self.random;
-                    for (index, row) in rows.iter().enumerate() {
-                        let drawn = random.as_mut().map_or(index, |random| random.below(receivers));
-                        parts[drawn % receivers].push(row.clone());
-                    }
-                }
-                Partition::Numbered => {
-                    for row in &rows {
-                        let receiver = match row.key.first() {
-                            Some(Datum::Integer(number)) => usize::try_from(*number).unwrap_or(0) % receivers,
-                            Some(_) | None => 0,
-                        };
-                        parts[receiver].push(row.clone());
-                    }
-                }
-                Partition::HashFields(_) | Partition::HashComputed => {
-                    let keys = super::operator::keys(&edge.partition, &rows);
-                    for (key, row) in keys.iter().zip(&rows) {
-                        parts[subtask_of(key, receivers)].push(row.clone());
-                    }
-                }
-            }
+            let senders = self.subtasks[task].len();
+            let turn = self.subtasks[task][subtask].turns.entry(number).or_insert(0);
+            let sender = Sender {
+                subtask,
+                senders,
+                turn,
+                random: self.random.as_mut(),
+            };
+            let parts = sender.spread(&edge.partition, &rows, receivers);
             for (receiver, part) in parts.into_iter().enumerate().filter(|(_, part)| !part.is_empty()) {
                 self.subtasks[to][receiver].queues[channel].push_back(Element::Rows(part));
             }
@@ -607,21 +579,4 @@ impl Runner {
         }
         self.leave();
     }
-}
-
-/// Which of so many subtasks has a key.
-pub(crate) fn subtask_of(key: &super::datum::Key, subtasks: usize) -> usize {
-    let mut hash = 0;
-    key.iter().for_each(|value| value.hash(&mut hash));
-    (hash % subtasks as u64) as usize
-}
-
-/// Which receivers a sender of so many has for itself, where each has a part of them.
-fn part_of(sender: usize, senders: usize, receivers: usize) -> std::ops::Range<usize> {
-    if receivers < senders {
-        let own = sender * receivers / senders;
-        return own..own + 1;
-    }
-    let start = |sender: usize| (sender * receivers).div_ceil(senders);
-    start(sender)..start(sender + 1)
 }

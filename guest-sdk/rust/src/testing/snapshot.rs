@@ -7,7 +7,8 @@ use super::datum::{Column, Datum, Key};
 use super::guest::{Guest, StateInfo};
 use super::keyed::{KeyTimer, Keyed};
 use super::operator::{Body, HeadOperator};
-use super::runner::{Runner, subtask_of};
+use super::runner::Runner;
+use super::spread::subtask_of;
 use super::time::{FIRST, LAST};
 use super::windows::{Piece, Windows};
 
