@@ -47,7 +47,9 @@ impl KeyedProcess for Watch {
         match self.fault {
             Fault::Process if item.id == self.row => panic!("row {} is not welcome", item.id),
             Fault::Later if item.id != self.row => {}
-            Fault::Timer | Fault::Later if item.id == self.row => cx.set_event_timer(Timestamp::from_millis(item.time + 50)),
+            Fault::Timer | Fault::Later if item.id == self.row => {
+                cx.set_event_timer(Timestamp::from_millis(item.time + 50))
+            }
             Fault::Periodic if item.id == self.row => cx.set_event_timer(Timestamp::from_millis(item.time)),
             Fault::Hoard => self.hoard.push("x".repeat(4_000)),
             Fault::Timers => {
