@@ -69,7 +69,7 @@ struct Counting {
 
 impl Counting {
     /// Puts the open window out.
-    fn close(&self, bidder: i64, cx: &mut Context<'_, Self>) {
+    fn end_period(&self, bidder: i64, cx: &mut Context<'_, Self>) {
         if let Some(open) = self.open.take() {
             cx.push(Count {
                 bidder,
@@ -94,7 +94,7 @@ impl KeyedProcess for Counting {
             // The timer of a window that is over has not fired yet.
             open => {
                 if open.is_some() {
-                    self.close(bid.bidder, cx);
+                    self.end_period(bid.bidder, cx);
                 }
                 cx.set_processing_timer(start + LENGTH);
                 cx.set_event_timer(END);
@@ -107,7 +107,7 @@ impl KeyedProcess for Counting {
     fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
         let is_over = |open: Open| timer.kind == TimerKind::EventTime || open.start + LENGTH <= timer.time;
         if self.open.get().is_some_and(is_over) {
-            self.close(timer.key, cx);
+            self.end_period(timer.key, cx);
         }
     }
 }

@@ -59,7 +59,7 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
     /// ```
     ///
     /// Event time counts, of both streams: a row waits until the watermark has reached its time, for until then a version
-    /// may come that is valid for it. So a stream of versions that rests must be [idle](crate::Watermarks::idle_after), or
+    /// may come that is valid for it. So a stream of versions that rests must be [idle](crate::stream::Watermarks::idle_after), or
     /// hold up the others. Of versions with the same time the one that came last is valid. Of each key the version that is
     /// valid now stays in state for ever; earlier ones go.
     ///
