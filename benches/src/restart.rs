@@ -18,7 +18,7 @@ use crate::{Arguments, pipeline};
 /// Time between two looks at the counters.
 const POLL: Duration = Duration::from_micros(100);
 
-/// What the guest logs.
+/// How the line ends that the guest logs.
 const TRAP_LINE: &str = "trap";
 
 /// When the guest trapped.
@@ -65,7 +65,7 @@ fn execute(arguments: &Arguments, rows: u64, keys: u64, quarantine: bool) -> Res
     }
     let seen = traps.clone();
     options.log = Arc::new(move |_, line| {
-        if line == TRAP_LINE {
+        if line.ends_with(TRAP_LINE) {
             seen.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         }
     });
