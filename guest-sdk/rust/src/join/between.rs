@@ -11,7 +11,7 @@ use super::interval::{Interval, Waiting};
 use super::stream::BothStreams;
 use super::{Full, Inner, IntervalJoin, JoinedStreams, Left, Pairing, Right};
 use crate::keyed::KeyedStream;
-use crate::process::{Processing, begin_process};
+use crate::process::Processing;
 use crate::time::millis;
 use crate::value::{Owned, Record};
 use crate::{OutputTag, Stream};
@@ -177,11 +177,7 @@ impl<T: Record, U: Record, K: Owned + Clone, J> IntervalJoinedStreams<T, U, K, J
         Vec<Waiting<U>>: Owned,
         P: Pairing<T, U>,
     {
-        let BothStreams { first, second } = self.streams;
-        let (flow, key_fields) = (first.flow.clone(), first.selector.key_fields());
-        let keys = (first.selector.clone(), second.selector.clone());
-        let inputs = vec![first.into_input(), second.into_input()];
-        begin_process(&flow, construct, key_fields, inputs, |setup| {
+        self.streams.begin_process(construct, |keys, setup| {
             IntervalJoin::new(pairing, self.interval, keys, self.late, setup)
         })
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Full, GroupFunction, GroupHead, Inner, Left, Right, WindowedJoin};
 use crate::bindings::dataflow as wit;
-use crate::keyed::KeyedStream;
+use crate::keyed::{KeyedStream, SharedKey};
+use crate::process::{ProcessFunction, Processing, Setup, begin_process};
 use crate::state::kept::state_fields;
 use crate::time::millis;
 use crate::value::{Owned, Record};
@@ -24,6 +25,21 @@ pub struct JoinedStreams<T: Record, U: Record, K: Owned + Clone, J> {
 pub(super) struct BothStreams<T: Record, U: Record, K: Owned + Clone> {
     pub(super) first: KeyedStream<T, K>,
     pub(super) second: KeyedStream<U, K>,
+}
+
+impl<T: Record, U: Record, K: Owned + Clone> BothStreams<T, U, K> {
+    /// Begins a chain with a process function of both, which is made of their keys and declares its states.
+    pub(super) fn begin_process<F: ProcessFunction>(
+        self,
+        construct: &str,
+        make: impl FnOnce((SharedKey<T, K>, SharedKey<U, K>), &mut Setup) -> F,
+    ) -> Stream<Processing<F>> {
+        let BothStreams { first, second } = self;
+        let (flow, key_fields) = (first.flow.clone(), first.selector.key_fields());
+        let keys = (first.selector.clone(), second.selector.clone());
+        let inputs = vec![first.into_input(), second.into_input()];
+        begin_process(&flow, construct, key_fields, inputs, |setup| make(keys, setup))
+    }
 }
 
 impl<T: Record, U: Record, K: Owned + Clone, J> std::fmt::Debug for JoinedStreams<T, U, K, J> {

@@ -16,7 +16,7 @@ use crate::bindings::operators::CallError;
 use crate::chain::Tail;
 use crate::keyed::{KeyedStream, SharedKey};
 use crate::metrics::Counter;
-use crate::process::{Entries, KeyedContext, KeyedRows, ProcessFunction, Processing, Setup, Timer, begin_process};
+use crate::process::{Entries, KeyedContext, KeyedRows, ProcessFunction, Processing, Setup, Timer};
 use crate::state::ListState;
 use crate::value::{Owned, Record, Value};
 use crate::{OpenContext, OutputTag, Stream};
@@ -128,14 +128,10 @@ impl<T: Record, U: Record, K: Owned + Clone, J> TemporallyJoinedStreams<T, U, K,
         Vec<Waiting<U>>: Owned,
         P: Pairing<T, U>,
     {
-        let BothStreams { first, second } = self.streams;
-        let (flow, key_fields) = (first.flow.clone(), first.selector.key_fields());
-        let keys = (first.selector.clone(), second.selector.clone());
-        let inputs = vec![first.into_input(), second.into_input()];
-        let stream = begin_process(&flow, construct, key_fields, inputs, |setup| {
+        let stream = self.streams.begin_process(construct, |keys, setup| {
             TemporalJoin::new(pairing, keys, self.late, setup)
         });
-        flow.borrow_mut().needs_event_time(stream.operator());
+        stream.flow.borrow_mut().needs_event_time(stream.operator());
         stream
     }
 }
