@@ -257,7 +257,7 @@ pub(crate) struct Tier {
     countdown: u32,
 }
 
-/// State is restored to the lower tier if its rows have more than this part of the budget: in the guest they take more.
+/// State is restored to the lower tier once its rows have more than this part of the budget: in the guest they take more.
 const RESTORED_PART: usize = 4;
 
 /// Blocks from one look at the memory of tables to the next; how much a guest has taken is known at any time.
@@ -295,19 +295,27 @@ impl Tier {
         })
     }
 
-    /// State of so many bytes is about to be restored. What the guest may not hold goes below, and comes up when it is
-    /// asked for; what it may is imported at once, which takes a fifth of the time that all of it would take on its way
+    /// State of so many bytes is about to be restored at once. What the guest may not hold goes below, and comes up when it
+    /// is asked for; what it may is imported, which takes a fifth of the time that all of it would take on its way
     /// through a lower tier.
     pub(crate) fn prepare_restore(&self, operator: &mut dyn Tiered, bytes: usize) -> Result<()> {
-        if operator.has_lower_tier() || self.fits_guest(bytes as u64) {
-            return Ok(());
+        match (bytes as u64) < self.restored_bytes_max() {
+            true => Ok(()),
+            false => self.put_for_restore(operator),
         }
-        operator.put_tier(NewTier::Memory, &self.entries, usize::MAX)
     }
 
-    /// Whether state of so many bytes may be imported as it is restored.
-    pub(crate) fn fits_guest(&self, bytes: u64) -> bool {
-        bytes < (self.residency.budget_bytes / RESTORED_PART) as u64
+    /// Puts a lower tier in place, if there is none, for state that is restored.
+    pub(crate) fn put_for_restore(&self, operator: &mut dyn Tiered) -> Result<()> {
+        match operator.has_lower_tier() {
+            true => Ok(()),
+            false => operator.put_tier(NewTier::Memory, &self.entries, usize::MAX),
+        }
+    }
+
+    /// Bytes of state that may be imported as it is restored.
+    pub(crate) fn restored_bytes_max(&self) -> u64 {
+        (self.residency.budget_bytes / RESTORED_PART) as u64
     }
 
     /// After a block: has entries leave when memory runs out.

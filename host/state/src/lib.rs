@@ -39,7 +39,7 @@ pub mod tier;
 
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
 pub use format::{Kind, Layer, Metadata, Run};
-pub use newest_first::NewestFirst;
+pub use newest_first::{NewestFirst, Restored};
 pub use restore::{Depth, Latest, RestoredCheckpoint, Skipped};
 pub use savepoint::{Restorable, Savepoint};
 pub use storage::Storage;

@@ -1,8 +1,16 @@
 //! The entries of a task from the newest layer on, decoded by a thread ahead of who takes them.
 //!
-//! Of each key the row that comes first is the one that counts: what comes later says what was there before. So a task can
-//! go on with rows of a key as soon as that key has come, while older layers are still being read; what changed last
+//! Of each entry the row that comes first is the one that counts: what comes later says what was there before. So a task can
+//! go on with rows of an entry as soon as it has come, while older layers are still being read; what changed last
 //! changes again soonest.
+//!
+//! Once as much has come as may be resident, what is left is for a lower tier and comes from the oldest layer on: then
+//! nothing has to be looked up below, for of what has not come yet the row that comes last counts.
+//!
+//! ```text
+//!   oldest layer                                  newest layer
+//!   |------- older, then --->|<------ newest, first ----------|
+//! ```
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,29 +30,40 @@ use crate::savepoint::Restorable;
 /// Batches that are decoded ahead.
 const AHEAD: usize = 4;
 
+/// A batch of entries, which has rows.
+#[derive(Debug)]
+pub enum Restored {
+    /// To be resident. Of each entry the row that comes first counts, and in a batch the last.
+    Newest(RecordBatch),
+    /// For a lower tier, behind all of the former. What an entry that has come is said to be was earlier; of the others the
+    /// row that comes last counts.
+    Older(RecordBatch),
+}
+
 /// The end is said, so that a thread that was lost is not taken for it.
-type Message = Result<Option<RecordBatch>>;
+type Message = Result<Option<Restored>>;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub struct NewestFirst {
     messages: Receiver<Message>,
     /// Taken out of `messages` to look at it.
-    first: Option<RecordBatch>,
+    first: Option<Restored>,
     ended: bool,
     watermark: Option<Millis>,
     /// Rows of all layers, with those of other tasks in the same files.
     rows: u64,
     live_rows: u64,
+    resident_bytes: u64,
 }
 
 /// A layer, and whether all of its rows are of the task.
 type OwnPiece = (Layer, bool);
 
 impl Restorable {
-    /// What subtask `subtask` of `parallelism` of a keyed operator begins with, from the newest layer on; `None`: it has
-    /// large states, or it is no checkpoint but a savepoint, which has one row for each key. Then
-    /// [`restore_task`](Self::restore_task) reads it.
+    /// What subtask `subtask` of `parallelism` of a keyed operator begins with, from the newest layer on as long as it has
+    /// less than `resident_bytes` in memory; `None`: it has large states, or it is no checkpoint but a savepoint, which has
+    /// one row for each key. Then [`restore_task`](Self::restore_task) reads it.
     ///
     /// # Errors
     /// If there can be no thread.
@@ -56,6 +75,7 @@ impl Restorable {
         operator: &Operator,
         parallelism: u32,
         subtask: u32,
+        resident_bytes: u64,
     ) -> Result<Option<NewestFirst>> {
         let Restorable::Checkpoint(checkpoint) = self.as_ref() else {
             return Ok(None);
@@ -71,7 +91,13 @@ impl Restorable {
         let rows = pieces.iter().map(|(layer, _)| layer.rows).sum();
         let read = move || {
             if let Restorable::Checkpoint(checkpoint) = restorable.as_ref() {
-                read(checkpoint, &pieces, &groups, &sender);
+                Reading {
+                    checkpoint,
+                    pieces: &pieces,
+                    groups: &groups,
+                    sender: &sender,
+                }
+                .read(resident_bytes);
             }
         };
         let spawned = std::thread::Builder::new().name("restore".to_owned()).spawn(read);
@@ -83,6 +109,7 @@ impl Restorable {
             watermark: share.watermark,
             rows,
             live_rows: share.live_rows,
+            resident_bytes,
         }))
     }
 }
@@ -93,28 +120,24 @@ impl NewestFirst {
         self.watermark
     }
 
-    /// Entries that are about to come, at most but for those that are gone.
-    pub fn entry_count(&self) -> u64 {
-        self.rows.min(self.live_rows)
-    }
-
-    /// Bytes that all of it would take in memory, by the measure of the batch that comes first.
+    /// Entries that are about to be resident, at most but for those that are gone.
     ///
     /// # Errors
-    /// If that cannot be read.
-    pub fn byte_count(&mut self) -> Result<u64> {
-        self.first = self.next_batch()?;
-        let first = self.first.as_ref();
-        Ok(first.map_or(0, |first| {
-            first.get_array_memory_size() as u64 * self.rows / first.num_rows() as u64
-        }))
+    /// If the first batch, by which their size is judged, cannot be read.
+    pub fn resident_count(&mut self) -> Result<u64> {
+        self.first = self.next_rows()?;
+        let (Some(Restored::Newest(first)), rows) = (&self.first, self.rows.min(self.live_rows)) else {
+            return Ok(0);
+        };
+        let row_bytes = (first.get_array_memory_size() / first.num_rows()).max(1);
+        Ok(rows.min(self.resident_bytes / row_bytes as u64))
     }
 
-    /// The next batch, which has rows; waits for it. `None`: that was all.
+    /// The next batch; waits for it. `None`: that was all.
     ///
     /// # Errors
     /// If a layer cannot be read or is damaged.
-    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
+    pub fn next_rows(&mut self) -> Result<Option<Restored>> {
         if let Some(first) = self.first.take() {
             return Ok(Some(first));
         }
@@ -128,38 +151,69 @@ impl NewestFirst {
     }
 }
 
-/// Sends what is in these layers, given from the oldest on.
-fn read(checkpoint: &RestoredCheckpoint, pieces: &[OwnPiece], groups: &Range<u32>, sender: &SyncSender<Message>) {
-    for piece in pieces.iter().rev() {
-        match read_piece(checkpoint, piece, groups, sender) {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(error) => {
-                // Whoever takes no more needs no error.
-                let _ = sender.send(Err(error));
-                return;
-            }
-        }
-    }
-    let _ = sender.send(Ok(None));
+/// What the thread reads, and who takes it.
+struct Reading<'a> {
+    checkpoint: &'a RestoredCheckpoint,
+    /// From the oldest on.
+    pieces: &'a [OwnPiece],
+    groups: &'a Range<u32>,
+    sender: &'a SyncSender<Message>,
 }
 
-/// False: nobody takes them any more.
-fn read_piece(
-    checkpoint: &RestoredCheckpoint,
-    (layer, whole): &OwnPiece,
-    groups: &Range<u32>,
-    sender: &SyncSender<Message>,
-) -> Result<bool> {
-    let mut reader = checkpoint.open_layer(layer)?;
-    for number in (0..reader.batch_count()).rev() {
-        let mut batch = reader.read(number)?;
-        if !whole {
-            batch = of_groups(&batch, GROUP_COLUMN, groups)?;
+impl Reading<'_> {
+    fn read(&self, resident_bytes: u64) {
+        let message = match self.send_all(resident_bytes) {
+            Ok(true) => Ok(None),
+            Ok(false) => return,
+            Err(error) => Err(error),
+        };
+        // Whoever takes no more needs neither an end nor an error.
+        let _ = self.sender.send(message);
+    }
+
+    /// False: nobody takes them any more.
+    fn send_all(&self, resident_bytes: u64) -> Result<bool> {
+        let mut bytes = 0;
+        for (number, (layer, _)) in self.pieces.iter().enumerate().rev() {
+            let mut reader = self.checkpoint.open_layer(layer)?;
+            for batch in (0..reader.batch_count()).rev() {
+                if bytes >= resident_bytes {
+                    return self.send_older(number, batch + 1);
+                }
+                let rows = self.own(number, reader.read(batch)?)?;
+                bytes += rows.get_array_memory_size() as u64;
+                if !self.send(rows, Restored::Newest) {
+                    return Ok(false);
+                }
+            }
         }
-        if batch.num_rows() > 0 && sender.send(Ok(Some(batch))).is_err() {
-            return Ok(false);
+        Ok(true)
+    }
+
+    /// Sends the first batches of a piece, and what is in those before it.
+    fn send_older(&self, last: usize, batches: usize) -> Result<bool> {
+        for (number, (layer, _)) in self.pieces[..=last].iter().enumerate() {
+            let mut reader = self.checkpoint.open_layer(layer)?;
+            let end = if number == last { batches } else { reader.batch_count() };
+            for batch in 0..end {
+                let rows = self.own(number, reader.read(batch)?)?;
+                if !self.send(rows, Restored::Older) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    /// Those rows of a piece that are of the task.
+    fn own(&self, piece: usize, batch: RecordBatch) -> Result<RecordBatch> {
+        match self.pieces[piece].1 {
+            true => Ok(batch),
+            false => of_groups(&batch, GROUP_COLUMN, self.groups),
         }
     }
-    Ok(true)
+
+    fn send(&self, rows: RecordBatch, restored: impl FnOnce(RecordBatch) -> Restored) -> bool {
+        rows.num_rows() == 0 || self.sender.send(Ok(Some(restored(rows)))).is_ok()
+    }
 }

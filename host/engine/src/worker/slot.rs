@@ -276,17 +276,17 @@ impl Slot {
 
     /// Has a chain restore its state while rows come; false: it has to be there before the first.
     fn begin_restore(&self, chain: &mut ChainTask, operator: &Operator, context: &SubtaskContext) -> Result<bool> {
-        let Some(checkpoint) = &self.start.checkpoint else {
+        let (Some(checkpoint), Some(bytes)) = (&self.start.checkpoint, chain.restored_bytes_max()) else {
             return Ok(false);
         };
-        let is_converted = self.start.converters.contains_key(&operator.id);
-        if self.start.settles || is_converted || !chain.can_restore_while_running() {
+        if self.start.settles || self.start.converters.contains_key(&operator.id) {
             return Ok(false);
         }
-        let Some(layers) = checkpoint.newest_first(operator, context.parallelism, context.subtask)? else {
+        let Some(layers) = checkpoint.newest_first(operator, context.parallelism, context.subtask, bytes)? else {
             return Ok(false);
         };
-        chain.begin_restore(layers, self.shared.clock.now_millis())
+        chain.begin_restore(layers, self.shared.clock.now_millis())?;
+        Ok(true)
     }
 
     /// What the checkpoint says of an operator.

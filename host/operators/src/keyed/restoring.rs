@@ -5,7 +5,7 @@
 //! likewise.
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
-use arrow_select::filter::filter;
+use arrow_select::filter::{filter, filter_record_batch};
 use millrace_core::function::{KeyedFunction, Slot};
 use millrace_core::{Error, Result};
 
@@ -24,21 +24,15 @@ pub(super) struct Restoring {
 }
 
 impl KeyedOperator {
-    /// Begins to restore from the newest layer on. Before the first row; up to so many entries are about to come. There is
-    /// no lower tier.
+    /// Begins to restore from the newest layer on. Before the first row; up to so many entries are about to be resident.
     pub fn begin_restore(&mut self, entries: usize) -> Result<()> {
-        if self.tiering.is_some() {
-            return Err(Error::internal(
-                "what is in a lower tier is restored from the oldest layer on",
-            ));
-        }
         self.expect_restored(entries)?;
         self.restoring = Some(Box::default());
         Ok(())
     }
 
     /// Restores what a batch says of keys that have not come yet. Of each layer the last batch comes first.
-    pub fn restore_older(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
+    pub fn restore_newest(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
         let batch = &self.settled(batch)?;
         let rows = tracked(&mut self.tracking)?.table.read(batch)?;
         let count = batch.num_rows();
@@ -50,9 +44,29 @@ impl KeyedOperator {
         let slots = std::mem::take(&mut self.slots);
         let restored = self.take_up_fresh(&slots, rows, function);
         let changes = &mut tracked(&mut self.tracking)?.changes;
-        restored.inspect(|taken| changes.restored(taken, count))?;
+        let taken = restored?;
+        changes.restored(&taken, count);
+        if let Some(tiering) = &mut self.tiering {
+            tiering.restored_here(&taken, self.keys.slot_bound());
+        }
         self.slots = slots;
         Ok(())
+    }
+
+    /// Restores what a batch says of keys that were not among the newest to the lower tier, which is there. Behind all
+    /// of the newest, from the oldest layer on.
+    pub fn restore_older(&mut self, batch: &RecordBatch, function: &mut dyn KeyedFunction) -> Result<()> {
+        let keys = tracked(&mut self.tracking)?.table.read(batch)?.keys;
+        self.batch.load(&keys)?;
+        let mut found = Vec::with_capacity(batch.num_rows());
+        self.keys.find(&self.batch, 0..batch.num_rows(), &mut found);
+        let unknown: BooleanArray = found.iter().map(|slot| Some(slot.is_none())).collect();
+        let known = batch.num_rows() - unknown.true_count();
+        tracked(&mut self.tracking)?.changes.restored(&[], known);
+        if known == 0 {
+            return self.restore(batch, function);
+        }
+        self.restore(&filter_record_batch(batch, &unknown).map_err(broken)?, function)
     }
 
     /// Takes up the last row of each slot that was just given; which of them hold something.

@@ -467,12 +467,23 @@ impl Run {
     }
 }
 
-/// Restores with rows in between: those whose keys have come are taken, others wait.
+/// Restores with rows in between: those whose keys have come are taken, others wait. With a lower tier it gets the rest
+/// after some layers.
 fn restore_newest_first(layers: &[RecordBatch], operator: &mut KeyedOperator, guest: &mut Guest, random: &mut Random) {
     operator.begin_restore(random.below(100) as usize).unwrap();
+    let below = match operator.has_lower_tier() {
+        true => random.below(layers.len() as u64 + 1) as usize,
+        false => 0,
+    };
+    let (older, newest) = layers.split_at(below);
+    let in_order = newest.iter().rev().map(|layer| (layer, true));
+    let in_order = in_order.chain(older.iter().map(|layer| (layer, false)));
     let mut waiting = Vec::new();
-    for layer in layers.iter().rev() {
-        operator.restore_older(layer, guest).unwrap();
+    for (layer, newest) in in_order {
+        match newest {
+            true => operator.restore_newest(layer, guest).unwrap(),
+            false => operator.restore_older(layer, guest).unwrap(),
+        }
         waiting.extend((0..random.below(4)).map(|_| random.below(300) as i64));
         let known = operator.find_restored(block(&waiting).rows.columns()).unwrap();
         let mut known = known.into_iter();
@@ -541,7 +552,7 @@ fn check_snapshots(seeds: std::ops::Range<u64>, resident_max: Option<usize>, kee
                 if let Some(delta) = run.operator.finish_snapshot() {
                     run.take(delta);
                     if random.below(3) == 0 {
-                        let newest_first = resident_max.is_none() && random.below(2) == 0;
+                        let newest_first = random.below(2) == 0;
                         run.restore(newest_first.then_some(&mut random));
                         restores += 1;
                     }

@@ -173,8 +173,11 @@ impl KeyedOperator {
         self.tiering.as_ref()?.next[kind as usize]
     }
 
-    /// Sends entries below until no more are resident than may be.
+    /// Sends entries below until no more are resident than may be. Not while older rows of them may still go there.
     pub(super) fn send_excess_below(&mut self, function: &mut dyn KeyedFunction) -> Result<()> {
+        if self.restoring.is_some() {
+            return Ok(());
+        }
         let too_many = |tiering: &Tiering, keys: &KeyTable| keys.len() > tiering.resident_max;
         while let Some(mut tiering) = self.tiering.take_if(|tiering| too_many(tiering, &self.keys)) {
             let excess = self.keys.len() - tiering.resident_max;
@@ -313,6 +316,12 @@ impl Tiering {
             self.tier.change_index(&index, &ByteRows::default())?;
         }
         Ok(())
+    }
+
+    /// These entries, whose slots have just been given, were restored into the guest.
+    pub(super) fn restored_here(&mut self, slots: &[Slot], bound: Slot) {
+        self.residents.touch(slots, slots, bound);
+        self.newer.insert_all(slots, bound);
     }
 
     /// Rows of a layer: entries that are there.

@@ -80,6 +80,8 @@ struct Context {
     input: u32,
     slots: SlotAllocator,
     counters: WindowCounters,
+    /// Older rows of what is here may still come: nothing leaves.
+    restoring: bool,
 }
 
 impl WindowOperator {
@@ -105,6 +107,7 @@ impl WindowOperator {
                 input: 0,
                 slots: SlotAllocator::default(),
                 counters: WindowCounters::default(),
+                restoring: false,
             },
         })
     }
@@ -211,6 +214,42 @@ impl WindowOperator {
             Windows::Sliced(windows) => windows.restore(&mut self.context, batch, function),
             Windows::Session(windows) => windows.restore(&mut self.context, batch, function),
         }
+    }
+
+    /// Begins to restore from the newest layer on, while rows of what has come are taken. Before the first row. Until
+    /// [`end_restore`](Self::end_restore) nothing but blocks is handled.
+    pub fn begin_restore(&mut self) {
+        self.context.restoring = true;
+    }
+
+    /// Restores what a batch says of entries that have not come yet. Of each layer the last batch comes first.
+    pub fn restore_newest(&mut self, batch: &RecordBatch, function: &mut dyn WindowFunction) -> Result<()> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.restore_newest(&mut self.context, batch, function),
+            Windows::Session(windows) => windows.restore_newest(&mut self.context, batch, function),
+        }
+    }
+
+    /// Restores what a batch says of entries that were not among the newest to the lower tier, which is there. Behind all
+    /// of the newest, from the oldest layer on.
+    pub fn restore_older(&mut self, batch: &RecordBatch) -> Result<()> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.restore_older(&self.context, batch),
+            Windows::Session(windows) => windows.restore_older(&self.context, batch),
+        }
+    }
+
+    /// Which rows with these keys and times may be taken now: what they are added to has come.
+    pub fn find_restored(&mut self, key_columns: &[ArrayRef], times: &[Millis]) -> Result<Vec<bool>> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.find_restored(&self.context, key_columns, times),
+            Windows::Session(windows) => windows.find_restored(key_columns),
+        }
+    }
+
+    /// All layers have come.
+    pub fn end_restore(&mut self) {
+        self.context.restoring = false;
     }
 
     /// Rows that got into no window, so far.

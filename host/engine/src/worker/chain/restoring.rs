@@ -1,13 +1,14 @@
-//! A keyed chain whose state is still coming from a checkpoint.
+//! A chain whose state is still coming from a checkpoint.
 //!
-//! State comes from the newest layer on, a batch a turn. Rows of keys that have come are taken meanwhile, the others wait,
-//! a few blocks of them; for whatever else is to happen the rest of the state comes first.
+//! State comes from the newest layer on, a batch a turn. Rows of entries that have come are taken meanwhile, the others
+//! wait, a few blocks of them; for whatever else is to happen the rest of the state comes first. What the guest may not
+//! hold comes last and goes to the lower tier.
 
-use millrace_core::Result;
+use arrow_array::RecordBatch;
 use millrace_core::block::{Block, Millis};
+use millrace_core::{Error, Result};
 use millrace_net::partition::select;
-use millrace_operators::keyed::KeyedOperator;
-use millrace_state::NewestFirst;
+use millrace_state::{NewestFirst, Restored};
 
 use super::function::with_function;
 use super::{ChainContext, ChainTask, HeadOperator};
@@ -33,28 +34,25 @@ struct Waiting {
 }
 
 impl ChainTask {
-    /// Whether state may come while rows do, if it fits.
-    pub(crate) fn can_restore_while_running(&self) -> bool {
-        let in_guest = matches!(&self.head, HeadOperator::Keyed { operator, .. } if !operator.has_lower_tier());
-        in_guest && self.careful.is_none()
+    /// Bytes of state that may be restored into the guest; `None`: there is no state.
+    pub(crate) fn restored_bytes_max(&mut self) -> Option<u64> {
+        let (_, tier) = self.head.tiered()?;
+        tier.as_ref().map(|tier| tier.restored_bytes_max())
     }
 
-    /// Begins to go on from what a checkpoint holds, of the same schema; false: it does not fit. Before the first row.
-    /// Call [`restore_some`](Self::restore_some) until nothing [`is_restoring`](Self::is_restoring).
-    pub(crate) fn begin_restore(&mut self, mut layers: NewestFirst, now: Millis) -> Result<bool> {
-        let HeadOperator::Keyed {
-            operator,
-            tier: Some(tier),
-            ..
-        } = &mut self.head
-        else {
-            return Ok(false);
-        };
-        if !tier.fits_guest(layers.byte_count()?) {
-            return Ok(false);
+    /// Begins to go on from what a checkpoint holds, of the same schema. Before the first row. Call
+    /// [`restore_some`](Self::restore_some) until nothing [`is_restoring`](Self::is_restoring).
+    pub(crate) fn begin_restore(&mut self, mut layers: NewestFirst, now: Millis) -> Result<()> {
+        let drained = self.restore_watermark(layers.watermark(), false, now);
+        match &mut self.head {
+            HeadOperator::Stateless => return Ok(()),
+            // All windows had fired and are over.
+            HeadOperator::Window { .. } if drained => return Ok(()),
+            HeadOperator::Window { operator, .. } => operator.begin_restore(),
+            HeadOperator::Keyed { operator, .. } => {
+                operator.begin_restore(usize::try_from(layers.resident_count()?).unwrap_or(usize::MAX))?;
+            }
         }
-        operator.begin_restore(usize::try_from(layers.entry_count()).unwrap_or(usize::MAX))?;
-        self.restore_watermark(layers.watermark(), false, now);
         let tracks_changes = !self.tables.tracked;
         if tracks_changes {
             self.track_changes();
@@ -64,7 +62,7 @@ impl ChainTask {
             waiting: Vec::new(),
             tracks_changes,
         }));
-        Ok(true)
+        Ok(())
     }
 
     /// Whether state is still to come.
@@ -82,18 +80,46 @@ impl ChainTask {
 
     /// Takes a batch of state, and rows that waited for it.
     pub(crate) fn restore_some(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
-        let (Some(restoring), HeadOperator::Keyed { operator, pattern, .. }) = (&mut self.restoring, &mut self.head)
-        else {
+        let Some(restoring) = &mut self.restoring else {
             return Ok(());
         };
-        match restoring.layers.next_batch()? {
-            Some(batch) => {
-                with_function(pattern, &mut self.guest, |function| {
-                    operator.restore_older(&batch, function)
-                })?;
-                self.take_waiting(context)
+        match restoring.layers.next_rows()? {
+            Some(Restored::Newest(batch)) => self.restore_newest(&batch)?,
+            Some(Restored::Older(batch)) => self.restore_older(&batch)?,
+            None => return self.end_restore(context),
+        }
+        self.take_waiting(context)
+    }
+
+    fn restore_newest(&mut self, batch: &RecordBatch) -> Result<()> {
+        let guest = &mut self.guest;
+        match (&mut self.head, &mut self.careful) {
+            (HeadOperator::Stateless, _) => Ok(()),
+            (HeadOperator::Keyed { operator, pattern, .. }, None) => {
+                with_function(pattern, guest, |function| operator.restore_newest(batch, function))
             }
-            None => self.end_restore(context),
+            (HeadOperator::Keyed { operator, .. }, Some(careful)) => {
+                operator.restore_newest(batch, &mut careful.calls.calls(guest))
+            }
+            (HeadOperator::Window { operator, .. }, None) => operator.restore_newest(batch, guest),
+            (HeadOperator::Window { operator, .. }, Some(careful)) => {
+                operator.restore_newest(batch, &mut careful.calls.calls(guest))
+            }
+        }
+    }
+
+    /// What the guest may not hold goes below, and comes up when it is asked for.
+    fn restore_older(&mut self, batch: &RecordBatch) -> Result<()> {
+        if let Some((operator, Some(tier))) = self.head.tiered() {
+            tier.put_for_restore(operator)?;
+        }
+        let guest = &mut self.guest;
+        match &mut self.head {
+            HeadOperator::Stateless => Ok(()),
+            HeadOperator::Keyed { operator, pattern, .. } => {
+                with_function(pattern, guest, |function| operator.restore_older(batch, function))
+            }
+            HeadOperator::Window { operator, .. } => operator.restore_older(batch),
         }
     }
 
@@ -122,10 +148,7 @@ impl ChainTask {
         let mut waiting = waiting.map(std::mem::take).unwrap_or_default().into_iter();
         let mut left = Vec::new();
         for Waiting { input, keys, block } in waiting.by_ref() {
-            let HeadOperator::Keyed { operator, .. } = &mut self.head else {
-                break;
-            };
-            let (taken, others) = split(operator, &keys, &block)?;
+            let (taken, others) = split(&mut self.head, &keys, &block)?;
             left.extend(others.map(|block| Waiting {
                 input,
                 keys: keys.clone(),
@@ -148,8 +171,10 @@ impl ChainTask {
         let Some(restoring) = self.restoring.take() else {
             return Ok(());
         };
-        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
-            operator.end_restore();
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed { operator, .. } => operator.end_restore(),
+            HeadOperator::Window { operator, .. } => operator.end_restore(),
         }
         if restoring.tracks_changes {
             self.forget_changes();
@@ -161,9 +186,17 @@ impl ChainTask {
     }
 }
 
-/// Rows of a block whose keys have come, and the others.
-fn split(operator: &mut KeyedOperator, keys: &KeySource, block: &Block) -> Result<(Option<Block>, Option<Block>)> {
-    let known = operator.find_restored(&key_columns(keys, block)?)?;
+/// Rows of a block whose entries have come, and the others.
+fn split(head: &mut HeadOperator, keys: &KeySource, block: &Block) -> Result<(Option<Block>, Option<Block>)> {
+    let columns = key_columns(keys, block)?;
+    let known = match head {
+        HeadOperator::Stateless => return Ok((Some(block.clone()), None)),
+        HeadOperator::Keyed { operator, .. } => operator.find_restored(&columns)?,
+        HeadOperator::Window { operator, .. } => {
+            let none = || Error::internal("rows reached a window without event time");
+            operator.find_restored(&columns, block.times.as_ref().ok_or_else(none)?)?
+        }
+    };
     let rows = |wanted: bool| {
         let rows = (0u32..).zip(&known).filter(|(_, known)| **known == wanted);
         rows.map(|(row, _)| row).collect::<Vec<_>>()

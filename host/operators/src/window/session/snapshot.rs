@@ -62,6 +62,11 @@ impl Tracking {
         exported
     }
 
+    /// Rows of a layer were restored, and these keys from them.
+    pub(super) fn restored(&mut self, keys: &[Slot], rows: usize) {
+        self.changes.restored(keys, rows);
+    }
+
     /// These keys have no session any more; their slots may be reused.
     pub(super) fn forget(&mut self, keys: &[Slot]) {
         self.changes.forget_silently(keys);
@@ -222,6 +227,23 @@ impl SessionWindows {
         batch: &RecordBatch,
         function: &mut dyn WindowFunction,
     ) -> Result<()> {
+        let mut rows = self.open_rows(context, batch)?;
+        if self.tiering.is_some() {
+            tracked(&mut self.tracking)?.restored(&[], batch.num_rows());
+            return self.restore_below(context, &rows);
+        }
+        self.find_keys(&rows)?;
+        let keys = std::mem::take(&mut self.slots);
+        without_replaced(&keys, self.keys.slot_bound(), &mut rows.open);
+        self.drop_sessions(context, &keys, function)?;
+        tracked(&mut self.tracking)?.restored(&keys, batch.num_rows());
+        let taken = self.open_all(context, &keys, &rows, function);
+        self.slots = keys;
+        taken
+    }
+
+    /// Those rows of a batch that have sessions which are not over.
+    pub(super) fn open_rows(&mut self, context: &Context, batch: &RecordBatch) -> Result<OpenRows> {
         let rows = tracked(&mut self.tracking)?.table.read(batch)?;
         let stored = Sessions::of(&rows.more[0]);
         let alive = |&row: &usize| !context.expired(store::last_ms(stored.lasts[row], self.gap));
@@ -231,31 +253,43 @@ impl SessionWindows {
         let keys = rows.keys.iter().map(|column| filter(column, &live).map_err(broken));
         let keys = keys.collect::<Result<Vec<_>>>()?;
         open.retain(|sessions| !sessions.is_empty());
-        if self.tiering.is_some() {
-            tracked(&mut self.tracking)?.changes.restored(&[], batch.num_rows());
-            return self.restore_below(context, &keys, &rows.more[0], &open);
-        }
-        self.batch.load(&keys)?;
+        Ok(OpenRows {
+            keys,
+            stored: rows.more[0].clone(),
+            open,
+        })
+    }
+
+    /// Leaves the slots of these keys in `self.slots`, those that are new here in `self.fresh`.
+    pub(super) fn find_keys(&mut self, rows: &OpenRows) -> Result<()> {
+        self.batch.load(&rows.keys)?;
         self.slots.clear();
         self.fresh.clear();
         let count = self.batch.row_count();
         self.keys
             .find_or_insert(&self.batch, 0..count, &mut self.slots, &mut self.fresh);
         self.store.reserve_keys(self.keys.slot_bound());
-        let keys = std::mem::take(&mut self.slots);
-        without_replaced(&keys, self.keys.slot_bound(), &mut open);
-        self.drop_sessions(context, &keys, function)?;
-        tracked(&mut self.tracking)?.changes.restored(&keys, batch.num_rows());
+        Ok(())
+    }
+
+    /// Opens the sessions of keys that have none.
+    pub(super) fn open_all(
+        &mut self,
+        context: &mut Context,
+        keys: &[Slot],
+        rows: &OpenRows,
+        function: &mut dyn WindowFunction,
+    ) -> Result<()> {
+        let stored = Sessions::of(&rows.stored);
         let (mut slots, mut order) = (Vec::new(), Vec::new());
-        for (&key, sessions) in keys.iter().zip(open) {
-            for row in sessions {
+        for (&key, sessions) in keys.iter().zip(&rows.open) {
+            for &row in sessions {
                 let (first, last) = (stored.firsts[row], stored.lasts[row]);
                 let fired = context.ended(store::last_ms(last, self.gap));
                 slots.push(self.open_again(context, key, first, last, fired));
                 order.push(row as u32);
             }
         }
-        self.slots = keys;
         if slots.is_empty() {
             return Ok(());
         }
@@ -263,25 +297,19 @@ impl SessionWindows {
         function.import_state(0, &slots, &accumulators)
     }
 
-    /// What is restored goes below, these sessions of each key, and comes up when it is needed.
-    fn restore_below(
-        &mut self,
-        context: &Context,
-        keys: &[ArrayRef],
-        stored: &ArrayRef,
-        open: &[Vec<usize>],
-    ) -> Result<()> {
+    /// What is restored goes below and comes up when it is needed.
+    pub(super) fn restore_below(&mut self, context: &Context, rows: &OpenRows) -> Result<()> {
         let Some(tiering) = &mut self.tiering else {
             return Err(Error::internal("what was restored goes to no tier"));
         };
-        let order = open.iter().flatten().map(|&row| row as u32);
+        let order = rows.open.iter().flatten().map(|&row| row as u32);
         let order = UInt32Array::from_iter_values(order);
-        let columns = stored.as_list::<i32>().values().as_struct().columns().iter();
+        let columns = rows.stored.as_list::<i32>().values().as_struct().columns().iter();
         let columns = columns.map(|column| take(column, &order, None).map_err(broken));
-        let lengths = open.iter().map(Vec::len).collect();
+        let lengths = rows.open.iter().map(Vec::len).collect();
         let sessions = lists(&self.session_fields, columns.collect::<Result<_>>()?, lengths)?;
         // In order, so that later rows replace earlier ones.
-        tiering.restore(context, keys, &sessions)
+        tiering.restore(context, &rows.keys, &sessions)
     }
 
     /// Opens a session of which the guest gets the accumulator; it is newer than those of its key so far. Returns its
@@ -327,8 +355,17 @@ impl SessionWindows {
     }
 }
 
+/// Rows of a batch, of keys with open sessions.
+pub(super) struct OpenRows {
+    pub(super) keys: Vec<ArrayRef>,
+    /// All sessions of the batch.
+    pub(super) stored: ArrayRef,
+    /// Those of each key that are open.
+    pub(super) open: Vec<Vec<usize>>,
+}
+
 /// Empties the lists of keys that are there again behind: what left for a lower tier and came back.
-fn without_replaced(keys: &[Slot], bound: Slot, open: &mut [Vec<usize>]) {
+pub(super) fn without_replaced(keys: &[Slot], bound: Slot, open: &mut [Vec<usize>]) {
     let mut later = SlotSet::default();
     if !later.has_repeats(keys, bound) {
         return;

@@ -219,10 +219,11 @@ impl SessionWindows {
         }
     }
 
-    /// Sends keys below until no more accumulators are resident than may be.
+    /// Sends keys below until no more accumulators are resident than may be. Not while older rows of them may still go
+    /// there.
     pub(super) fn send_excess_below(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<()> {
         let used = context.slots.used();
-        let too_many = |tiering: &mut Box<Tiering>| used > tiering.resident_max;
+        let too_many = |tiering: &mut Box<Tiering>| used > tiering.resident_max && !context.restoring;
         let Some(mut tiering) = self.tiering.take_if(too_many) else {
             return Ok(());
         };
@@ -295,6 +296,11 @@ fn fired_count(store: &SessionStore, key: Slot) -> u32 {
 }
 
 impl Tiering {
+    /// These keys, which have just been given their slots, were restored into the guest.
+    pub(super) fn restored_here(&mut self, keys: &[Slot], bound: Slot) {
+        self.residents.touch(keys, keys, bound);
+    }
+
     fn is_due(&self, kind: TimerKind, watermark: Millis) -> bool {
         self.next[kind as usize].is_some_and(|next| next <= watermark)
     }

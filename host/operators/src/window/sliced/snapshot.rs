@@ -21,7 +21,7 @@ use millrace_core::function::{Slot, WindowFunction};
 use millrace_core::{Error, Result};
 
 use super::slice::Slice;
-use super::{Grid, SlicedWindows};
+use super::{Grid, Group, SlicedWindows};
 use crate::changes::{Changes, TableSchema, broken, tracked};
 use crate::slot_set::SlotSet;
 use crate::window::Context;
@@ -209,6 +209,24 @@ impl SlicedWindows {
         batch: &RecordBatch,
         function: &mut dyn WindowFunction,
     ) -> Result<()> {
+        let Some(rows) = self.live_rows(context, batch)? else {
+            return Ok(());
+        };
+        if self.tiering.is_some() {
+            return self.restore_below(context, &rows);
+        }
+        self.batch.load(&rows.keys)?;
+        let (mut slots, mut order) = (Vec::new(), Vec::new());
+        for group in self.group(&rows.starts) {
+            self.insert_keys(context, &group)?;
+            slots.extend(self.slices[&group.slice].slots_of(&self.locals));
+            order.extend(group.rows);
+        }
+        import(context, slots, order, &rows.accumulators, function)
+    }
+
+    /// Those rows of a batch that are of slices which are not over.
+    pub(super) fn live_rows(&mut self, context: &Context, batch: &RecordBatch) -> Result<Option<LiveRows>> {
         let rows = tracked(&mut self.tracking)?.table.read(batch)?;
         let starts = rows.more[0].as_primitive::<Int64Type>();
         let live_from = self.live_from(context);
@@ -224,56 +242,78 @@ impl SlicedWindows {
         let keys = rows.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
         let more = rows.more.iter().map(select).collect::<Result<Vec<_>>>()?;
         tracked(&mut self.tracking)?.changes.restored(&[], batch.num_rows());
-        let starts = more[0].as_primitive::<Int64Type>().values().clone();
-        if starts.is_empty() {
-            return Ok(());
+        let rows = LiveRows {
+            keys,
+            starts: more[0].as_primitive::<Int64Type>().values().to_vec(),
+            accumulators: more[1].clone(),
+        };
+        Ok((!rows.starts.is_empty()).then_some(rows))
+    }
+
+    /// Sees to it that the slice of a group of rows of the batch at hand has their keys. Leaves the numbers of these in
+    /// `self.locals`, those that are new there in `self.fresh`.
+    pub(super) fn insert_keys(&mut self, context: &mut Context, group: &Group) -> Result<()> {
+        if !self.slices.contains_key(&group.slice) {
+            self.add_slice(context, group.slice)?;
         }
-        if self.tiering.is_some() {
-            return self.restore_below(context, &keys, &starts, &more[1]);
-        }
-        self.batch.load(&keys)?;
-        let (mut slots, mut order) = (Vec::new(), Vec::new());
-        for group in self.group(&starts) {
-            if !self.slices.contains_key(&group.slice) {
-                self.add_slice(context, group.slice)?;
-            }
-            let slice = self.slices.get_mut(&group.slice).expect("it was just added");
-            self.locals.clear();
-            self.fresh.clear();
-            slice
-                .keys
-                .find_or_insert_at(&self.batch, &group.rows, &mut self.locals, &mut self.fresh);
-            slice.allocate(&self.fresh, &mut context.slots);
-            slots.extend(self.locals.iter().map(|&local| slice.slots[local as usize]));
-            order.extend(group.rows);
-        }
-        let accumulators = take(&more[1], &UInt32Array::from(order), None).map_err(broken)?;
-        // What left for a lower tier and came back is there more than once.
-        let accumulators = without_replaced(&mut slots, accumulators, context.slots.bound())?;
-        function.import_state(0, &slots, &accumulators)
+        let slice = self.slices.get_mut(&group.slice).expect("it was just added");
+        self.locals.clear();
+        self.fresh.clear();
+        slice
+            .keys
+            .find_or_insert_at(&self.batch, &group.rows, &mut self.locals, &mut self.fresh);
+        slice.allocate(&self.fresh, &mut context.slots);
+        Ok(())
     }
 
     /// What is restored goes below and comes up when rows are added to it.
-    fn restore_below(
-        &mut self,
-        context: &Context,
-        keys: &[ArrayRef],
-        starts: &[Millis],
-        accumulators: &ArrayRef,
-    ) -> Result<()> {
-        for group in self.group(starts) {
+    pub(super) fn restore_below(&mut self, context: &Context, rows: &LiveRows) -> Result<()> {
+        for group in self.group(&rows.starts) {
             if !self.slices.contains_key(&group.slice) {
                 self.add_slice(context, group.slice)?;
             }
             let (Some(tiering), Some(slice)) = (&mut self.tiering, self.slices.get_mut(&group.slice)) else {
                 return Err(Error::internal("what was restored goes to no tier"));
             };
-            let rows = UInt32Array::from(group.rows);
-            let select = |column: &ArrayRef| take(column, &rows, None).map_err(broken);
-            let keys = keys.iter().map(select).collect::<Result<Vec<_>>>()?;
+            let (keys, accumulators) = rows.take(group.rows)?;
             // In order, so that later rows replace earlier ones.
-            tiering.put(slice, group.slice, &keys, &select(accumulators)?)?;
+            tiering.put(slice, group.slice, &keys, &accumulators)?;
         }
         Ok(())
     }
+}
+
+/// Rows of a batch, by key and slice.
+pub(super) struct LiveRows {
+    pub(super) keys: Vec<ArrayRef>,
+    /// First ms of the slice of each.
+    pub(super) starts: Vec<Millis>,
+    pub(super) accumulators: ArrayRef,
+}
+
+impl LiveRows {
+    /// Keys and accumulators of some of them.
+    pub(super) fn take(&self, rows: Vec<u32>) -> Result<(Vec<ArrayRef>, ArrayRef)> {
+        let rows = UInt32Array::from(rows);
+        let select = |column: &ArrayRef| take(column, &rows, None).map_err(broken);
+        let keys = self.keys.iter().map(select).collect::<Result<Vec<_>>>()?;
+        Ok((keys, select(&self.accumulators)?))
+    }
+}
+
+/// Gives slots the accumulators of these rows, of each the last.
+pub(super) fn import(
+    context: &Context,
+    mut slots: Vec<Slot>,
+    rows: Vec<u32>,
+    accumulators: &ArrayRef,
+    function: &mut dyn WindowFunction,
+) -> Result<()> {
+    if slots.is_empty() {
+        return Ok(());
+    }
+    let accumulators = take(accumulators, &UInt32Array::from(rows), None).map_err(broken)?;
+    // What left for a lower tier and came back is there more than once.
+    let accumulators = without_replaced(&mut slots, accumulators, context.slots.bound())?;
+    function.import_state(0, &slots, &accumulators)
 }

@@ -117,9 +117,10 @@ impl SlicedWindows {
         function.import_state(0, &slice.slots_of(&locals), &accumulators)
     }
 
-    /// After a block: sends accumulators below until no more are resident than may be.
+    /// After a block: sends accumulators below until no more are resident than may be. Not while older rows of them may
+    /// still go there.
     pub(super) fn send_excess_below(&mut self, context: &mut Context, function: &mut dyn WindowFunction) -> Result<()> {
-        let Some(tiering) = &mut self.tiering else {
+        let Some(tiering) = self.tiering.as_mut().filter(|_| !context.restoring) else {
             return Ok(());
         };
         tiering.blocks += 1;

@@ -22,6 +22,8 @@ struct Run {
     resident_max: usize,
     /// Blocks after which some were in a lower tier.
     below: usize,
+    /// Rows taken before all was restored.
+    taken_early: usize,
 }
 
 fn accumulator() -> FieldRef {
@@ -44,21 +46,7 @@ impl Run {
         let times = (0..count)
             .map(|_| self.base + random.below(self.spread) as Millis)
             .collect::<Vec<_>>();
-        let rows = (self.next_row..self.next_row + count as i64).collect::<Vec<_>>();
-        self.next_row += count as i64;
-        self.guest.keys.extend(rows.iter().copied().zip(keys.iter().copied()));
-        let columns = [key_column(false, &keys)];
-        self.operator
-            .handle_block(
-                &columns,
-                &times,
-                &block(&times, &rows),
-                &mut self.guest,
-                &mut Vec::new(),
-            )
-            .unwrap();
-        self.model.block(&keys, &times, &rows);
-        compare(&mut self.guest, &mut self.model, "a step");
+        self.take_block(&keys, &times);
         self.base += random.below(30) as Millis;
         if random.below(3) == 0 {
             self.watermark(self.base + random.below(self.spread) as Millis - 20);
@@ -115,16 +103,83 @@ impl Run {
         self.operator.restore_watermark(at_barrier.watermark);
         self.put_tier(random);
         self.guest.accumulators.clear();
-        for layer in &self.layers {
-            self.operator.restore(layer, &mut self.guest).unwrap();
+        self.model = at_barrier;
+        if random.below(2) == 0 {
+            self.restore_newest_first(random);
+        } else {
+            for layer in &self.layers {
+                self.operator.restore(layer, &mut self.guest).unwrap();
+            }
         }
         self.check_residents();
-        self.model = at_barrier;
+    }
+
+    /// Restores with rows in between: those whose entries have come are taken, others wait. With a lower tier it gets
+    /// the rest after some layers.
+    fn restore_newest_first(&mut self, random: &mut Random) {
+        self.operator.begin_restore();
+        let below = match self.operator.has_lower_tier() {
+            true => random.below(self.layers.len() as u64 + 1) as usize,
+            false => 0,
+        };
+        let mut waiting = Vec::new();
+        for at in (below..self.layers.len()).rev() {
+            let layer = self.layers[at].clone();
+            self.operator.restore_newest(&layer, &mut self.guest).unwrap();
+            self.take_restored(&mut waiting, random);
+        }
+        for at in 0..below {
+            let layer = self.layers[at].clone();
+            self.operator.restore_older(&layer).unwrap();
+            self.take_restored(&mut waiting, random);
+        }
+        self.operator.end_restore();
+        self.take_rows(&waiting);
+    }
+
+    fn take_restored(&mut self, waiting: &mut Vec<(i64, Millis)>, random: &mut Random) {
+        let spread = self.spread;
+        let row = |random: &mut Random, base| (random.below(40) as i64, base + random.below(spread) as Millis);
+        waiting.extend((0..random.below(6)).map(|_| row(random, self.base)));
+        let (keys, times) = waiting.iter().copied().unzip::<_, _, Vec<_>, Vec<_>>();
+        let known = self
+            .operator
+            .find_restored(&[key_column(false, &keys)], &times)
+            .unwrap();
+        let mut known = known.into_iter();
+        let taken = waiting.extract_if(.., |_| known.next().unwrap()).collect::<Vec<_>>();
+        self.taken_early += taken.len();
+        self.take_rows(&taken);
+    }
+
+    fn take_rows(&mut self, taken: &[(i64, Millis)]) {
+        let (keys, times) = taken.iter().copied().unzip::<_, _, Vec<_>, Vec<_>>();
+        self.take_block(&keys, &times);
+    }
+
+    fn take_block(&mut self, keys: &[i64], times: &[Millis]) {
+        let rows = (self.next_row..self.next_row + keys.len() as i64).collect::<Vec<_>>();
+        self.next_row += keys.len() as i64;
+        self.guest.keys.extend(rows.iter().copied().zip(keys.iter().copied()));
+        let (columns, block) = ([key_column(false, keys)], block(times, &rows));
+        self.operator
+            .handle_block(&columns, times, &block, &mut self.guest, &mut Vec::new())
+            .unwrap();
+        self.model.block(keys, times, &rows);
+        compare(&mut self.guest, &mut self.model, "a step");
     }
 }
 
-/// Numbers of restores, and of blocks after which accumulators were below.
-fn run(decl: &WindowDecl, seed: u64, resident_max: usize) -> (usize, usize) {
+/// What a run had in it.
+struct Ran {
+    restores: usize,
+    /// Blocks after which accumulators were below.
+    below: usize,
+    /// Rows taken before all was restored.
+    taken_early: usize,
+}
+
+fn run(decl: &WindowDecl, seed: u64, resident_max: usize) -> Ran {
     let mut random = Random::new(seed);
     let model = Model {
         decl: decl.clone(),
@@ -147,6 +202,7 @@ fn run(decl: &WindowDecl, seed: u64, resident_max: usize) -> (usize, usize) {
         spread: 1 + random.below(120),
         resident_max,
         below: 0,
+        taken_early: 0,
     };
     run.put_tier(&mut random);
     let mut restores = 0;
@@ -192,7 +248,11 @@ fn run(decl: &WindowDecl, seed: u64, resident_max: usize) -> (usize, usize) {
     }
     assert_eq!(run.operator.slot_count(), 0, "{decl:?} seed {seed}");
     assert!(run.guest.accumulators.is_empty(), "{decl:?} seed {seed}");
-    (restores, run.below)
+    Ran {
+        restores,
+        below: run.below,
+        taken_early: run.taken_early,
+    }
 }
 
 fn assigners() -> [WindowAssigner; 5] {
@@ -218,27 +278,33 @@ fn assigners() -> [WindowAssigner; 5] {
 
 #[test]
 fn snapshots_hold_what_was_at_the_barrier() {
-    let mut restores = 0;
+    let (mut restores, mut taken_early) = (0, 0);
     for decl in assigners().into_iter().flat_map(decls) {
         for seed in 0..10 {
-            restores += run(&decl, seed, usize::MAX).0;
+            let ran = run(&decl, seed, usize::MAX);
+            restores += ran.restores;
+            taken_early += ran.taken_early;
         }
     }
-    assert!(restores > 500, "{restores}");
+    assert!(restores > 500 && taken_early > 500, "{restores} {taken_early}");
 }
 
 #[test]
 fn a_lower_tier_changes_nothing() {
     for assigner in assigners() {
-        let (mut restores, mut below) = (0, 0);
+        let (mut restores, mut below, mut taken_early) = (0, 0, 0);
         for decl in decls(assigner) {
             for seed in 0..32 {
                 let resident_max = [0, 2, 5, 20][seed as usize % 4];
-                let (restored, with_below) = run(&decl, seed, resident_max);
-                restores += restored;
-                below += with_below;
+                let ran = run(&decl, seed, resident_max);
+                restores += ran.restores;
+                below += ran.below;
+                taken_early += ran.taken_early;
             }
         }
-        assert!(restores > 500 && below > 1000, "{assigner:?}: {restores} {below}");
+        assert!(
+            restores > 500 && below > 1000 && taken_early > 100,
+            "{assigner:?}: {restores} {below} {taken_early}"
+        );
     }
 }
