@@ -98,8 +98,8 @@ impl GraphBuilder {
             if !self.has_event_time(operator) {
                 let name = &self.operators[operator as usize].name;
                 self.errors.push(format!(
-                    "operator `{name}` has windows over event time, but not all of its inputs have event time; assign it \
-                     with `watermarks`, or use windows of processing time"
+                    "operator `{name}` goes by event time, but not all of its inputs have it; assign it with `watermarks`, \
+                     or use windows of processing time"
                 ));
             }
         }

@@ -23,6 +23,7 @@ pub mod graph;
 pub mod key;
 pub mod pattern;
 pub mod plan;
+pub mod random;
 pub mod schema;
 #[cfg(test)]
 mod testing;

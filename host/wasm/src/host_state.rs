@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use millrace_core::Error;
+use millrace_core::random::SplitMix64;
 
 use crate::bindings::{collections, diagnostics, emit, environment, types};
 use crate::collections::{NoAnswer, Readable};
@@ -61,7 +62,7 @@ pub(crate) struct HostState {
     pub(crate) limiter: Limiter,
     pub(crate) limits: Limits,
     pub(crate) now: i64,
-    pub(crate) random: u64,
+    pub(crate) random: SplitMix64,
     pub(crate) staged: Vec<(u32, types::Block)>,
     pub(crate) staged_bytes: usize,
     pub(crate) staged_over_limit: bool,
@@ -92,7 +93,7 @@ impl HostState {
             },
             limits,
             now: 0,
-            random: seed,
+            random: SplitMix64::new(seed),
             staged: Vec::new(),
             staged_bytes: 0,
             staged_over_limit: false,
@@ -246,14 +247,10 @@ impl environment::Host for HostState {
                 "{length} random bytes at once are too many"
             )));
         }
-        // splitmix64: deterministic under replay, good enough for sampling; not for secrets.
+        // Deterministic under replay, good enough for sampling; not for secrets.
         let mut bytes = Vec::with_capacity(length as usize + 8);
         while bytes.len() < length as usize {
-            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut x = self.random;
-            x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            bytes.extend_from_slice(&(x ^ (x >> 31)).to_le_bytes());
+            bytes.extend_from_slice(&self.random.draw().to_le_bytes());
         }
         bytes.truncate(length as usize);
         Ok(bytes)

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use millrace_core::graph::{Graph, Parameter};
+use millrace_core::random::SplitMix64;
 use millrace_core::{Error, Result};
 use wasmtime::{PoolConcurrencyLimitError, Store};
 
@@ -140,14 +141,14 @@ impl Instance {
     /// Goes on with random numbers of this seed. Instances of one job are made with the job's seed, so that `build`
     /// meets the same numbers in all of them, and get one of their own before they run.
     pub fn reseed(&mut self, seed: u64) {
-        self.store.data_mut().random = seed;
+        self.store.data_mut().random = SplitMix64::new(seed);
     }
 
     /// Takes up what an instance leaves behind that this one replaces: its metrics and the sequence of its random
     /// numbers. The chains that had been open are opened in the same order.
     pub fn take_over(&mut self, gone: &Instance) {
         let (state, before) = (self.store.data_mut(), gone.store.data());
-        state.random = before.random;
+        state.random = before.random.clone();
         state.metrics.clone_from(&before.metrics);
     }
 

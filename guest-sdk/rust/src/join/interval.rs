@@ -146,7 +146,7 @@ where
 {
     fn row<O: Record + Owned>(&self, row: T, cx: &mut KeyedContext<'_, K, O>, pair: impl Fn(&T, &U) -> O) {
         let Some(time) = cx.timestamp() else {
-            panic!("an interval join needs the event time of both streams: assign it with `watermarks`");
+            unreachable!("a join without event time is refused when it is built");
         };
         let time = time.millis();
         if cx.watermark().is_some_and(|watermark| time <= watermark.millis()) {

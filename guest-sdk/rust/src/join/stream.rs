@@ -28,7 +28,7 @@ pub(super) struct BothStreams<T: Record, U: Record, K: Owned + Clone> {
 }
 
 impl<T: Record, U: Record, K: Owned + Clone> BothStreams<T, U, K> {
-    /// Begins a chain with a process function of both, which is made of their keys and declares its states.
+    /// Begins a chain with a process function of both by event time, which is made of their keys and declares its states.
     pub(super) fn begin_process<F: ProcessFunction>(
         self,
         construct: &str,
@@ -38,7 +38,9 @@ impl<T: Record, U: Record, K: Owned + Clone> BothStreams<T, U, K> {
         let (flow, key_fields) = (first.flow.clone(), first.selector.key_fields());
         let keys = (first.selector.clone(), second.selector.clone());
         let inputs = vec![first.into_input(), second.into_input()];
-        begin_process(&flow, construct, key_fields, inputs, |setup| make(keys, setup))
+        let stream = begin_process(&flow, construct, key_fields, inputs, |setup| make(keys, setup));
+        flow.borrow_mut().needs_event_time(stream.operator());
+        stream
     }
 }
 

@@ -128,11 +128,9 @@ impl<T: Record, U: Record, K: Owned + Clone, J> TemporallyJoinedStreams<T, U, K,
         Vec<Waiting<U>>: Owned,
         P: Pairing<T, U>,
     {
-        let stream = self.streams.begin_process(construct, |keys, setup| {
+        self.streams.begin_process(construct, |keys, setup| {
             TemporalJoin::new(pairing, keys, self.late, setup)
-        });
-        stream.flow.borrow_mut().needs_event_time(stream.operator());
-        stream
+        })
     }
 }
 

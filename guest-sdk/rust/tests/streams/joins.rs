@@ -72,6 +72,16 @@ fn outputs_of_late_rows_with_one_name_have_one_type() {
 }
 
 #[test]
+fn rows_without_event_time_are_not_joined_by_it() {
+    let error = Harness::build(|flow| {
+        let joined = joined(flow).between(TimeBound::before(ms(1)), TimeBound::after(ms(1)));
+        joined.apply(|first, _| (first.key,)).sink("out", Discard::new());
+    });
+    let error = error.expect_err("there is no event time");
+    assert!(error.contains("goes by event time"), "{error}");
+}
+
+#[test]
 fn empty_intervals_are_refused() {
     let error = Harness::build(|flow| {
         let bound = TimeBound::after(ms(1));
@@ -96,7 +106,12 @@ fn run(harness: &mut Harness, input: u32, rows: &[(i64, i64)]) -> millrace::harn
 #[test]
 fn rows_wait_for_partners_as_long_as_some_may_come() {
     let build = |flow: &Flow| {
-        let left: JoinedStreams<Event, Event, i64, Left> = keyed(flow, "first").left_join(keyed(flow, "second"));
+        let timed = |name| {
+            let events: Stream<Rows<Event>> = flow.source(name, Generator::new());
+            let events = events.watermarks(Watermarks::monotonic(Event::FIELDS.value));
+            events.key_by(Event::FIELDS.key)
+        };
+        let left: JoinedStreams<Event, Event, i64, Left> = timed("first").left_join(timed("second"));
         let between = left.between(TimeBound::before(ms(2)), TimeBound::after(ms(16)));
         let joined = between.late_outputs(&LATE, &LATE);
         let joined = joined.apply(|first, second| (first.value, second.map_or(-1, |second| second.value)));

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::random::SplitMix64;
 
 /// What to do when a job fails.
 #[derive(Debug, Clone, PartialEq)]
@@ -90,7 +91,7 @@ pub enum Decision {
 #[derive(Debug, Clone)]
 pub struct Restarts {
     strategy: RestartStrategy,
-    seed: u64,
+    jitter: SplitMix64,
     /// Restarts decided on; with exponential delay since the last quiet time.
     attempts: u32,
     /// The last delay, without jitter.
@@ -106,7 +107,7 @@ impl Restarts {
     pub fn new(strategy: RestartStrategy, seed: u64) -> Self {
         Restarts {
             strategy,
-            seed,
+            jitter: SplitMix64::new(seed),
             attempts: 0,
             delay: Duration::ZERO,
             restart_at: None,
@@ -174,14 +175,9 @@ impl Restarts {
         }
     }
 
-    /// A number from -1 to 1 (SplitMix64).
+    /// A number from -1 to 1.
     fn unit(&mut self) -> f64 {
-        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut x = self.seed;
-        x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^= x >> 31;
-        (x >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+        (self.jitter.draw() >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 }
 

@@ -10,6 +10,7 @@ use millrace_core::Result;
 use millrace_core::block::{Block, Element, Millis};
 use millrace_core::checkpoint::CheckpointId;
 use millrace_core::key::{KeyGroups, hash_rows};
+use millrace_core::random::SplitMix64;
 use millrace_net::partition::Selection;
 use millrace_net::queue::Sender;
 
@@ -30,25 +31,6 @@ impl Target {
     }
 }
 
-/// Lots that are the same in every run: splitmix64.
-#[derive(Debug)]
-pub(crate) struct Lots(u64);
-
-impl Lots {
-    /// Those of a sender.
-    pub(crate) fn new(sender: usize) -> Self {
-        Lots(sender as u64)
-    }
-
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut lot = self.0;
-        lot = (lot ^ (lot >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        lot = (lot ^ (lot >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        lot ^ (lot >> 31)
-    }
-}
-
 /// How an edge picks receivers.
 pub(crate) enum Route {
     /// The first target gets all rows: forward, or global; watermarks go to all targets.
@@ -60,7 +42,7 @@ pub(crate) enum Route {
     /// Block by block in turn, past those without room.
     Rebalance,
     /// Row by row, drawn by lot.
-    Shuffle(Lots),
+    Shuffle(SplitMix64),
     /// By the number that was computed.
     Numbered,
     /// All.

@@ -12,10 +12,11 @@ use millrace_core::checkpoint::EdgeName;
 use millrace_core::graph::Partition;
 use millrace_core::key::KeyGroups;
 use millrace_core::plan::{Exchange, Plan};
+use millrace_core::random::SplitMix64;
 use millrace_core::{Error, Result};
 use millrace_net::queue::{self, Receiver, Sleeper};
 
-use super::outputs::{EdgeOutput, Lots, Route, Target};
+use super::outputs::{EdgeOutput, Route, Target};
 
 /// Where a channel's elements come from.
 pub(crate) enum Origin {
@@ -130,7 +131,7 @@ fn wire_sender(
         Partition::HashComputed => (Route::HashComputed, all),
         Partition::Rebalance => (Route::Rebalance, all),
         Partition::Rescale => (Route::Rebalance, part_of(sender, senders, receivers as usize)),
-        Partition::Shuffle => (Route::Shuffle(Lots::new(sender)), all),
+        Partition::Shuffle => (Route::Shuffle(SplitMix64::new(sender as u64)), all),
         Partition::Numbered => (Route::Numbered, all),
         Partition::Broadcast => (Route::Broadcast, all),
     };

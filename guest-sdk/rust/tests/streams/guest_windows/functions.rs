@@ -302,7 +302,7 @@ fn what_does_not_go_together_is_refused() {
     });
     assert_eq!(
         built.expect_err("there is no event time"),
-        "operator `own` has windows over event time, but not all of its inputs have event time; assign it with \
-         `watermarks`, or use windows of processing time"
+        "operator `own` goes by event time, but not all of its inputs have it; assign it with `watermarks`, or use windows of \
+         processing time"
     );
 }
