@@ -101,6 +101,29 @@ pub trait KeyedFunction: StateFunction {
 
     /// Due timers: at most one per slot. `keys` are the key columns, one row per timer.
     fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects>;
+
+    /// Whether the function keeps its timers itself. Then no call sets any, and the operator asks the function what is due.
+    /// As long as a key has a timer, a state of it holds a value.
+    fn keeps_timers(&self) -> bool {
+        false
+    }
+
+    /// Of a function that keeps its timers: of which slots something is due at `upto`, of as much as the next call of
+    /// [`timers`](Self::timers) is to do, up to `limit`. That call gets these slots, which may repeat, and neither times nor
+    /// keys.
+    fn take_due(&mut self, kind: TimerKind, upto: Millis, limit: usize, slots: &mut Vec<Slot>) {
+        let _ = (kind, upto, limit, slots);
+    }
+
+    /// Of a function that keeps its timers: those of a slot, in order.
+    fn timers_of(&self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
+        let _ = (slot, kind, times);
+    }
+
+    /// Of a function that keeps its timers: states that were imported had timers of this kind.
+    fn resume_timers(&mut self, kind: TimerKind) {
+        let _ = kind;
+    }
 }
 
 /// Stages of matches, complete or not, one after the other. Columns `members` and `stages` are of equal length.

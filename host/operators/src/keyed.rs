@@ -263,6 +263,9 @@ impl KeyedOperator {
     fn fire_kind(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<bool> {
         let all = upto;
         let upto = self.fetch_due(kind, upto, function)?;
+        if function.keeps_timers() {
+            return Ok(self.fire_kept(kind, upto, function)? || upto < all);
+        }
         self.timers
             .poll_due(kind, upto, TIMERS_PER_CALL, &mut self.slots, &mut self.times);
         if self.slots.is_empty() {
@@ -290,6 +293,20 @@ impl KeyedOperator {
         self.apply(&effects, true)?;
         self.send_excess_below(function)?;
         Ok(true)
+    }
+
+    /// Fires some of the timers that the function keeps; false: none is due.
+    fn fire_kept(&mut self, kind: TimerKind, upto: Millis, function: &mut dyn KeyedFunction) -> Result<bool> {
+        self.slots.clear();
+        function.take_due(kind, upto, TIMERS_PER_CALL, &mut self.slots);
+        let fired = !self.slots.is_empty();
+        if fired {
+            self.export_before_touching(function)?;
+            let effects = function.timers(kind, &self.slots, &[], &[])?;
+            self.apply(&effects, false)?;
+        }
+        self.send_excess_below(function)?;
+        Ok(fired)
     }
 
     /// Applies what a call over `self.slots` did. `fired`: it took a timer of each.

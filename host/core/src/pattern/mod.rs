@@ -171,6 +171,13 @@ impl Program {
     pub fn compile(pattern: &PatternDecl) -> Result<Program> {
         compile::compile(pattern)
     }
+
+    /// Whether nothing follows from it that a partial match runs out of time, but that it is gone.
+    pub fn times_out_unseen(&self) -> bool {
+        let edges = self.positions.iter().flat_map(|position| &position.edges);
+        let completes = edges.into_iter().any(|edge| edge.target == Target::Timeout);
+        !self.timeouts && !completes && self.after_match == Skip::NoSkip
+    }
 }
 
 fn refused(message: impl Into<String>) -> Error {

@@ -258,6 +258,9 @@ impl ChainTask {
                 Some(careful) => operator.handle_broadcast(input, block, &mut careful.calls.calls(guest))?,
             },
             (HeadOperator::Keyed { operator, pattern, .. }, careful) => {
+                let admitted = pattern.as_mut().map(|pattern| pattern.admit(block, guest));
+                let admitted = admitted.transpose()?;
+                let block = admitted.as_ref().unwrap_or(block);
                 let keys = key_columns(keys, block)?;
                 match careful {
                     None => with_function(pattern, guest, |function| {
@@ -365,7 +368,10 @@ impl ChainTask {
     /// When the next processing-time timer is due.
     pub(crate) fn next_time(&mut self) -> Option<Millis> {
         match &mut self.head {
-            HeadOperator::Keyed { operator, .. } => operator.next_processing_timer(),
+            HeadOperator::Keyed { operator, pattern, .. } => {
+                let kept = pattern.as_ref().and_then(|pattern| pattern.next_processing_time());
+                operator.next_processing_timer().into_iter().chain(kept).min()
+            }
             HeadOperator::Stateless | HeadOperator::Window { .. } => None,
         }
     }

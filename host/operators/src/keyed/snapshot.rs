@@ -201,7 +201,10 @@ impl KeyedOperator {
             let mut lists = ListBuilder::new(Int64Builder::new()).with_field(times_field());
             for &slot in slots {
                 times.clear();
-                self.timers.times_of(slot, kind, &mut times);
+                match function.keeps_timers() {
+                    true => function.timers_of(slot, kind, &mut times),
+                    false => self.timers.times_of(slot, kind, &mut times),
+                }
                 lists.values().append_slice(&times);
                 lists.append(true);
             }
@@ -349,6 +352,12 @@ impl KeyedOperator {
         for ((_, kind), lists) in TIMER_COLUMNS.into_iter().zip(timers) {
             let lists = lists.as_list::<i32>();
             let times = lists.values().as_primitive::<Int64Type>().values();
+            if function.keeps_timers() {
+                if !times.is_empty() {
+                    function.resume_timers(kind);
+                }
+                continue;
+            }
             let spans = lists.value_offsets().windows(2);
             for (&slot, span) in slots.iter().zip(spans) {
                 for &time in &times[span[0] as usize..span[1] as usize] {

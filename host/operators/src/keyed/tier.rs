@@ -196,7 +196,8 @@ impl KeyedOperator {
     fn send_below(&mut self, tiering: &mut Tiering, victims: &[Slot], function: &mut dyn KeyedFunction) -> Result<()> {
         self.export_marked_among(victims, function)?;
         // The index does not name what is in the guest: an entry with timers goes back to it, changed or not.
-        let goes = |slot| tiering.newer.contains(slot) || self.timers.pending(slot);
+        let kept = function.keeps_timers();
+        let goes = |slot| tiering.newer.contains(slot) || kept || self.timers.pending(slot);
         let newer = victims.iter().copied().filter(|&slot| goes(slot));
         let newer = newer.collect::<Vec<_>>();
         if !newer.is_empty() {

@@ -9,6 +9,7 @@ use arrow_select::interleave::interleave_record_batch;
 use millrace_core::{Error, Result};
 
 use super::buffer::{Buffer, Place};
+use super::waiting::Waiting;
 
 /// A batch is sparse when less than this part of its rows is wanted.
 const SPARSE_PART: u32 = 4;
@@ -16,11 +17,22 @@ const SPARSE_PART: u32 = 4;
 /// Sparse batches that are joined into one.
 const SPARSE_MAX: usize = 64;
 
+/// What a row is to the pattern, and so who has to know when it moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// It waits, under this number.
+    Waiting(u32),
+    /// It was taken, as this event.
+    Event(u32),
+    /// Nobody wants it.
+    Nobody,
+}
+
 #[derive(Debug)]
 struct Stored {
     rows: RecordBatch,
-    /// Event of each row.
-    events: Vec<u32>,
+    /// Of each row.
+    owners: Vec<Owner>,
     wanted: u32,
     bytes: usize,
     sparse: bool,
@@ -56,21 +68,21 @@ impl Batches {
         self.free.last().copied().unwrap_or(end)
     }
 
-    /// Keeps a batch, with the event of each of its rows.
-    pub(super) fn add(&mut self, rows: RecordBatch, events: Vec<u32>) {
-        if events.is_empty() {
+    /// Keeps a batch. All of its rows are wanted until they are freed.
+    pub(super) fn add(&mut self, rows: RecordBatch, owners: Vec<Owner>) {
+        if owners.is_empty() {
             return;
         }
         let bytes = rows.columns().iter().map(|column| {
             let data = column.to_data();
             data.get_slice_memory_size().unwrap_or(0)
         });
-        let bytes = bytes.sum::<usize>() + events.len() * size_of::<u32>();
+        let bytes = bytes.sum::<usize>() + owners.len() * size_of::<Owner>();
         self.bytes += bytes;
         let stored = Some(Stored {
-            wanted: events.len() as u32,
+            wanted: owners.len() as u32,
             rows,
-            events,
+            owners,
             bytes,
             sparse: false,
         });
@@ -80,8 +92,15 @@ impl Batches {
         }
     }
 
+    /// A row has another owner.
+    pub(super) fn set_owner(&mut self, place: Place, owner: Owner) {
+        if let Some(stored) = &mut self.batches[place.batch as usize] {
+            stored.owners[place.row as usize] = owner;
+        }
+    }
+
     /// Gives up rows that nobody wants any more, and joins what is left of sparse batches.
-    pub(super) fn release_freed(&mut self, buffer: &mut Buffer) -> Result<()> {
+    pub(super) fn release_freed(&mut self, buffer: &mut Buffer, waiting: &mut Waiting) -> Result<()> {
         for place in buffer.freed.drain(..) {
             let Some(stored) = &mut self.batches[place.batch as usize] else {
                 return Err(Error::internal("a row was given up twice"));
@@ -99,21 +118,26 @@ impl Batches {
             }
         }
         if self.sparse.len() >= SPARSE_MAX {
-            self.join_sparse(buffer)?;
+            self.join_sparse(buffer, waiting)?;
         }
         Ok(())
     }
 
-    fn join_sparse(&mut self, buffer: &mut Buffer) -> Result<()> {
-        let (mut events, mut places) = (Vec::new(), Vec::new());
+    fn join_sparse(&mut self, buffer: &mut Buffer, waiting: &mut Waiting) -> Result<()> {
+        let (mut owners, mut places) = (Vec::new(), Vec::new());
         for &batch in &self.sparse {
             let Some(stored) = &self.batches[batch as usize] else {
                 continue;
             };
-            for (row, &event) in (0..).zip(&stored.events) {
+            for (row, &owner) in (0..).zip(&stored.owners) {
                 let place = Place { batch, row };
-                if buffer.is_at(event, place) {
-                    events.push(event);
+                let wanted = match owner {
+                    Owner::Waiting(number) => waiting.is_at(number, place),
+                    Owner::Event(event) => buffer.is_at(event, place),
+                    Owner::Nobody => false,
+                };
+                if wanted {
+                    owners.push(owner);
                     places.push(place);
                 }
             }
@@ -126,10 +150,15 @@ impl Batches {
             self.free.push(batch);
         }
         let batch = self.next();
-        for (row, &event) in (0..).zip(&events) {
-            buffer.move_event(event, Place { batch, row });
+        for (row, &owner) in (0..).zip(&owners) {
+            let place = Place { batch, row };
+            match owner {
+                Owner::Waiting(number) => waiting.move_row(number, place),
+                Owner::Event(event) => buffer.move_event(event, place),
+                Owner::Nobody => {}
+            }
         }
-        self.add(rows, events);
+        self.add(rows, owners);
         Ok(())
     }
 

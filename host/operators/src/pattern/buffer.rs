@@ -1,14 +1,20 @@
 //! The rows that partial matches share.
 //!
 //! A match is a path of *nodes* from its last row to its first. Partial matches that begin alike share the nodes of the
-//! beginning, and nodes share *events*, which are rows that are kept. Both are counted: what nothing refers to any more is
-//! freed at once, and the places of freed rows wait in [`Buffer::freed`] for whoever keeps the columns.
+//! beginning, and nodes share *events*, which are rows that some match has taken. Both are counted: what nothing refers to any
+//! more is freed at once, and the places of freed rows wait in [`Buffer::freed`] for whoever keeps the columns.
+//!
+//! Most rows are taken once. So an event and one node of it lie in one [`Cell`], under one number, and whoever follows a
+//! match finds a row in a single cache line. More nodes of an event have cells of their own, whose event is empty.
 
 use millrace_core::block::Millis;
 use millrace_core::pattern::Conditions;
 
 /// No node: a match that has not begun.
 pub(super) const NO_NODE: u32 = u32::MAX;
+
+/// No event: no match has taken the row.
+const NO_EVENT: u32 = u32::MAX;
 
 /// Where a row lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,15 +23,37 @@ pub(super) struct Place {
     pub(super) row: u32,
 }
 
-/// A row that is kept.
+/// A row that is being matched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Incoming {
+    pub(super) place: Place,
+    pub(super) time: Millis,
+    /// Conditions that hold of it, or may, if they look at other rows.
+    pub(super) may: Conditions,
+    order: u64,
+    /// What it has become, if a match has taken it.
+    event: u32,
+}
+
+impl Incoming {
+    pub(super) fn new(place: Place, time: Millis, may: Conditions) -> Self {
+        Incoming {
+            place,
+            time,
+            may,
+            order: 0,
+            event: NO_EVENT,
+        }
+    }
+}
+
+/// A row that was taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Event {
     pub(super) place: Place,
     pub(super) time: Millis,
-    /// Rows of a key were matched in this order; [`u64::MAX`] while it waits.
+    /// Rows of a key were matched in this order.
     pub(super) order: u64,
-    /// Conditions that hold of it, or may, if they look at other rows.
-    pub(super) may: Conditions,
     refs: u32,
 }
 
@@ -33,73 +61,116 @@ pub(super) struct Event {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Node {
     pub(super) event: u32,
-    pub(super) stage: u16,
     /// The row before, or [`NO_NODE`].
     pub(super) parent: u32,
     refs: u32,
+    pub(super) stage: u16,
 }
 
-/// Values by number, whose numbers are used again.
-#[derive(Debug)]
-struct Slab<T> {
-    values: Vec<T>,
-    free: Vec<u32>,
+/// Room for an event and a node, each there while something refers to it.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Cell {
+    event: Event,
+    node: Node,
+    /// The call that the event was gathered for last, and its row there.
+    gathered: (u32, u32),
 }
 
-impl<T> Slab<T> {
-    fn put(&mut self, value: T) -> u32 {
-        match self.free.pop() {
-            Some(number) => {
-                self.values[number as usize] = value;
-                number
-            }
-            None => {
-                self.values.push(value);
-                self.values.len() as u32 - 1
-            }
-        }
-    }
-}
+const EMPTY: Cell = Cell {
+    event: Event {
+        place: Place { batch: 0, row: 0 },
+        time: 0,
+        order: 0,
+        refs: 0,
+    },
+    node: Node {
+        event: NO_EVENT,
+        parent: NO_NODE,
+        refs: 0,
+        stage: 0,
+    },
+    gathered: (0, 0),
+};
 
 /// All nodes and events of an operator.
 #[derive(Debug)]
 pub(super) struct Buffer {
-    nodes: Slab<Node>,
-    events: Slab<Event>,
+    cells: Vec<Cell>,
+    free: Vec<u32>,
     /// Of events that are gone.
     pub(super) freed: Vec<Place>,
     last_order: u64,
+    /// For which rows are gathered.
+    call: u32,
 }
 
 impl Buffer {
     pub(super) fn new() -> Self {
         Buffer {
-            nodes: Slab {
-                values: Vec::new(),
-                free: Vec::new(),
-            },
-            events: Slab {
-                values: Vec::new(),
-                free: Vec::new(),
-            },
+            cells: Vec::new(),
+            free: Vec::new(),
             freed: Vec::new(),
             last_order: 0,
+            call: 0,
         }
     }
 
-    /// Keeps a row, for whoever asked.
-    pub(super) fn add_event(&mut self, place: Place, time: Millis, may: Conditions) -> u32 {
-        self.events.put(Event {
-            place,
-            time,
-            order: u64::MAX,
-            may,
-            refs: 1,
+    fn cell(&mut self, number: u32) -> &mut Cell {
+        &mut self.cells[number as usize]
+    }
+
+    /// The number of an empty cell.
+    fn add_cell(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.cells.push(EMPTY);
+            self.cells.len() as u32 - 1
         })
     }
 
+    /// A row is matched now: its order.
+    pub(super) fn begin(&mut self, row: &mut Incoming) -> u64 {
+        row.order = self.next_order();
+        row.order
+    }
+
+    pub(super) fn next_order(&mut self) -> u64 {
+        self.last_order += 1;
+        self.last_order
+    }
+
+    /// The event that a row becomes.
+    pub(super) fn take(&mut self, row: &mut Incoming) -> u32 {
+        if row.event == NO_EVENT {
+            row.event = self.add_event(row.place, row.time, row.order);
+        }
+        row.event
+    }
+
+    /// A row was matched: what it has become, unless nothing wants it.
+    pub(super) fn end(&mut self, row: Incoming) -> Option<u32> {
+        if row.event == NO_EVENT {
+            self.freed.push(row.place);
+            return None;
+        }
+        self.release_event(row.event);
+        (self.event(row.event).refs > 0).then_some(row.event)
+    }
+
+    /// Keeps a row, for whoever asked.
+    pub(super) fn add_event(&mut self, place: Place, time: Millis, order: u64) -> u32 {
+        let number = self.add_cell();
+        self.cell(number).event = Event {
+            place,
+            time,
+            order,
+            refs: 1,
+        };
+        number
+    }
+
     pub(super) fn event(&self, event: u32) -> &Event {
-        &self.events.values[event as usize]
+        &self.cells[event as usize].event
     }
 
     /// Whether this event is there and lies at this place.
@@ -110,60 +181,60 @@ impl Buffer {
 
     /// The row lies elsewhere now.
     pub(super) fn move_event(&mut self, event: u32, place: Place) {
-        self.events.values[event as usize].place = place;
-    }
-
-    /// The row is matched now.
-    pub(super) fn set_order(&mut self, event: u32) -> u64 {
-        self.last_order += 1;
-        self.events.values[event as usize].order = self.last_order;
-        self.last_order
-    }
-
-    pub(super) fn retain_event(&mut self, event: u32) {
-        self.events.values[event as usize].refs += 1;
+        self.cell(event).event.place = place;
     }
 
     pub(super) fn release_event(&mut self, event: u32) {
-        let kept = &mut self.events.values[event as usize];
-        kept.refs -= 1;
-        if kept.refs == 0 {
-            self.freed.push(kept.place);
-            self.events.free.push(event);
+        let cell = self.cell(event);
+        cell.event.refs -= 1;
+        if cell.event.refs > 0 {
+            return;
         }
+        // The node of the cell is one of this event, or there is none.
+        let place = cell.event.place;
+        self.freed.push(place);
+        self.free.push(event);
     }
 
     /// A node, for whoever asked; it holds its parent and its event.
     pub(super) fn add_node(&mut self, event: u32, stage: u16, parent: u32) -> u32 {
-        self.events.values[event as usize].refs += 1;
         if parent != NO_NODE {
             self.retain(parent);
         }
-        self.nodes.put(Node {
+        let own = self.cell(event);
+        own.event.refs += 1;
+        let number = match own.node.refs {
+            0 => event,
+            _ => self.add_cell(),
+        };
+        self.cell(number).node = Node {
             event,
-            stage,
             parent,
             refs: 1,
-        })
+            stage,
+        };
+        number
     }
 
     pub(super) fn node(&self, node: u32) -> &Node {
-        &self.nodes.values[node as usize]
+        &self.cells[node as usize].node
     }
 
     pub(super) fn retain(&mut self, node: u32) {
-        self.nodes.values[node as usize].refs += 1;
+        self.cell(node).node.refs += 1;
     }
 
     pub(super) fn release(&mut self, mut node: u32) {
         while node != NO_NODE {
-            let kept = &mut self.nodes.values[node as usize];
+            let kept = &mut self.cell(node).node;
             kept.refs -= 1;
             if kept.refs > 0 {
                 return;
             }
             let (event, parent) = (kept.event, kept.parent);
-            self.nodes.free.push(node);
+            if event != node {
+                self.free.push(node);
+            }
             self.release_event(event);
             node = parent;
         }
@@ -179,13 +250,40 @@ impl Buffer {
         })
     }
 
+    /// Rows are gathered for another call.
+    pub(super) fn begin_gathering(&mut self) {
+        self.call = self.call.wrapping_add(1);
+        if self.call == 0 {
+            self.cells.iter_mut().for_each(|cell| cell.gathered.0 = 0);
+            self.call = 1;
+        }
+    }
+
+    /// The row that an event has in the call: `next`, if it is gathered now.
+    pub(super) fn gather(&mut self, event: u32, next: u32) -> u32 {
+        let call = self.call;
+        let cell = self.cell(event);
+        if cell.gathered.0 != call {
+            cell.gathered = (call, next);
+        }
+        cell.gathered.1
+    }
+
+    /// Looks at cells that are about to be filled, so many: memory answers many such questions at once.
+    pub(super) fn warm_free(&self, count: usize) {
+        let next = self.free.iter().rev().take(count);
+        let refs = next.map(|&number| self.node(number).refs);
+        std::hint::black_box(refs.fold(0, u32::wrapping_add));
+    }
+
     #[cfg(test)]
     /// Events that are kept.
     pub(super) fn event_count(&self) -> usize {
-        self.events.values.len() - self.events.free.len()
+        self.cells.len() - self.free.len()
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        self.nodes.values.capacity() * size_of::<Node>() + self.events.values.capacity() * size_of::<Event>()
+        self.cells.capacity() * size_of::<Cell>()
+            + (self.free.capacity() + 2 * self.freed.capacity()) * size_of::<u32>()
     }
 }

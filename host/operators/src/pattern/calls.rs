@@ -6,9 +6,10 @@ use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, Slot};
 use millrace_core::{Error, Result};
 
-use super::PatternOperator;
-use super::buffer::{Buffer, Place};
+use super::batches::Owner;
+use super::buffer::{Buffer, Incoming, NO_NODE, Place};
 use super::matcher::Found;
+use super::{PatternOperator, Turn};
 
 /// Matches that go out with one call.
 const MATCHES_PER_CALL: usize = 4_096;
@@ -16,39 +17,47 @@ const MATCHES_PER_CALL: usize = 4_096;
 /// Their rows, or those of the candidates of a call: a call ends with the match that exceeds it.
 const MEMBERS_PER_CALL: usize = 65_536;
 
-/// Rows for a call, each once.
+/// Rows whose keys are looked at before the first of them is matched.
+const WARMED_ROWS: usize = 128;
+
+/// Rows for a call, each event once.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
-    events: Vec<u32>,
-    /// Of each event the call that it was gathered for last, and its row there.
-    rows: Vec<(u64, u32)>,
-    call: u64,
+    places: Vec<Place>,
+    times: Vec<Millis>,
 }
 
 impl Gathered {
-    fn begin(&mut self) {
-        self.events.clear();
-        self.call += 1;
+    fn begin(&mut self, buffer: &mut Buffer) {
+        self.places.clear();
+        self.times.clear();
+        buffer.begin_gathering();
     }
 
-    fn row(&mut self, event: u32) -> u32 {
-        let index = event as usize;
-        if self.rows.len() <= index {
-            self.rows.resize(index + 1, (0, 0));
+    fn add(&mut self, place: Place, time: Millis) -> u32 {
+        self.places.push(place);
+        self.times.push(time);
+        self.places.len() as u32 - 1
+    }
+
+    fn row(&mut self, event: u32, buffer: &mut Buffer) -> u32 {
+        let next = self.places.len() as u32;
+        let row = buffer.gather(event, next);
+        if row == next {
+            let event = buffer.event(event);
+            self.add(event.place, event.time);
         }
-        if self.rows[index].0 != self.call {
-            self.rows[index] = (self.call, self.events.len() as u32);
-            self.events.push(event);
-        }
-        self.rows[index].1
+        row
     }
 
     /// Adds a match, first row first.
-    fn add_path(&mut self, buffer: &Buffer, node: u32, paths: &mut MatchPaths) {
+    fn add_path(&mut self, buffer: &mut Buffer, mut node: u32, paths: &mut MatchPaths) {
         let start = paths.members.len();
-        for (_, node) in buffer.path(node) {
-            paths.members.push(self.row(node.event));
-            paths.stages.push(u32::from(node.stage));
+        while node != NO_NODE {
+            let kept = *buffer.node(node);
+            paths.members.push(self.row(kept.event, buffer));
+            paths.stages.push(u32::from(kept.stage));
+            node = kept.parent;
         }
         paths.members[start..].reverse();
         paths.stages[start..].reverse();
@@ -57,81 +66,91 @@ impl Gathered {
 }
 
 impl PatternOperator {
-    /// Matches the rows of all turns, after which time has come to `upto`, and puts out what is found.
-    pub(super) fn match_released(&mut self, upto: Option<Millis>, guest: &mut dyn PatternFunction) -> Result<()> {
-        let turns = std::mem::take(&mut self.turns);
-        let released = std::mem::take(&mut self.released);
-        self.warm(&turns);
+    /// Matches the rows of all turns, and puts out what is found.
+    pub(super) fn match_turns(&mut self, guest: &mut dyn PatternFunction) -> Result<()> {
+        let mut turns = std::mem::take(&mut self.turns);
         if self.matcher.program.iterative == 0 {
-            for turn in &turns {
-                let key = self.keys.at(turn.slot);
-                for &event in &released[turn.start..turn.start + turn.rows] {
-                    self.matcher
-                        .advance(turn.entry, key, self.matcher.buffer.event(event).time);
-                    self.matcher.step(turn.entry, key, event, std::iter::empty());
-                    self.matcher.buffer.release_event(event);
+            for turns in turns.chunks(WARMED_ROWS) {
+                self.warm(turns);
+                for &Turn { slot, mut row } in turns {
+                    let key = self.keys.at(slot);
+                    self.matcher.advance(key, row.time);
+                    self.matcher.step(key, &mut row, std::iter::empty());
+                    self.end_turn(slot, row);
                 }
             }
         } else {
-            let rounds = turns.iter().map(|turn| turn.rows).max().unwrap_or(0);
-            for round in 0..rounds {
-                self.match_round(round, &turns, &released, guest)?;
-            }
+            self.match_in_rounds(&mut turns, guest)?;
         }
-        for turn in upto.iter().flat_map(|_| &turns) {
-            let key = self.keys.at(turn.slot);
-            self.matcher.advance(turn.entry, key, upto.unwrap_or(Millis::MIN));
-        }
-        (self.turns, self.released) = (turns, released);
-        self.turns.clear();
-        self.released.clear();
+        turns.clear();
+        self.turns = turns;
         self.put_out_found(guest)?;
-        self.batches.release_freed(&mut self.matcher.buffer)
+        self.release_freed()
     }
 
-    /// Looks at keys and the rows that wait in them, as [`warm`](Self::warm) does at what they have begun.
-    pub(super) fn warm_slots(&self, slots: &[Slot]) {
-        let first = |slot: &Slot| self.keys.get(*slot).and_then(|key| key.pending.first());
-        let firsts = slots
-            .iter()
-            .map(|slot| first(slot).unwrap_or(0))
-            .fold(0, u32::wrapping_add);
-        let waiting = slots.iter().filter_map(first);
-        let times = waiting
-            .map(|event| self.matcher.buffer.event(event).time)
-            .fold(0, i64::wrapping_add);
-        std::hint::black_box((firsts, times));
+    fn end_turn(&mut self, slot: Slot, row: Incoming) {
+        if let Some(event) = self.matcher.buffer.end(row) {
+            self.batches.set_owner(row.place, Owner::Event(event));
+        }
+        self.keys.watch(slot, &self.matcher.program);
+    }
+
+    /// Gives up the rows that nobody wants any more.
+    pub(super) fn release_freed(&mut self) -> Result<()> {
+        self.batches.release_freed(&mut self.matcher.buffer, &mut self.waiting)
     }
 
     /// Looks at what keys have begun, one after the other without doing anything: memory answers many such questions at once.
-    fn warm(&mut self, turns: &[super::Turn]) {
-        let keys = &mut self.keys;
-        let first = |turn: &super::Turn| keys.at(turn.slot).partials.first().map_or(0, |partial| partial.node);
-        let nodes = turns.iter().map(first).fold(0, u32::wrapping_add);
-        std::hint::black_box(nodes);
+    fn warm(&mut self, turns: &[Turn]) {
+        let (keys, buffer) = (&self.keys, &self.matcher.buffer);
+        let begun = |turn: &Turn| keys.get(turn.slot).is_some_and(|key| !key.partials.is_empty());
+        let count = turns.iter().filter(|turn| begun(turn)).count();
+        let partials = |turn: &Turn| keys.get(turn.slot).map_or(&[][..], |key| key.partials.as_slice());
+        let first = |turn| partials(turn).first().map_or(0, |partial| partial.edges);
+        let edges = turns.iter().map(first).fold(0, u64::wrapping_add);
+        let nodes = turns.iter().flat_map(partials).map(|partial| buffer.node(partial.node));
+        let parents = nodes.map(|node| node.parent).fold(0, u32::wrapping_add);
+        buffer.warm_free(turns.len());
+        std::hint::black_box((count, edges, parents));
     }
 
-    /// Matches one row of each key that has so many. The guest is asked about all of them in one call.
+    /// Matches a row of each key at a time: the guest is asked about all of them in one call.
+    fn match_in_rounds(&mut self, turns: &mut [Turn], guest: &mut dyn PatternFunction) -> Result<()> {
+        // Rows of a key stay in their order.
+        turns.sort_by_key(|turn| turn.slot);
+        let mut keys = turns.chunk_by(|a, b| a.slot == b.slot).collect::<Vec<_>>();
+        while !keys.is_empty() {
+            self.match_round(keys.iter().map(|turns| turns[0]), guest)?;
+            keys.iter_mut().for_each(|turns| *turns = &turns[1..]);
+            keys.retain(|turns| !turns.is_empty());
+        }
+        Ok(())
+    }
+
+    /// Matches rows of different keys.
     fn match_round(
         &mut self,
-        round: usize,
-        turns: &[super::Turn],
-        released: &[u32],
+        turns: impl Iterator<Item = Turn> + Clone,
         guest: &mut dyn PatternFunction,
     ) -> Result<()> {
-        let turns = turns.iter().filter(|turn| round < turn.rows);
         let mut candidates = Candidates::default();
-        self.gathered.begin();
-        for turn in turns.clone() {
-            let (key, event) = (self.keys.at(turn.slot), released[turn.start + round]);
-            let kept = *self.matcher.buffer.event(event);
-            self.matcher.advance(turn.entry, key, kept.time);
-            let (gathered, buffer) = (&mut self.gathered, &self.matcher.buffer);
-            self.matcher.asks(key, kept.may, &mut |node, condition| {
-                candidates.rows.push(gathered.row(event));
+        self.gathered.begin(&mut self.matcher.buffer);
+        for Turn { slot, row } in turns.clone() {
+            let key = self.keys.at(slot);
+            self.matcher.advance(key, row.time);
+            let mut asked = Vec::new();
+            self.matcher
+                .asks(key, row.may, &mut |node, condition| asked.push((node, condition)));
+            if asked.is_empty() {
+                continue;
+            }
+            let own = self.gathered.add(row.place, row.time);
+            for (node, condition) in asked {
+                candidates.rows.push(own);
                 candidates.conditions.push(u32::from(condition));
-                gathered.add_path(buffer, node, &mut candidates.paths);
-            });
+                self.gathered
+                    .add_path(&mut self.matcher.buffer, node, &mut candidates.paths);
+            }
         }
         let count = candidates.rows.len();
         let answers = if count == 0 {
@@ -144,23 +163,17 @@ impl PatternOperator {
             return Err(Error::internal("there are not as many answers as candidates"));
         }
         let mut answers = answers.into_iter();
-        for turn in turns {
-            let (key, event) = (self.keys.at(turn.slot), released[turn.start + round]);
-            self.matcher.step(turn.entry, key, event, &mut answers);
-            self.matcher.buffer.release_event(event);
+        for Turn { slot, mut row } in turns {
+            self.matcher.step(self.keys.at(slot), &mut row, &mut answers);
+            self.end_turn(slot, row);
         }
         Ok(())
     }
 
     fn gathered_rows(&mut self) -> Result<Block> {
-        let buffer = &self.matcher.buffer;
-        let events = self.gathered.events.iter();
-        let places = events.clone().map(|&event| buffer.event(event).place);
-        let places = places.collect::<Vec<Place>>();
-        let times = events.map(|&event| buffer.event(event).time);
         Ok(Block {
-            times: Some(times.collect::<ScalarBuffer<Millis>>()),
-            rows: self.batches.gather(&places)?,
+            times: Some(self.gathered.times.iter().copied().collect::<ScalarBuffer<Millis>>()),
+            rows: self.batches.gather(&self.gathered.places)?,
             keys: None,
         })
     }
@@ -171,11 +184,11 @@ impl PatternOperator {
         let mut left = found.as_slice();
         while !left.is_empty() {
             let mut matches = Matches::default();
-            self.gathered.begin();
+            self.gathered.begin(&mut self.matcher.buffer);
             let mut taken = 0;
             for found in left.iter().take(MATCHES_PER_CALL) {
                 self.gathered
-                    .add_path(&self.matcher.buffer, found.node, &mut matches.paths);
+                    .add_path(&mut self.matcher.buffer, found.node, &mut matches.paths);
                 matches.times.push(found.time);
                 matches.timed_out.push(found.timed_out);
                 taken += 1;

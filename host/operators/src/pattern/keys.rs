@@ -1,18 +1,57 @@
-//! What there is of each key, by its slot, in pages.
+//! What has begun of each key, by its slot, in pages; and when keys have to be looked at, for their time to be over.
+//!
+//! Nobody sees when partial matches go whose time is over, unless they are put out, or complete, or hold back others. So where
+//! none of this can be, keys are looked at a little later, many at the same time.
+
+use millrace_core::block::Millis;
+use millrace_core::function::Slot;
+use millrace_core::pattern::Program;
 
 use super::matcher::Key;
+use crate::time_buckets::TimeBuckets;
 
 const PAGE: usize = 1024;
 
+/// Into so many parts the time of a match is divided where it does not matter.
+const GRAINS: Millis = 32;
+
+/// Looks that are not needed any more are not worth looking for up to this count.
+const STALE_MIN: usize = 4096;
+
 /// All keys of an operator.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     pages: Vec<Vec<Key>>,
+    /// Slots, by when they are looked at. Of each key the earliest counts, which it names.
+    looks: TimeBuckets,
+    /// Slots of the bucket that is being gone through.
+    current: Vec<Slot>,
+    current_time: Millis,
+    /// Keys that name a time.
+    looked_at: usize,
+    /// Keys are looked at when a multiple of so many ms has come.
+    grain_ms: Millis,
 }
 
 impl Keys {
+    pub(super) fn new(program: &Program) -> Self {
+        let within = program.within_ms.unwrap_or(1);
+        let grain_ms = match program.times_out_unseen() {
+            true => (within / GRAINS).max(1),
+            false => 1,
+        };
+        Keys {
+            grain_ms,
+            pages: Vec::new(),
+            looks: TimeBuckets::new(),
+            current: Vec::new(),
+            current_time: Millis::MIN,
+            looked_at: 0,
+        }
+    }
+
     /// Makes room for a slot.
-    pub(super) fn at(&mut self, slot: u32) -> &mut Key {
+    pub(super) fn at(&mut self, slot: Slot) -> &mut Key {
         let (page, place) = (slot as usize / PAGE, slot as usize % PAGE);
         while self.pages.len() <= page {
             let mut page = Vec::with_capacity(PAGE);
@@ -23,11 +62,96 @@ impl Keys {
     }
 
     /// What there is of a slot, if it was ever asked for.
-    pub(super) fn get(&self, slot: u32) -> Option<&Key> {
+    pub(super) fn get(&self, slot: Slot) -> Option<&Key> {
         self.pages.get(slot as usize / PAGE)?.get(slot as usize % PAGE)
     }
 
+    /// Takes a key out.
+    pub(super) fn take(&mut self, slot: Slot) -> Key {
+        let key = std::mem::take(self.at(slot));
+        self.looked_at -= usize::from(key.looked_at.is_some());
+        key
+    }
+
+    /// Puts a key in place of one that was [taken](Self::take).
+    pub(super) fn put(&mut self, slot: Slot, key: Key, program: &Program) {
+        *self.at(slot) = Key { looked_at: None, ..key };
+        self.watch(slot, program);
+    }
+
+    /// Has a key looked at when its oldest partial match runs out of time, if that is not sure to happen.
+    #[inline]
+    pub(super) fn watch(&mut self, slot: Slot, program: &Program) {
+        let key = self.at(slot);
+        let Some(deadline) = key.deadline(program) else {
+            return;
+        };
+        if key.looked_at.is_some_and(|time| time <= deadline) {
+            return;
+        }
+        let time = self.look_time(deadline);
+        let key = self.at(slot);
+        if key.looked_at == Some(time) {
+            return;
+        }
+        let first = key.looked_at.replace(time).is_none();
+        self.looked_at += usize::from(first);
+        self.looks.push(time, slot);
+        if self.looks.entry_count() > STALE_MIN + 2 * self.looked_at {
+            self.drop_stale();
+        }
+    }
+
+    fn look_time(&self, deadline: Millis) -> Millis {
+        let over = deadline.rem_euclid(self.grain_ms);
+        match over {
+            0 => deadline,
+            _ => deadline.saturating_add(self.grain_ms - over),
+        }
+    }
+
+    fn drop_stale(&mut self) {
+        let pages = &self.pages;
+        let is_named = |time, slot: Slot| {
+            let key = &pages[slot as usize / PAGE][slot as usize % PAGE];
+            key.looked_at == Some(time)
+        };
+        self.looks.retain(is_named);
+    }
+
+    /// Takes keys whose time is over at `upto`, up to `limit`.
+    pub(super) fn take_due(&mut self, upto: Millis, limit: usize, program: &Program, slots: &mut Vec<Slot>) {
+        while slots.len() < limit {
+            let Some(slot) = self.current.pop() else {
+                match self.looks.take_first(upto, &mut self.current) {
+                    Some(time) => self.current_time = time,
+                    None => return,
+                }
+                continue;
+            };
+            let time = self.current_time;
+            let key = self.at(slot);
+            if key.looked_at != Some(time) {
+                continue;
+            }
+            key.looked_at = None;
+            self.looked_at -= 1;
+            match self.at(slot).deadline(program) {
+                Some(deadline) if deadline <= upto => slots.push(slot),
+                _ => self.watch(slot, program),
+            }
+        }
+    }
+
+    /// When to look at keys next, if at any.
+    pub(super) fn next_look(&self) -> Option<Millis> {
+        let current = (!self.current.is_empty()).then_some(self.current_time);
+        current.or_else(|| self.looks.first().map(|(time, _)| time))
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
-        self.pages.len() * PAGE * size_of::<Key>()
+        // Of a bucket at most half is empty.
+        let looks = 2 * self.looks.entry_count() + self.current.capacity();
+        self.pages.len() * PAGE * size_of::<Key>() + looks * size_of::<Slot>()
     }
 }

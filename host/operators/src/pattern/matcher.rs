@@ -7,8 +7,7 @@
 use millrace_core::block::Millis;
 use millrace_core::pattern::{ALWAYS, Conditions, PassOver, Program, Skip, Target, bits};
 
-use super::buffer::{Buffer, NO_NODE};
-use super::pending::Pending;
+use super::buffer::{Buffer, Incoming, NO_NODE};
 
 /// A match that has begun.
 #[derive(Debug, Clone, Copy)]
@@ -41,28 +40,24 @@ pub(super) struct Completed {
 /// A match to be put out. It holds its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
-    /// Entry of the call whose key it is of.
-    pub(super) entry: u32,
     pub(super) node: u32,
     pub(super) time: Millis,
     /// It ran out of time before it was complete.
     pub(super) timed_out: bool,
 }
 
-/// What there is of a key.
+/// What has begun of a key.
 #[derive(Debug, Default)]
 pub(super) struct Key {
-    /// Rows that the watermark has not passed.
-    pub(super) pending: Pending,
     pub(super) partials: Vec<Partial>,
     pub(super) completed: Vec<Completed>,
-    /// A timer is set for the end of a partial match: none ends before. It may be that it has ended since.
-    pub(super) deadline_timer: Option<Millis>,
+    /// It will be looked at then, for the end of a partial match: none ends before. It may be that it has ended since.
+    pub(super) looked_at: Option<Millis>,
 }
 
 impl Key {
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty() && self.partials.is_empty() && self.completed.is_empty()
+        self.partials.is_empty() && self.completed.is_empty()
     }
 
     /// When the first of its partial matches runs out of time.
@@ -81,7 +76,8 @@ pub(super) struct Matcher {
     pub(super) found: Vec<Found>,
     /// Partial matches that were given up for there were too many.
     pub(super) dropped: u64,
-    scratch: Vec<Partial>,
+    /// What a row makes of the partial matches of a key.
+    after: Vec<Partial>,
 }
 
 impl Matcher {
@@ -91,7 +87,7 @@ impl Matcher {
             buffer: Buffer::new(),
             found: Vec::new(),
             dropped: 0,
-            scratch: Vec::new(),
+            after: Vec::new(),
         }
     }
 
@@ -131,51 +127,36 @@ impl Matcher {
     }
 
     /// Matches a row of a key. `answers` are those to [`asks`](Self::asks), in order.
-    pub(super) fn step(&mut self, entry: u32, key: &mut Key, event: u32, mut answers: impl Iterator<Item = bool>) {
-        let order = self.buffer.set_order(event);
-        let (may, time) = (self.buffer.event(event).may, self.buffer.event(event).time);
-        let mut partials = self.take_partials(key);
-        for partial in partials.drain(..) {
-            let asked = if self.program.iterative == 0 {
-                0
-            } else {
-                self.asked(&partial)
-            };
+    pub(super) fn step(&mut self, key: &mut Key, row: &mut Incoming, mut answers: impl Iterator<Item = bool>) {
+        let order = self.buffer.begin(row);
+        let (may, time, iterative) = (row.may, row.time, self.program.iterative != 0);
+        let mut partials = std::mem::take(&mut key.partials);
+        for partial in &partials {
+            let asked = if iterative { self.asked(partial) } else { 0 };
             let holds = self.holds(may, asked, &mut answers);
-            self.step_partial(entry, key, partial, event, holds);
+            self.step_partial(key, *partial, row, holds);
         }
-        self.put_back(partials);
-        let holds = self.holds(may, self.asked_at_start(), &mut answers);
+        let asked = if iterative { self.asked_at_start() } else { 0 };
+        let holds = self.holds(may, asked, &mut answers);
         for edge in 0..self.program.start.len() {
             let edge = self.program.start[edge];
             if let (true, Target::Position(position)) = (edge.takes(holds), edge.target) {
                 let start = Start { time, order };
-                self.arrive(entry, key, position, event, NO_NODE, start);
+                self.arrive(key, position, row, NO_NODE, start);
             }
         }
+        partials.clear();
+        partials.append(&mut self.after);
+        key.partials = partials;
         if self.program.after_match != Skip::NoSkip {
-            self.put_out_completed(entry, key);
+            self.put_out_completed(key);
         }
-        self.keep_bound(entry, key);
+        self.keep_bound(key);
     }
 
-    /// The partial matches of a key, which gets room for what becomes of them.
-    fn take_partials(&mut self, key: &mut Key) -> Vec<Partial> {
-        if key.partials.is_empty() {
-            return Vec::new();
-        }
-        std::mem::replace(&mut key.partials, std::mem::take(&mut self.scratch))
-    }
-
-    fn put_back(&mut self, partials: Vec<Partial>) {
-        if partials.capacity() > self.scratch.capacity() {
-            self.scratch = partials;
-        }
-    }
-
-    fn step_partial(&mut self, entry: u32, key: &mut Key, partial: Partial, event: u32, holds: Conditions) {
+    fn step_partial(&mut self, key: &mut Key, partial: Partial, row: &mut Incoming, holds: Conditions) {
         let mut waits = 0;
-        let stays = key.partials.len();
+        let stays = self.after.len();
         for number in bits(partial.edges) {
             let edges = &self.program.positions[usize::from(partial.position)].edges;
             let mut edge = edges[number];
@@ -189,7 +170,7 @@ impl Matcher {
             match edge.target {
                 Target::Position(position) => {
                     if takes {
-                        self.arrive(entry, key, position, event, partial.node, partial.start);
+                        self.arrive(key, position, row, partial.node, partial.start);
                     }
                     let passes = match edge.pass_over {
                         PassOver::Nothing => false,
@@ -200,8 +181,7 @@ impl Matcher {
                 }
                 Target::Match => {
                     self.buffer.retain(partial.node);
-                    let time = self.buffer.event(event).time;
-                    self.complete(entry, key, partial.node, partial.start, time);
+                    self.complete(key, partial.node, partial.start, row.time);
                 }
                 Target::Timeout => waits |= 1 << edge.passed,
             }
@@ -210,7 +190,7 @@ impl Matcher {
             self.buffer.release(partial.node);
         } else {
             // Before those that came of it.
-            key.partials.insert(
+            self.after.insert(
                 stays,
                 Partial {
                     edges: waits,
@@ -221,22 +201,22 @@ impl Matcher {
     }
 
     /// A match takes a row.
-    fn arrive(&mut self, entry: u32, key: &mut Key, position: u16, event: u32, parent: u32, start: Start) {
+    fn arrive(&mut self, key: &mut Key, position: u16, row: &mut Incoming, parent: u32, start: Start) {
         let (stage, edges, accepts) = {
             let position = &self.program.positions[usize::from(position)];
             (position.stage, position.initial, position.accepts)
         };
+        let event = self.buffer.take(row);
         let node = self.buffer.add_node(event, stage, parent);
         if accepts {
             self.buffer.retain(node);
-            let time = self.buffer.event(event).time;
-            self.complete(entry, key, node, start, time);
+            self.complete(key, node, start, row.time);
         }
         if edges == 0 {
             self.buffer.release(node);
             return;
         }
-        key.partials.push(Partial {
+        self.after.push(Partial {
             position,
             edges,
             node,
@@ -245,10 +225,9 @@ impl Matcher {
     }
 
     /// A match is complete. It holds the node.
-    fn complete(&mut self, entry: u32, key: &mut Key, node: u32, start: Start, time: Millis) {
+    fn complete(&mut self, key: &mut Key, node: u32, start: Start, time: Millis) {
         if self.program.after_match == Skip::NoSkip {
             self.found.push(Found {
-                entry,
                 node,
                 time,
                 timed_out: false,
@@ -260,7 +239,7 @@ impl Matcher {
     }
 
     /// Puts out matches, from the earliest on, before which no partial match has begun; each gives up others.
-    fn put_out_completed(&mut self, entry: u32, key: &mut Key) {
+    fn put_out_completed(&mut self, key: &mut Key) {
         while let Some(&first) = key.completed.first() {
             let earlier = |partial: &Partial| partial.start.order < first.start.order;
             if key.partials.iter().any(earlier) {
@@ -268,7 +247,6 @@ impl Matcher {
             }
             key.completed.remove(0);
             self.found.push(Found {
-                entry,
                 node: first.node,
                 time: first.time,
                 timed_out: false,
@@ -312,7 +290,7 @@ impl Matcher {
     }
 
     /// Gives up the oldest partial matches where there are too many.
-    fn keep_bound(&mut self, entry: u32, key: &mut Key) {
+    fn keep_bound(&mut self, key: &mut Key) {
         let max = self.program.partials_max;
         let count = key.partials.len() + key.completed.len();
         if count <= max {
@@ -324,32 +302,31 @@ impl Matcher {
         }
         self.dropped += excess as u64;
         if self.program.after_match != Skip::NoSkip {
-            self.put_out_completed(entry, key);
+            self.put_out_completed(key);
         }
     }
 
     /// Event time has come to here: partial matches whose time is over go out, one way or another.
-    pub(super) fn advance(&mut self, entry: u32, key: &mut Key, time: Millis) {
+    pub(super) fn advance(&mut self, key: &mut Key, time: Millis) {
         let (Some(within), Some(deadline)) = (self.program.within_ms, key.deadline(&self.program)) else {
             return;
         };
         if time < deadline {
             return;
         }
-        let mut partials = self.take_partials(key);
-        for partial in partials.drain(..) {
+        let mut partials = std::mem::take(&mut key.partials);
+        for &partial in &partials {
             let ends = partial.start.time.saturating_add(within);
             if time < ends {
-                key.partials.push(partial);
+                self.after.push(partial);
                 continue;
             }
             let edges = &self.program.positions[usize::from(partial.position)].edges;
             let completes = bits(partial.edges).any(|edge| edges[edge].target == Target::Timeout);
             if completes {
-                self.complete(entry, key, partial.node, partial.start, ends);
+                self.complete(key, partial.node, partial.start, ends);
             } else if self.program.timeouts {
                 self.found.push(Found {
-                    entry,
                     node: partial.node,
                     time: ends,
                     timed_out: true,
@@ -358,9 +335,11 @@ impl Matcher {
                 self.buffer.release(partial.node);
             }
         }
-        self.put_back(partials);
+        partials.clear();
+        partials.append(&mut self.after);
+        key.partials = partials;
         if self.program.after_match != Skip::NoSkip {
-            self.put_out_completed(entry, key);
+            self.put_out_completed(key);
         }
     }
 }

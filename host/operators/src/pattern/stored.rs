@@ -14,9 +14,10 @@ use millrace_core::function::{PatternFunction, Slot};
 use millrace_core::pattern::StoredFields;
 use millrace_core::{Error, Result};
 
-use super::PatternOperator;
-use super::buffer::{Buffer, NO_NODE, Place};
+use super::batches::Owner;
+use super::buffer::{Buffer, Incoming, NO_NODE, Place};
 use super::matcher::{Completed, Key, Partial, Start};
+use super::{PatternOperator, waiting};
 
 /// Columns of what is stored, filled key by key.
 #[derive(Default)]
@@ -67,12 +68,16 @@ fn broken(error: impl std::fmt::Display) -> Error {
 }
 
 impl Columns {
-    /// Adds a key, or that there is none.
-    fn add(&mut self, key: Option<&Key>, program: i64, buffer: &Buffer) {
+    /// Adds a key with the rows of it that wait.
+    fn add(&mut self, key: Option<&Key>, pending: &[&waiting::Row], program: i64, buffer: &Buffer) {
         self.programs.push(program);
-        self.waiting.push(key.map_or(0, |key| key.pending.len() as i32));
+        self.waiting.push(pending.len() as i32);
         if let Some(key) = key {
             self.add_key(key, buffer);
+        }
+        for row in pending {
+            self.places.push(row.place);
+            self.times.push(row.time);
         }
         self.row_ends.push(self.times.len() as i32);
         self.node_ends.push(self.node_rows.len() as i32);
@@ -94,13 +99,9 @@ impl Columns {
                 }
             }
         }
-        let in_order = rows.values_mut().zip(0..).map(|((event, row), index)| {
+        for ((event, row), index) in rows.values_mut().zip(0..) {
             *row = index;
-            *event
-        });
-        let events = in_order.chain(key.pending.iter()).collect::<Vec<_>>();
-        for event in events {
-            let event = buffer.event(event);
+            let event = buffer.event(*event);
             self.places.push(event.place);
             self.times.push(event.time);
         }
@@ -213,9 +214,13 @@ impl PatternOperator {
         let mut columns = Columns::default();
         let mut present = BooleanBufferBuilder::new(slots.len());
         for &slot in slots {
-            let key = self.keys.get(slot).filter(|key| !key.is_empty());
-            present.append(key.is_some());
-            columns.add(key, program, &self.matcher.buffer);
+            present.append(!self.is_empty(slot));
+            let pending = self.waiting.of_key(slot);
+            let pending = pending
+                .iter()
+                .map(|&number| self.waiting.row(number))
+                .collect::<Vec<_>>();
+            columns.add(self.keys.get(slot), &pending, program, &self.matcher.buffer);
         }
         let rows = self.batches.gather(&columns.places)?;
         columns.finish(&self.fields, &rows, NullBuffer::new(present.finish()))
@@ -223,9 +228,9 @@ impl PatternOperator {
 
     /// Forgets what there is of a slot; the rows that it alone wanted are to be released.
     pub(super) fn forget(&mut self, slot: Slot) {
-        let key = std::mem::take(self.keys.at(slot));
+        let key = self.keys.take(slot);
         let buffer = &mut self.matcher.buffer;
-        key.pending.iter().for_each(|event| buffer.release_event(event));
+        buffer.freed.extend(self.waiting.forget(slot));
         key.partials.iter().for_each(|partial| buffer.release(partial.node));
         key.completed
             .iter()
@@ -235,7 +240,7 @@ impl PatternOperator {
     /// Takes up what was stored of these slots.
     pub(super) fn import(&mut self, slots: &[Slot], values: &ArrayRef, guest: &mut dyn PatternFunction) -> Result<()> {
         slots.iter().for_each(|&slot| self.forget(slot));
-        self.batches.release_freed(&mut self.matcher.buffer)?;
+        self.release_freed()?;
         let stored = Stored::new(values).ok_or_else(unknown)?;
         let rows = self.stored_rows(&stored)?;
         let conditions = match stored.waiting.iter().any(|waiting| *waiting > 0) {
@@ -243,27 +248,31 @@ impl PatternOperator {
             false => vec![0; rows.row_count()],
         };
         let batch = self.batches.next();
-        let mut events = Vec::with_capacity(conditions.len());
         let times = rows.times.as_ref().ok_or_else(unknown)?;
+        let mut incoming = Vec::with_capacity(conditions.len());
         for ((row, &time), &may) in (0..).zip(times.iter()).zip(&conditions) {
-            events.push(self.matcher.buffer.add_event(Place { batch, row }, time, may));
+            incoming.push(Incoming::new(Place { batch, row }, time, may));
         }
+        let mut owners = vec![Owner::Nobody; incoming.len()];
         let first = stored.rows.offsets.first().map_or(0, |first| *first as usize);
         for (index, &slot) in slots.iter().enumerate() {
             if values.is_null(index) {
                 continue;
             }
             let range = stored.rows.range(index);
-            let own = events.get(range.start - first..range.end - first).ok_or_else(unknown)?;
-            let key = self.import_key(&stored, index, own).ok_or_else(unknown)?;
-            *self.keys.at(slot) = key;
+            let range = range.start - first..range.end - first;
+            let own = incoming.get(range.clone()).ok_or_else(unknown)?;
+            let owners = &mut owners[range];
+            self.import_key(&stored, index, slot, own, owners).ok_or_else(unknown)?;
         }
-        self.batches.add(rows.rows, events.clone());
-        // Each was held while it was taken up.
-        for event in events {
-            self.matcher.buffer.release_event(event);
-        }
-        self.batches.release_freed(&mut self.matcher.buffer)
+        let unwanted = incoming
+            .iter()
+            .zip(&owners)
+            .filter(|(_, owner)| **owner == Owner::Nobody);
+        let unwanted = unwanted.map(|(row, _)| row.place);
+        self.matcher.buffer.freed.extend(unwanted);
+        self.batches.add(rows.rows, owners);
+        self.release_freed()
     }
 
     fn stored_rows(&self, stored: &Stored<'_>) -> Result<Block> {
@@ -283,30 +292,50 @@ impl PatternOperator {
         })
     }
 
-    /// A key of its rows; `None`: it makes no sense. Of another pattern only the rows that wait are taken up.
-    fn import_key(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Key> {
+    /// Takes up a key of its rows, which get owners; `None`: it makes no sense. Of another pattern only the rows that wait are
+    /// taken up.
+    fn import_key(
+        &mut self,
+        stored: &Stored<'_>,
+        index: usize,
+        slot: Slot,
+        rows: &[Incoming],
+        owners: &mut [Owner],
+    ) -> Option<()> {
         let waiting = usize::try_from(*stored.waiting.get(index)?).ok()?;
-        let (matched, pending) = events.split_at_checked(events.len().checked_sub(waiting)?)?;
-        let mut key = Key::default();
-        let same = stored.programs[index] == self.matcher.program.fingerprint();
-        if same {
-            matched.iter().for_each(|&event| {
-                self.matcher.buffer.set_order(event);
-            });
-            let nodes = self.import_nodes(stored, index, matched)?;
-            let taken = self.import_matches(stored, index, &nodes, &mut key);
-            // Each was held while it was taken up.
-            nodes.iter().for_each(|&node| self.matcher.buffer.release(node));
-            taken?;
+        let matched = rows.len().checked_sub(waiting)?;
+        let (matched, pending) = rows.split_at(matched);
+        let (matched_owners, pending_owners) = owners.split_at_mut(matched.len());
+        if stored.programs[index] == self.matcher.program.fingerprint() {
+            let buffer = &mut self.matcher.buffer;
+            let add = |row: &Incoming| {
+                let order = buffer.next_order();
+                buffer.add_event(row.place, row.time, order)
+            };
+            let events = matched.iter().map(add).collect::<Vec<_>>();
+            let key = self.import_begun(stored, index, &events);
+            for (&event, owner) in events.iter().zip(matched_owners) {
+                *owner = Owner::Event(event);
+                // It was held while it was taken up.
+                self.matcher.buffer.release_event(event);
+            }
+            self.keys.put(slot, key?, &self.matcher.program);
         } else {
             self.matcher.dropped += stored.partials.range(index).len() as u64;
         }
-        for &event in pending {
-            self.matcher.buffer.retain_event(event);
-            // They were stored in their order.
-            key.pending.add(event, |_| false);
+        for (row, owner) in pending.iter().zip(pending_owners) {
+            *owner = Owner::Waiting(self.waiting.add(slot, row.time, row.may, row.place));
         }
-        Some(key)
+        Some(())
+    }
+
+    fn import_begun(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Key> {
+        let mut key = Key::default();
+        let nodes = self.import_nodes(stored, index, events)?;
+        let taken = self.import_matches(stored, index, &nodes, &mut key);
+        // Each was held while it was taken up.
+        nodes.iter().for_each(|&node| self.matcher.buffer.release(node));
+        taken.map(|()| key)
     }
 
     fn import_nodes(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Vec<u32>> {

@@ -6,7 +6,7 @@ use millrace_core::graph::{AfterMatch, Connection, Contiguity, PatternDecl, Patt
 use millrace_core::pattern::Program;
 
 use super::model::{Match, Row, matches};
-use crate::pattern::buffer::{Node, Place};
+use crate::pattern::buffer::{Incoming, Node, Place};
 use crate::pattern::matcher::{Key, Matcher};
 use crate::testing::Random;
 
@@ -126,19 +126,19 @@ fn run(pattern: &PatternDecl, rows: &[Row]) -> Vec<Match> {
     let mut all = Vec::new();
     for (number, row) in (0..).zip(rows.iter().map(Some).chain([None])) {
         let Some(row) = row else {
-            matcher.advance(0, &mut key, i64::MAX);
+            matcher.advance(&mut key, i64::MAX);
             take(&mut matcher, rows.len(), &stages, &mut all);
             break;
         };
-        matcher.advance(0, &mut key, row.time);
+        matcher.advance(&mut key, row.time);
         take(&mut matcher, number, &stages, &mut all);
         let place = Place {
             batch: 0,
             row: number as u32,
         };
-        let event = matcher.buffer.add_event(place, row.time, row.holds);
-        matcher.step(0, &mut key, event, std::iter::empty());
-        matcher.buffer.release_event(event);
+        let mut incoming = Incoming::new(place, row.time, row.holds);
+        matcher.step(&mut key, &mut incoming, std::iter::empty());
+        matcher.buffer.end(incoming);
         take(&mut matcher, number + 1, &stages, &mut all);
     }
     assert_eq!(matcher.dropped, 0);

@@ -16,7 +16,7 @@ use millrace_core::pattern::{Program, state_decl};
 use super::matching::pattern;
 use crate::KeyedOperator;
 use crate::pattern::PatternOperator;
-use crate::pattern::buffer::{NO_NODE, Place};
+use crate::pattern::buffer::{Incoming, NO_NODE, Place};
 use crate::pattern::matcher::{Key, Matcher};
 use crate::testing::Random;
 
@@ -100,20 +100,18 @@ impl PatternFunction for Guest {
     }
 }
 
-fn block(events: &[Event]) -> (Vec<ArrayRef>, Block) {
+fn block(events: &[Event]) -> Block {
     let column = |of: fn(&Event) -> i64| -> ArrayRef { Arc::new(Int64Array::from_iter_values(events.iter().map(of))) };
     let columns = vec![
         column(|event| event.key),
         column(|event| event.id),
         column(|event| event.holds),
     ];
-    let keys = vec![columns[0].clone()];
-    let block = Block {
+    Block {
         rows: RecordBatch::try_new(schema(), columns).unwrap(),
         times: Some(events.iter().map(|event| event.time).collect()),
         keys: None,
-    };
-    (keys, block)
+    }
 }
 
 /// What there is at one time.
@@ -174,12 +172,12 @@ fn expected(decl: &PatternDecl, events: &[Event]) -> Vec<Line> {
         rows.sort_by_key(|event| event.time);
         let (mut matcher, mut key) = (Matcher::new(Program::compile(decl).unwrap()), Key::default());
         for (index, event) in rows.iter().enumerate() {
-            matcher.advance(0, &mut key, event.time);
+            matcher.advance(&mut key, event.time);
             let place = Place {
                 batch: 0,
                 row: index as u32,
             };
-            let kept = matcher.buffer.add_event(place, event.time, event.holds as u64);
+            let mut incoming = Incoming::new(place, event.time, event.holds as u64);
             let mut answers = Vec::new();
             matcher.asks(&key, event.holds as u64, &mut |node, _| {
                 let ids = match node {
@@ -192,9 +190,10 @@ fn expected(decl: &PatternDecl, events: &[Event]) -> Vec<Line> {
                 };
                 answers.push(iterative(event.id, &ids));
             });
-            matcher.step(0, &mut key, kept, answers.into_iter());
+            matcher.step(&mut key, &mut incoming, answers.into_iter());
+            matcher.buffer.end(incoming);
         }
-        matcher.advance(0, &mut key, WATERMARK_MAX);
+        matcher.advance(&mut key, WATERMARK_MAX);
         for found in std::mem::take(&mut matcher.found) {
             let path = matcher.buffer.path(found.node);
             let steps = path.map(|(_, node)| (u32::from(node.stage), id(&matcher, &rows, node.event)));
@@ -239,10 +238,11 @@ fn keys_blocks_and_snapshots_make_no_difference() {
                     late.push(event.id)
                 }
             }
-            let (keys, block) = block(&events);
             subject.pattern.set_moment(watermark, 0);
+            let admitted = subject.pattern.admit(&block(&events), &mut guest).unwrap();
+            let keys = [admitted.rows.column(0).clone()];
             let calls = &mut subject.pattern.with(&mut guest);
-            subject.keyed.handle_block(0, &keys, &block, calls).unwrap();
+            subject.keyed.handle_block(0, &keys, &admitted, calls).unwrap();
             if random.below(3) > 0 {
                 watermark = watermark.max(turn * 2 - random.below(3) as i64);
                 subject.watermark(watermark, &mut guest);
