@@ -34,7 +34,7 @@ use super::call::{Call, misplaced, shared_key, zero_keys};
 use crate::changes::{TableSchema, is_outgrown};
 use crate::entry_codec::{GROUP_BYTES, broken, encode_keys};
 
-/// Entries that are taken out at a time when a collection is cleared.
+/// Entries that are looked at at a time when a collection is cleared; more are taken out as a range.
 const CLEARED_ENTRIES: usize = if cfg!(test) { 3 } else { 4096 };
 
 /// Rows of a batch of a snapshot.
@@ -369,15 +369,25 @@ impl Collection {
         Ok(())
     }
 
+    /// Takes out everything of a key: few entries one by one, many as a range. The next increment has to name them all
+    /// the same.
     fn clear(&mut self, key: &[u8]) -> Result<()> {
-        let mut more = true;
-        while more {
-            more = self.scan(key, key, CLEARED_ENTRIES, usize::MAX)?;
+        let mut more = self.scan(key, key, CLEARED_ENTRIES, usize::MAX)?;
+        note(&mut self.tracking, &self.keys);
+        if !more {
             self.tier.remove(&self.keys)?;
+            self.begin_puts();
+            return Ok(());
+        }
+        while more && self.tracking.is_some() {
+            let last = self.keys.get(self.keys.len() - 1);
+            // The least of all that is greater.
+            let from = [last, &[0]].concat();
+            more = self.scan(key, &from, CLEARED_ENTRIES, usize::MAX)?;
             note(&mut self.tracking, &self.keys);
         }
         self.begin_puts();
-        Ok(())
+        self.tier.remove_range(key, &behind(key))
     }
 
     /// What a snapshot holds, to be read later: everything if it is to be `full` or there was none before.

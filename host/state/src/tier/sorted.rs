@@ -113,11 +113,12 @@ impl Leaf {
         }
     }
 
-    fn remove(&mut self, at: usize) {
-        let entry = self.start(at)..self.ends[at][1] as usize;
-        let by = entry.len() as i64;
-        self.bytes.drain(entry);
-        self.ends.remove(at);
+    fn remove(&mut self, entries: Range<usize>) {
+        let bytes = self.start(entries.start)..self.start(entries.end);
+        let by = bytes.len() as i64;
+        let at = entries.start;
+        self.bytes.drain(bytes);
+        self.ends.drain(entries);
         self.shift(at, -by);
         if self.bytes.capacity() > 4 * self.bytes.len().max(256) {
             self.bytes.shrink_to(2 * self.bytes.len());
@@ -203,7 +204,7 @@ impl Node {
         match Arc::make_mut(node) {
             Node::Leaf(leaf) => {
                 if let Ok(at) = leaf.find(key) {
-                    leaf.remove(at);
+                    leaf.remove(at..at + 1);
                 }
             }
             Node::Inner(children) => {
@@ -215,6 +216,41 @@ impl Node {
                     join_some(children, at.saturating_sub(1)..(at + 2).min(children.len()));
                 }
             }
+        }
+    }
+
+    /// Takes out the entries of a range; how many there were. Nodes that are in it as a whole are cut off.
+    fn remove_range(node: &mut Arc<Node>, from: &[u8], to: &[u8]) -> u64 {
+        match Arc::make_mut(node) {
+            Node::Leaf(leaf) => {
+                let [first, end] = [from, to].map(|key| leaf.find(key).unwrap_or_else(|at| at));
+                leaf.remove(first..end);
+                (end - first) as u64
+            }
+            Node::Inner(children) => {
+                let first = child_of(children, from);
+                let end = children.partition_point(|child| *child.first < *to);
+                if end <= first {
+                    return 0;
+                }
+                let whole = (first + 1).min(end - 1)..end - 1;
+                let mut removed = children.drain(whole).map(|child| child.node.entries()).sum();
+                let last = first + 1 + usize::from(end - first > 1);
+                for child in &mut children[first..last] {
+                    removed += Node::remove_range(&mut child.node, from, to);
+                }
+                children.retain(|child| child.node.size() > 0);
+                join_some(children, first.saturating_sub(1)..last.min(children.len()));
+                removed
+            }
+        }
+    }
+
+    /// How many entries are in it.
+    fn entries(&self) -> u64 {
+        match self {
+            Node::Leaf(leaf) => leaf.ends.len() as u64,
+            Node::Inner(children) => children.iter().map(|child| child.node.entries()).sum(),
         }
     }
 
@@ -332,6 +368,11 @@ impl SortedMemoryTier {
         }
         self.len -= 1;
         Node::remove(&mut self.root, key);
+        self.lower_root();
+    }
+
+    /// Gives up roots that have one child, or none.
+    fn lower_root(&mut self) {
         loop {
             let only = match self.root.as_ref() {
                 Node::Inner(children) if children.is_empty() => Arc::new(Node::Leaf(Leaf::default())),
@@ -385,6 +426,14 @@ impl SortedTier for SortedMemoryTier {
     fn remove(&mut self, keys: &ByteRows) -> Result<()> {
         for key in keys.iter() {
             self.take(key);
+        }
+        Ok(())
+    }
+
+    fn remove_range(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        if from < to {
+            self.len -= Node::remove_range(&mut self.root, from, to);
+            self.lower_root();
         }
         Ok(())
     }

@@ -206,7 +206,8 @@ impl<T: Owned + Clone> LargeList<T> {
         LargeListIter::new(self, index, *PIECE.start())
     }
 
-    /// Forgets all items. The host takes them out one by one, which for millions takes a while.
+    /// Forgets all items. With checkpoints the host looks at each once more, for the next one has to say that they are gone:
+    /// about half a second for a million.
     ///
     /// ```
     /// # use millrace::prelude::*;

@@ -233,6 +233,12 @@ impl SortedTier for TreeTier {
         millrace_core::backend::LowerTier::remove(self, keys)
     }
 
+    fn remove_range(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        self.entries
+            .retain(|key, _| key.as_slice() < from || to <= key.as_slice());
+        Ok(())
+    }
+
     fn freeze(&mut self) -> Result<Arc<dyn FrozenSorted>> {
         Ok(Arc::new(self.clone()))
     }

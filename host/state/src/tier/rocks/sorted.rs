@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use millrace_core::Result;
 use millrace_core::backend::{ByteRows, FrozenSorted, LowerTier, ScanRange, SortedTier};
-use rocksdb::ReadOptions;
+use rocksdb::{ReadOptions, WriteBatch};
 
 use super::{FrozenRocksDb, OwnedSnapshot, RocksDb, RocksDbTier, failed};
 
@@ -78,6 +78,16 @@ impl SortedTier for RocksDbSortedTier {
 
     fn remove(&mut self, keys: &ByteRows) -> Result<()> {
         self.0.remove(keys)
+    }
+
+    fn remove_range(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        let entries = self.0.db.cf_handle("default").expect("every database has it");
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(entries, from, to);
+        self.0.write(batch)
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenSorted>> {

@@ -79,6 +79,11 @@ fn agrees(tier: &mut dyn SortedTier, seed: u64) {
             }
             3 => scans_agree(tier, &model, &mut random),
             _ if random.below(4) == 0 => frozen.push((tier.freeze().unwrap(), model.clone())),
+            _ if random.below(6) == 0 => {
+                let (from, to) = (bound(&mut random), bound(&mut random));
+                tier.remove_range(&from, &to).unwrap();
+                model.retain(|key, _| *key < from || to <= *key);
+            }
             _ => {}
         }
     }
