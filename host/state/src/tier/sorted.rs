@@ -4,12 +4,15 @@
 //! Freezing shares the root and costs nothing. As long as a frozen view lives, the first write to a leaf copies that leaf
 //! and the few nodes above it; the rest stays shared. A leaf is one run of bytes, so that a copy is a copy of some
 //! kilobytes and not of many small things.
+//!
+//! Entries that expire are looked for by a hand that goes through the tree, some at a time.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenSorted, FrozenTier, ScanRange, SortedTier};
+use millrace_core::backend::{ByteRows, FrozenSorted, FrozenTier, ScanRange, SortedTier, expiry_of};
+use millrace_core::block::Millis;
 
 /// A leaf with more entries, or more bytes, is divided.
 const LEAF_ENTRIES_MAX: usize = if cfg!(test) { 4 } else { 128 };
@@ -18,11 +21,16 @@ const LEAF_BYTES_MAX: usize = 8 << 10;
 /// A node with more children is divided.
 const CHILDREN_MAX: usize = if cfg!(test) { 4 } else { 64 };
 
+/// Entries that the hand looks at in one go.
+const LOOKED_AT: usize = if cfg!(test) { 7 } else { 4096 };
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct SortedMemoryTier {
     root: Arc<Node>,
     len: u64,
+    /// Of entries that expire.
+    expiry: Option<Expiry>,
 }
 
 impl Default for SortedMemoryTier {
@@ -30,8 +38,18 @@ impl Default for SortedMemoryTier {
         SortedMemoryTier {
             root: Arc::new(Node::Leaf(Leaf::default())),
             len: 0,
+            expiry: None,
         }
     }
+}
+
+/// How far the hand is, and when there is something for it to find.
+#[derive(Debug)]
+struct Expiry {
+    /// The key that it comes to next, while it is under way.
+    next: Option<Vec<u8>>,
+    /// No entry that was put, or passed by the hand, since it began expires earlier.
+    earliest: Millis,
 }
 
 #[derive(Debug, Clone)]
@@ -350,7 +368,21 @@ fn join_some(children: &mut Vec<Child>, among: Range<usize>) {
 }
 
 impl SortedMemoryTier {
+    /// For entries that expire: their values begin with when they do.
+    pub fn expiring() -> Self {
+        SortedMemoryTier {
+            expiry: Some(Expiry {
+                next: None,
+                earliest: Millis::MAX,
+            }),
+            ..SortedMemoryTier::default()
+        }
+    }
+
     fn set(&mut self, key: &[u8], value: &[u8]) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.earliest = expiry.earliest.min(expiry_of(value));
+        }
         let (new, behind) = Node::set(&mut self.root, key, value);
         self.len += u64::from(new);
         if let Some(behind) = behind {
@@ -380,6 +412,23 @@ impl SortedMemoryTier {
                 Node::Inner(_) | Node::Leaf(_) => return,
             };
             self.root = only;
+        }
+    }
+}
+
+/// Shows entries from a key on, as many as there are to be; whether there are more.
+fn look_at(node: &Node, from: &[u8], left: &mut usize, each: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+    match node {
+        Node::Leaf(leaf) => {
+            let first = leaf.find(from).unwrap_or_else(|at| at);
+            let end = leaf.ends.len().min(first + *left);
+            (first..end).for_each(|at| each(leaf.key(at), leaf.value(at)));
+            *left -= end - first;
+            end < leaf.ends.len()
+        }
+        Node::Inner(children) => {
+            let mut rest = children[child_of(children, from)..].iter();
+            rest.any(|child| look_at(&child.node, from, left, each))
         }
     }
 }
@@ -436,6 +485,35 @@ impl SortedTier for SortedMemoryTier {
             self.lower_root();
         }
         Ok(())
+    }
+
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        let Some(expiry) = &mut self.expiry else {
+            return Ok(None);
+        };
+        let due = |earliest: Millis| Some(earliest).filter(|earliest| *earliest < Millis::MAX);
+        if expiry.next.is_none() {
+            if expiry.earliest > now {
+                return Ok(due(expiry.earliest));
+            }
+            expiry.earliest = Millis::MAX;
+        }
+        let from = expiry.next.take().unwrap_or_default();
+        let (mut expired, mut last) = (ByteRows::default(), Vec::new());
+        let more = look_at(&self.root, &from, &mut LOOKED_AT.clone(), &mut |key, value| {
+            match expiry_of(value) {
+                expires if expires <= now => expired.push(key),
+                expires => expiry.earliest = expiry.earliest.min(expires),
+            }
+            last.clear();
+            last.extend_from_slice(key);
+        });
+        // The least of all that is greater.
+        last.push(0);
+        expiry.next = more.then_some(last);
+        let next = if more { Some(now) } else { due(expiry.earliest) };
+        self.remove(&expired)?;
+        Ok(next)
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenSorted>> {

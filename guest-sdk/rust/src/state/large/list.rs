@@ -14,7 +14,8 @@ use crate::value::Owned;
 /// A list per key for any number of items: they live in the host, in memory or on disk, and not in the pipeline's memory.
 ///
 /// Items are added at the end, read by index or in order, and forgotten all together. A checkpoint holds the items that
-/// were added since the last one.
+/// were added since the last one. With a [time to live](crate::state::Ttl) each item has its own, and indexes count from the
+/// first that has not expired when the block comes.
 ///
 /// ```
 /// use millrace::prelude::*;
