@@ -80,6 +80,12 @@ fn assert_all_kinds(findings: &BTreeMap<String, usize>) {
         "row expired",
         "row used",
         "row unused",
+        "row entry",
+        "row entry expired",
+        "row kept",
+        "row not kept",
+        "row items",
+        "row no items",
         "timer written",
         "timer expired",
     ] {

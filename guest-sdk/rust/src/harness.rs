@@ -118,7 +118,9 @@ impl Harness {
         if let Work::Rows { slots, .. } | Work::Timers { slots, .. } = work {
             // A slot stands for its key.
             let keys: Vec<_> = slots.iter().map(|slot| vec![Datum::Integer((*slot).into())]).collect();
-            states.values_mut().for_each(|state| state.begin_call(&keys));
+            states
+                .values_mut()
+                .for_each(|state| state.begin_call(&keys, self.at.now));
         }
         enter(states);
         let result = self.instance.call(chain, self.at, work);

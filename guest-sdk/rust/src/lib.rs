@@ -241,7 +241,7 @@
 //! remembered until the block is done, and [`get_all`](state::LargeMap::get_all) asks for many keys at once. Writing waits for
 //! nothing. [`iter`](state::LargeMap::iter) and [`iter_from`](state::LargeMap::iter_from) go through entries in the order of
 //! their keys, in pieces, so that a map by time can be read from a time on. Maps and lists that are empty cost nothing, and
-//! unlike other states they do not keep their key alive. A state cannot become a large one, or the other way round, under
+//! unlike other states they do not keep their key alive. With a [time to live](state::Ttl) each entry has its own. A state cannot become a large one, or the other way round, under
 //! its name: declare another, and move what a key has when the key is next seen.
 //!
 //! # State that changes

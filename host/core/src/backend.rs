@@ -193,6 +193,13 @@ pub trait SortedTier: Debug + Send {
     /// Takes entries out; some may not be there.
     fn remove(&mut self, keys: &ByteRows) -> Result<()>;
 
+    /// Takes out all entries from `from` up to and without `to`, at once. For many: of few it takes longer, now or when
+    /// others are read, than to name them.
+    fn remove_range(&mut self, from: &[u8], to: &[u8]) -> Result<()>;
+
+    /// It is this time: what has expired may go, see [`LowerTier::expire`].
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>>;
+
     /// All entries as they are now, to be read while this changes. Takes no time that grows with them.
     fn freeze(&mut self) -> Result<Arc<dyn FrozenSorted>>;
 

@@ -6,6 +6,9 @@
 //! [applied](Collections::apply) only if it returns. So a call sees what was there when it began, and the guest lays its
 //! own writes over that.
 //!
+//! Where a state has a time to live, each entry has its own: one that has expired when the call begins is not there for it,
+//! and what the call read or wrote is renewed when it is applied.
+//!
 //! States are numbered among the large ones of their chain, entries are those of the call.
 
 use std::cell::RefCell;
@@ -18,6 +21,7 @@ use arrow_schema::{DataType, Field, FieldRef};
 
 use crate::checkpoint::columns;
 use crate::error::Result;
+use crate::graph::TimeToLive;
 
 /// Shape of a large state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,8 @@ pub struct CollectionSchema {
     pub value: FieldRef,
     /// Its entries belong to no key: every subtask has all of them.
     pub broadcast: bool,
+    /// How long each entry lives; `None`: until it is taken out.
+    pub ttl: Option<TimeToLive>,
 }
 
 impl CollectionSchema {
@@ -72,13 +78,18 @@ impl CollectionSchema {
             entry: Arc::new(Field::new(columns::ENTRY, entry, false)),
             value: Arc::new(value.as_ref().clone().with_name(state.name())),
             broadcast: false,
+            ttl: None,
         })
     }
 
-    /// The columns of its rows in a checkpoint, behind those of the key: an entry that is gone has no value.
-    pub fn row_fields(&self) -> [FieldRef; 2] {
+    /// The columns of its rows in a checkpoint, behind those of the key: an entry that is gone has no value. Where entries
+    /// have a time to live the last says when they expire.
+    pub fn row_fields(&self) -> Vec<FieldRef> {
         let value = self.value.as_ref().clone().with_nullable(true);
-        [self.entry.clone(), Arc::new(value)]
+        let expires = || Arc::new(Field::new(columns::EXPIRES, DataType::Int64, true));
+        let mut fields = vec![self.entry.clone(), Arc::new(value)];
+        fields.extend(self.ttl.map(|_| expires()));
+        fields
     }
 }
 
@@ -155,7 +166,7 @@ pub trait Collections: Debug {
         bytes_max: usize,
     ) -> Result<MapEntries>;
 
-    /// How long the lists of these entries are.
+    /// How long the lists of these entries are. Items that have expired do not count, here and where an index is asked for.
     fn list_length(&mut self, state: usize, entries: &[u32]) -> Result<Vec<u64>>;
 
     /// Items of a list from an index on, as many as [`map_scan`](Self::map_scan) would give.

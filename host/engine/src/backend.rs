@@ -82,16 +82,25 @@ impl Backend {
 }
 
 impl Backend {
-    /// A tier for a large state. `name` tells it from all others.
-    pub(crate) fn sorted_tier(&self, name: &str) -> Result<Box<dyn SortedTier>> {
+    /// A tier for a large state, whose entries live so many ms if not for ever. `name` tells it from all others.
+    pub(crate) fn sorted_tier(&self, name: &str, lifetime: Option<Millis>) -> Result<Box<dyn SortedTier>> {
         match self {
             Backend::Memory { .. } => {
                 // In memory nothing has a name.
                 let _ = name;
-                Ok(Box::new(SortedMemoryTier::default()))
+                Ok(Box::new(match lifetime {
+                    None => SortedMemoryTier::default(),
+                    Some(_) => SortedMemoryTier::expiring(),
+                }))
             }
             #[cfg(feature = "rocksdb")]
-            Backend::RocksDb { databases, .. } => Ok(Box::new(databases.sorted_tier(name)?)),
+            Backend::RocksDb { databases, .. } => Ok(Box::new(match lifetime {
+                None => databases.sorted_tier(name)?,
+                Some(lifetime) => {
+                    let lifetime = std::time::Duration::from_millis(lifetime.cast_unsigned());
+                    databases.expiring_sorted_tier(name, lifetime)?
+                }
+            })),
         }
     }
 }

@@ -211,6 +211,9 @@ impl KeyedOperator {
         if let Some(lifetimes) = &mut self.lifetimes {
             lifetimes.handle_time(now);
         }
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().handle_time(now);
+        }
     }
 
     /// Fires due timers, as many as go into one call; false: none is due any more.
@@ -233,8 +236,10 @@ impl KeyedOperator {
     pub fn next_processing_timer(&mut self) -> Option<Millis> {
         let below = self.next_below(TimerKind::ProcessingTime);
         let sweep = self.lifetimes.as_ref().and_then(|lifetimes| lifetimes.next_sweep());
+        let collections = self.collections.as_ref();
+        let collections = collections.and_then(|collections| collections.borrow().next_sweep());
         let timers = self.timers.next_processing_time();
-        timers.into_iter().chain(below).chain(sweep).min()
+        timers.into_iter().chain(below).chain(sweep).chain(collections).min()
     }
 
     /// Number of keys that hold a value or a timer; about, with a lower tier.

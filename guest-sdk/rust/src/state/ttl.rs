@@ -14,6 +14,8 @@ use crate::time::millis;
 ///   row is handled.
 /// - A value, list or map expires as a whole, unlike the entries of maps and lists in Flink. Other states of the key and
 ///   its timers stay.
+/// - Of a [`LargeMap`](crate::state::LargeMap) or [`LargeList`](crate::state::LargeList) each entry has a time of its own, as in
+///   Flink: an insert or push begins it, and items of a list count from the first that has not expired.
 /// - Keys that never come again are looked for, even when no rows come. They are found within about a tenth of the time
 ///   to live, or a tenth of a second if that is more.
 /// - Checkpoints and savepoints hold when each state expires, and what has expired when they are restored is not there.
@@ -76,6 +78,10 @@ impl Ttl {
     ///
     /// A read counts once a twentieth of the time has passed since the last renewal, for what it renews has to be in the
     /// next checkpoint. So a state may expire by that much too early.
+    ///
+    /// Of a large map or list what is read is renewed entry by entry; an iterator reads ahead, up to some thousand entries.
+    /// As its items then no longer expire in their order, the length of a `LargeList`, and so an item by its index,
+    /// has all of the list looked through once a block. With [`after`](Self::after) alone the host knows the order.
     ///
     /// ```
     /// # use millrace::prelude::*;

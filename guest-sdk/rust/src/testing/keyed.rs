@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::collections::{self, Collections};
+use super::collections::{self, Collection, Collections};
 use super::datum::{Datum, Key};
 use super::guest::{ChainInfo, Guest, Row};
 use super::time::FIRST;
@@ -68,7 +68,8 @@ impl Keyed {
     pub(crate) fn rows(&mut self, guest: &mut Guest<'_>, input: u32, keys: &[Key], rows: &[Row]) {
         self.expire(guest);
         let slots: Vec<u32> = keys.iter().map(|key| self.slot(key)).collect();
-        let result = self.call(keys, || guest.rows(input, &slots, rows));
+        let now = guest.at.now;
+        let result = self.call(keys, now, || guest.rows(input, &slots, rows));
         self.apply(guest, &result, keys);
     }
 
@@ -76,7 +77,8 @@ impl Keyed {
     pub(crate) fn broadcast(&mut self, guest: &mut Guest<'_>, input: u32, rows: &[Row]) {
         let keys = vec![Key::new(); rows.len()];
         let slots = vec![0; rows.len()];
-        let result = self.call(&keys, || guest.rows(input, &slots, rows));
+        let now = guest.at.now;
+        let result = self.call(&keys, now, || guest.rows(input, &slots, rows));
         assert!(
             result.timers.entries.is_empty(),
             "rows of a broadcast stream have no key"
@@ -101,7 +103,8 @@ impl Keyed {
                 times: &times,
                 keys: &block,
             };
-            let result = self.call(&keys, || guest.call(&work, |_| String::new()));
+            let now = guest.at.now;
+            let result = self.call(&keys, now, || guest.call(&work, |_| String::new()));
             self.apply(guest, &result, &keys);
         }
         panic!("timers set timers that are due at once, {REARMING_ROUNDS_MAX} times in a row");
@@ -144,9 +147,9 @@ impl Keyed {
         timers.map(|timer| timer.1).next()
     }
 
-    fn call(&mut self, keys: &[Key], call: impl FnOnce() -> CallResult) -> CallResult {
+    fn call(&mut self, keys: &[Key], now: i64, call: impl FnOnce() -> CallResult) -> CallResult {
         let mut collections = std::mem::take(&mut self.collections);
-        collections.values_mut().for_each(|of| of.begin_call(keys));
+        collections.values_mut().for_each(|of| of.begin_call(keys, now));
         collections::enter(collections);
         let result = call();
         self.collections = collections::leave();
@@ -158,6 +161,7 @@ impl Keyed {
             let collection = self.collections.get_mut(&writes.state);
             collection.expect("only large states are written so").apply(writes);
         }
+        self.collections.values_mut().for_each(Collection::end_call);
     }
 
     /// Does what a call has asked for, and gives keys back that hold nothing.
@@ -216,6 +220,7 @@ impl Keyed {
     /// Clears what has expired.
     pub(crate) fn expire(&mut self, guest: &mut Guest<'_>) {
         let now = guest.at.now;
+        self.collections.values_mut().for_each(|of| of.expire(now));
         let due = self.deadlines.iter().filter(|(_, deadline)| **deadline <= now);
         let due: Vec<(Key, usize)> = due.map(|(place, _)| place.clone()).collect();
         for place in due {

@@ -33,6 +33,8 @@ struct TaskState {
     deadlines: BTreeMap<(String, Key), i64>,
     timers: BTreeSet<KeyTimer>,
     collections: BTreeMap<String, BTreeMap<Key, BTreeMap<Datum, Datum>>>,
+    /// When entries of those expire.
+    entry_deadlines: BTreeMap<String, BTreeMap<(Key, Datum), i64>>,
     /// Accumulators of windows, by window and key.
     pieces: BTreeMap<(Key, Piece), Datum>,
     accumulator: Option<StateInfo>,
@@ -127,6 +129,8 @@ fn take_keyed(keyed: &Keyed, guest: &mut Guest<'_>, state: &mut TaskState) {
         if let Some(collection) = keyed.collections.get(&(number as u32)) {
             let entries = collection.entries.clone();
             state.collections.entry(name.clone()).or_default().extend(entries);
+            let deadlines = collection.deadlines.clone();
+            state.entry_deadlines.entry(name.clone()).or_default().extend(deadlines);
         }
         let values = match info.is_large {
             true => BTreeMap::new(),
@@ -196,9 +200,17 @@ fn give_keyed(
             let entries = state.collections.get(&name).into_iter().flatten();
             let is_broadcast = collection.is_broadcast();
             let own = entries.filter(|(key, _)| is_broadcast || owns(key));
-            collection
-                .entries
-                .extend(own.map(|(key, entries)| (key.clone(), entries.clone())));
+            let known = state.entry_deadlines.get(&name);
+            for (key, entries) in own {
+                let known = |entry: &Datum| known?.get(&(key.clone(), entry.clone())).copied();
+                for entry in entries.keys() {
+                    if let Some(begun) = collection.renewed(guest.at.now) {
+                        let deadline = known(entry).unwrap_or(begun);
+                        collection.deadlines.insert((key.clone(), entry.clone()), deadline);
+                    }
+                }
+                collection.entries.insert(key.clone(), entries.clone());
+            }
             continue;
         }
         let own = values.iter().filter(|(key, _)| owns(key));

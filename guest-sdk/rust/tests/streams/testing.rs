@@ -172,6 +172,60 @@ fn state_expires() {
     assert_eq!(job.rows::<Event>("out"), [event(1, 1), event(1, 3)]);
 }
 
+/// Each entry of a large state has a time of its own, which a restart does not renew, and indexes count what is there.
+#[test]
+fn entries_of_large_states_expire_one_by_one() {
+    struct Recent {
+        items: LargeList<i64>,
+        used: LargeMap<i64, i64>,
+    }
+    impl KeyedProcess for Recent {
+        type In = Event;
+        type Key = i64;
+        type Out = Event;
+
+        fn process(&mut self, row: Event, cx: &mut Context<'_, Self>) {
+            if self.used.get(&row.value).is_none() {
+                self.used.insert(row.value, row.value);
+            }
+            self.items.push(row.value);
+            cx.push(event(self.items.len() as i64, self.items.get(0).unwrap_or_default()));
+        }
+    }
+    let mut job = Job::new(|flow| {
+        testing::source::<Event>(flow, "events")
+            .key_by(Event::FIELDS.key)
+            .process(|setup| {
+                let (items, used) = (setup.large_list("items"), setup.large_map("used"));
+                setup.ttl(&items, Ttl::after(Duration::from_secs(10)));
+                setup.ttl(&used, Ttl::after(Duration::from_secs(10)).on_read_and_write());
+                Recent { items, used }
+            })
+            .name("recent")
+            .sink("out", Discard::new());
+    });
+    job.push("events", event(1, 1));
+    job.advance_processing_time(Duration::from_secs(4));
+    job.push("events", event(1, 2));
+    job.advance_processing_time(Duration::from_secs(4));
+    job.restart();
+    job.push("events", event(1, 1));
+    job.advance_processing_time(Duration::from_secs(4));
+    assert_eq!(job.state::<Vec<i64>>("recent", "items", 1), Some(vec![2, 1]));
+    job.push("events", event(1, 3));
+    job.advance_processing_time(Duration::from_secs(3));
+    // The second entry was not read again.
+    let used = job.state::<BTreeMap<i64, i64>>("recent", "used", 1);
+    assert_eq!(used, Some(BTreeMap::from([(1, 1), (3, 3)])));
+    assert_eq!(job.state::<Vec<i64>>("recent", "items", 1), Some(vec![1, 3]));
+    assert_eq!(
+        job.rows::<Event>("out"),
+        [event(1, 1), event(2, 1), event(3, 1), event(3, 2)]
+    );
+    job.advance_processing_time(Duration::from_secs(10));
+    assert_eq!(job.state::<Vec<i64>>("recent", "items", 1), None);
+}
+
 /// A changed version finds its state by names: a field more, another name, wider numbers.
 #[test]
 fn a_changed_version_goes_on() {

@@ -299,6 +299,7 @@ impl StateDecl {
         let collection = CollectionSchema::of(&self.field()).filter(|_| self.kind.is_large())?;
         Some(CollectionSchema {
             broadcast: self.kind == StateKind::BroadcastMap,
+            ttl: self.ttl,
             ..collection
         })
     }

@@ -171,11 +171,9 @@ fn check_lifetimes(graph: &Graph, chain: &Chain) -> Result<()> {
     for state in states {
         let Some(ttl) = state.ttl else { continue };
         let short = (ttl.after_ms <= 0).then_some("it is less than a ms");
-        let large = state
-            .kind
-            .is_large()
-            .then_some("entries of large states live until they are taken out");
-        if let Some(why) = refused.or(short).or(large) {
+        let broadcast =
+            (state.kind == StateKind::BroadcastMap).then_some("every subtask keeps a copy of broadcast state");
+        if let Some(why) = refused.or(short).or(broadcast) {
             let state = &state.name;
             return refuse(
                 "GR0015",

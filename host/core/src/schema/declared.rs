@@ -212,6 +212,7 @@ impl DeclaredState {
         let collection = CollectionSchema::of(&self.value.field).filter(|_| self.large)?;
         Some(CollectionSchema {
             broadcast: self.broadcast,
+            ttl: self.ttl,
             ..collection
         })
     }

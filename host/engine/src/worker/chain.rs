@@ -394,7 +394,8 @@ impl ChainTask {
             && !collections.is_empty()
         {
             let tiers = collections.iter().enumerate().map(|(number, schema)| {
-                let tier = backend.sorted_tier(&format!("{name}-large-{number}"))?;
+                let lifetime = schema.ttl.map(|ttl| ttl.after_ms);
+                let tier = backend.sorted_tier(&format!("{name}-large-{number}"), lifetime)?;
                 Ok((schema.clone(), tier))
             });
             let collections = operator.set_collections(tiers.collect::<Result<_>>()?, *max_parallelism)?;

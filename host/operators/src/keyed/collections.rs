@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! entry   key group (u16) | key columns, tagged | key of a map (`arrow-row`), or index of a list (u64)
-//! value   value or item (`arrow-row`)
+//! value   value or item (`arrow-row`), behind when it expires if it does (`expiry`)
 //! ```
 //!
 //! Numbers are big-endian and `arrow-row` is in the order of values, so that the entries of a key are neighbours in
@@ -13,32 +13,32 @@
 //! A snapshot copies nothing: at the barrier the tier is frozen, and which entries have changed is handed over with the
 //! frozen view. Whoever writes the snapshot reads them, in a thread of his own.
 
+mod codec;
+mod expiry;
+mod frozen;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
-use arrow_row::{RowConverter, SortField};
-use arrow_schema::{DataType, SchemaRef};
-use arrow_select::take::take;
-use millrace_core::backend::{ByteRows, FrozenSorted, ScanRange, SortedTier};
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
+use millrace_core::backend::{ByteRows, ScanRange, SortedTier};
+use millrace_core::block::Millis;
 use millrace_core::checkpoint::{RowSource, TableDelta};
-use millrace_core::collections::{
-    CollectionKind, CollectionSchema, CollectionWrites, Collections, MapEntries, WriteAction,
-};
-use millrace_core::key::decode_prefixes;
+use millrace_core::collections::{CollectionSchema, CollectionWrites, Collections, MapEntries, WriteAction};
 use millrace_core::{Error, Result};
 
+use self::codec::{Codec, index_of};
+use self::expiry::{Expiring, Expiry, place_of, push_value};
+use self::frozen::FrozenCollection;
 use super::call::{Call, misplaced, shared_key, zero_keys};
-use crate::changes::{TableSchema, is_outgrown};
-use crate::entry_codec::{GROUP_BYTES, broken, encode_keys};
+use crate::changes::is_outgrown;
+use crate::entry_codec::encode_keys;
 
-/// Entries that are taken out at a time when a collection is cleared.
+/// Entries that are looked at at a time when a collection is cleared; more are taken out as a range.
 const CLEARED_ENTRIES: usize = if cfg!(test) { 3 } else { 4096 };
-
-/// Rows of a batch of a snapshot.
-const SNAPSHOT_ROWS: usize = 8192;
 
 /// The large states of an operator. They are numbered in the order in which they are declared.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ pub(super) struct HostCollections {
     max_parallelism: u32,
     states: Vec<Collection>,
     call: Call,
+    /// If entries of some state expire.
+    expiring: Option<Expiring>,
 }
 
 /// One large state.
@@ -57,6 +59,8 @@ struct Collection {
     shared_key: Option<Box<[u8]>>,
     /// If snapshots are taken.
     tracking: Option<Tracking>,
+    /// If its entries expire.
+    expiry: Option<Expiry>,
     keys: ByteRows,
     values: ByteRows,
     removes: ByteRows,
@@ -87,6 +91,7 @@ impl HostCollections {
                     .broadcast
                     .then(|| shared_key(key_schema, max_parallelism))
                     .transpose()?,
+                expiry: schema.ttl.map(Expiry::new),
                 codec: Codec::new(key_schema.clone(), schema, max_parallelism)?,
                 tracking: None,
                 keys: ByteRows::default(),
@@ -95,9 +100,11 @@ impl HostCollections {
                 found: Vec::new(),
             })
         });
+        let states = states.collect::<Result<Vec<_>>>()?;
         Ok(HostCollections {
             max_parallelism,
-            states: states.collect::<Result<_>>()?,
+            expiring: Expiring::of(&states),
+            states,
             call: Call::default(),
         })
     }
@@ -109,6 +116,15 @@ impl HostCollections {
         self.call.encoded = false;
         self.call.only = None;
         self.call.broadcast = false;
+        self.forget_reads();
+    }
+
+    /// What was read so far is of no call that is under way.
+    fn forget_reads(&mut self) {
+        if self.expiring.is_some() {
+            let expiries = self.states.iter_mut().filter_map(|state| state.expiry.as_mut());
+            expiries.for_each(Expiry::begin_call);
+        }
     }
 
     /// A call is about to be made for so many rows that have no key.
@@ -132,7 +148,11 @@ impl HostCollections {
 
     /// Lays rows of a snapshot over what was restored of a state so far.
     pub(super) fn restore(&mut self, state: usize, batch: &RecordBatch) -> Result<()> {
-        self.states[state].restore(batch, self.max_parallelism)
+        let expires = self.states[state].restore(batch, self.max_parallelism)?;
+        if let (Some(expiring), Some(expires)) = (&mut self.expiring, expires) {
+            expiring.meet(expires);
+        }
+        Ok(())
     }
 
     /// Entries of all states, about.
@@ -151,6 +171,7 @@ impl Collections for HostCollections {
 
     fn narrow(&mut self, entry: Option<u32>) {
         self.call.only = entry;
+        self.forget_reads();
     }
 
     fn map_get(
@@ -171,15 +192,17 @@ impl Collections for HostCollections {
                 bytes.extend_from_slice(row);
             });
         }
+        collection
+            .tier
+            .get(&collection.keys, &mut collection.found, &mut collection.values)?;
+        collection.leave_live();
         let Collection {
-            tier,
             codec,
             keys,
             values,
             found,
             ..
         } = collection;
-        tier.get(keys, found, values)?;
         let bytes = values.iter().map(<[u8]>::len).sum::<usize>();
         if bytes > bytes_max {
             let (count, state) = (keys.len(), &codec.schema.name);
@@ -212,7 +235,7 @@ impl Collections for HostCollections {
             // The least of all that is greater.
             from.push(0);
         }
-        let more = collection.scan(key, &from, limit, bytes_max)?;
+        let more = collection.scan_live(key, &from, limit, bytes_max)?;
         let behind = collection.keys.iter().map(|entry| &entry[key.len()..]);
         Ok(MapEntries {
             keys: collection.codec.decode_entries(behind)?,
@@ -224,7 +247,10 @@ impl Collections for HostCollections {
     fn list_length(&mut self, state: usize, entries: &[u32]) -> Result<Vec<u64>> {
         self.call.encode(self.max_parallelism)?;
         let collection = &mut self.states[state];
-        let length = |&entry: &u32| collection.length(self.call.key_of(entry, None)?);
+        let length = |&entry: &u32| {
+            let runs = collection.live_items(self.call.key_of(entry, None)?)?;
+            Ok(runs.iter().map(|run| run.end - run.start).sum())
+        };
         entries.iter().map(length).collect()
     }
 
@@ -232,8 +258,17 @@ impl Collections for HostCollections {
         self.call.encode(self.max_parallelism)?;
         let collection = &mut self.states[state];
         let key = self.call.key_of(entry, None)?;
-        let from = [key, &start.to_be_bytes()].concat();
-        collection.scan(key, &from, limit, bytes_max)?;
+        let place = match collection.expiry {
+            None => Some(start),
+            Some(_) => place_of(&collection.live_items(key)?, start),
+        };
+        match place {
+            None => collection.begin_puts(),
+            Some(place) => {
+                let from = [key, &place.to_be_bytes()].concat();
+                collection.scan_live(key, &from, limit, bytes_max)?;
+            }
+        }
         collection.codec.decode_values(collection.values.iter())
     }
 
@@ -241,7 +276,15 @@ impl Collections for HostCollections {
         if !writes.is_empty() {
             self.call.encode(self.max_parallelism)?;
         }
+        if self.expiring.is_some() {
+            for state in 0..self.states.len() {
+                if self.states[state].renew()? {
+                    self.meet_writes(state);
+                }
+            }
+        }
         for write in writes {
+            self.meet_writes(write.state);
             let state = &mut self.states[write.state];
             if state.shared_key.is_some() != self.call.broadcast {
                 return Err(misplaced(
@@ -265,7 +308,7 @@ fn behind(prefix: &[u8]) -> Vec<u8> {
 }
 
 impl Collection {
-    /// Gets entries of a key from a bound on; whether there may be more.
+    /// Gets entries of a key from a bound on, as they are stored; whether there may be more.
     fn scan(&mut self, key: &[u8], from: &[u8], limit: usize, bytes_max: usize) -> Result<bool> {
         let range = ScanRange {
             from,
@@ -276,8 +319,8 @@ impl Collection {
         self.tier.scan(&range, &mut self.keys, &mut self.values)
     }
 
-    /// How long the list of a key is.
-    fn length(&mut self, key: &[u8]) -> Result<u64> {
+    /// The index that the next item of a key's list gets.
+    fn next_index(&mut self, key: &[u8]) -> Result<u64> {
         let mut last = Vec::new();
         match self.tier.last(key, &behind(key), &mut last)? {
             true => Ok(index_of(&last)? + 1),
@@ -294,6 +337,7 @@ impl Collection {
         // Whose list is appended to, and where.
         let mut end: Option<(&[u8], u64)> = None;
         let missing = || Error::internal("writes to a collection have fewer keys or values than actions");
+        let expires = self.expiry.as_ref().map(Expiry::renewed);
         self.begin_puts();
         for (&entry, action) in writes.entries.iter().zip(&writes.actions) {
             let key = call.key(entry);
@@ -301,7 +345,7 @@ impl Collection {
                 WriteAction::Put => {
                     self.finish_removes()?;
                     let (entry, value) = keys.next().zip(values.next()).ok_or_else(missing)?;
-                    self.push_put(key, entry, value.as_ref());
+                    self.push_put(key, entry, expires, value.as_ref());
                 }
                 WriteAction::Append => {
                     self.finish_removes()?;
@@ -309,11 +353,15 @@ impl Collection {
                         Some((of, next)) if of == key => next,
                         _ => {
                             self.finish_puts()?;
-                            self.length(key)?
+                            let next = self.next_index(key)?;
+                            if let Some(expiry) = self.expiry.as_mut().filter(|_| next == 0) {
+                                expiry.note_in_order(key);
+                            }
+                            next
                         }
                     };
                     let value = values.next().ok_or_else(missing)?;
-                    self.push_put(key, &next.to_be_bytes(), value.as_ref());
+                    self.push_put(key, &next.to_be_bytes(), expires, value.as_ref());
                     end = Some((key, next + 1));
                 }
                 WriteAction::Remove => {
@@ -341,12 +389,12 @@ impl Collection {
         self.values.clear();
     }
 
-    fn push_put(&mut self, key: &[u8], entry: &[u8], value: &[u8]) {
+    fn push_put(&mut self, key: &[u8], entry: &[u8], expires: Option<Millis>, value: &[u8]) {
         self.keys.push_with(|bytes| {
             bytes.extend_from_slice(key);
             bytes.extend_from_slice(entry);
         });
-        self.values.push(value);
+        push_value(&mut self.values, expires, value);
     }
 
     fn finish_puts(&mut self) -> Result<()> {
@@ -369,15 +417,25 @@ impl Collection {
         Ok(())
     }
 
+    /// Takes out everything of a key: few entries one by one, many as a range. The next increment has to name them all
+    /// the same.
     fn clear(&mut self, key: &[u8]) -> Result<()> {
-        let mut more = true;
-        while more {
-            more = self.scan(key, key, CLEARED_ENTRIES, usize::MAX)?;
+        let mut more = self.scan(key, key, CLEARED_ENTRIES, usize::MAX)?;
+        note(&mut self.tracking, &self.keys);
+        if !more {
             self.tier.remove(&self.keys)?;
+            self.begin_puts();
+            return Ok(());
+        }
+        while more && self.tracking.is_some() {
+            let last = self.keys.get(self.keys.len() - 1);
+            // The least of all that is greater.
+            let from = [last, &[0]].concat();
+            more = self.scan(key, &from, CLEARED_ENTRIES, usize::MAX)?;
             note(&mut self.tracking, &self.keys);
         }
         self.begin_puts();
-        Ok(())
+        self.tier.remove_range(key, &behind(key))
     }
 
     /// What a snapshot holds, to be read later: everything if it is to be `full` or there was none before.
@@ -400,6 +458,7 @@ impl Collection {
                 frozen: self.tier.freeze()?,
                 changed: (!full).then_some(changed),
                 codec: self.codec.try_clone()?,
+                expiring_at: self.expiry.as_ref().map(|expiry| expiry.now),
             })),
         };
         Ok(TableDelta {
@@ -410,8 +469,14 @@ impl Collection {
         })
     }
 
-    fn restore(&mut self, batch: &RecordBatch, max_parallelism: u32) -> Result<()> {
+    /// Returns when the first of the entries expires. Those that do not say when begin their time; those that have expired
+    /// already are put all the same: they hide what earlier layers have of them, and go when the tier sees to it.
+    fn restore(&mut self, batch: &RecordBatch, max_parallelism: u32) -> Result<Option<Millis>> {
         let rows = self.codec.table.read(batch)?;
+        let begun = self.expiry.as_ref().map(Expiry::renewed);
+        let stored = rows.more.get(2).map(|times| times.as_primitive::<Int64Type>());
+        let expires = |row: usize| stored.filter(|times| times.is_valid(row)).map(|times| times.value(row));
+        let mut earliest = None;
         let (mut keys, mut hashes) = (ByteRows::default(), Vec::new());
         encode_keys(None, &rows.keys, max_parallelism, &mut hashes, &mut keys)?;
         let entries = self.codec.encode_entries(&rows.more[0])?;
@@ -426,7 +491,9 @@ impl Collection {
                 self.tier.remove(&self.keys)?;
                 self.keys.clear();
             } else {
-                self.push_put(key, entry, values.row(row).as_ref());
+                let expires = expires(row).or(begun);
+                earliest = earliest.into_iter().chain(expires).min();
+                self.push_put(key, entry, expires, values.row(row).as_ref());
             }
         }
         self.tier.put(&self.keys, &self.values)?;
@@ -435,7 +502,7 @@ impl Collection {
             tracking.layer_rows += batch.num_rows() as u64;
             tracking.has_base = true;
         }
-        Ok(())
+        Ok(earliest)
     }
 }
 
@@ -445,136 +512,5 @@ fn note(tracking: &mut Option<Tracking>, keys: &ByteRows) {
         if !tracking.changed.contains(key) {
             tracking.changed.insert(key.into());
         }
-    }
-}
-
-/// The index at the end of an entry of a list.
-fn index_of(entry: &[u8]) -> Result<u64> {
-    let index = entry.last_chunk::<8>();
-    let index = index.ok_or_else(|| Error::internal("an entry of a list has no index"))?;
-    Ok(u64::from_be_bytes(*index))
-}
-
-/// Entries and values to bytes and back.
-#[derive(Debug)]
-struct Codec {
-    key_schema: SchemaRef,
-    schema: CollectionSchema,
-    max_parallelism: u32,
-    table: TableSchema,
-    /// Keys of a map; of a list indexes are written as they are.
-    entries: RowConverter,
-    values: RowConverter,
-}
-
-impl Codec {
-    fn new(key_schema: SchemaRef, schema: CollectionSchema, max_parallelism: u32) -> Result<Self> {
-        let converter = |data_type: &DataType| RowConverter::new(vec![SortField::new(data_type.clone())]);
-        Ok(Codec {
-            table: TableSchema::new(&key_schema, schema.row_fields().to_vec(), max_parallelism),
-            entries: converter(schema.entry.data_type()).map_err(broken)?,
-            values: converter(schema.value.data_type()).map_err(broken)?,
-            key_schema,
-            schema,
-            max_parallelism,
-        })
-    }
-
-    /// Another one of the same entries.
-    fn try_clone(&self) -> Result<Self> {
-        Codec::new(self.key_schema.clone(), self.schema.clone(), self.max_parallelism)
-    }
-
-    /// Keys of a map, or indexes of a list.
-    fn encode_entries(&self, entries: &ArrayRef) -> Result<ByteRows> {
-        let mut encoded = ByteRows::default();
-        match self.schema.kind {
-            CollectionKind::Map => {
-                let rows = self.entries.convert_columns(std::slice::from_ref(entries));
-                rows.map_err(broken)?.iter().for_each(|row| encoded.push(row.as_ref()));
-            }
-            CollectionKind::List => {
-                let indexes = entries.as_primitive::<UInt64Type>().values();
-                indexes.iter().for_each(|index| encoded.push(&index.to_be_bytes()));
-            }
-        }
-        Ok(encoded)
-    }
-
-    fn decode_entries<'a>(&self, entries: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
-        match self.schema.kind {
-            CollectionKind::Map => decode(&self.entries, entries),
-            CollectionKind::List => {
-                let indexes = entries.map(index_of).collect::<Result<Vec<_>>>()?;
-                Ok(Arc::new(UInt64Array::from(indexes)))
-            }
-        }
-    }
-
-    fn encode_values(&self, values: &ArrayRef) -> Result<arrow_row::Rows> {
-        self.values
-            .convert_columns(std::slice::from_ref(values))
-            .map_err(broken)
-    }
-
-    fn decode_values<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
-        decode(&self.values, values)
-    }
-}
-
-fn decode<'a>(converter: &RowConverter, rows: impl Iterator<Item = &'a [u8]>) -> Result<ArrayRef> {
-    let parser = converter.parser();
-    let columns = converter
-        .convert_rows(rows.map(|row| parser.parse(row)))
-        .map_err(broken)?;
-    let column = columns.into_iter().next();
-    column.ok_or_else(|| Error::internal("a value of a collection has no column"))
-}
-
-/// Entries as they were at a barrier: all of them, or those that had changed.
-#[derive(Debug)]
-struct FrozenCollection {
-    frozen: Arc<dyn FrozenSorted>,
-    changed: Option<BTreeSet<Box<[u8]>>>,
-    codec: Codec,
-}
-
-impl FrozenCollection {
-    fn rows(&self, keys: &ByteRows, found: &[bool], values: &ByteRows) -> Result<RecordBatch> {
-        let codec = &self.codec;
-        let mut entries = Vec::with_capacity(keys.len());
-        let key_columns = decode_prefixes(&codec.key_schema, keys.iter().map(|key| &key[GROUP_BYTES..]), |rest| {
-            entries.push(rest);
-            Ok(())
-        })?;
-        let there = values.iter().zip(found).filter(|(_, found)| **found);
-        let mut column = codec.decode_values(there.map(|(value, _)| value))?;
-        if found.contains(&false) {
-            let mut next = 0..;
-            let rows = found.iter().map(|found| if *found { next.next() } else { None });
-            column = take(&column, &rows.collect::<UInt32Array>(), None).map_err(broken)?;
-        }
-        let gone = found.iter().map(|found| Some(!found)).collect::<BooleanArray>();
-        let entries = codec.decode_entries(entries.into_iter())?;
-        codec.table.mixed(key_columns, gone, vec![entries, column])
-    }
-}
-
-impl RowSource for FrozenCollection {
-    fn read(&self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        let Some(changed) = &self.changed else {
-            return self.frozen.scan(SNAPSHOT_ROWS, &mut |keys, values| {
-                each(self.rows(keys, &vec![true; keys.len()], values)?)
-            });
-        };
-        let (mut keys, mut values, mut found) = (ByteRows::default(), ByteRows::default(), Vec::new());
-        let mut changed = changed.iter().peekable();
-        while changed.peek().is_some() {
-            keys.clear();
-            changed.by_ref().take(SNAPSHOT_ROWS).for_each(|key| keys.push(key));
-            self.frozen.get(&keys, &mut found, &mut values)?;
-            each(self.rows(&keys, &found, &values)?)?;
-        }
-        Ok(())
     }
 }

@@ -33,7 +33,7 @@ use crate::changes::broken;
 pub(super) const FOREVER: Millis = Millis::MAX;
 
 /// A read renews a state if this part of its time to live has passed.
-const READ_PART: Millis = 20;
+pub(super) const READ_PART: Millis = 20;
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -96,6 +96,9 @@ impl KeyedOperator {
     pub fn set_now(&mut self, now: Millis) {
         if let Some(lifetimes) = &mut self.lifetimes {
             lifetimes.now = lifetimes.now.max(now);
+        }
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().set_now(now);
         }
     }
 

@@ -55,12 +55,35 @@ impl Sweep {
     }
 
     /// When the next step is to be made.
-    fn next(&self, now: Millis) -> Option<Millis> {
+    pub(super) fn next(&self, now: Millis) -> Option<Millis> {
         match (self.hand, self.earliest) {
             (Some(_), _) => Some(now),
             (None, FOREVER) => None,
             (None, earliest) => Some(earliest.max(self.rests_until)),
         }
+    }
+
+    /// It is this time: a step is wanted if one is due.
+    pub(super) fn handle_time(&mut self, now: Millis) {
+        self.wanted = self.next(now).is_some_and(|next| next <= now);
+    }
+
+    /// Whether a step was wanted: it is about to be made.
+    pub(super) fn take_wanted(&mut self) -> bool {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// Begins a round if none is under way; where its hand is.
+    pub(super) fn begin_round(&mut self) -> &mut Slot {
+        self.hand.get_or_insert_with(|| {
+            self.earliest = FOREVER;
+            0
+        })
+    }
+
+    pub(super) fn end_round(&mut self, now: Millis) {
+        self.hand = None;
+        self.rests_until = now.saturating_add(self.rest);
     }
 }
 
@@ -73,21 +96,18 @@ impl Lifetimes {
     /// It is this time: the next firing makes a step if one is due.
     pub(super) fn handle_time(&mut self, now: Millis) {
         self.now = self.now.max(now);
-        self.sweep.wanted = self.sweep.next(self.now).is_some_and(|next| next <= self.now);
+        self.sweep.handle_time(self.now);
     }
 
     /// The slots that the hand passes in this step whose time has come for some state.
     fn pass(&mut self, due: &mut Vec<Slot>) {
         due.clear();
         let sweep = &mut self.sweep;
-        let hand = sweep.hand.get_or_insert_with(|| {
-            sweep.earliest = FOREVER;
-            0
-        });
+        let mut hand = *sweep.begin_round();
         let end = self.states.iter().map(|lifetime| lifetime.deadlines.len()).max();
-        let end = end.unwrap_or(0).min(*hand as usize + LOOKED_AT);
-        while (*hand as usize) < end && due.len() < CLEARED {
-            let start = *hand as usize;
+        let end = end.unwrap_or(0).min(hand as usize + LOOKED_AT);
+        while (hand as usize) < end && due.len() < CLEARED {
+            let start = hand as usize;
             let piece = start..end.min(start + PIECE);
             for lifetime in &self.states {
                 let deadlines = lifetime.deadlines.get(piece.clone()).unwrap_or_default();
@@ -99,8 +119,9 @@ impl Lifetimes {
                     }
                 }
             }
-            *hand = piece.end as Slot;
+            hand = piece.end as Slot;
         }
+        sweep.hand = Some(hand);
         due.sort_unstable();
         due.dedup();
     }
@@ -110,19 +131,17 @@ impl Lifetimes {
         let hand = self.sweep.hand.unwrap_or(0) as usize;
         self.states.iter().all(|lifetime| lifetime.deadlines.len() <= hand)
     }
-
-    fn end_round(&mut self) {
-        self.sweep.hand = None;
-        self.sweep.rests_until = self.now.saturating_add(self.sweep.rest);
-    }
 }
 
 impl KeyedOperator {
     /// Makes a step of the sweep, if one was asked for; whether it was.
     pub(super) fn sweep(&mut self, function: &mut dyn KeyedFunction) -> Result<bool> {
-        let wanted = |lifetimes: &mut Box<Lifetimes>| std::mem::take(&mut lifetimes.sweep.wanted);
+        let wanted = |lifetimes: &mut Box<Lifetimes>| lifetimes.sweep.take_wanted();
         let Some(mut lifetimes) = self.lifetimes.take_if(wanted) else {
-            return Ok(false);
+            return match &self.collections {
+                None => Ok(false),
+                Some(collections) => collections.borrow_mut().sweep_some(),
+            };
         };
         lifetimes.pass(&mut self.slots);
         if lifetimes.is_round() {
@@ -132,7 +151,7 @@ impl KeyedOperator {
             };
             if next.is_none_or(|next| next > lifetimes.now) {
                 lifetimes.sweep.meet(next.unwrap_or(FOREVER));
-                lifetimes.end_round();
+                lifetimes.sweep.end_round(lifetimes.now);
             }
         }
         self.lifetimes = Some(lifetimes);

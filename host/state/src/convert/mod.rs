@@ -69,7 +69,7 @@ impl Converter {
         Ok(TaskRestore {
             watermark: stored.watermark,
             batches,
-            collections: self.collections(&stored.collections)?,
+            collections: self.collections(&stored.collections, now)?,
         })
     }
 

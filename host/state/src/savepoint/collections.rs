@@ -1,9 +1,11 @@
 //! Large maps and lists: their layers laid over each other, as rows of a table, and back.
 //!
 //! ```text
-//!   layers     $group | $deleted | $key {…} | $entry | the state's value
-//!   savepoint  key_group | the key's fields | entry_key or index | the state's value
+//!   layers     $group | $deleted | $key {…} | $entry | the state's value | $expires
+//!   savepoint  key_group | the key's fields | entry_key or index | the state's value | expires_ms
 //! ```
+//!
+//! The last column is there if the state has a time to live.
 
 use std::sync::Arc;
 
@@ -16,7 +18,7 @@ use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN, columns};
 use millrace_core::collections::{CollectionKind, CollectionSchema};
 use millrace_core::key::RowEncoder;
 
-use super::layout::ROW_COLUMNS;
+use super::layout::{EXPIRES_MS, ROW_COLUMNS};
 use super::order::Order;
 use super::split::{broken, last_of_each};
 
@@ -38,7 +40,10 @@ pub(super) fn table_fields(collection: &CollectionSchema) -> Vec<FieldRef> {
         CollectionKind::List => "index",
     };
     let entry = collection.entry.as_ref().clone().with_name(name);
-    vec![Arc::new(entry), collection.value.clone()]
+    let expires = || Arc::new(Field::new(EXPIRES_MS, DataType::Int64, true));
+    let mut fields = vec![Arc::new(entry), collection.value.clone()];
+    fields.extend(collection.ttl.map(|_| expires()));
+    fields
 }
 
 /// Adds entries of collections to an order: by key, then by what tells them apart.

@@ -184,7 +184,8 @@ impl<'s> Writer<'s> {
         if repeated > 0 {
             return Err(context(unfit(format!("{repeated} keys are there more than once"))));
         }
-        if large.is_some_and(|large| large.kind == CollectionKind::List) {
+        // What has expired of a list is missing in it.
+        if large.is_some_and(|large| large.kind == CollectionKind::List && large.ttl.is_none()) {
             check_indexes(&batches, &positions, keys).map_err(context)?;
         }
         let folder = format!(

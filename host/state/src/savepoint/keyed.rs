@@ -5,7 +5,7 @@ use millrace_core::block::Millis;
 use millrace_core::schema::{DeclaredState, KeyedKind, KeyedSchema, SliceGrid};
 use serde::{Deserialize, Serialize};
 
-use super::layout::{Layout, LayoutKind};
+use super::layout::{LargeState, Layout, LayoutKind};
 use super::manifest::StateKind;
 use super::schema::Column;
 use millrace_core::schema::Declared;
@@ -110,6 +110,10 @@ impl Layout {
     /// If the schema is of windows and has another number of states than one.
     pub fn of_schema(schema: &KeyedSchema) -> Layout {
         let field = |state: &DeclaredState| state.value.field.clone();
+        let large_state = |state: &DeclaredState| LargeState {
+            field: field(state),
+            ttl: state.ttl,
+        };
         let (large, states): (Vec<_>, Vec<_>) = schema.states.iter().partition(|state| state.large);
         let expiring = states.iter().enumerate();
         let expiring = expiring.filter(|(_, state)| state.ttl.is_some() && schema.kind == KeyedKind::Keyed);
@@ -130,7 +134,7 @@ impl Layout {
             key: schema.key_fields(),
             kind,
             expiring,
-            large: large.into_iter().map(field).collect(),
+            large: large.into_iter().map(large_state).collect(),
         }
     }
 

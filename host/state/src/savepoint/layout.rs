@@ -14,6 +14,7 @@ use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use millrace_core::checkpoint::columns;
 use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN};
 use millrace_core::collections::CollectionSchema;
+use millrace_core::graph::TimeToLive;
 
 use super::collections;
 
@@ -38,8 +39,17 @@ pub struct Layout {
     pub kind: LayoutKind,
     /// Which states have a time to live: their positions, ascending.
     pub expiring: Vec<usize>,
-    /// Large maps and lists beside that: the fields of these states.
-    pub large: Vec<FieldRef>,
+    /// Large maps and lists beside that.
+    pub large: Vec<LargeState>,
+}
+
+/// A large map or list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LargeState {
+    /// Field of the state.
+    pub field: FieldRef,
+    /// How long its entries live, if they expire.
+    pub ttl: Option<TimeToLive>,
 }
 
 /// What is kept for a key.
@@ -162,10 +172,13 @@ impl Layout {
             schema: self.table_schema(more),
         };
         let large = self.large.iter().filter_map(|state| {
-            let large = CollectionSchema::of(state)?;
+            let large = CollectionSchema {
+                ttl: state.ttl,
+                ..CollectionSchema::of(&state.field)?
+            };
             Some(TableSpec {
-                name: format!("state-{}", state.name()),
-                value: Some(state.clone()),
+                name: format!("state-{}", state.field.name()),
+                value: Some(state.field.clone()),
                 schema: self.table_schema(collections::table_fields(&large)),
                 large: Some(large),
             })

@@ -31,7 +31,7 @@ mod write;
 pub use edit::Writer;
 pub use file::{from_parquet, to_parquet};
 pub use keyed::{SavedSchema, SavedSlices};
-pub use layout::{KEY_GROUP, Layout, LayoutKind, TIMER_KINDS};
+pub use layout::{KEY_GROUP, LargeState, Layout, LayoutKind, TIMER_KINDS};
 pub use manifest::{Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind};
 pub use read::Savepoint;
 pub use restorable::Restorable;

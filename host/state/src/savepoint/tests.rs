@@ -58,7 +58,7 @@ fn layout(random: &mut Random) -> Layout {
 }
 
 /// A large map or list.
-fn large_state(random: &mut Random, name: &str) -> FieldRef {
+fn large_state(random: &mut Random, name: &str) -> LargeState {
     let value = random::field(random, "values", 1, false);
     let data_type = match random.below(2) {
         0 => DataType::List(value),
@@ -68,7 +68,13 @@ fn large_state(random: &mut Random, name: &str) -> FieldRef {
             DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entry), false)), false)
         }
     };
-    Arc::new(Field::new(name, data_type, true))
+    LargeState {
+        field: Arc::new(Field::new(name, data_type, true)),
+        ttl: (random.below(2) == 0).then_some(TimeToLive {
+            after_ms: 5,
+            renewed_by: Renewal::Write,
+        }),
+    }
 }
 
 /// What the engine stores beside the rows.
@@ -80,10 +86,10 @@ fn described(layout: &Layout) -> KeyedSchema {
             renewed_by: Renewal::ReadOrWrite,
         });
     }
-    let large = |state: &FieldRef| DeclaredState {
-        value: Declared::plain(state.as_ref().clone()),
+    let large = |state: &LargeState| DeclaredState {
+        value: Declared::plain(state.field.as_ref().clone()),
         migrations: Vec::new(),
-        ttl: None,
+        ttl: state.ttl,
         large: true,
         broadcast: false,
     };
@@ -225,12 +231,15 @@ fn delta(
 fn large_delta(
     random: &mut Random,
     layout: &Layout,
-    state: &FieldRef,
+    state: &LargeState,
     pool: &(Vec<ArrayRef>, Vec<u32>),
     own: &[u32],
     full: bool,
 ) -> TableDelta {
-    let large = CollectionSchema::of(state).unwrap();
+    let large = CollectionSchema {
+        ttl: state.ttl,
+        ..CollectionSchema::of(&state.field).unwrap()
+    };
     let count = if own.is_empty() { 0 } else { random.below(40) as usize };
     let picked = (0..count).map(|_| own[random.below(own.len() as u64) as usize]);
     let picked = UInt32Array::from_iter_values(picked);
@@ -243,13 +252,17 @@ fn large_delta(
         CollectionKind::Map => random::column(random, &large.entry, count),
         CollectionKind::List => Arc::new(UInt64Array::from_iter_values((0..count).map(|_| random.below(5)))),
     };
-    let columns: Vec<ArrayRef> = vec![
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(UInt32Array::from_iter_values(groups)),
         Arc::new(deleted),
         Arc::new(StructArray::new(layout.key.clone(), keys.collect(), None)),
         entries,
         random::column(random, &large.value, count),
     ];
+    columns.extend(large.ttl.map(|_| {
+        let times = (0..count as i64).map(|row| (row % 3 > 0).then_some(row - 3));
+        Arc::new(times.collect::<Int64Array>()) as ArrayRef
+    }));
     let rows = RecordBatch::try_new(collections::rows_schema(&layout.key, &large), columns).unwrap();
     TableDelta {
         full,

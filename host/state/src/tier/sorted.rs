@@ -4,12 +4,15 @@
 //! Freezing shares the root and costs nothing. As long as a frozen view lives, the first write to a leaf copies that leaf
 //! and the few nodes above it; the rest stays shared. A leaf is one run of bytes, so that a copy is a copy of some
 //! kilobytes and not of many small things.
+//!
+//! Entries that expire are looked for by a hand that goes through the tree, some at a time.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use millrace_core::Result;
-use millrace_core::backend::{ByteRows, FrozenSorted, FrozenTier, ScanRange, SortedTier};
+use millrace_core::backend::{ByteRows, FrozenSorted, FrozenTier, ScanRange, SortedTier, expiry_of};
+use millrace_core::block::Millis;
 
 /// A leaf with more entries, or more bytes, is divided.
 const LEAF_ENTRIES_MAX: usize = if cfg!(test) { 4 } else { 128 };
@@ -18,11 +21,16 @@ const LEAF_BYTES_MAX: usize = 8 << 10;
 /// A node with more children is divided.
 const CHILDREN_MAX: usize = if cfg!(test) { 4 } else { 64 };
 
+/// Entries that the hand looks at in one go.
+const LOOKED_AT: usize = if cfg!(test) { 7 } else { 4096 };
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct SortedMemoryTier {
     root: Arc<Node>,
     len: u64,
+    /// Of entries that expire.
+    expiry: Option<Expiry>,
 }
 
 impl Default for SortedMemoryTier {
@@ -30,8 +38,18 @@ impl Default for SortedMemoryTier {
         SortedMemoryTier {
             root: Arc::new(Node::Leaf(Leaf::default())),
             len: 0,
+            expiry: None,
         }
     }
+}
+
+/// How far the hand is, and when there is something for it to find.
+#[derive(Debug)]
+struct Expiry {
+    /// The key that it comes to next, while it is under way.
+    next: Option<Vec<u8>>,
+    /// No entry that was put, or passed by the hand, since it began expires earlier.
+    earliest: Millis,
 }
 
 #[derive(Debug, Clone)]
@@ -113,11 +131,12 @@ impl Leaf {
         }
     }
 
-    fn remove(&mut self, at: usize) {
-        let entry = self.start(at)..self.ends[at][1] as usize;
-        let by = entry.len() as i64;
-        self.bytes.drain(entry);
-        self.ends.remove(at);
+    fn remove(&mut self, entries: Range<usize>) {
+        let bytes = self.start(entries.start)..self.start(entries.end);
+        let by = bytes.len() as i64;
+        let at = entries.start;
+        self.bytes.drain(bytes);
+        self.ends.drain(entries);
         self.shift(at, -by);
         if self.bytes.capacity() > 4 * self.bytes.len().max(256) {
             self.bytes.shrink_to(2 * self.bytes.len());
@@ -203,7 +222,7 @@ impl Node {
         match Arc::make_mut(node) {
             Node::Leaf(leaf) => {
                 if let Ok(at) = leaf.find(key) {
-                    leaf.remove(at);
+                    leaf.remove(at..at + 1);
                 }
             }
             Node::Inner(children) => {
@@ -215,6 +234,41 @@ impl Node {
                     join_some(children, at.saturating_sub(1)..(at + 2).min(children.len()));
                 }
             }
+        }
+    }
+
+    /// Takes out the entries of a range; how many there were. Nodes that are in it as a whole are cut off.
+    fn remove_range(node: &mut Arc<Node>, from: &[u8], to: &[u8]) -> u64 {
+        match Arc::make_mut(node) {
+            Node::Leaf(leaf) => {
+                let [first, end] = [from, to].map(|key| leaf.find(key).unwrap_or_else(|at| at));
+                leaf.remove(first..end);
+                (end - first) as u64
+            }
+            Node::Inner(children) => {
+                let first = child_of(children, from);
+                let end = children.partition_point(|child| *child.first < *to);
+                if end <= first {
+                    return 0;
+                }
+                let whole = (first + 1).min(end - 1)..end - 1;
+                let mut removed = children.drain(whole).map(|child| child.node.entries()).sum();
+                let last = first + 1 + usize::from(end - first > 1);
+                for child in &mut children[first..last] {
+                    removed += Node::remove_range(&mut child.node, from, to);
+                }
+                children.retain(|child| child.node.size() > 0);
+                join_some(children, first.saturating_sub(1)..last.min(children.len()));
+                removed
+            }
+        }
+    }
+
+    /// How many entries are in it.
+    fn entries(&self) -> u64 {
+        match self {
+            Node::Leaf(leaf) => leaf.ends.len() as u64,
+            Node::Inner(children) => children.iter().map(|child| child.node.entries()).sum(),
         }
     }
 
@@ -314,7 +368,21 @@ fn join_some(children: &mut Vec<Child>, among: Range<usize>) {
 }
 
 impl SortedMemoryTier {
+    /// For entries that expire: their values begin with when they do.
+    pub fn expiring() -> Self {
+        SortedMemoryTier {
+            expiry: Some(Expiry {
+                next: None,
+                earliest: Millis::MAX,
+            }),
+            ..SortedMemoryTier::default()
+        }
+    }
+
     fn set(&mut self, key: &[u8], value: &[u8]) {
+        if let Some(expiry) = &mut self.expiry {
+            expiry.earliest = expiry.earliest.min(expiry_of(value));
+        }
         let (new, behind) = Node::set(&mut self.root, key, value);
         self.len += u64::from(new);
         if let Some(behind) = behind {
@@ -332,6 +400,11 @@ impl SortedMemoryTier {
         }
         self.len -= 1;
         Node::remove(&mut self.root, key);
+        self.lower_root();
+    }
+
+    /// Gives up roots that have one child, or none.
+    fn lower_root(&mut self) {
         loop {
             let only = match self.root.as_ref() {
                 Node::Inner(children) if children.is_empty() => Arc::new(Node::Leaf(Leaf::default())),
@@ -339,6 +412,23 @@ impl SortedMemoryTier {
                 Node::Inner(_) | Node::Leaf(_) => return,
             };
             self.root = only;
+        }
+    }
+}
+
+/// Shows entries from a key on, as many as there are to be; whether there are more.
+fn look_at(node: &Node, from: &[u8], left: &mut usize, each: &mut dyn FnMut(&[u8], &[u8])) -> bool {
+    match node {
+        Node::Leaf(leaf) => {
+            let first = leaf.find(from).unwrap_or_else(|at| at);
+            let end = leaf.ends.len().min(first + *left);
+            (first..end).for_each(|at| each(leaf.key(at), leaf.value(at)));
+            *left -= end - first;
+            end < leaf.ends.len()
+        }
+        Node::Inner(children) => {
+            let mut rest = children[child_of(children, from)..].iter();
+            rest.any(|child| look_at(&child.node, from, left, each))
         }
     }
 }
@@ -387,6 +477,43 @@ impl SortedTier for SortedMemoryTier {
             self.take(key);
         }
         Ok(())
+    }
+
+    fn remove_range(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        if from < to {
+            self.len -= Node::remove_range(&mut self.root, from, to);
+            self.lower_root();
+        }
+        Ok(())
+    }
+
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        let Some(expiry) = &mut self.expiry else {
+            return Ok(None);
+        };
+        let due = |earliest: Millis| Some(earliest).filter(|earliest| *earliest < Millis::MAX);
+        if expiry.next.is_none() {
+            if expiry.earliest > now {
+                return Ok(due(expiry.earliest));
+            }
+            expiry.earliest = Millis::MAX;
+        }
+        let from = expiry.next.take().unwrap_or_default();
+        let (mut expired, mut last) = (ByteRows::default(), Vec::new());
+        let more = look_at(&self.root, &from, &mut LOOKED_AT.clone(), &mut |key, value| {
+            match expiry_of(value) {
+                expires if expires <= now => expired.push(key),
+                expires => expiry.earliest = expiry.earliest.min(expires),
+            }
+            last.clear();
+            last.extend_from_slice(key);
+        });
+        // The least of all that is greater.
+        last.push(0);
+        expiry.next = more.then_some(last);
+        let next = if more { Some(now) } else { due(expiry.earliest) };
+        self.remove(&expired)?;
+        Ok(next)
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenSorted>> {

@@ -17,7 +17,8 @@ use crate::value::Owned;
 ///
 /// Reading an entry asks the host, which takes far longer than with a [`MapState`](crate::state::MapState); what was read
 /// is remembered for the rows of the block. Writing asks nobody. A checkpoint holds the entries that changed. So this is
-/// for maps that are too large to be saved as a whole: more than some hundred entries, of which a row touches a few.
+/// for maps that are too large to be saved as a whole: more than some hundred entries, of which a row touches a few. With a
+/// [time to live](crate::state::Ttl) each entry has its own.
 ///
 /// The map's order is that of its keys, as `#[derive(PartialOrd, Ord)]` makes it; a key type with an order of its own
 /// would mix up [`iter`](Self::iter).
@@ -330,7 +331,8 @@ impl<K: Owned + Clone + Ord, V: Owned + Clone> LargeMap<K, V> {
         self.iter().next().is_none()
     }
 
-    /// Forgets all entries. The host takes them out one by one, which for millions takes a while.
+    /// Forgets all entries. With checkpoints the host looks at each once more, for the next one has to say that they are gone:
+    /// about half a second for a million.
     ///
     /// ```
     /// # use millrace::prelude::*;

@@ -1,10 +1,12 @@
 //! The same database as a tier of entries in order, which stay while they are read.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use millrace_core::Result;
 use millrace_core::backend::{ByteRows, FrozenSorted, LowerTier, ScanRange, SortedTier};
-use rocksdb::ReadOptions;
+use millrace_core::block::Millis;
+use rocksdb::{ReadOptions, WriteBatch};
 
 use super::{FrozenRocksDb, OwnedSnapshot, RocksDb, RocksDbTier, failed};
 
@@ -19,6 +21,22 @@ impl RocksDb {
     /// `CS0301` if the database cannot be made.
     pub fn sorted_tier(&self, name: &str) -> Result<RocksDbSortedTier> {
         self.tier(name).map(RocksDbSortedTier)
+    }
+
+    /// The same for entries that expire, most of them about so long after they were put.
+    ///
+    /// # Errors
+    /// As of [`sorted_tier`](Self::sorted_tier).
+    pub fn expiring_sorted_tier(&self, name: &str, after: Duration) -> Result<RocksDbSortedTier> {
+        self.expiring_tier(name, after).map(RocksDbSortedTier)
+    }
+}
+
+#[cfg(test)]
+impl RocksDbSortedTier {
+    /// Compacts all entries.
+    pub(in super::super) fn compact(&self) {
+        self.0.compact();
     }
 }
 
@@ -78,6 +96,20 @@ impl SortedTier for RocksDbSortedTier {
 
     fn remove(&mut self, keys: &ByteRows) -> Result<()> {
         self.0.remove(keys)
+    }
+
+    fn remove_range(&mut self, from: &[u8], to: &[u8]) -> Result<()> {
+        if from >= to {
+            return Ok(());
+        }
+        let entries = self.0.db.cf_handle("default").expect("every database has it");
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(entries, from, to);
+        self.0.write(batch)
+    }
+
+    fn expire(&mut self, now: Millis) -> Result<Option<Millis>> {
+        self.0.expire(now)
     }
 
     fn freeze(&mut self) -> Result<Arc<dyn FrozenSorted>> {

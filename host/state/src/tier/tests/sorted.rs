@@ -79,6 +79,11 @@ fn agrees(tier: &mut dyn SortedTier, seed: u64) {
             }
             3 => scans_agree(tier, &model, &mut random),
             _ if random.below(4) == 0 => frozen.push((tier.freeze().unwrap(), model.clone())),
+            _ if random.below(6) == 0 => {
+                let (from, to) = (bound(&mut random), bound(&mut random));
+                tier.remove_range(&from, &to).unwrap();
+                model.retain(|key, _| *key < from || to <= *key);
+            }
             _ => {}
         }
     }
@@ -93,6 +98,102 @@ fn agrees(tier: &mut dyn SortedTier, seed: u64) {
         let got = found.iter().zip(values.iter());
         let got = got.map(|(found, value)| found.then(|| value.to_vec()));
         assert!(got.eq(keys.iter().map(|key| expected.get(key).cloned())));
+    }
+}
+
+/// What is not there any more has expired, and what has not is there. `settle` has all go that may.
+fn only_what_expired_goes<T: SortedTier>(tier: &mut T, seed: u64, settle: impl Fn(&mut T, Millis)) {
+    let mut random = Random::new(seed);
+    let (mut model, mut now, mut dropped) = (Entries::new(), 0, 0);
+    for step in 0..600 {
+        now += random.below(4) as Millis;
+        match random.below(8) {
+            0..=3 => {
+                let keys = some_keys(&mut random, false);
+                let mut values = ByteRows::default();
+                for key in &keys {
+                    let never = random.below(9) == 0;
+                    let expires = now + random.below(60) as Millis;
+                    let mut value = expiry_bytes(if never { Millis::MAX } else { expires }).to_vec();
+                    value.extend(vec![step as u8; random.below(20) as usize]);
+                    values.push(&value);
+                    model.insert(key.clone(), value);
+                }
+                tier.put(&rows(keys.iter().map(Vec::as_slice)), &values).unwrap();
+            }
+            4 => {
+                let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
+                let range = ScanRange {
+                    from: &[],
+                    to: &[u8::MAX; 9],
+                    limit: usize::MAX,
+                    bytes_max: usize::MAX,
+                };
+                tier.scan(&range, &mut keys, &mut values).unwrap();
+                let got: Entries = keys
+                    .iter()
+                    .map(<[u8]>::to_vec)
+                    .zip(values.iter().map(<[u8]>::to_vec))
+                    .collect();
+                assert!(got.iter().all(|(key, value)| model.get(key) == Some(value)));
+                let mut gone = model.iter().filter(|(key, _)| !got.contains_key(*key));
+                assert!(gone.all(|(_, value)| expiry_of(value) <= now));
+            }
+            5 | 6 => {
+                let next = tier.expire(now).unwrap();
+                let least = model.values().map(|value| expiry_of(value)).min();
+                // It is asked again before anything expires that it was not told of since.
+                if let (Some(next), Some(least)) = (next, least) {
+                    assert!(next <= now || next <= least || least <= now, "{next} {least} {now}");
+                }
+            }
+            _ if random.below(10) == 0 => {
+                settle(tier, now);
+                let before = model.len();
+                model.retain(|_, value| expiry_of(value) > now);
+                dropped += before - model.len();
+                assert_eq!(frozen_entries(&*tier.freeze().unwrap()), model);
+            }
+            _ => {}
+        }
+    }
+    assert!(dropped > 20, "{dropped}");
+}
+
+#[test]
+fn sorted_memory_is_searched_for_what_expired() {
+    for seed in 0..50 {
+        let mut tier = SortedMemoryTier::expiring();
+        only_what_expired_goes(&mut tier, seed, |tier, now| {
+            let mut calls = 0;
+            while tier.expire(now).unwrap().is_some_and(|next| next <= now) {
+                calls += 1;
+                assert!(calls < 1000, "it has an end");
+            }
+        });
+        assert_eq!(tier.len() as usize, frozen_entries(&*tier.freeze().unwrap()).len());
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn sorted_compaction_drops_what_expired() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = RocksDbOptions {
+        folder: folder.path().join("state"),
+        memory_bytes: 8 << 20,
+        background_threads: 2,
+    };
+    let database = RocksDb::open(options).unwrap();
+    for seed in 0..5 {
+        let name = format!("expiring-{seed}");
+        let mut tier = database
+            .expiring_sorted_tier(&name, std::time::Duration::from_millis(60))
+            .unwrap();
+        only_what_expired_goes(&mut tier, seed, |tier, now| {
+            tier.expire(now).unwrap();
+            tier.compact();
+        });
     }
 }
 
