@@ -14,6 +14,7 @@ mod kills;
 mod large;
 mod lifetimes;
 mod object_store;
+mod operator_state;
 mod parallelism;
 mod patterns;
 mod postgres;

@@ -16,7 +16,7 @@ use crate::durable::{Place, assert_same};
 use crate::every_operator::{kill_twice, outputs};
 use crate::savepoint::{from, from_nothing, save_job};
 
-const SINKS: usize = 17;
+const SINKS: usize = 18;
 
 #[test]
 fn two_inputs_go_on_at_another_parallelism() {
@@ -279,18 +279,29 @@ fn ruled(inputs: &Inputs) -> Vec<String> {
             .entry((event.key, event.time.div_euclid(50) * 50 + 49))
             .or_default() += event.value;
     }
-    let rules = || {
-        inputs
-            .others
-            .iter()
-            .filter(|other| other.value % 10 == 0 && other.value % 3 != 1)
-    };
-    let bucket = |((key, end), sum): (&(i64, i64), &i64)| {
-        let in_force = rules().filter(|rule| rule.key % 5 == key % 5 && rule.time <= *end);
-        let last = in_force.max_by_key(|rule| (rule.time, rule.value));
-        result(*key, *end, *sum, last.map_or(-1, |rule| rule.value * 2))
-    };
+    let bucket = |((key, end), sum): (&(i64, i64), &i64)| result(*key, *end, *sum, rule(inputs, *key, *end));
     let mut ruled: Vec<String> = buckets.iter().map(bucket).collect();
+    ruled.sort_unstable();
+    ruled
+}
+
+/// What the last rule for the key's kind says at a time.
+fn rule(inputs: &Inputs, key: i64, time: i64) -> i64 {
+    let rules = inputs.others.iter();
+    let rules = rules.filter(|other| other.value % 10 == 0 && other.value % 3 != 1);
+    let in_force = rules.filter(|rule| rule.key % 5 == key % 5 && rule.time <= time);
+    let last = in_force.max_by_key(|rule| (rule.time, rule.value));
+    last.map_or(-1, |rule| rule.value * 2)
+}
+
+/// Rows without a key, with the last rule of all.
+fn ruled_in_the_end(inputs: &Inputs) -> Vec<String> {
+    let events = inputs.events.iter();
+    let ruled = events.map(|event| {
+        let rule = rule(inputs, event.key, event.time);
+        result(event.key, event.time, event.value, rule)
+    });
+    let mut ruled: Vec<String> = ruled.collect();
     ruled.sort_unstable();
     ruled
 }
@@ -322,6 +333,7 @@ fn joins_are_those_of_the_model() {
             ("temporal", versioned(&inputs, false)),
             ("left-temporal", versioned(&inputs, true)),
             ("broadcast", ruled(&inputs)),
+            ("broadcast-unkeyed", ruled_in_the_end(&inputs)),
             ("co_group", sums(&sliding)),
             ("co_group-session", sums(&sessions)),
         ];

@@ -197,6 +197,8 @@
 //!
 //! # Large maps and lists
 //!
+//! Where rows have no key a [`StatefulProcess`] has lists that belong to its subtask.
+//!
 //! The states above are in the pipeline's memory, and each is saved as a whole when it changed: fit for a value, or a few dozen
 //! entries. A [`LargeMap`](state::LargeMap) or [`LargeList`](state::LargeList) may have millions of entries for one key. They
 //! live in the host, in memory or on disk (`--state-backend rocksdb`), an entry is read when it is asked for, and a checkpoint
@@ -354,7 +356,8 @@
 //! both streams share. In which order rows of the two come is not said.
 //!
 //! [`connect_broadcast`](KeyedStream::connect_broadcast) brings a stream of rules to every subtask, where a
-//! [`KeyedBroadcastProcess`] keeps them in a [`BroadcastState`](state::BroadcastState).
+//! [`KeyedBroadcastProcess`] keeps them in a [`BroadcastState`](state::BroadcastState); beside a stream without keys
+//! ([`Stream::connect_broadcast`]) a [`BroadcastProcess`] does.
 //!
 //! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and
 //! [`full_join`](KeyedStream::full_join) put pairs of rows with equal keys out that are in the same
@@ -478,7 +481,9 @@ pub use millrace_sdk_derive::{Parameters, Record, pipeline};
 pub use open::OpenContext;
 pub use parameters::Parameters;
 pub use pattern::{AfterMatch, Pattern};
-pub use process::{CoProcess, KeyedBroadcastProcess, KeyedProcess, Setup};
+pub use process::{
+    BroadcastProcess, CoProcess, KeyedBroadcastProcess, KeyedProcess, OperatorSetup, Setup, StatefulProcess,
+};
 pub use results::{Counted, Windowed};
 pub use side::OutputTag;
 pub use stream::{Out, Stream};

@@ -26,10 +26,10 @@ pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};
 pub use crate::process::{
-    BroadcastContext, CoContext, CoProcess, Context, KeyedBroadcastProcess, KeyedProcess, ReadOnlyContext, Setup,
-    Timer, TimerKind,
+    BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedBroadcastProcess, KeyedProcess,
+    OperatorSetup, ReadOnlyContext, Setup, StatefulProcess, Timer, TimerKind, UnkeyedContext,
 };
-pub use crate::state::{BroadcastState, LargeList, LargeMap, ListState, MapState, Ttl, ValueState};
+pub use crate::state::{BroadcastState, LargeList, LargeMap, ListState, MapState, Ttl, UnionState, ValueState};
 pub use crate::stream::{Process, Watermarks};
 pub use crate::value::{FieldRef, Owned, Value};
 pub use crate::values::{

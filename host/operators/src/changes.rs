@@ -54,6 +54,11 @@ impl TableSchema {
         }
     }
 
+    /// The columns behind the key.
+    pub(crate) fn more_fields(&self) -> &[FieldRef] {
+        &self.schema.fields()[3..]
+    }
+
     /// Rows of entries that are there.
     pub(crate) fn rows(&self, keys: Vec<ArrayRef>, more: Vec<ArrayRef>) -> Result<RecordBatch> {
         let deleted = vec![false; keys[0].len()];

@@ -14,6 +14,7 @@ mod restoring;
 mod snapshot;
 mod sweep;
 mod tier;
+mod unkeyed;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -32,6 +33,7 @@ use self::lifetimes::Lifetimes;
 use self::restoring::Restoring;
 use self::snapshot::Tracking;
 use self::tier::Tiering;
+use self::unkeyed::Unkeyed;
 use crate::key_table::{KeyBatch, KeyTable};
 use crate::present::Present;
 use crate::slot_set::SlotSet;
@@ -87,6 +89,8 @@ pub struct KeyedOperator {
     collections: Option<Rc<RefCell<HostCollections>>>,
     /// Their part of the snapshot under way.
     collection_deltas: Vec<TableDelta>,
+    /// If rows have no key.
+    unkeyed: Option<Unkeyed>,
 }
 
 impl KeyedOperator {
@@ -120,6 +124,7 @@ impl KeyedOperator {
             restoring: None,
             collections: None,
             collection_deltas: Vec::new(),
+            unkeyed: None,
         })
     }
 

@@ -3,7 +3,7 @@
 //! Keyed state goes by key groups, which are ranges on both sides: a new subtask takes from each old one whose
 //! range overlaps its own, and of the files only those rows that it owns. Splits and committables belong to
 //! nobody; they are handed out whole, and sources and sinks deal them out anew. Broadcast state is everybody's: each subtask
-//! begins with a copy of it.
+//! begins with a copy of it. Lists of rows without a key are dealt out by item, by whoever knows them: each subtask gets all.
 //!
 //! ```text
 //!   old   |------ 0 ------|------ 1 ------|
@@ -72,7 +72,10 @@ pub struct Piece<'a> {
 /// such a job, and a checkpoint of a keyed operator is checked when it is read.
 pub fn share(operator: &Operator, max_parallelism: u32, parallelism: u32, subtask: u32) -> Share<'_> {
     assert!(subtask < parallelism, "subtask {subtask} of {parallelism}");
-    let groups = KeyGroups::new(parallelism, max_parallelism).groups_of(subtask);
+    let groups = match operator.is_unkeyed() {
+        true => 0..max_parallelism,
+        false => KeyGroups::new(parallelism, max_parallelism).groups_of(subtask),
+    };
     let before = KeyGroups::new(operator.parallelism, max_parallelism);
     let overlap = |range: &Range<u32>| range.start < groups.end && groups.start < range.end;
     let contributing = operator.subtasks.iter().zip(0..);

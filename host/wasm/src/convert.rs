@@ -355,6 +355,7 @@ impl Tables {
         let head = match chain.head {
             dataflow::Head::Stateless => graph::Head::Stateless,
             dataflow::Head::Keyed(keyed) => self.keyed(keyed)?,
+            dataflow::Head::Unkeyed(unkeyed) => self.unkeyed(unkeyed)?,
             dataflow::Head::Pattern(pattern) => self.pattern(pattern, &chain.inputs)?,
             dataflow::Head::Window(window) => graph::Head::Window {
                 key_schema: self.schema(window.key_schema)?,
@@ -407,6 +408,19 @@ impl Tables {
             states,
             always_writes: keyed.always_writes,
             pattern: None,
+            unkeyed: false,
+        })
+    }
+
+    fn unkeyed(&self, unkeyed: dataflow::Unkeyed) -> Result<graph::Head> {
+        let states = unkeyed.states.into_iter().map(|state| self.state(state));
+        Ok(graph::Head::Keyed {
+            key_schema: graph::subtask_key(),
+            key_hints: Vec::new(),
+            states: states.collect::<Result<_>>()?,
+            always_writes: false,
+            pattern: None,
+            unkeyed: true,
         })
     }
 
@@ -422,6 +436,7 @@ impl Tables {
             dataflow::StateKind::LargeMap => graph::StateKind::LargeMap,
             dataflow::StateKind::LargeList => graph::StateKind::LargeList,
             dataflow::StateKind::BroadcastMap => graph::StateKind::BroadcastMap,
+            dataflow::StateKind::UnionList => graph::StateKind::UnionList,
         };
         let state = graph::StateDecl {
             name: state.name,
@@ -473,9 +488,11 @@ fn check_large(state: &graph::StateDecl) -> Result<()> {
     let (kind, what) = match state.kind {
         graph::StateKind::LargeMap | graph::StateKind::BroadcastMap => (CollectionKind::Map, "map"),
         graph::StateKind::LargeList => (CollectionKind::List, "list"),
-        graph::StateKind::Value | graph::StateKind::List | graph::StateKind::Map | graph::StateKind::Accumulator => {
-            return Ok(());
-        }
+        graph::StateKind::Value
+        | graph::StateKind::List
+        | graph::StateKind::Map
+        | graph::StateKind::Accumulator
+        | graph::StateKind::UnionList => return Ok(()),
     };
     let name = &state.name;
     let Some(collection) = state.collection().filter(|collection| collection.kind == kind) else {

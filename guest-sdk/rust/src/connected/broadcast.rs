@@ -1,10 +1,13 @@
-//! A keyed stream beside a broadcast one.
+//! A stream beside a broadcast one, with a key or without.
 
 use crate::chain::Chain;
 use crate::chain::exit::NoExtra;
-use crate::graph::Input;
+use crate::graph::{Handle, Input};
 use crate::keyed::KeyedStream;
-use crate::process::{BesideBroadcast, KeyedBroadcastProcess, Processing, Setup, begin_process};
+use crate::process::{
+    BesideBroadcast, BroadcastProcess, KeyedBroadcastProcess, OfSubtaskBeside, OperatorSetup, Processing, Setup,
+    begin_process, begin_unkeyed,
+};
 use crate::stream::Stream;
 use crate::value::{Owned, Record};
 
@@ -26,15 +29,18 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
     ///
     /// See [`KeyedBroadcastProcess`] for an example.
     pub fn connect_broadcast<D: Chain>(self, rules: Stream<D>) -> BroadcastConnectedStream<T, D::Out, K> {
-        let mut rules = rules.broadcast();
         BroadcastConnectedStream {
             keyed: self,
-            broadcast: Input {
-                fields: D::Out::fields(),
-                origins: rules.close(NoExtra),
-            },
+            broadcast: broadcast_input(rules),
             record: std::marker::PhantomData,
         }
+    }
+}
+
+fn broadcast_input<D: Chain>(rules: Stream<D>) -> Input {
+    Input {
+        fields: D::Out::fields(),
+        origins: rules.broadcast().close(NoExtra),
     }
 }
 
@@ -51,6 +57,51 @@ impl<T: Record, U: Record, K: Owned + Clone> BroadcastConnectedStream<T, U, K> {
         let inputs = vec![self.keyed.into_input(), self.broadcast];
         begin_process(&flow, "broadcast_process", selector.key_fields(), inputs, |setup| {
             BesideBroadcast::new(make(setup), selector)
+        })
+    }
+}
+
+/// A stream beside one of which every subtask gets all rows: what [`Stream::connect_broadcast`] makes.
+pub struct UnkeyedBroadcastConnectedStream<T: Record, U: Record> {
+    flow: Handle,
+    inputs: Vec<Input>,
+    records: std::marker::PhantomData<fn() -> (T, U)>,
+}
+
+impl<T: Record, U: Record> std::fmt::Debug for UnkeyedBroadcastConnectedStream<T, U> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UnkeyedBroadcastConnectedStream")
+    }
+}
+
+impl<C: Chain> Stream<C> {
+    /// Connects a stream of which every subtask gets all rows: of rules that all rows go by.
+    ///
+    /// See [`BroadcastProcess`] for an example; with a key see [`KeyedStream::connect_broadcast`].
+    pub fn connect_broadcast<D: Chain>(mut self, rules: Stream<D>) -> UnkeyedBroadcastConnectedStream<C::Out, D::Out> {
+        let own = Input {
+            fields: C::Out::fields(),
+            origins: self.close(NoExtra),
+        };
+        UnkeyedBroadcastConnectedStream {
+            flow: self.flow.clone(),
+            inputs: vec![own, broadcast_input(rules)],
+            records: std::marker::PhantomData,
+        }
+    }
+}
+
+impl<T: Record, U: Record> UnkeyedBroadcastConnectedStream<T, U> {
+    /// Runs a function with broadcast state. It is made by `make`, which declares its states.
+    ///
+    /// See [`BroadcastProcess`] for an example.
+    pub fn process<P, F>(self, make: F) -> Stream<Processing<OfSubtaskBeside<P>>>
+    where
+        P: BroadcastProcess<In = T, Broadcast = U>,
+        F: FnOnce(&mut OperatorSetup) -> P,
+    {
+        begin_unkeyed(&self.flow, "broadcast_process", self.inputs, |setup| {
+            OfSubtaskBeside::new(make(setup))
         })
     }
 }

@@ -9,7 +9,7 @@ mod head;
 mod keyed;
 mod stream;
 
-pub use broadcast::BroadcastConnectedStream;
+pub use broadcast::{BroadcastConnectedStream, UnkeyedBroadcastConnectedStream};
 pub use functions::{CoFlatMap, CoMap};
 pub use head::{CoFunction, CoRows};
 pub use keyed::ConnectedKeyedStreams;

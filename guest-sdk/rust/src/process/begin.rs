@@ -1,6 +1,6 @@
 //! How a chain that begins with a process function is declared.
 
-use super::{ProcessFunction, Processing, Setup, States};
+use super::{OperatorSetup, ProcessFunction, Processing, Setup, States};
 use crate::Stream;
 use crate::bindings::dataflow as wit;
 use crate::graph::{Handle, Input};
@@ -11,6 +11,31 @@ pub(crate) fn begin_process<F: ProcessFunction>(
     flow: &Handle,
     construct: &str,
     key_fields: Vec<Field>,
+    inputs: Vec<Input>,
+    make: impl FnOnce(&mut Setup) -> F,
+) -> Stream<Processing<F>> {
+    begin(flow, construct, Some(key_fields), inputs, make)
+}
+
+/// The same of a function of rows without a key.
+pub(crate) fn begin_unkeyed<F: ProcessFunction>(
+    flow: &Handle,
+    construct: &str,
+    inputs: Vec<Input>,
+    make: impl FnOnce(&mut OperatorSetup) -> F,
+) -> Stream<Processing<F>> {
+    begin(flow, construct, None, inputs, |setup| {
+        let mut operator = OperatorSetup::new(std::mem::replace(setup, Setup::new(0)));
+        let function = make(&mut operator);
+        *setup = operator.into_setup();
+        function
+    })
+}
+
+fn begin<F: ProcessFunction>(
+    flow: &Handle,
+    construct: &str,
+    key_fields: Option<Vec<Field>>,
     inputs: Vec<Input>,
     make: impl FnOnce(&mut Setup) -> F,
 ) -> Stream<Processing<F>> {
@@ -29,12 +54,13 @@ pub(crate) fn begin_process<F: ProcessFunction>(
             .iter()
             .any(|origin| matches!(origin.partition, wit::Partition::Broadcast))
     };
-    if inputs.iter().any(broadcast) && !states.has_broadcast() {
+    let needs_state = key_fields.is_some() || inputs.len() > 1;
+    if needs_state && inputs.iter().any(broadcast) && !states.has_broadcast() {
         graph.error(format!(
             "`{construct}` takes a broadcast stream, and has no broadcast state to keep it in"
         ));
     }
-    let key_schema = graph.schema(key_fields);
+    let key_schema = key_fields.map(|fields| graph.schema(fields));
     let head = states.head(&mut graph, key_schema);
     let (chain, number) = graph.begin_chain(construct, inputs, head);
     drop(graph);

@@ -234,7 +234,9 @@ impl<P: KeyedBroadcastProcess> ProcessFunction for BesideBroadcast<P> {
         let function = &mut self.function;
         match rows.input {
             0 => entries.each_row(rows, &*self.selector, |row, cx| function.process(row, cx)),
-            1 => entries.each_broadcast_row::<P::Broadcast, _>(rows, |row, cx| function.process_broadcast(row, cx)),
+            1 => entries.each_broadcast_row::<P::Broadcast, _>(rows, position::NO_SLOT, |row, cx| {
+                function.process_broadcast(row, cx);
+            }),
             _ => return rows.unknown_input(),
         }
         Ok(())

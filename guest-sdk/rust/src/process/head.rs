@@ -9,6 +9,7 @@ use crate::block::Block;
 use crate::chain::{Chain, Decoded, Head, RowContext, Rows, Tail, Work, failure, take_given};
 use crate::keyed::{KeyFunction, SharedKey};
 use crate::position;
+use crate::stream::Out;
 use crate::value::{Owned, Record, Value};
 use crate::values::Timestamp;
 
@@ -28,6 +29,11 @@ pub trait ProcessFunction: 'static {
     /// Takes the rows of a call.
     fn rows<E: Tail<Self::Out>>(&mut self, rows: &KeyedRows<'_>, entries: &mut Entries<'_, E>)
     -> Result<(), CallError>;
+
+    /// The input has ended.
+    fn finish<E: Tail<Self::Out>>(&mut self, entries: &mut Entries<'_, E>) {
+        let _ = entries;
+    }
 
     /// A timer of the key is due.
     fn on_timer(&mut self, timer: Timer<Self::Key>, cx: &mut KeyedContext<'_, Self::Key, Self::Out>);
@@ -90,18 +96,53 @@ impl<E> Entries<'_, E> {
         }
     }
 
-    /// Hands each row to a function that is told no key.
+    /// Hands each row to a function that knows no keys.
+    #[inline(always)]
+    pub(crate) fn each_own_row<T: Record, O: Record>(
+        &mut self,
+        rows: &KeyedRows<'_>,
+        mut take: impl for<'a, 'o, 'x> FnMut(T::Of<'a>, &'x mut Out<'o, O>),
+    ) where
+        E: Tail<O>,
+    {
+        let decoded = Decoded::<T>::new(rows.block, self.cx.time_in);
+        for (index, &slot) in rows.slots.iter().enumerate() {
+            position::set_keyed_entry(index as u32, slot);
+            position::enter(self.operator);
+            decoded.set_time(index, self.cx);
+            let mut out = Out::new(self.operator, self.tail, self.cx);
+            take(T::get(&decoded.columns, index), &mut out);
+            *self.given += out.given();
+        }
+    }
+
+    /// Has a function that knows no keys put out its last rows. They have the time of the watermark.
+    pub(crate) fn end<O: Record>(&mut self, end: impl for<'o, 'x> FnOnce(&'x mut Out<'o, O>))
+    where
+        E: Tail<O>,
+    {
+        position::set_entries(1);
+        position::set_keyed_entry(0, 0);
+        position::enter(self.operator);
+        self.cx.time = self.cx.watermark;
+        let mut out = Out::new(self.operator, self.tail, self.cx);
+        end(&mut out);
+        *self.given += out.given();
+    }
+
+    /// Hands each row to a function that is told no key. `slot`: whose state it may use.
     #[inline(always)]
     pub(crate) fn each_broadcast_row<T: Record, O: Record>(
         &mut self,
         rows: &KeyedRows<'_>,
+        slot: u32,
         mut take: impl for<'a, 'c> FnMut(T::Of<'a>, &mut UnkeyedContext<'c, O>),
     ) where
         E: Tail<O>,
     {
         let decoded = Decoded::<T>::new(rows.block, self.cx.time_in);
         for index in 0..decoded.count {
-            position::set_keyed_entry(index as u32, position::NO_SLOT);
+            position::set_keyed_entry(index as u32, slot);
             position::enter(self.operator);
             decoded.set_time(index, self.cx);
             let mut context = UnkeyedContext::new(self.operator, self.tail, self.cx, self.given);
@@ -281,7 +322,15 @@ impl<F: ProcessFunction> Chain for Processing<F> {
             Work::Windows { .. } | Work::Matches { .. } => {
                 return Err(failure("this chain has no window and no pattern"));
             }
-            Work::Close => {}
+            Work::Close => {
+                let mut entries = Entries {
+                    operator: self.operator,
+                    cx,
+                    tail,
+                    given: &mut self.given,
+                };
+                self.function.finish(&mut entries);
+            }
         }
         Ok(())
     }

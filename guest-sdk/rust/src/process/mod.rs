@@ -1,23 +1,26 @@
-//! Process functions: rows of a key, of one stream or two, with state and timers.
+//! Process functions: rows of a key, of one stream or two, with state and timers; rows without a key, with state of their
+//! subtask.
 
 mod begin;
 mod broadcast;
 mod co;
 mod context;
 mod head;
+mod operator;
 mod setup;
 mod states;
 
 use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
 
-pub(crate) use begin::begin_process;
+pub(crate) use begin::{begin_process, begin_unkeyed};
 pub use broadcast::{BesideBroadcast, BroadcastContext, KeyedBroadcastProcess, ReadOnlyContext, UnkeyedContext};
 pub use co::{CoProcess, TwoInputs};
 pub(crate) use context::KeySource;
 pub use context::{CoContext, Context, KeyedContext, Timer, TimerKind};
 pub(crate) use head::{Due, KeyedHead, RowKey, TimerKey};
 pub use head::{Entries, KeyedRows, OneInput, ProcessFunction, Processing};
+pub use operator::{BroadcastProcess, OfSubtask, OfSubtaskBeside, OperatorSetup, StatefulProcess};
 pub use setup::Setup;
 pub(crate) use setup::{DeclaredState, StateCell};
 pub(crate) use states::States;

@@ -10,7 +10,9 @@ use crate::schema::Field;
 use crate::state::cell::ErasedState;
 use crate::state::kept::{read_values, state_fields, write_values};
 use crate::state::large::ErasedCollection;
-use crate::state::{BroadcastState, LargeList, LargeMap, ListState, MapState, State, Ttl, ValueState, WholeState};
+use crate::state::{
+    BroadcastState, LargeList, LargeMap, ListState, MapState, State, Ttl, UnionState, ValueState, WholeState,
+};
 use crate::value::Owned;
 
 /// Declares the states and metrics of a process function.
@@ -105,6 +107,17 @@ impl Setup {
         let (state, cell) = ListState::new();
         let cell = StateCell::Slots(cell);
         self.declare(name, StateKind::ListState, state_fields::<Vec<T>>(), cell);
+        state
+    }
+
+    /// A list of a subtask, beside which there are the items of all at times.
+    pub(crate) fn union_state<T: Owned + Clone>(&mut self, name: &str) -> UnionState<T>
+    where
+        Vec<T>: Owned,
+    {
+        let (state, cell) = UnionState::new();
+        let cell = StateCell::Slots(cell);
+        self.declare(name, StateKind::UnionList, state_fields::<Vec<T>>(), cell);
         state
     }
 

@@ -20,8 +20,8 @@ impl States {
         States { states }
     }
 
-    /// The head that has them, as the contract writes it.
-    pub(crate) fn head(&self, graph: &mut GraphBuilder, key_schema: u32) -> wit::Head {
+    /// The head that has them, as the contract writes it; without a key they are the subtask's.
+    pub(crate) fn head(&self, graph: &mut GraphBuilder, key_schema: Option<u32>) -> wit::Head {
         let declare = |state: &DeclaredState| wit::StateDecl {
             name: state.name.clone(),
             aliases: state.aliases.clone(),
@@ -33,11 +33,15 @@ impl States {
             },
             ttl: state.ttl.map(Ttl::declared),
         };
-        wit::Head::Keyed(wit::Keyed {
-            key_schema,
-            states: self.states.iter().map(declare).collect(),
-            always_writes: false,
-        })
+        let states = self.states.iter().map(declare).collect();
+        match key_schema {
+            None => wit::Head::Unkeyed(wit::Unkeyed { states }),
+            Some(key_schema) => wit::Head::Keyed(wit::Keyed {
+                key_schema,
+                states,
+                always_writes: false,
+            }),
+        }
     }
 
     /// A name that is used twice.

@@ -37,6 +37,11 @@ impl<A: Kept> Cell<A> {
         self.pages.get(position::slot())
     }
 
+    /// The value of a slot, whatever the entry at hand.
+    pub(crate) fn at(&self, slot: u32) -> Option<&A> {
+        self.pages.get(slot)
+    }
+
     /// The value of the entry's key, to be changed. `change` says what comes of the call and whether
     /// something is there afterwards.
     #[inline(always)]

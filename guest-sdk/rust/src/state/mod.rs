@@ -4,6 +4,9 @@
 //! call of the function sees the values of its row's key, and no other. The values live here, in pages
 //! addressed by the slot that the host gives the key; the host asks for changed ones at checkpoints. Those of
 //! [`LargeMap`] and [`LargeList`] live in the host, entry by entry. A [`BroadcastState`] belongs to no key.
+//!
+//! Where rows have no key a [`ListState`] is that of the subtask, and so is a [`UnionState`]: see
+//! [`StatefulProcess`](crate::StatefulProcess).
 
 mod broadcast;
 pub(crate) mod cell;
@@ -13,6 +16,7 @@ mod list;
 mod map;
 pub(crate) mod pages;
 mod ttl;
+mod union;
 mod value;
 
 pub use broadcast::{BroadcastState, BroadcastWriter};
@@ -21,6 +25,7 @@ pub use large::{LargeList, LargeListIter, LargeMap, LargeMapIter};
 pub use list::ListState;
 pub use map::MapState;
 pub use ttl::Ttl;
+pub use union::UnionState;
 pub use value::ValueState;
 
 use crate::value::Owned;

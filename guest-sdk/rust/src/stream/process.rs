@@ -10,7 +10,8 @@ use crate::{OpenContext, position};
 /// [`Stream::process`](crate::Stream::process).
 ///
 /// What it keeps between rows is lost when the job restarts, and each subtask has its own: it may be a cache, or what
-/// was computed in `open`. State belongs to keys: see [`KeyedProcess`](crate::KeyedProcess).
+/// was computed in `open`. For what must not be lost see [`StatefulProcess`](crate::StatefulProcess) and, with a key,
+/// [`KeyedProcess`](crate::KeyedProcess).
 ///
 /// ```
 /// use millrace::prelude::*;

@@ -8,9 +8,13 @@ use std::fmt::Display;
 
 use super::{Filter, FlatMap, Inspect, Map, Process, ProcessSetup, Processed, Stream, TryFlatMap, TryMap};
 use crate::OutputTag;
+use crate::chain::exit::NoExtra;
 use crate::chain::{Chain, Emit, RowContext, Then};
+use crate::graph::Input;
 use crate::position;
+use crate::process::{OfSubtask, OperatorSetup, Processing, StatefulProcess, begin_unkeyed};
 use crate::value::{Owned, Record, Value};
+use crate::values::Timestamp;
 
 /// Takes the rows that a function puts out.
 ///
@@ -76,6 +80,36 @@ impl<'o, U: Value> Out<'o, U> {
     pub fn side<T: Record>(&mut self, tag: &OutputTag<T>, row: T::Of<'_>) {
         let time = self.cx.time;
         self.cx.sides.push::<T>(self.operator, tag.name(), row, time);
+    }
+
+    /// Event time of the row, if the stream has one.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn is_timed(out: &Out<'_, (i64,)>) -> bool { out.timestamp().is_some() }
+    /// ```
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        self.cx.timestamp()
+    }
+
+    /// How far event time has come; none before the first watermark.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn is_late(out: &Out<'_, (i64,)>) -> bool { out.timestamp() <= out.watermark() }
+    /// ```
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.cx.watermark()
+    }
+
+    /// Processing time. It stands still during a block.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn age(made: Timestamp, out: &Out<'_, (i64,)>) -> i64 { out.now().millis() - made.millis() }
+    /// ```
+    pub fn now(&self) -> Timestamp {
+        self.cx.now()
     }
 
     pub(crate) fn given(&self) -> u64 {
@@ -158,6 +192,22 @@ impl<C: Chain> Stream<C> {
         make: impl FnOnce(&mut ProcessSetup) -> P,
     ) -> Stream<Then<C, Processed<P>>> {
         self.then("process", |operator| Processed::new(operator, make))
+    }
+
+    /// Runs a function that keeps lists from one row to another. It begins a chain: rows are encoded before it.
+    ///
+    /// See [`StatefulProcess`] for an example.
+    pub fn process_with_state<P: StatefulProcess<In = C::Out>>(
+        mut self,
+        make: impl FnOnce(&mut OperatorSetup) -> P,
+    ) -> Stream<Processing<OfSubtask<P>>> {
+        let input = Input {
+            fields: C::Out::fields(),
+            origins: self.close(NoExtra),
+        };
+        begin_unkeyed(&self.flow, "stateful_process", vec![input], |setup| {
+            OfSubtask::new(make(setup))
+        })
     }
 
     /// Looks at each row and lets it pass.

@@ -67,7 +67,11 @@ impl Collection {
                 (Some(entries.children[0].clone()), entries.children[1].clone())
             }
             StateKind::LargeList => (None, inner()),
-            StateKind::Value | StateKind::ListState | StateKind::MapState | StateKind::Accumulator => return None,
+            StateKind::Value
+            | StateKind::ListState
+            | StateKind::MapState
+            | StateKind::Accumulator
+            | StateKind::UnionList => return None,
         };
         Some(Collection {
             kind: state.kind,

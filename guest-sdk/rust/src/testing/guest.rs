@@ -10,6 +10,8 @@ use crate::bindings::operators::{CallError, CallResult, Moment, OpenConfig};
 use crate::bindings::types;
 use crate::block::Block;
 use crate::chain::Work;
+use crate::graph::to_contract;
+use crate::value::Value;
 
 /// A row between tasks.
 #[derive(Debug, Clone)]
@@ -31,6 +33,8 @@ pub(crate) struct ChainInfo {
     pub(crate) key: Vec<Column>,
     pub(crate) states: Vec<StateInfo>,
     pub(crate) has_time: bool,
+    /// Rows have no key: state is the subtask's.
+    pub(crate) is_unkeyed: bool,
 }
 
 /// A port and the columns of its blocks.
@@ -78,6 +82,10 @@ impl ChainInfo {
         };
         let (key, states) = match &chain.head {
             Head::Stateless => (Vec::new(), Vec::new()),
+            Head::Unkeyed(unkeyed) => (
+                columns(&to_contract(&[u32::field("$subtask")])),
+                unkeyed.states.iter().map(state).collect(),
+            ),
             Head::Keyed(keyed) => (schema(keyed.key_schema), keyed.states.iter().map(state).collect()),
             Head::Window(window) => (schema(window.key_schema), vec![state(&window.accumulator)]),
             Head::Pattern(pattern) => (schema(pattern.key_schema), Vec::new()),
@@ -89,6 +97,7 @@ impl ChainInfo {
             key,
             states,
             has_time,
+            is_unkeyed: matches!(chain.head, Head::Unkeyed(_)),
             chain,
         }
     }

@@ -342,7 +342,12 @@ impl Job {
         key: &Key,
         look: impl FnOnce(&mut HeadOperator, &mut Guest<'_>) -> R,
     ) -> R {
-        let subtask = subtask_of(key, self.runner.subtasks[task].len());
+        let subtasks = self.runner.subtasks[task].len();
+        let is_unkeyed = self.runner.chains[task].as_ref().is_some_and(|info| info.is_unkeyed);
+        let subtask = match &key[..] {
+            [Datum::Integer(subtask)] if is_unkeyed => *subtask as usize % subtasks,
+            _ => subtask_of(key, subtasks),
+        };
         self.expire(task, subtask);
         self.runner.entered(|runner| runner.with_chain(task, subtask, look))
     }

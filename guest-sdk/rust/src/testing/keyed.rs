@@ -37,10 +37,12 @@ pub(crate) struct Keyed {
     pub(crate) deadlines: BTreeMap<(Key, usize), i64>,
     pub(crate) collections: Collections,
     always_writes: bool,
+    /// The key of all rows, where rows have none.
+    pub(crate) own_key: Option<Key>,
 }
 
 impl Keyed {
-    pub(crate) fn new(info: &ChainInfo) -> Self {
+    pub(crate) fn new(info: &ChainInfo, subtask: usize) -> Self {
         let always_writes = matches!(&info.chain.head, Head::Keyed(keyed) if keyed.always_writes);
         Keyed {
             slots: BTreeMap::new(),
@@ -51,6 +53,7 @@ impl Keyed {
             deadlines: BTreeMap::new(),
             collections: info.collections(),
             always_writes,
+            own_key: info.is_unkeyed.then(|| vec![Datum::Integer(subtask as i128)]),
         }
     }
 
@@ -71,6 +74,22 @@ impl Keyed {
         let now = guest.at.now;
         let result = self.call(keys, now, || guest.rows(input, &slots, rows));
         self.apply(guest, &result, keys);
+    }
+
+    /// Rows of an input, where rows have no key.
+    pub(crate) fn own_rows(&mut self, guest: &mut Guest<'_>, input: u32, rows: &[Row]) {
+        let key = self.own_key.clone().unwrap_or_default();
+        self.rows(guest, input, &vec![key; rows.len()], rows);
+    }
+
+    /// The input has ended.
+    pub(crate) fn end(&mut self, guest: &mut Guest<'_>) {
+        let keys: Vec<Key> = self.own_key.clone().into_iter().collect();
+        let result = self.call(&keys, || guest.call(&Work::Close, |_| String::new()));
+        if let Some(key) = keys.first() {
+            self.slot(key);
+            self.apply(guest, &result, &keys);
+        }
     }
 
     /// Rows of an input that every subtask gets.

@@ -150,10 +150,10 @@ pub(crate) enum Body {
 }
 
 impl HeadOperator {
-    pub(crate) fn new(info: &ChainInfo) -> Self {
+    pub(crate) fn new(info: &ChainInfo, subtask: usize) -> Self {
         match &info.chain.head {
             Head::Stateless => HeadOperator::Stateless,
-            Head::Keyed(_) => HeadOperator::Keyed(Box::new(Keyed::new(info))),
+            Head::Keyed(_) | Head::Unkeyed(_) => HeadOperator::Keyed(Box::new(Keyed::new(info, subtask))),
             Head::Window(window) => HeadOperator::Windows(Box::new(Windows::new(&window.window))),
             Head::Pattern(_) => unreachable!("pipelines with patterns are refused"),
         }
@@ -165,6 +165,7 @@ impl HeadOperator {
             HeadOperator::Stateless => {
                 guest.rows(input, &[], rows);
             }
+            HeadOperator::Keyed(keyed) if keyed.own_key.is_some() => keyed.own_rows(guest, input, rows),
             HeadOperator::Keyed(keyed) if matches!(partition, Partition::Broadcast) => {
                 keyed.broadcast(guest, input, rows);
             }

@@ -138,7 +138,7 @@ impl Runner {
         let declared = &self.graph.operators[self.plan.tasks[task].operator as usize];
         match (&declared.kind, &self.chains[task]) {
             (_, Some(info)) => Body::Chain {
-                head: HeadOperator::new(info),
+                head: HeadOperator::new(info, subtask),
                 watermark: super::time::FIRST,
             },
             (OperatorKind::Source(source), _) => {
@@ -487,8 +487,11 @@ impl Runner {
 
     fn handle_end(&mut self, task: usize, subtask: usize) {
         match &self.subtasks[task][subtask].body {
-            Body::Chain { .. } => self.with_chain(task, subtask, |_, guest| {
-                guest.call(&Work::Close, |_| String::new());
+            Body::Chain { .. } => self.with_chain(task, subtask, |head, guest| match head {
+                HeadOperator::Keyed(keyed) if keyed.own_key.is_some() => keyed.end(guest),
+                HeadOperator::Stateless | HeadOperator::Keyed(_) | HeadOperator::Windows(_) => {
+                    guest.call(&Work::Close, |_| String::new());
+                }
             }),
             Body::Watermarks { .. } => self.announce(task, subtask, &Element::Watermark(LAST)),
             Body::Source { .. } | Body::Passing | Body::Sink => {}

@@ -11,6 +11,7 @@ use super::runner::Runner;
 use super::spread::subtask_of;
 use super::time::{FIRST, LAST};
 use super::windows::{Piece, Windows};
+use crate::bindings::dataflow::StateKind;
 
 /// The state of a job at a moment, taken by [`Job::snapshot`](super::Job::snapshot).
 ///
@@ -25,6 +26,8 @@ pub struct Snapshot {
 /// What a task keeps.
 #[derive(Debug, Clone, Default)]
 struct TaskState {
+    /// How many there were.
+    subtasks: usize,
     /// Watermark of each split, or of each subtask, and whether it has ended.
     splits: BTreeMap<usize, (i64, bool)>,
     watermark: i64,
@@ -87,6 +90,7 @@ fn identity(runner: &Runner, task: usize) -> String {
 fn take_task(runner: &mut Runner, task: usize) -> TaskState {
     let mut state = TaskState {
         watermark: LAST,
+        subtasks: runner.subtasks[task].len(),
         ..TaskState::default()
     };
     for subtask in 0..runner.subtasks[task].len() {
@@ -173,7 +177,7 @@ fn give_task(runner: &mut Runner, task: usize, state: &TaskState) -> Result<(), 
                 let owns = |key: &Key| subtask_of(key, subtasks) == subtask;
                 runner.with_chain(task, subtask, |head, guest| match head {
                     HeadOperator::Stateless => Ok(()),
-                    HeadOperator::Keyed(keyed) => give_keyed(keyed, guest, state, owns),
+                    HeadOperator::Keyed(keyed) => give_keyed(keyed, guest, state, owns, subtasks),
                     HeadOperator::Windows(_) if is_drained => Ok(()),
                     HeadOperator::Windows(windows) => give_windows(windows, guest, state, owns),
                 })?;
@@ -189,6 +193,7 @@ fn give_keyed(
     guest: &mut Guest<'_>,
     state: &TaskState,
     owns: impl Fn(&Key) -> bool,
+    subtasks: usize,
 ) -> Result<(), String> {
     for number in 0..guest.info.states.len() {
         let info = &guest.info.states[number];
@@ -213,6 +218,16 @@ fn give_keyed(
             }
             continue;
         }
+        if let Some(key) = keyed.own_key.clone() {
+            let all: Vec<Datum> = values.values().cloned().collect();
+            let all = values
+                .keys()
+                .cloned()
+                .zip(converted(guest, number, old, all)?)
+                .collect();
+            give_unkeyed(keyed, guest, number, &key, &all, (state.subtasks, subtasks));
+            continue;
+        }
         let own = values.iter().filter(|(key, _)| owns(key));
         let (keys, values): (Vec<Key>, Vec<Datum>) = own.map(|(key, value)| (key.clone(), value.clone())).unzip();
         let values = converted(guest, number, old, values)?;
@@ -234,6 +249,32 @@ fn give_keyed(
         keyed.set_timer(timer.clone());
     }
     Ok(())
+}
+
+/// Gives a subtask its list, or, if there were more or fewer subtasks, its share of the items of all.
+fn give_unkeyed(
+    keyed: &mut Keyed,
+    guest: &mut Guest<'_>,
+    state: usize,
+    key: &Key,
+    lists: &BTreeMap<Key, Datum>,
+    (before, subtasks): (usize, usize),
+) {
+    let all: Vec<Datum> = lists.values().flat_map(|list| list.items().to_vec()).collect();
+    if guest.info.states[state].declared.kind == StateKind::UnionList && !all.is_empty() {
+        guest.import(state, &[1], &[Datum::List(all.clone())]);
+    }
+    let own = match before == subtasks {
+        true => lists.get(key).map_or(Vec::new(), |list| list.items().to_vec()),
+        false => {
+            let subtask = key[0].integer() as usize;
+            let start = |subtask: usize| all.len() * subtask / subtasks;
+            all[start(subtask)..start(subtask + 1)].to_vec()
+        }
+    };
+    if !own.is_empty() {
+        keyed.import(guest, state, key, Datum::List(own));
+    }
 }
 
 fn give_windows(

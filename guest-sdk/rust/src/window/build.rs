@@ -106,7 +106,7 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         let states = States::new(states);
         let (chain, operator) = self
             .keyed
-            .begin(construct, |graph, key_schema| states.head(graph, key_schema));
+            .begin(construct, |graph, key_schema| states.head(graph, Some(key_schema)));
         self.check(construct, operator, &states, own.by_window, trigger.merges());
         if let Some(late) = self.late {
             let mut graph = self.keyed.flow.borrow_mut();

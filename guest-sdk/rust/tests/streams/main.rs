@@ -7,6 +7,7 @@ mod inference;
 mod joins;
 mod keyed;
 mod large;
+mod operator_state;
 mod process;
 mod rejects;
 mod stateless;

@@ -321,5 +321,6 @@ fn kind_name(kind: StateKind) -> &'static str {
         StateKind::BroadcastMap => "broadcast map",
         StateKind::LargeList => "large list",
         StateKind::Accumulator => "accumulator",
+        StateKind::UnionList => "union list",
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{FieldRef, SchemaRef};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use serde::Serialize;
 
 use crate::block::Millis;
@@ -224,6 +224,8 @@ pub enum StateKind {
     BroadcastMap,
     /// A window's accumulator.
     Accumulator,
+    /// A list of a subtask of which every subtask is told the items of all when a job goes on.
+    UnionList,
 }
 
 /// How long a state lives without being touched, by processing time.
@@ -255,6 +257,19 @@ impl std::fmt::Display for TimeToLive {
     }
 }
 
+/// Name of the one key column of a head whose rows have no key: the number of the subtask.
+pub const SUBTASK_KEY: &str = "$subtask";
+
+/// The key of a head whose rows have no key.
+///
+/// ```
+/// # use millrace_core::graph::subtask_key;
+/// assert_eq!(subtask_key().field(0).name(), "$subtask");
+/// ```
+pub fn subtask_key() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(SUBTASK_KEY, DataType::UInt32, false)]))
+}
+
 /// A keyed state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StateDecl {
@@ -282,7 +297,9 @@ impl StateKind {
     pub fn is_large(self) -> bool {
         match self {
             StateKind::LargeMap | StateKind::LargeList | StateKind::BroadcastMap => true,
-            StateKind::Value | StateKind::List | StateKind::Map | StateKind::Accumulator => false,
+            StateKind::Value | StateKind::List | StateKind::Map | StateKind::Accumulator | StateKind::UnionList => {
+                false
+            }
         }
     }
 }
@@ -362,6 +379,8 @@ pub enum Head {
         always_writes: bool,
         /// It is a pattern, which has one state, of the host's making.
         pattern: Option<Box<PatternDecl>>,
+        /// Rows have no key: all of a subtask's have that of the subtask.
+        unkeyed: bool,
     },
     /// Windows by accumulators.
     Window {

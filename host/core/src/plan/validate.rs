@@ -96,6 +96,7 @@ fn check_chains(graph: &Graph) -> Result<()> {
         check_late_ports(graph, chain)?;
         check_pattern(graph, chain)?;
         check_lifetimes(graph, chain)?;
+        check_operator_state(graph, chain)?;
     }
     for (index, function) in graph.operators.iter().enumerate() {
         let is_function = matches!(function.kind, OperatorKind::Function { .. });
@@ -158,6 +159,12 @@ fn check_lifetimes(graph: &Graph, chain: &Chain) -> Result<()> {
     let (states, refused) = match &chain.head {
         Head::Stateless => return Ok(()),
         Head::Keyed {
+            states, unkeyed: true, ..
+        } => (
+            states.as_slice(),
+            Some("it belongs to no key, and lives until it is cleared"),
+        ),
+        Head::Keyed {
             states, always_writes, ..
         } => (
             states.as_slice(),
@@ -178,6 +185,31 @@ fn check_lifetimes(graph: &Graph, chain: &Chain) -> Result<()> {
             return refuse(
                 "GR0015",
                 format!("state `{state}` of `{name}` cannot have a time to live: {why}"),
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Lists of a subtask are where rows have no key, and nothing else is but broadcast state.
+fn check_operator_state(graph: &Graph, chain: &Chain) -> Result<()> {
+    let Head::Keyed { states, unkeyed, .. } = &chain.head else {
+        return Ok(());
+    };
+    let name = &operator(graph, chain.operators[0]).name;
+    for state in states {
+        let fits = match state.kind {
+            StateKind::List | StateKind::BroadcastMap => true,
+            StateKind::UnionList => *unkeyed,
+            StateKind::Value | StateKind::Map | StateKind::LargeMap | StateKind::LargeList | StateKind::Accumulator => {
+                !unkeyed
+            }
+        };
+        if !fits {
+            let (state, keyed) = (&state.name, if *unkeyed { "have no key" } else { "have a key" });
+            return refuse(
+                "GR0020",
+                format!("state `{state}` of `{name}` is of a kind that there is not where rows {keyed}"),
             );
         }
     }
@@ -309,8 +341,8 @@ fn check_watermarks(graph: &Graph, edge: &Edge, source: &WatermarkSource, schema
 fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> Result<()> {
     let to = operator(graph, edge.to_operator);
     let key = match chain_of(graph, to).map(|chain| &chain.head) {
+        Some(Head::Stateless | Head::Keyed { unkeyed: true, .. }) | None => None,
         Some(Head::Keyed { key_schema, .. } | Head::Window { key_schema, .. }) => Some(key_schema),
-        Some(Head::Stateless) | None => None,
     };
     let computed = chain_of(graph, operator(graph, edge.from_operator))
         .and_then(|chain| chain.ports.get(edge.from_port as usize))

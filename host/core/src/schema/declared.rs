@@ -6,7 +6,7 @@ use arrow_schema::{DataType, Field, FieldRef, Fields};
 
 use crate::block::Millis;
 use crate::collections::CollectionSchema;
-use crate::graph::{Head, StateDecl, StateKind, TimeToLive, WindowAssigner};
+use crate::graph::{Head, SUBTASK_KEY, StateDecl, StateKind, TimeToLive, WindowAssigner};
 
 /// A field with its hints. The field itself is a plain Arrow field, as blocks have it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -286,6 +286,11 @@ impl KeyedSchema {
                 let kind = |state: &DeclaredState| (state.ttl.is_some(), state.large, state.broadcast);
                 named(&a.value, &b.value) && kind(a) == kind(b)
             })
+    }
+
+    /// Whether it is of rows without a key: each subtask has an entry of its own, whose key is its number.
+    pub fn is_unkeyed(&self) -> bool {
+        matches!(self.key.as_slice(), [key] if key.field.name() == SUBTASK_KEY)
     }
 
     /// Its large states, in order.

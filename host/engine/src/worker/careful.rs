@@ -183,9 +183,11 @@ fn dead_letter(
 ) -> Result<Rejected> {
     let (place, raw) = match &quarantined.entry {
         Entry::Row(row) => {
-            let place = match key_fields(chain) {
-                Some(fields) => format!("key {}", object(fields, &key_columns(keys, row)?)?),
-                None => String::new(),
+            let place = match (key_fields(chain), keys) {
+                (Some(fields), KeySource::Fields(_) | KeySource::Computed) => {
+                    format!("key {}", object(fields, &key_columns(keys, row)?)?)
+                }
+                (Some(_), KeySource::None | KeySource::Broadcast) | (None, _) => String::new(),
             };
             (place, text(&row.rows))
         }
@@ -213,7 +215,7 @@ fn dead_letter(
 
 fn key_fields(chain: &Chain) -> Option<&Fields> {
     match &chain.head {
-        Head::Stateless => None,
+        Head::Stateless | Head::Keyed { unkeyed: true, .. } => None,
         Head::Keyed { key_schema, .. } | Head::Window { key_schema, .. } => Some(key_schema.fields()),
     }
 }

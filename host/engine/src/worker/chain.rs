@@ -16,7 +16,7 @@ use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, Trap};
 use millrace_core::collections::CollectionSchema;
 use millrace_core::function::TriedFunction;
-use millrace_core::graph::{Chain, Head, StateDecl, TimeToLive};
+use millrace_core::graph::{Chain, Head, StateDecl, StateKind, TimeToLive};
 use millrace_core::{Error, Result};
 use millrace_operators::PatternOperator;
 use millrace_operators::keyed::KeyedOperator;
@@ -63,6 +63,8 @@ impl HeadOperator {
     fn tiered(&mut self) -> Option<(&mut dyn Tiered, &mut Option<Tier>)> {
         match self {
             HeadOperator::Stateless => None,
+            // What is a subtask's is whole in the guest.
+            HeadOperator::Keyed { operator, .. } if operator.is_unkeyed() => None,
             HeadOperator::Keyed { operator, tier, .. } => Some((operator, tier)),
             HeadOperator::Window { operator, tier, .. } => Some((operator, tier)),
         }
@@ -74,6 +76,7 @@ pub(crate) struct ChainTask {
     guest: GuestChain,
     /// Its index in the graph.
     chain: u32,
+    subtask: SubtaskOf,
     /// Rows taken in this attempt.
     rows: u64,
     /// In careful mode.
@@ -86,6 +89,13 @@ pub(crate) struct ChainTask {
     tables: Tables,
     /// If state is still coming.
     restoring: Option<Box<Restoring>>,
+}
+
+/// Which subtask of how many it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SubtaskOf {
+    pub(crate) number: u32,
+    pub(crate) parallelism: u32,
 }
 
 /// What snapshots of a chain are made of.
@@ -148,6 +158,7 @@ impl ChainTask {
         guest: GuestChain,
         index: u32,
         chain: &Chain,
+        subtask: SubtaskOf,
         max_parallelism: u32,
         careful: Option<CarefulChain>,
     ) -> Result<Self> {
@@ -158,6 +169,8 @@ impl ChainTask {
                 key_schema,
                 always_writes,
                 pattern,
+                states,
+                unkeyed,
                 ..
             } => {
                 let pattern = pattern
@@ -165,6 +178,11 @@ impl ChainTask {
                     .map(|pattern| PatternOperator::new(pattern, &chain.inputs[0]));
                 let mut operator = KeyedOperator::new(key_schema.clone(), tables.states.len(), *always_writes)?;
                 operator.set_lifetimes(&tables.states, &tables.ttls);
+                if *unkeyed {
+                    let resident = states.iter().filter(|state| !state.kind.is_large());
+                    let unions = resident.map(|state| state.kind == StateKind::UnionList);
+                    operator.set_unkeyed(subtask.number, unions.collect());
+                }
                 HeadOperator::Keyed {
                     operator,
                     tier: None,
@@ -180,6 +198,7 @@ impl ChainTask {
         Ok(ChainTask {
             guest,
             chain: index,
+            subtask,
             rows: 0,
             row_ns: match &careful {
                 Some(careful) if careful.calls.is_by_entry() => CAREFUL_ROW_NS,
@@ -253,7 +272,17 @@ impl ChainTask {
                 calls.each_row(block, |guest, row| guest.process(input, row))?;
             }
             (HeadOperator::Stateless, _) => guest.process(input, block)?,
-            (HeadOperator::Keyed { operator, .. }, careful) if *keys == KeySource::None => match careful {
+            (HeadOperator::Keyed { operator, .. }, careful) if operator.is_unkeyed() => {
+                let broadcast = *keys == KeySource::Broadcast;
+                match careful {
+                    None => operator.handle_unkeyed(input, block, broadcast, guest)?,
+                    Some(careful) => {
+                        let calls = &mut careful.calls.calls(guest);
+                        operator.handle_unkeyed(input, block, broadcast, calls)?;
+                    }
+                }
+            }
+            (HeadOperator::Keyed { operator, .. }, careful) if *keys == KeySource::Broadcast => match careful {
                 None => operator.handle_broadcast(input, block, guest)?,
                 Some(careful) => operator.handle_broadcast(input, block, &mut careful.calls.calls(guest))?,
             },
@@ -410,10 +439,12 @@ impl ChainTask {
     /// Goes on from what a checkpoint holds, converted where its schema is another. Before the first row.
     ///
     /// Where the last watermark had come all windows had fired and are over, and time begins anew: a job that was
-    /// drained may go on with more input. Unless this attempt `settles`, which reads no more.
+    /// drained may go on with more input. Unless this attempt `settles`, which reads no more. `before`: how many subtasks
+    /// the task had.
     pub(crate) fn restore(
         &mut self,
         stored: TaskRestore,
+        before: u32,
         converter: Option<&Converter>,
         settles: bool,
         now: Millis,
@@ -441,6 +472,15 @@ impl ChainTask {
             restore_collections(&self.tables.collections, &restore, operator)?;
         }
         let guest = &mut self.guest;
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head
+            && operator.is_unkeyed()
+        {
+            let subtasks = (before, self.subtask.parallelism);
+            return match &mut self.careful {
+                None => operator.restore_unkeyed(&restore.batches, subtasks, guest),
+                Some(careful) => operator.restore_unkeyed(&restore.batches, subtasks, &mut careful.calls.calls(guest)),
+            };
+        }
         restore
             .batches
             .iter()
@@ -508,7 +548,18 @@ impl ChainTask {
     /// All inputs have ended.
     pub(crate) fn handle_end(&mut self, context: &mut ChainContext<'_>) -> Result<()> {
         self.guest.set_moment(self.watermark, context.clock.now_millis());
-        self.guest.close()?;
+        match (&mut self.head, &mut self.careful) {
+            (HeadOperator::Keyed { operator, .. }, None) if operator.is_unkeyed() => {
+                operator.handle_unkeyed_end(&mut self.guest, |guest, _| guest.close_unkeyed())?;
+            }
+            (HeadOperator::Keyed { operator, .. }, Some(careful)) if operator.is_unkeyed() => {
+                let calls = &mut careful.calls.calls(&mut self.guest);
+                operator.handle_unkeyed_end(calls, |calls, slots| calls.close(slots, |guest| guest.close_unkeyed()))?;
+            }
+            (HeadOperator::Stateless | HeadOperator::Keyed { .. } | HeadOperator::Window { .. }, _) => {
+                self.guest.close()?;
+            }
+        }
         self.flush(&KeySource::None, context)
     }
 

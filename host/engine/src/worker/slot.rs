@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_core::Result;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::{SplitEnumerator, SubtaskContext, Waker};
 use millrace_core::graph::{Graph, OperatorIndex, WatermarkStrategy};
 use millrace_core::plan::{Plan, Task, TaskKind};
+use millrace_core::Result;
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
 use millrace_state::convert::Converter;
@@ -22,7 +22,7 @@ use millrace_state::format::Operator;
 use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 
 use super::careful::CarefulSlot;
-use super::chain::ChainTask;
+use super::chain::{ChainTask, SubtaskOf};
 use super::instance::instantiate;
 use super::outputs::LocalElement;
 use super::pace::Pace;
@@ -248,7 +248,12 @@ impl Slot {
                 let declared = &job.graph.chains[chain.0 as usize];
                 let careful = self.careful.as_ref();
                 let careful = careful.map(|slot| slot.add(chain.0, config, self.start.careful.get(&chain.0)));
-                let mut chain = ChainTask::new(guest, chain.0, declared, self.start.plan.max_parallelism, careful)?;
+                let subtask = SubtaskOf {
+                    number: context.subtask,
+                    parallelism: context.parallelism,
+                };
+                let max_parallelism = self.start.plan.max_parallelism;
+                let mut chain = ChainTask::new(guest, chain.0, declared, subtask, max_parallelism, careful)?;
                 if self.shared.mode.is_some() {
                     chain.track_changes();
                 }
@@ -264,7 +269,7 @@ impl Slot {
                     }
                     let converter = self.start.converters.get(&operator.id);
                     let now = self.shared.clock.now_millis();
-                    chain.restore(stored, converter, self.start.settles, now)?;
+                    chain.restore(stored, operator.parallelism, converter, self.start.settles, now)?;
                     if self.shared.mode.is_none() {
                         chain.forget_changes();
                     }

@@ -35,6 +35,8 @@ pub(crate) enum KeySource {
     Computed,
     /// The channel is not keyed.
     None,
+    /// Nor is it here, and all receivers have the same rows.
+    Broadcast,
 }
 
 /// One input channel.
@@ -143,8 +145,8 @@ fn wire_sender(
         | Partition::Rescale
         | Partition::Shuffle
         | Partition::Numbered
-        | Partition::Broadcast
         | Partition::Global => KeySource::None,
+        Partition::Broadcast => KeySource::Broadcast,
     };
     let mut targets = Vec::new();
     for receiver in receivers_of {
@@ -203,7 +205,9 @@ pub(crate) fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRe
                 .ok_or_else(|| Error::internal("rows came without their computed key"))?;
             Ok(keys.to_vec())
         }
-        KeySource::None => Err(Error::internal("the planner let an unkeyed edge into a keyed chain")),
+        KeySource::None | KeySource::Broadcast => {
+            Err(Error::internal("the planner let an unkeyed edge into a keyed chain"))
+        }
     }
 }
 

@@ -116,6 +116,13 @@ impl<F: TriedFunction> CarefulCalls<'_, F> {
         Ok(())
     }
 
+    /// Makes the last call of a function, which may touch these slots. No entry is to blame if it traps.
+    pub fn close(&mut self, slots: &[Slot], call: impl FnOnce(&mut F) -> Result<Effects>) -> Result<Effects> {
+        let effects = call(self.function)?;
+        self.copy_changed(slots, &effects)?;
+        Ok(effects)
+    }
+
     /// Makes a call for each entry. Those that trap are set aside as what `entry` says.
     fn each_entry(
         &mut self,

@@ -24,6 +24,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::in_flight::{FileRef, InFlight, InFlightRows, InFlightSize};
 use crate::savepoint::SavedSchema;
 use crate::{codes, names};
+use millrace_core::graph::SUBTASK_KEY;
 
 /// The newest version of the format that this crate reads. What needs an older one only is written as that, so that older
 /// readers read it too.
@@ -243,6 +244,12 @@ pub struct Collection {
 }
 
 impl Operator {
+    /// Whether its state is that of subtasks rather than keys: [`share`](crate::redistribute::share) gives each all of it.
+    pub fn is_unkeyed(&self) -> bool {
+        let keyed = self.keyed.as_ref();
+        keyed.is_some_and(|keyed| matches!(keyed.key.as_slice(), [key] if key.name == SUBTASK_KEY))
+    }
+
     /// Whether each subtask has all of this state.
     pub fn is_broadcast(&self, state: &str) -> bool {
         let states = self.keyed.iter().flat_map(|keyed| &keyed.states);

@@ -28,6 +28,7 @@ impl Tables {
             key_hints: self.declared(keyed.key_schema)?.hints.clone(),
             states: vec![state],
             always_writes: false,
+            unkeyed: false,
             pattern: Some(Box::new(PatternDecl {
                 elements: pattern.elements.into_iter().map(element).collect(),
                 conditions: pattern.conditions,

@@ -3,7 +3,7 @@
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
 //! host, `enums` those read and written, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes`
-//! state that expires, `patterns` patterns of events, `poison` functions that trap, `connected` reads and writes what `from` and
+//! state that expires, `operator-state` lists of subtasks, `patterns` patterns of events, `poison` functions that trap, `queried` what can be asked for, `connected` reads and writes what `from` and
 //! `to` say, `streams` endless ones and slow
 //! ones, `two-inputs` operators of two inputs.
 
@@ -15,6 +15,7 @@ mod evolving;
 mod guest_windows;
 mod large;
 mod lifetimes;
+mod operator_state;
 mod operators;
 mod patterns;
 mod poison;
@@ -144,6 +145,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "large" => large::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
         "operators" | "clock" => operators::build(flow, &params),
+        "operator-state" => operator_state::build(flow, &params),
         "patterns" => patterns::build(flow, &params),
         "two-inputs" => two_inputs::build(flow, &params),
         "aligned" => two_inputs::aligned(flow, &params),

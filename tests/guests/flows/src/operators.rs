@@ -107,6 +107,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     }
     stateless(&events, &outputs);
     rolling(&events, &outputs);
+    super::operator_state::lists(&events, &outputs);
     let timed = events.watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_millis(64)));
     windows(&timed, &outputs);
     late(&timed, &outputs);

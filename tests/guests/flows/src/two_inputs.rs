@@ -279,6 +279,50 @@ impl KeyedBroadcastProcess for Ruled {
     }
 }
 
+/// Rows that wait for all rules, without a key.
+struct RuledInTheEnd {
+    rules: BroadcastState<(i64, i64, i64), i64>,
+    waiting: ListState<Event>,
+    rules_met: UnionState<i64>,
+}
+
+impl BroadcastProcess for RuledInTheEnd {
+    type In = Event;
+    type Broadcast = Other;
+    type Out = Pair;
+
+    fn process(&mut self, row: Event, _out: &mut Out<'_, Pair>) {
+        self.waiting.push(row);
+    }
+
+    fn process_broadcast(&mut self, row: Other, cx: &mut UnkeyedContext<'_, Pair>) {
+        let mut rules = cx.writable(&self.rules);
+        let rule = (row.key % KINDS, row.time, row.amount);
+        rules.insert(rule, row.amount * 2);
+        if row.amount % 3 == 1 {
+            assert_eq!(rules.remove(&rule), Some(row.amount * 2));
+        }
+        self.rules_met.own().push(row.amount);
+    }
+
+    fn finish(&mut self, out: &mut Out<'_, Pair>) {
+        for event in self.waiting.take() {
+            let (kind, time) = (event.key % KINDS, event.time);
+            let rule = self.rules.with(|rules| {
+                let in_force = rules.range((kind, i64::MIN, i64::MIN)..=(kind, time, i64::MAX));
+                in_force.last().map(|(_, amount)| *amount)
+            });
+            out.push(Pair {
+                key: event.key,
+                time,
+                value: event.value,
+                amount: rule.unwrap_or(-1),
+            });
+        }
+        assert!(!self.rules_met.own().is_empty(), "rules reach every subtask");
+    }
+}
+
 fn broadcast(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs: &Outputs<'_>) {
     let rules = others.clone().filter(|other| other.amount % 10 == 0);
     let ruled = events.clone().key_by(Event::FIELDS.key).connect_broadcast(rules);
@@ -287,6 +331,14 @@ fn broadcast(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs
         rules: setup.broadcast_state("rules"),
     });
     outputs.put("broadcast", ruled);
+    let rules = others.clone().filter(|other| other.amount % 10 == 0);
+    let ruled = events.clone().rebalance().connect_broadcast(rules);
+    let ruled = ruled.process(|setup| RuledInTheEnd {
+        rules: setup.broadcast_state("rules"),
+        waiting: setup.list_state("waiting"),
+        rules_met: setup.union_state("rules-met"),
+    });
+    outputs.put("broadcast-unkeyed", ruled);
 }
 
 static LATE_EVENTS: OutputTag<Event> = OutputTag::new("late-events");
