@@ -85,7 +85,8 @@ impl Keyed {
     /// The input has ended.
     pub(crate) fn end(&mut self, guest: &mut Guest<'_>) {
         let keys: Vec<Key> = self.own_key.clone().into_iter().collect();
-        let result = self.call(&keys, || guest.call(&Work::Close, |_| String::new()));
+        let now = guest.at.now;
+        let result = self.call(&keys, now, || guest.call(&Work::Close, |_| String::new()));
         if let Some(key) = keys.first() {
             self.slot(key);
             self.apply(guest, &result, &keys);

@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millrace_core::Result;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::{SplitEnumerator, SubtaskContext, Waker};
 use millrace_core::graph::{Graph, OperatorIndex, WatermarkStrategy};
 use millrace_core::plan::{Plan, Task, TaskKind};
-use millrace_core::Result;
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
 use millrace_state::convert::Converter;
