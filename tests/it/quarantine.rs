@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use millrace_core::Fault;
 use millrace_core::checkpoint::RestartStrategy;
-use millrace_engine::{JobOptions, OnTrap, Report, Restore};
+use millrace_engine::{Beginning, JobOptions, OnTrap, Report, Restore};
 use millrace_tests::guests::{Guest, code_cache, jobctl};
-use millrace_tests::jobs::{self, as_text, cli, options, parallel, task};
+use millrace_tests::jobs::{self, as_text, cli, options, parallel, task, wait_until};
+use millrace_tests::running;
 use serde_json::Value;
 
 use crate::durable::{EXACTLY, Place, RATE, ROWS, assert_same, sorted};
@@ -310,6 +311,60 @@ fn a_trap_that_does_not_come_again_costs_a_restart() {
     let others = |rows: &[String]| rows.iter().filter(|row| !buckets(row)).cloned().collect::<Vec<_>>();
     assert_same(&others(&got), &others(&expected));
     assert_eq!(report.checkpoints.quarantined, 1);
+}
+
+/// Begins a job that becomes careful and stays so, for no checkpoint completes; makes a savepoint of it after a while, and
+/// kills it.
+fn savepoint_while_careful(job: &Job, parallelism: u32, pause: Duration) -> Beginning {
+    let place = running::Place::new();
+    let arguments = [
+        format!("--checkpoint-dir={}", job.place.storage()),
+        "--checkpoint-interval=1h".to_owned(),
+        "--on-trap=quarantine".to_owned(),
+        format!("--dead-letter={}", job.letters_path()),
+        format!("--parallelism={parallelism}"),
+    ];
+    let mut pairs = job.pairs();
+    pairs.extend(jobs::parameters(&[("rate", "6000")]));
+    pairs.retain(|(name, _)| name != "kind");
+    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let running = place.start("poison", &arguments, &pairs.collect::<Vec<_>>());
+    wait_until("a careful job", || place.wait_for("running")["restarts"] == 1);
+    std::thread::sleep(pause);
+    let target = as_text(&job.place.0.path().join("careful")).to_owned();
+    place.tell(&["savepoint", "poison", "--to", &target]);
+    assert_eq!(place.wait_for("running")["restarts"], 1);
+    running.kill();
+    assert!(sorted(&job.place.output()).is_empty(), "nothing was committed");
+    Beginning {
+        url: target,
+        allow_non_restored_state: false,
+        claim: false,
+    }
+}
+
+/// A savepoint that is made in careful mode, before the rows that trap or behind some of them, holds what one of a job
+/// without them does, and what goes on from it has the dead letters, too.
+#[test]
+fn a_savepoint_of_a_careful_job_holds_what_it_holds_without_the_rows_that_trap() {
+    let bad = "process:6000,process:6001,timer:8000,process:25000";
+    let (rows, state) = spared(bad);
+    let mut set_aside_before = 0;
+    for (pause_ms, before, after) in [(0, 2, 1), (2_500, 1, 2), (2_500, 2, 3)] {
+        let job = Job::new(bad);
+        let from = savepoint_while_careful(&job, before, Duration::from_millis(pause_ms));
+        let options = JobOptions {
+            from: Some(from),
+            ..job.options(after)
+        };
+        let report = job.run(options, &[]).expect("traps are set aside");
+        assert_same(&sorted(&job.place.output()), &rows);
+        assert_eq!(job.state(), state);
+        let letters = job.letters();
+        assert_eq!(letters.len(), 4, "{letters:#?}");
+        set_aside_before += 4 - report.checkpoints.quarantined;
+    }
+    assert!(set_aside_before > 0, "no savepoint was behind a row that traps");
 }
 
 /// Kills the job a dozen times and lets it end then.

@@ -24,6 +24,7 @@ macro_rules! stateless {
 
 mod collections;
 mod lifetimes;
+mod sorted_tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
