@@ -51,7 +51,7 @@ fn expected(kind: &str, sinks: usize) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Checkpoints that were complete at some time, for their numbers go on.
-fn checkpoints(place: &Place, kind: &str) -> u64 {
+pub(crate) fn checkpoints(place: &Place, kind: &str) -> u64 {
     let storage = Path::new(&place.storage()).join(kind);
     let runs = all_files(&storage).into_iter();
     let files = runs.flat_map(|run| all_files(&storage.join(run)));
@@ -60,7 +60,7 @@ fn checkpoints(place: &Place, kind: &str) -> u64 {
 }
 
 /// Runs until it has taken some checkpoints and is killed, or to its end.
-fn live(place: &Place, kind: &str, parallelism: u32, arguments: &[&str], killed: bool) {
+pub(crate) fn live(place: &Place, kind: &str, parallelism: u32, arguments: &[&str], killed: bool) {
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
     command.arg(format!("--checkpoint-dir={}", place.storage()));

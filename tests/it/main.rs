@@ -22,6 +22,7 @@ mod postgres_access;
 mod quarantine;
 mod redis;
 mod rejects;
+mod requests;
 mod running;
 mod running_ends;
 mod savepoint;

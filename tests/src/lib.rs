@@ -7,6 +7,7 @@
 
 pub mod certificates;
 pub mod guests;
+pub mod http;
 pub mod jobs;
 pub mod postgres;
 pub mod random;

@@ -30,6 +30,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("redis", &["connectors"]),
     ("rustls", &["connectors"]),
     ("rusqlite", &["connectors"]),
+    ("reqwest", &["connectors"]),
     ("arrow-avro", &["connectors"]),
     // Checkpoints and files: they share no code but this client.
     ("object_store", &["state", "connectors"]),

@@ -31,6 +31,8 @@ pub(crate) struct GraphBuilder {
     event_time: Vec<u32>,
     /// Operators whose state is named after that of another, if that has a name: which, whose, and what follows the name.
     named_after: Vec<(u32, u32, &'static str)>,
+    /// Operators that make requests, each with the function that it makes them for.
+    requests: Vec<(u32, u32)>,
 }
 
 /// A chain that grows.
@@ -87,6 +89,12 @@ impl GraphBuilder {
         self.named_after.push((operator, other, suffix));
     }
 
+    /// The first operator makes requests for the second, after which it is called, and has as many subtasks.
+    pub(crate) fn requests_of(&mut self, requests: u32, function: u32) {
+        self.requests.push((requests, function));
+        self.name_state_after(requests, function, "requests");
+    }
+
     /// The operator's input must have event time.
     pub(crate) fn needs_event_time(&mut self, operator: u32) {
         self.event_time.push(operator);
@@ -111,7 +119,7 @@ impl GraphBuilder {
             wit::OperatorKind::Watermarks(_) => return true,
             wit::OperatorKind::Source(_) => return false,
             wit::OperatorKind::Function(function) => self.chains[function.chain as usize].operators[0],
-            wit::OperatorKind::Sink(_) => operator,
+            wit::OperatorKind::Sink(_) | wit::OperatorKind::Requests(_) => operator,
         };
         let mut feeders = self.edges.iter().filter(|edge| edge.to_operator == first);
         feeders.all(|edge| self.has_event_time(edge.from_operator))
@@ -279,7 +287,10 @@ impl GraphBuilder {
                 let matches = construct.starts_with("pattern.");
                 groups || matches || construct.ends_with("process") || construct.ends_with("flat_map")
             }
-            wit::OperatorKind::Source(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => false,
+            wit::OperatorKind::Source(_)
+            | wit::OperatorKind::Sink(_)
+            | wit::OperatorKind::Watermarks(_)
+            | wit::OperatorKind::Requests(_) => false,
         }
     }
 
@@ -306,7 +317,10 @@ impl GraphBuilder {
             wit::OperatorKind::Function(function) if function.construct.starts_with("try_") => {
                 function.on_reject = policy;
             }
-            wit::OperatorKind::Function(_) | wit::OperatorKind::Sink(_) | wit::OperatorKind::Watermarks(_) => {
+            wit::OperatorKind::Function(_)
+            | wit::OperatorKind::Sink(_)
+            | wit::OperatorKind::Watermarks(_)
+            | wit::OperatorKind::Requests(_) => {
                 let message = format!(
                     "`{}` refuses no rows: `on_reject` belongs to sources, `try_map` and `try_flat_map`",
                     operator.name
@@ -319,6 +333,7 @@ impl GraphBuilder {
     /// Checks what only the SDK can know, and hands the graph over.
     pub(crate) fn finish(mut self) -> Result<Finished, String> {
         self.share_parallelism();
+        self.share_with_requests();
         self.share_uids();
         self.check_event_time();
         if !self.errors.is_empty() {
@@ -346,6 +361,15 @@ impl GraphBuilder {
             max_parallelism: self.max_parallelism,
         };
         Ok(Finished { graph, chains: closed })
+    }
+
+    fn share_with_requests(&mut self) {
+        for (requests, function) in std::mem::take(&mut self.requests) {
+            let function = &self.operators[function as usize];
+            let (name, parallelism) = (format!("{} requests", function.name), function.parallelism);
+            let requests = &mut self.operators[requests as usize];
+            (requests.name, requests.parallelism) = (name, parallelism);
+        }
     }
 
     fn share_uids(&mut self) {

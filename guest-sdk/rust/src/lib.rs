@@ -366,6 +366,11 @@
 //! partners that are not too far apart, and wait for each other as long as the watermark allows.
 //! [`temporal_join`](KeyedStream::temporal_join) puts each row out with the row of the other stream that was valid at its time.
 //!
+//! # Asking servers
+//!
+//! [`async_map`](Stream::async_map) has the host make an HTTP request for each row, many at a time, and gives row and answer
+//! to a function; [`http`] says in which order, how often, and who allows it.
+//!
 //! # Shape of the graph
 //!
 //! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
@@ -453,6 +458,7 @@ mod graph;
 #[cfg(not(target_arch = "wasm32"))]
 #[doc(hidden)]
 pub mod harness;
+pub mod http;
 pub mod join;
 pub mod keyed;
 pub mod log;

@@ -22,6 +22,7 @@ pub use crate::connect::{
     AvroCodec, Compression, Connector, Discard, Files, Generator, Hybrid, Nexmark, Postgres, Redis, Reject, Sqlite,
     Stdin, Stdout, Tcp,
 };
+pub use crate::http::{Http, HttpError, Request, Response, Retry};
 pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::metrics::{Counter, Gauge, Histogram};

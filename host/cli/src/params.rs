@@ -1,4 +1,6 @@
-//! Pipeline parameters as they are written on the command line: `--param name=value`.
+//! Values as they are written on the command line: parameters of pipelines, `--param name=value`, and origins.
+
+use millrace_core::graph::Origin;
 
 /// Splits `name=value` at the first `=`; the value may be empty and may contain more of them.
 ///
@@ -12,6 +14,17 @@ pub fn parse(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not NAME=VALUE")),
     }
+}
+
+/// Reads the value of `--allow-http`.
+///
+/// ```
+/// use millrace_cli::params::parse_origin;
+/// assert!(parse_origin("https://*.example.org").is_ok());
+/// assert!(parse_origin("example.org").is_err());
+/// ```
+pub fn parse_origin(text: &str) -> Result<Origin, String> {
+    Origin::parse(text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -40,10 +40,8 @@ pub fn text(report: &Report, operators: &[String]) -> String {
         rows += 1;
     }
     for task in &report.tasks {
-        let dropped = task.total(|metrics| &metrics.dropped_matches);
-        if dropped > 0 {
-            let value = format::count(dropped);
-            table.row(vec![task.name.clone(), "partial matches given up".to_owned(), value]);
+        for (name, count) in noteworthy(task).into_iter().filter(|(_, count)| *count > 0) {
+            table.row(vec![task.name.clone(), name.to_owned(), format::count(count)]);
             rows += 1;
         }
     }
@@ -75,6 +73,19 @@ pub fn text(report: &Report, operators: &[String]) -> String {
         rows += 1;
     }
     if rows == 0 { String::new() } else { table.render() }
+}
+
+/// What is said of a task if it happened.
+fn noteworthy(task: &TaskMetrics) -> [(&'static str, u64); 4] {
+    [
+        (
+            "partial matches given up",
+            task.total(|metrics| &metrics.dropped_matches),
+        ),
+        ("requests made again", task.total(|metrics| &metrics.request_retries)),
+        ("requests timed out", task.total(|metrics| &metrics.request_timeouts)),
+        ("requests failed", task.total(|metrics| &metrics.request_failures)),
+    ]
 }
 
 /// Everything as JSON.
@@ -134,6 +145,10 @@ fn task_json(task: &TaskMetrics) -> Value {
         "late": task.total(|metrics| &metrics.late),
         "dropped": task.total(|metrics| &metrics.dropped),
         "dropped_matches": task.total(|metrics| &metrics.dropped_matches),
+        "requests_in_flight": task.total(|metrics| &metrics.requests_in_flight),
+        "request_retries": task.total(|metrics| &metrics.request_retries),
+        "request_timeouts": task.total(|metrics| &metrics.request_timeouts),
+        "request_failures": task.total(|metrics| &metrics.request_failures),
         "rejected": task.total(|metrics| &metrics.rejected),
         "quarantined": task.total(|metrics| &metrics.quarantined),
         "shadow_bytes_max": task.total(|metrics| &metrics.shadow_bytes_max),

@@ -2,6 +2,7 @@
 //!
 //! One folder per connector: `files`, `generator`, `hybrid`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
 //! `redis`, `sqlite`, `tcp`.
+//! [`http`] makes the requests that a pipeline asks for, row by row.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
@@ -17,6 +18,8 @@ mod enums;
 mod files;
 mod format;
 mod generator;
+#[cfg_attr(not(feature = "http"), path = "http_missing.rs")]
+pub mod http;
 mod hybrid;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;

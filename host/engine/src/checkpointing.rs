@@ -80,9 +80,10 @@ pub(crate) struct SnapshotTask {
 /// The operator by which a task is known in checkpoints: its first.
 pub(crate) fn identity(task: &TaskKind, graph: &Graph) -> OperatorIndex {
     match task {
-        TaskKind::Source { operator, .. } | TaskKind::Watermarks { operator, .. } | TaskKind::Sink { operator } => {
-            *operator
-        }
+        TaskKind::Source { operator, .. }
+        | TaskKind::Watermarks { operator, .. }
+        | TaskKind::Requests { operator }
+        | TaskKind::Sink { operator } => *operator,
         TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
     }
 }
@@ -94,10 +95,17 @@ pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<
         let operator = identity(&task.kind, graph);
         let connector = match &graph.operators[operator.0 as usize].kind {
             OperatorKind::Source { connector, .. } | OperatorKind::Sink { connector } => Some(connector.kind.clone()),
-            OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => None,
+            OperatorKind::Watermarks(_) | OperatorKind::Requests(_) | OperatorKind::Function { .. } => None,
         };
         let keyed = match &task.kind {
             TaskKind::Chain { chain, .. } => KeyedSchema::of_head(&graph.chains[chain.0 as usize].head),
+            TaskKind::Requests { .. } => match &graph.operators[operator.0 as usize].kind {
+                OperatorKind::Requests(requests) => Some(requests.keyed_schema()),
+                OperatorKind::Source { .. }
+                | OperatorKind::Sink { .. }
+                | OperatorKind::Watermarks(_)
+                | OperatorKind::Function { .. } => None,
+            },
             TaskKind::Source { .. } | TaskKind::Watermarks { .. } | TaskKind::Sink { .. } => None,
         };
         let task = SnapshotTask {

@@ -1,13 +1,15 @@
 //! A running job: its handle, its metrics, its end.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use millrace_connectors::http::Client;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::Restarts;
 use millrace_core::control::End;
-use millrace_core::graph::operator_ids;
+use millrace_core::graph::{Graph, OperatorIndex, OperatorKind, Origin, operator_ids};
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
 use millrace_state::{Checkpoints, Restorable, Run, Storage};
@@ -17,7 +19,7 @@ use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing,
 use crate::control::{Control, JobControl, SavepointReport};
 use crate::env::{Clock, keep_blocks, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
-use crate::prepare::{Prepared, Restore};
+use crate::prepare::{JobOptions, Prepared, Restore};
 use crate::quarantine::Traps;
 use crate::rest::{Endpoint, JobView};
 use crate::restore;
@@ -302,6 +304,28 @@ fn open_run(job: &SlotJob, storage: &Storage, run: Option<String>, new: Run) -> 
     Checkpoints::create(storage, run)
 }
 
+/// Who makes requests, of each operator that has some: if all that it asks for is granted.
+fn clients(graph: &Graph, options: &JobOptions) -> Result<BTreeMap<OperatorIndex, Client>> {
+    let mut clients = BTreeMap::new();
+    for (index, operator) in (0..).map(OperatorIndex).zip(&graph.operators) {
+        let OperatorKind::Requests(declared) = &operator.kind else {
+            continue;
+        };
+        let name = &operator.name;
+        let is_granted = |origin: &&Origin| options.allow_http.iter().any(|granted| granted.covers(origin));
+        if let Some(origin) = declared.origins.iter().find(|origin| !is_granted(origin)) {
+            let message = format!(
+                "operator `{name}` asks for HTTP requests to {origin}, which this job is not allowed to make; to allow it \
+                 add `--allow-http {origin}`"
+            );
+            return Err(Error::user("HT0001", message));
+        }
+        let client = Client::new(declared).map_err(|error| error.context(format!("operator `{name}`")))?;
+        clients.insert(index, client);
+    }
+    Ok(clients)
+}
+
 /// What all slots share.
 fn slot_job(prepared: Prepared) -> Result<Arc<SlotJob>> {
     let metrics = task_metrics(&prepared);
@@ -316,6 +340,7 @@ fn slot_job(prepared: Prepared) -> Result<Arc<SlotJob>> {
     Ok(Arc::new(SlotJob {
         ids: operator_ids(&graph),
         rejects: Arc::new(RejectPolicies::open(&graph, &options.on_trap)?),
+        clients: clients(&graph, &options)?,
         pipeline,
         options,
         parameters,
@@ -331,7 +356,7 @@ fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {
         let (role, operators) = match &task.kind {
             TaskKind::Source { .. } => (TaskRole::Source, Vec::new()),
             TaskKind::Sink { .. } => (TaskRole::Sink, Vec::new()),
-            TaskKind::Watermarks { .. } => (TaskRole::Operator, Vec::new()),
+            TaskKind::Watermarks { .. } | TaskKind::Requests { .. } => (TaskRole::Operator, Vec::new()),
             TaskKind::Chain { chain, .. } => {
                 let members = &prepared.graph.chains[chain.0 as usize].operators;
                 let names = members

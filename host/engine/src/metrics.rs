@@ -59,6 +59,14 @@ pub struct SubtaskMetrics {
     pub dropped: Counter,
     /// Matches of a pattern that had begun and were given up: a key had too many.
     pub dropped_matches: Counter,
+    /// Rows that wait for answers to their requests.
+    pub requests_in_flight: Counter,
+    /// Attempts of requests after the first.
+    pub request_retries: Counter,
+    /// Rows whose requests had no response in time.
+    pub request_timeouts: Counter,
+    /// Rows whose requests had no response for another reason.
+    pub request_failures: Counter,
     /// Rows rejected by functions or formats.
     pub rejected: Counter,
     /// Rows, timers and windows set aside in careful mode.
@@ -93,6 +101,10 @@ impl SubtaskMetrics {
             late: Counter::default(),
             dropped: Counter::default(),
             dropped_matches: Counter::default(),
+            requests_in_flight: Counter::default(),
+            request_retries: Counter::default(),
+            request_timeouts: Counter::default(),
+            request_failures: Counter::default(),
             rejected: Counter::default(),
             quarantined: Counter::default(),
             shadow_bytes_max: Counter::default(),

@@ -10,7 +10,9 @@ use arrow_schema::SchemaRef;
 use millrace_connectors::{Enums, sink_with_names, source_with_names};
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
 use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
-use millrace_core::graph::{Chain, ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Parameter, operator_ids};
+use millrace_core::graph::{
+    Chain, ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Origin, Parameter, operator_ids,
+};
 use millrace_core::key::check_key_schema;
 use millrace_core::plan::{self, Plan, TaskKind};
 use millrace_core::schema::{Hints, KeyedSchema};
@@ -52,6 +54,8 @@ pub struct JobOptions {
     pub from: Option<Beginning>,
     /// What follows when user code traps.
     pub on_trap: OnTrap,
+    /// Where the pipeline may send requests to.
+    pub allow_http: Vec<Origin>,
     /// Where the job can be found while it runs, if it can.
     pub api: Option<ApiOptions>,
 }
@@ -156,6 +160,7 @@ impl Default for JobOptions {
             checkpoints: None,
             from: None,
             on_trap: OnTrap::Fail,
+            allow_http: Vec::new(),
             api: None,
         }
     }
@@ -249,6 +254,14 @@ fn check_quarantine(graph: &Graph, on_trap: &OnTrap) -> Result<()> {
 
 /// Whatever is ever converted, defaults are values of their fields.
 fn check_defaults(graph: &Graph) -> Result<()> {
+    for operator in &graph.operators {
+        if let OperatorKind::Requests(requests) = &operator.kind {
+            for state in requests.keyed_schema().states {
+                let context = |error: Error| error.context(format!("operator `{}`", operator.name));
+                convert::check_defaults(&state.value).map_err(context)?;
+            }
+        }
+    }
     for chain in &graph.chains {
         let name = &graph.operators[chain.operators[0].0 as usize].name;
         for state in KeyedSchema::of_head(&chain.head).iter().flat_map(|keyed| &keyed.states) {
@@ -296,7 +309,7 @@ impl Connectors {
                     let sink = sink.map_err(|error| error.context(format!("sink `{}`", operator.name)))?;
                     connectors.sinks.insert(index, sink);
                 }
-                OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => {}
+                OperatorKind::Watermarks(_) | OperatorKind::Requests(_) | OperatorKind::Function { .. } => {}
             }
         }
         Ok(connectors)
@@ -351,6 +364,17 @@ fn sink(config: &ConnectorConfig, rows: RowSchema<'_>, context: &SinkContext) ->
     })
 }
 
+/// Schema of the rows that reach a native operator; the planner has seen to it that all its edges agree.
+pub(crate) fn input_schema(graph: &Graph, plan: &Plan, kind: &TaskKind) -> SchemaRef {
+    let task = plan.tasks.iter().position(|task| task.kind == *kind);
+    let exchange = plan.exchanges.iter().find(|exchange| Some(exchange.to.0) == task);
+    output_schema(
+        graph,
+        plan,
+        exchange.expect("the planner refuses operators without an edge"),
+    )
+}
+
 /// Schema of the rows that reach a sink; all its edges must agree.
 fn sink_schema<'g>(graph: &'g Graph, plan: &Plan, sink: OperatorIndex) -> Result<RowSchema<'g>> {
     let task = plan
@@ -396,6 +420,13 @@ fn output_rows<'g>(graph: &'g Graph, plan: &Plan, exchange: &plan::Exchange) -> 
                 hints: &port.hints,
             }
         }
+        TaskKind::Requests { operator } => match &graph.operators[operator.0 as usize].kind {
+            OperatorKind::Requests(requests) => RowSchema {
+                schema: &requests.schema,
+                hints: &requests.hints,
+            },
+            _ => unreachable!("a task of requests is of an operator of requests"),
+        },
         TaskKind::Watermarks { .. } => {
             let upstream = plan.exchanges.iter().find(|other| other.to == exchange.from);
             output_rows(

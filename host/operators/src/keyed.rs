@@ -32,6 +32,7 @@ use self::collections::HostCollections;
 use self::lifetimes::Lifetimes;
 use self::restoring::Restoring;
 use self::snapshot::Tracking;
+pub(crate) use self::snapshot::timer_fields;
 use self::tier::Tiering;
 use self::unkeyed::Unkeyed;
 use crate::key_table::{KeyBatch, KeyTable};

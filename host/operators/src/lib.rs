@@ -5,7 +5,8 @@
 //!
 //! [`KeyTable`] maps keys to slots, [`TimerService`] keeps timers of slots, and [`KeyedOperator`] joins them to
 //! a keyed function. [`WindowOperator`] does the same for windows and their accumulators. [`PatternOperator`] is a keyed
-//! function of the host's own, for patterns of events. `careful` keeps traps of the
+//! function of the host's own, for patterns of events. [`RequestsOperator`] has rows wait for answers to their requests.
+//! `careful` keeps traps of the
 //! guest away from both.
 
 #![forbid(unsafe_code)]
@@ -19,6 +20,7 @@ pub mod key_table;
 pub mod keyed;
 pub mod pattern;
 mod present;
+pub mod requests;
 mod residents;
 mod slot_set;
 mod time_buckets;
@@ -34,5 +36,6 @@ mod tree_tier;
 pub use key_table::{KeyBatch, KeyTable};
 pub use keyed::KeyedOperator;
 pub use pattern::{PatternCounters, PatternOperator};
+pub use requests::RequestsOperator;
 pub use timers::TimerService;
 pub use window::{WindowCounters, WindowOperator};

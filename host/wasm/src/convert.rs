@@ -3,6 +3,7 @@
 //! Nothing here trusts the guest: indices and shapes are checked as they are converted.
 
 mod pattern;
+mod requests;
 
 use std::sync::Arc;
 
@@ -309,6 +310,7 @@ impl Tables {
                     }),
                 })
             }
+            dataflow::OperatorKind::Requests(requests) => graph::OperatorKind::Requests(self.requests(requests)?),
             dataflow::OperatorKind::Function(function) => {
                 if function.chain as usize >= self.chains {
                     return refuse(format!(

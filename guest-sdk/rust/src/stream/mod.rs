@@ -2,6 +2,7 @@
 
 mod exchange;
 mod process;
+mod requests;
 mod stages;
 mod stateless;
 mod watermarks;
@@ -18,6 +19,7 @@ use crate::value::Record;
 
 pub use exchange::SinkOperator;
 pub use process::{Process, ProcessSetup, Processed};
+pub use requests::Ask;
 pub use stages::{Filter, FlatMap, Inspect, Map, Pass, TryFlatMap, TryMap};
 pub use stateless::Out;
 pub use watermarks::{

@@ -72,6 +72,7 @@
 //! - Nothing is fast, and nothing is bounded: every row is looked at on its own, and all is in memory.
 //! - Connectors and formats do not run: sources give what the test gives, sinks keep what they get. So no source waits for
 //!   others ([alignment](crate::stream::Watermarks::aligned)): the test is who reads.
+//! - HTTP requests are not made: [`Options::http`] says what comes of them, at once and in order.
 //! - Keys are spread over subtasks in another way than the host spreads them.
 //! - A panic of the pipeline is a panic of the test, and so is a row that is refused where [the policy](crate::connect::Reject)
 //!   is to fail. Rows refused under another policy are in [`Job::refused`].
@@ -98,6 +99,7 @@ mod options;
 mod plan;
 mod property;
 mod random;
+mod requests;
 mod runner;
 mod snapshot;
 mod source;

@@ -142,6 +142,8 @@ pub(crate) enum Body {
         strategy: Strategy,
         generator: Generator,
     },
+    /// Answers requests at once.
+    Requests,
     Chain {
         head: HeadOperator,
         watermark: i64,
@@ -221,7 +223,7 @@ impl Body {
         match self {
             Body::Chain { watermark, .. } => *watermark,
             Body::Watermarks { generator, .. } => generator.watermark,
-            Body::Source { .. } | Body::Passing | Body::Sink => FIRST,
+            Body::Source { .. } | Body::Passing | Body::Requests | Body::Sink => FIRST,
         }
     }
 }

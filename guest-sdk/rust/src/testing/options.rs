@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::job::{Job, erased};
+use super::requests::Server;
 use super::runner::Settings;
 use super::snapshot::Snapshot;
 use crate::Flow;
 use crate::abi::Outcome;
+use crate::http::{HttpError, Request, Response};
 use crate::stream::Millis;
 
 /// How a [`Job`] runs.
@@ -49,8 +51,42 @@ impl Options {
                 splits: BTreeMap::new(),
                 now: 0,
                 attempt: 0,
+                server: Server::default(),
             },
         }
+    }
+
+    /// Says what comes of HTTP requests, in place of servers. Without it a pipeline that makes one panics.
+    ///
+    /// ```
+    /// use millrace::prelude::*;
+    /// use millrace::testing::Options;
+    ///
+    /// # #[derive(Record, Clone)]
+    /// # struct Order { id: i64, customer: String }
+    /// # #[derive(Record, Debug, PartialEq)]
+    /// # struct Rated { id: i64, score: Option<i64> }
+    /// let server = |request: &Request| match request.url.as_str() {
+    ///     "https://scores.example.org/ann" => Ok(Response::new(200, "7")),
+    ///     _ => Err(HttpError::Timeout("no response".into())),
+    /// };
+    /// let mut job = Options::new().http(server).start(|flow| {
+    ///     flow.source("orders", Stdin::ndjson::<Order>())
+    ///         .async_map(
+    ///             Http::ordered().origin("https://scores.example.org"),
+    ///             |order| Request::get(format!("https://scores.example.org/{}", order.customer)),
+    ///             |order, answer| Rated { id: order.id, score: answer.ok().and_then(|it| it.text().parse().ok()) },
+    ///         )
+    ///         .sink("rated", Discard::new());
+    /// });
+    /// let order = |id, customer: &str| Order { id, customer: customer.into() };
+    /// job.push_all("orders", [order(1, "ann"), order(2, "bob")]);
+    /// assert_eq!(job.rows::<Rated>("rated"), [Rated { id: 1, score: Some(7) }, Rated { id: 2, score: None }]);
+    /// ```
+    #[must_use]
+    pub fn http(mut self, server: impl Fn(&Request) -> Result<Response, HttpError> + 'static) -> Self {
+        self.settings.server = Server::new(server);
+        self
     }
 
     /// Subtasks of what has no parallelism of its own.

@@ -23,6 +23,7 @@ pub(crate) enum Kind {
     /// The watermarks of a test's own source, which are given.
     Given,
     Watermarks,
+    Requests,
     Chain(u32),
     Sink,
 }
@@ -86,7 +87,7 @@ impl Plan {
             self.tasks[task].has_time = match self.tasks[task].kind {
                 Kind::Source => false,
                 Kind::Given | Kind::Watermarks => true,
-                Kind::Chain(_) | Kind::Sink => {
+                Kind::Requests | Kind::Chain(_) | Kind::Sink => {
                     feeders.peek().is_some() && feeders.all(|edge| self.tasks[edge.from].has_time)
                 }
             };
@@ -97,7 +98,10 @@ impl Plan {
     pub(crate) fn task_of(&self, graph: &Graph, operator: u32) -> usize {
         let first = match &graph.operators[operator as usize].kind {
             OperatorKind::Function(function) => graph.chains[function.chain as usize].operators[0],
-            OperatorKind::Source(_) | OperatorKind::Sink(_) | OperatorKind::Watermarks(_) => operator,
+            OperatorKind::Source(_)
+            | OperatorKind::Sink(_)
+            | OperatorKind::Watermarks(_)
+            | OperatorKind::Requests(_) => operator,
         };
         let found = self.tasks.iter().position(|task| task.operator == first);
         found.expect("every operator is part of a task")
@@ -127,6 +131,7 @@ fn task(graph: &Graph, operator: u32, parallelism: u32) -> Option<Task> {
         OperatorKind::Sink(_) => Kind::Sink,
         OperatorKind::Watermarks(_) if is_given(graph, operator) => Kind::Given,
         OperatorKind::Watermarks(_) => Kind::Watermarks,
+        OperatorKind::Requests(_) => Kind::Requests,
         OperatorKind::Function(function) => {
             let is_first = graph.chains[function.chain as usize].operators[0] == operator;
             if !is_first {

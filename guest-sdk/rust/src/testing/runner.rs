@@ -10,6 +10,7 @@ use super::guest::{ChainInfo, Guest, Refused, Row};
 use super::operator::{Body, HeadOperator, Split, Strategy};
 use super::plan::{Kind, Plan};
 use super::random::Random;
+use super::requests::Server;
 use super::spread::Sender;
 use super::time::{Generator, LAST, Merge, Progress};
 use crate::Flow;
@@ -52,6 +53,7 @@ pub(crate) struct Settings {
     pub(crate) splits: BTreeMap<String, usize>,
     pub(crate) now: i64,
     pub(crate) attempt: u32,
+    pub(crate) server: Server,
 }
 
 /// A pipeline that runs.
@@ -64,6 +66,7 @@ pub(crate) struct Runner {
     instances: Vec<Instance>,
     surroundings: Recorded,
     random: Option<Random>,
+    server: Server,
     pub(crate) now: i64,
     /// Rows that sinks were given.
     pub(crate) written: BTreeMap<u32, Vec<Row>>,
@@ -98,7 +101,7 @@ impl Runner {
         }
         let info = |task: &super::plan::Task| match task.kind {
             Kind::Chain(chain) => Some(ChainInfo::new(&graph, chain, task.has_time)),
-            Kind::Source | Kind::Given | Kind::Watermarks | Kind::Sink => None,
+            Kind::Source | Kind::Given | Kind::Watermarks | Kind::Requests | Kind::Sink => None,
         };
         let chains: Vec<Option<ChainInfo>> = plan.tasks.iter().map(info).collect();
         let mut runner = Runner {
@@ -109,6 +112,7 @@ impl Runner {
             instances,
             surroundings: Recorded::default(),
             random: settings.seed.map(Random::new),
+            server: settings.server.clone(),
             now: settings.now,
             written: BTreeMap::new(),
             refused: Vec::new(),
@@ -159,6 +163,7 @@ impl Runner {
                         .map(|strategy| Strategy::new(strategy, &columns)),
                 }
             }
+            (OperatorKind::Requests(_), _) => Body::Requests,
             (OperatorKind::Watermarks(_), _) if self.passes(task) => Body::Passing,
             (OperatorKind::Watermarks(strategy), _) => Body::Watermarks {
                 strategy: Strategy::new(strategy, &self.columns_into(task)),
@@ -200,6 +205,7 @@ impl Runner {
         let from = &self.plan.tasks[edge.from];
         match &self.graph.operators[from.operator as usize].kind {
             OperatorKind::Source(source) => columns(&self.graph.schemas[source.schema as usize]),
+            OperatorKind::Requests(requests) => columns(&self.graph.schemas[requests.schema as usize]),
             OperatorKind::Function(function) => {
                 let port = &self.graph.chains[function.chain as usize].ports[edge.port as usize];
                 columns(&self.graph.schemas[port.schema as usize])
@@ -453,6 +459,10 @@ impl Runner {
                 self.written.entry(operator).or_default().extend(rows);
             }
             Body::Passing => self.send(task, subtask, 0, rows),
+            Body::Requests => {
+                let answered = self.server.answer(rows);
+                self.send(task, subtask, 0, answered);
+            }
             Body::Watermarks { strategy, generator } => {
                 let before = generator.watermark;
                 strategy.assign(&mut rows, generator, now);
@@ -494,7 +504,7 @@ impl Runner {
                 }
             }),
             Body::Watermarks { .. } => self.announce(task, subtask, &Element::Watermark(LAST)),
-            Body::Source { .. } | Body::Passing | Body::Sink => {}
+            Body::Source { .. } | Body::Passing | Body::Requests | Body::Sink => {}
         }
         self.subtasks[task][subtask].has_ended = true;
         self.announce(task, subtask, &Element::End);
@@ -551,7 +561,7 @@ impl Runner {
                 let idle = open.filter_map(|split| split.generator.as_ref()?.next_idle());
                 idle.min()
             }
-            Body::Watermarks { .. } | Body::Passing | Body::Sink => None,
+            Body::Watermarks { .. } | Body::Passing | Body::Requests | Body::Sink => None,
         };
         self.subtasks.iter().flatten().filter_map(due).min()
     }
@@ -576,7 +586,7 @@ impl Runner {
                             self.announce_splits(task, subtask);
                         }
                     }
-                    Body::Passing | Body::Sink => {}
+                    Body::Passing | Body::Requests | Body::Sink => {}
                 }
             }
         }

@@ -1,10 +1,11 @@
 //! `jobctl inspect`.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
 use millrace_core::connector::{Delivery, without_passwords};
-use millrace_core::graph::{Graph, Head, OperatorKind, Parameter, ParameterType, StateKind};
+use millrace_core::graph::{Graph, Head, OperatorKind, Origin, Parameter, ParameterType, StateKind};
 use millrace_core::{Error, Result};
 use millrace_engine::{JobOptions, Loaded, Prepared};
 use serde_json::{Value, json};
@@ -171,6 +172,7 @@ fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String],
         "parameters": declared,
         "imports": imports,
         "sinks": sinks,
+        "asks_for": { "http": origins(graph) },
         "graph": graph_view::json::render(graph),
     })
 }
@@ -194,8 +196,29 @@ fn as_text(
     section(&mut text, "streams", &streams(graph));
     section(&mut text, "state", &states(graph));
     section(&mut text, "sinks", &sinks(prepared));
+    section(&mut text, "asks for", &asks_for(graph));
     section(&mut text, "imports", &imports_text(imports));
     text
+}
+
+/// Origins that the pipeline sends requests to, each once.
+fn origins(graph: &Graph) -> BTreeSet<String> {
+    let requests = graph.operators.iter().filter_map(|operator| match &operator.kind {
+        OperatorKind::Requests(requests) => Some(requests),
+        OperatorKind::Source { .. }
+        | OperatorKind::Sink { .. }
+        | OperatorKind::Watermarks(_)
+        | OperatorKind::Function { .. } => None,
+    });
+    requests
+        .flat_map(|requests| requests.origins.iter().map(Origin::to_string))
+        .collect()
+}
+
+/// What the owner of a job has to grant.
+fn asks_for(graph: &Graph) -> String {
+    let line = |origin: String| format!("HTTP to {origin} (granted by --allow-http {origin})\n");
+    origins(graph).into_iter().map(line).collect()
 }
 
 fn indent(body: &str) -> String {
@@ -257,7 +280,10 @@ fn sinks(prepared: &Prepared) -> String {
         let operator = &prepared.graph().operators[operator.0 as usize];
         let kind = match &operator.kind {
             OperatorKind::Sink { connector } => connector.kind.clone(),
-            OperatorKind::Source { .. } | OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => String::new(),
+            OperatorKind::Source { .. }
+            | OperatorKind::Watermarks(_)
+            | OperatorKind::Requests(_)
+            | OperatorKind::Function { .. } => String::new(),
         };
         let meaning = match delivery {
             Delivery::ExactlyOnce => "each row is there once",

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use millrace_core::graph::{Graph, OperatorKind};
+use millrace_core::graph::{Graph, OperatorKind, Origin};
 use millrace_core::{Error, Result};
 use millrace_engine::{
     ApiOptions, End, Job, JobOptions, Limits, Loaded, LogLevel, Report, STDOUT_CLOSED, StateBackend,
@@ -62,6 +62,10 @@ pub struct Args {
     /// Longest that one call into user code may take
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     call_timeout: Duration,
+
+    /// Allow HTTP requests to an origin such as https://api.example.org, or https://*.example.org for all hosts below a domain
+    #[arg(long = "allow-http", value_name = "ORIGIN", value_parser = params::parse_origin)]
+    allow_http: Vec<Origin>,
 
     /// Seed of the random numbers that user code gets
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -191,6 +195,7 @@ fn options(args: &Args, log: Log, backend: StateBackend) -> Result<JobOptions> {
         checkpoints: args.checkpoints.options()?,
         from: args.checkpoints.from()?,
         on_trap: args.checkpoints.on_trap()?,
+        allow_http: args.allow_http.clone(),
         api: api(args)?,
     })
 }
@@ -255,7 +260,10 @@ fn level_name(level: LogLevel) -> &'static str {
 fn writes_stdout(graph: &Graph) -> bool {
     graph.operators.iter().any(|operator| match &operator.kind {
         OperatorKind::Sink { connector } => connector.kind == "stdout",
-        OperatorKind::Source { .. } | OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => false,
+        OperatorKind::Source { .. }
+        | OperatorKind::Watermarks(_)
+        | OperatorKind::Requests(_)
+        | OperatorKind::Function { .. } => false,
     })
 }
 

@@ -24,6 +24,7 @@ pub fn render(graph: &Graph) -> Value {
                 place["Source"]["connector"]["options"] = options(connector);
             }
             OperatorKind::Sink { connector } => place["Sink"]["connector"]["options"] = options(connector),
+            OperatorKind::Requests(requests) => place["Requests"]["schema"] = schema(&requests.schema),
             OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => {}
         }
     }

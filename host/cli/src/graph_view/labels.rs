@@ -2,8 +2,8 @@
 
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use millrace_core::graph::{
-    Chain, Edge, EventTime, Graph, Head, OperatorIndex, OperatorKind, Partition, RejectPolicy, StateDecl,
-    WatermarkSource, WatermarkStrategy, WindowAssigner, WindowDecl,
+    Chain, Edge, EventTime, Graph, Head, OperatorIndex, OperatorKind, Origin, Partition, RejectPolicy, RequestOrder,
+    RequestsDecl, StateDecl, WatermarkSource, WatermarkStrategy, WindowAssigner, WindowDecl,
 };
 
 use super::chain_of;
@@ -18,6 +18,7 @@ pub(super) fn operator(graph: &Graph, index: OperatorIndex) -> String {
         } => (format!("{} source", connector.kind), Some(on_reject)),
         OperatorKind::Sink { connector } => (format!("{} sink", connector.kind), None),
         OperatorKind::Watermarks(strategy) => (watermarks(strategy), None),
+        OperatorKind::Requests(declared) => (requests(declared), None),
         OperatorKind::Function {
             construct, on_reject, ..
         } => {
@@ -177,6 +178,20 @@ fn watermarks(strategy: &WatermarkStrategy) -> String {
         format!(", at most {drift} ahead in group {}", alignment.group)
     });
     format!("{time}{late}{idle}{alignment}")
+}
+
+/// Where requests go, in which order rows go on, and how many may be under way.
+fn requests(declared: &RequestsDecl) -> String {
+    let origins = declared.origins.iter().map(Origin::to_string).collect::<Vec<_>>();
+    let order = match declared.order {
+        RequestOrder::Ordered => "ordered",
+        RequestOrder::Unordered => "unordered",
+    };
+    let capacity = declared.capacity;
+    format!(
+        "HTTP requests to {}, {order}, up to {capacity} under way",
+        origins.join(", ")
+    )
 }
 
 fn head_text(chain: &Chain) -> Option<String> {

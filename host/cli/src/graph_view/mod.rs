@@ -152,6 +152,7 @@ fn node(graph: &Graph, index: usize) -> Node {
         OperatorKind::Source { .. } => (Kind::Source, None),
         OperatorKind::Sink { .. } => (Kind::Sink, None),
         OperatorKind::Watermarks(_) => (Kind::Watermarks, None),
+        OperatorKind::Requests(_) => (Kind::Function, None),
         OperatorKind::Function { chain, .. } => (Kind::Function, Some(chain.0 as usize)),
     };
     Node {
@@ -166,7 +167,10 @@ fn node(graph: &Graph, index: usize) -> Node {
 fn chain_of(graph: &Graph, operator: OperatorIndex) -> Option<(ChainIndex, &Chain)> {
     match &graph.operators.get(operator.0 as usize)?.kind {
         OperatorKind::Function { chain, .. } => Some((*chain, graph.chains.get(chain.0 as usize)?)),
-        OperatorKind::Source { .. } | OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => None,
+        OperatorKind::Source { .. }
+        | OperatorKind::Sink { .. }
+        | OperatorKind::Watermarks(_)
+        | OperatorKind::Requests(_) => None,
     }
 }
 

@@ -81,6 +81,7 @@ fn identity<'a>(
         OperatorKind::Source { connector, .. } => ("source", connector.kind.as_str()),
         OperatorKind::Sink { connector } => ("sink", connector.kind.as_str()),
         OperatorKind::Watermarks(_) => ("watermarks", ""),
+        OperatorKind::Requests(_) => ("requests", ""),
         OperatorKind::Function { construct, .. } => ("function", construct.as_str()),
     };
     append(&mut text, kind);
@@ -144,7 +145,10 @@ fn side(graph: &Graph, operator: OperatorIndex, port: u32) -> &str {
             let port = graph.chains[chain.0 as usize].ports.get(port as usize);
             port.and_then(|port| port.side.as_deref()).unwrap_or_default()
         }
-        OperatorKind::Source { .. } | OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => "",
+        OperatorKind::Source { .. }
+        | OperatorKind::Sink { .. }
+        | OperatorKind::Watermarks(_)
+        | OperatorKind::Requests(_) => "",
     }
 }
 

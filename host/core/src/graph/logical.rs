@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::block::Millis;
 use crate::collections::CollectionSchema;
-use crate::graph::PatternDecl;
+use crate::graph::{PatternDecl, RequestsDecl};
 use crate::schema::{Declared, Hints};
 
 /// Index of an operator in [`Graph::operators`].
@@ -145,6 +145,8 @@ pub enum OperatorKind {
     },
     /// Assigns event time, makes watermarks.
     Watermarks(WatermarkStrategy),
+    /// Makes HTTP requests for rows.
+    Requests(RequestsDecl),
     /// Runs in the guest.
     Function {
         /// The SDK's word for it.

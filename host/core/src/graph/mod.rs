@@ -5,8 +5,12 @@
 
 mod identity;
 pub mod logical;
+mod origin;
 mod pattern;
+mod requests;
 
 pub use identity::{AUTO_PREFIX, operator_ids};
 pub use logical::*;
+pub use origin::Origin;
 pub use pattern::*;
+pub use requests::*;

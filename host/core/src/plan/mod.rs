@@ -38,6 +38,11 @@ pub enum TaskKind {
         /// How.
         strategy: WatermarkStrategy,
     },
+    /// Makes HTTP requests for rows.
+    Requests {
+        /// The declaring operator.
+        operator: OperatorIndex,
+    },
     /// Runs a chain of the guest.
     Chain {
         /// Which.
@@ -140,52 +145,9 @@ struct Node {
 fn nodes(graph: &Graph, parallelism: u32, max_parallelism: u32, given: Given<'_>) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
     let merged = merged_watermarks(graph);
-    for (index, operator) in graph.operators.iter().enumerate() {
-        let index = OperatorIndex(index as u32);
-        let (kind, operators, name) = match &operator.kind {
-            OperatorKind::Source { .. } => {
-                let mut operators = vec![index];
-                let watermarks = merged.iter().find(|(source, _, _)| *source == index);
-                let watermarks = watermarks.map(|(_, operator, strategy)| {
-                    operators.push(*operator);
-                    (*operator, strategy.clone())
-                });
-                (
-                    TaskKind::Source {
-                        operator: index,
-                        watermarks,
-                    },
-                    operators,
-                    operator.name.clone(),
-                )
-            }
-            OperatorKind::Watermarks(strategy) => {
-                if merged.iter().any(|(_, merged, _)| *merged == index) {
-                    continue;
-                }
-                let kind = TaskKind::Watermarks {
-                    operator: index,
-                    strategy: strategy.clone(),
-                };
-                (kind, vec![index], operator.name.clone())
-            }
-            OperatorKind::Sink { .. } => (TaskKind::Sink { operator: index }, vec![index], operator.name.clone()),
-            OperatorKind::Function { chain, .. } => {
-                let members = &graph.chains[chain.0 as usize].operators;
-                if members[0] != index {
-                    continue;
-                }
-                let names: Vec<&str> = members
-                    .iter()
-                    .map(|member| graph.operators[member.0 as usize].name.as_str())
-                    .collect();
-                let kind = TaskKind::Chain {
-                    chain: *chain,
-                    time_in: false,
-                    time_out: false,
-                };
-                (kind, members.clone(), names.join(" → "))
-            }
+    for index in (0..graph.operators.len() as u32).map(OperatorIndex) {
+        let Some((kind, operators, name)) = task_from(graph, &merged, index) else {
+            continue;
         };
         let asked = operators
             .iter()
@@ -208,8 +170,50 @@ fn nodes(graph: &Graph, parallelism: u32, max_parallelism: u32, given: Given<'_>
     Ok(nodes)
 }
 
+/// Watermark operators that are made by the source that they follow: source, operator, strategy.
+type Merged = (OperatorIndex, OperatorIndex, WatermarkStrategy);
+
+/// The task that begins with an operator, its operators and its name; `None`: the operator is part of another one's.
+fn task_from(graph: &Graph, merged: &[Merged], index: OperatorIndex) -> Option<(TaskKind, Vec<OperatorIndex>, String)> {
+    let operator = &graph.operators[index.0 as usize];
+    let native = |kind: TaskKind| Some((kind, vec![index], operator.name.clone()));
+    match &operator.kind {
+        OperatorKind::Source { .. } => {
+            let mut operators = vec![index];
+            let watermarks = merged.iter().find(|(source, _, _)| *source == index);
+            let watermarks = watermarks.map(|(_, operator, strategy)| {
+                operators.push(*operator);
+                (*operator, strategy.clone())
+            });
+            let kind = TaskKind::Source {
+                operator: index,
+                watermarks,
+            };
+            Some((kind, operators, operator.name.clone()))
+        }
+        OperatorKind::Watermarks(_) if merged.iter().any(|(_, merged, _)| *merged == index) => None,
+        OperatorKind::Watermarks(strategy) => native(TaskKind::Watermarks {
+            operator: index,
+            strategy: strategy.clone(),
+        }),
+        OperatorKind::Sink { .. } => native(TaskKind::Sink { operator: index }),
+        OperatorKind::Requests(_) => native(TaskKind::Requests { operator: index }),
+        OperatorKind::Function { chain, .. } => {
+            let members = &graph.chains[chain.0 as usize].operators;
+            let name = |member: &OperatorIndex| graph.operators[member.0 as usize].name.as_str();
+            let names: Vec<&str> = members.iter().map(name).collect();
+            let kind = TaskKind::Chain {
+                chain: *chain,
+                time_in: false,
+                time_out: false,
+            };
+            (members[0] == index).then(|| (kind, members.clone(), names.join(" → ")))
+        }
+    }
+}
+
 /// Watermark operators that directly and alone follow a source and read a field.
-fn merged_watermarks(graph: &Graph) -> Vec<(OperatorIndex, OperatorIndex, WatermarkStrategy)> {
+fn merged_watermarks(graph: &Graph) -> Vec<Merged> {
     let mut merged = Vec::new();
     for (index, operator) in graph.operators.iter().enumerate() {
         let index = OperatorIndex(index as u32);

@@ -62,7 +62,10 @@ fn operator(graph: &Graph, index: OperatorIndex) -> &Operator {
 fn chain_of<'a>(graph: &'a Graph, operator: &Operator) -> Option<&'a Chain> {
     match operator.kind {
         OperatorKind::Function { chain, .. } => graph.chains.get(chain.0 as usize),
-        OperatorKind::Source { .. } | OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => None,
+        OperatorKind::Source { .. }
+        | OperatorKind::Sink { .. }
+        | OperatorKind::Watermarks(_)
+        | OperatorKind::Requests(_) => None,
     }
 }
 
@@ -222,6 +225,7 @@ fn output_schema(graph: &Graph, index: OperatorIndex, port: u32) -> Option<&Sche
     match &from.kind {
         OperatorKind::Source { schema, .. } => (port == 0).then_some(schema.as_ref()),
         OperatorKind::Sink { .. } => None,
+        OperatorKind::Requests(requests) => (port == 0).then_some(requests.schema.as_ref()),
         OperatorKind::Watermarks(_) => {
             let upstream = graph.edges.iter().find(|edge| edge.to_operator == index)?;
             if port != 0 || upstream.from_operator >= index {
@@ -254,6 +258,7 @@ fn check_edge(graph: &Graph, edge: &Edge) -> Result<()> {
             check_event_time(graph, edge, &strategy.time, schema, &name)?;
             check_watermarks(graph, edge, &strategy.source, schema, &name)
         }
+        OperatorKind::Requests(requests) => requests.check(schema).map_err(|error| error.context(name)),
         OperatorKind::Function { .. } => {
             let chain = chain_of(graph, to).expect("chains were checked");
             if chain.operators[0] != edge.to_operator {
@@ -492,7 +497,7 @@ fn check_connected(graph: &Graph) -> Result<()> {
         };
         let inputs = match &operator.kind {
             OperatorKind::Source { .. } => 0,
-            OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => 1,
+            OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) | OperatorKind::Requests(_) => 1,
             OperatorKind::Function { .. } => {
                 let chain = chain_of(graph, operator).expect("chains were checked");
                 if chain.operators[0] == index {

@@ -2,7 +2,7 @@
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
 //! it, `outputs` where its rows go, `portion` how much it takes in a turn, `taking` its parts in checkpoints; `source` (with
-//! `discovery`), `watermarks`, `chain` and `sink` are the kinds of task; `careful` is what a slot does after a trap.
+//! `discovery`), `watermarks`, `requests`, `chain` and `sink` are the kinds of task; `careful` is what a slot does after a trap.
 
 mod careful;
 mod chain;
@@ -13,6 +13,7 @@ mod outputs;
 mod pace;
 mod portion;
 mod rejects;
+mod requests;
 mod shared;
 mod sink;
 mod slot;

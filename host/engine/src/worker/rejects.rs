@@ -50,7 +50,9 @@ impl RejectPolicies {
             let name = &operator.name;
             let on_reject = match &operator.kind {
                 OperatorKind::Source { on_reject, .. } | OperatorKind::Function { on_reject, .. } => on_reject,
-                OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) => &RejectPolicy::Fail,
+                OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) | OperatorKind::Requests(_) => {
+                    &RejectPolicy::Fail
+                }
             };
             policies.push(match on_reject {
                 RejectPolicy::Fail => Policy::Fail,
@@ -144,7 +146,10 @@ fn enums_before(graph: &Graph, operator: &Operator) -> Vec<Enums> {
 fn check_destinations(graph: &Graph, has_default: bool) -> Result<()> {
     let homeless = graph.operators.iter().find(|operator| match &operator.kind {
         OperatorKind::Function { on_reject, .. } => !matches!(on_reject, RejectPolicy::DeadLetter(_)),
-        OperatorKind::Source { .. } | OperatorKind::Watermarks(_) | OperatorKind::Sink { .. } => false,
+        OperatorKind::Source { .. }
+        | OperatorKind::Watermarks(_)
+        | OperatorKind::Requests(_)
+        | OperatorKind::Sink { .. } => false,
     });
     match homeless.filter(|_| !has_default) {
         None => Ok(()),
@@ -259,7 +264,7 @@ impl Letters {
                 let members = &graph.chains[chain.0 as usize].operators;
                 members.iter().map(|member| member.0).collect()
             }
-            TaskKind::Watermarks { .. } | TaskKind::Sink { .. } => Vec::new(),
+            TaskKind::Watermarks { .. } | TaskKind::Requests { .. } | TaskKind::Sink { .. } => Vec::new(),
         };
         Letters {
             rejects,

@@ -302,6 +302,17 @@ impl Shared {
         lock(&self.commands)[first..].to_vec()
     }
 
+    /// Whether nothing may follow the barrier of a checkpoint: it is that of a stop. Its barrier may reach a slot before
+    /// the announcement.
+    pub(crate) fn is_last(&self, wanted: CheckpointId) -> bool {
+        lock(&self.commands).iter().rev().any(|command| match command {
+            Command::Announce { id, stop, .. } => *id == wanted && *stop,
+            Command::Unalign(_) | Command::Complete(_) | Command::Cancel(_) | Command::Drain | Command::EndCareful => {
+                false
+            }
+        })
+    }
+
     /// Whether the snapshots of a checkpoint that was announced are to be full. Its barrier may reach a slot
     /// before the announcement.
     pub(crate) fn is_full(&self, wanted: CheckpointId) -> bool {

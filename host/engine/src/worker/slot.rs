@@ -10,12 +10,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use millrace_core::Result;
+use millrace_connectors::http::Client;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::{SplitEnumerator, SubtaskContext, Waker};
-use millrace_core::graph::{Graph, OperatorIndex, WatermarkStrategy};
+use millrace_core::graph::{Graph, OperatorIndex, OperatorKind, WatermarkStrategy};
 use millrace_core::plan::{Plan, Task, TaskKind};
+use millrace_core::{Error, Result};
 use millrace_net::queue::Sleeper;
+use millrace_operators::RequestsOperator;
 use millrace_state::Restorable;
 use millrace_state::convert::Converter;
 use millrace_state::format::Operator;
@@ -27,6 +29,7 @@ use super::instance::instantiate;
 use super::outputs::LocalElement;
 use super::pace::Pace;
 use super::rejects::{Letters, RejectPolicies, Rejects};
+use super::requests::RequestsTask;
 use super::shared::{Command, Event, Outcome, Shared};
 use super::sink::SinkTask;
 use super::source::{ReadingRate, SourceTask, rows_per_poll};
@@ -37,7 +40,7 @@ use crate::backend::Backend;
 use crate::checkpointing::identity;
 use crate::in_flight::Conversions;
 use crate::metrics::{Activity, SubtaskMetrics, TaskMetrics};
-use crate::prepare::{Connectors, JobOptions};
+use crate::prepare::{Connectors, JobOptions, input_schema};
 
 /// Elements that a subtask may leave waiting in one channel to a neighbour in the same slot.
 const INBOX_ELEMENTS_MAX: usize = 64;
@@ -57,6 +60,8 @@ pub(crate) struct SlotJob {
     /// What runs, if it is not [`Start::plan`] for a while.
     pub(crate) plan: Arc<Plan>,
     pub(crate) connectors: Connectors,
+    /// Who makes the requests of each operator that has some.
+    pub(crate) clients: BTreeMap<OperatorIndex, Client>,
     /// Identity of each operator in checkpoints.
     pub(crate) ids: Vec<String>,
     pub(crate) rejects: Arc<RejectPolicies>,
@@ -227,6 +232,7 @@ impl Slot {
                 }
                 Body::Watermarks(watermarks)
             }
+            TaskKind::Requests { operator } => Body::Requests(Box::new(self.open_requests(*operator, context)?)),
             TaskKind::Sink { operator } => Body::Sink(SinkTask::new(job.connectors.sinks[operator].open(context)?)),
             TaskKind::Chain {
                 chain,
@@ -279,6 +285,24 @@ impl Slot {
         })
     }
 
+    fn open_requests(&self, operator: OperatorIndex, context: &SubtaskContext) -> Result<RequestsTask> {
+        let (job, plan) = (&self.job, &self.start.plan);
+        let OperatorKind::Requests(declared) = &job.graph.operators[operator.0 as usize].kind else {
+            return Err(Error::internal("a task of requests is of another operator"));
+        };
+        let place = (context.subtask, context.parallelism);
+        let input = input_schema(&job.graph, plan, &TaskKind::Requests { operator });
+        let operator_of = RequestsOperator::new(declared, input, place, plan.max_parallelism);
+        let requester = job.clients[&operator].requester(context.waker.clone());
+        let mut task = RequestsTask::new(operator_of, requester);
+        if let Some((checkpoint, stored)) = self.restored(operator) {
+            let converter = self.start.converters.get(&stored.id);
+            let stored = checkpoint.restore_task(stored, context.parallelism, context.subtask)?;
+            task.restore(stored, converter, self.start.settles, self.shared.clock.now_millis())?;
+        }
+        Ok(task)
+    }
+
     /// Has a chain restore its state while rows come; false: it has to be there before the first.
     fn begin_restore(&self, chain: &mut ChainTask, operator: &Operator, context: &SubtaskContext) -> Result<bool> {
         let (Some(checkpoint), Some(bytes)) = (&self.start.checkpoint, chain.restored_bytes_max()) else {
@@ -315,7 +339,9 @@ impl Slot {
         for subtask in &mut self.subtasks {
             let finished = match &mut subtask.body {
                 Body::Sink(sink) => sink.finish(outcome),
-                Body::Source(_) | Body::Watermarks(_) | Body::Chain(_) => subtask.letters.finish(outcome),
+                Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Chain(_) => {
+                    subtask.letters.finish(outcome)
+                }
             };
             if outcome == Outcome::Commit {
                 finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
@@ -369,7 +395,7 @@ impl Slot {
         let slot = self.index;
         self.subtasks.iter_mut().find_map(|subtask| match &mut subtask.body {
             Body::Chain(task) => task.take_trap(slot),
-            Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => None,
+            Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Sink(_) => None,
         })
     }
 

@@ -16,6 +16,7 @@ use super::inputs::Inputs;
 use super::outputs::Outputs;
 use super::portion::Portion;
 use super::rejects::{Letters, Rejects};
+use super::requests::RequestsTask;
 use super::shared::{Event, Shared};
 use super::sink::SinkTask;
 use super::source::{SourceStep, SourceTask};
@@ -28,6 +29,7 @@ use crate::metrics::{Activity, Meter, SubtaskMetrics};
 pub(crate) enum Body {
     Source(SourceTask),
     Watermarks(WatermarksTask),
+    Requests(Box<RequestsTask>),
     Chain(Box<ChainTask>),
     Sink(SinkTask),
 }
@@ -133,7 +135,13 @@ impl Subtask {
         self.firing.is_some()
             || self.is_restoring()
             || self.taking.is_exporting()
-            || self.inputs.has_element(|channel| self.aligner.is_blocked(channel))
+            || matches!(&self.body, Body::Requests(task) if task.has_answers())
+            || !self.waits_for_answers() && self.inputs.has_element(|channel| self.aligner.is_blocked(channel))
+    }
+
+    /// Whether a block is next, for which there is room only when others have their answers.
+    fn waits_for_answers(&self) -> bool {
+        matches!(&self.body, Body::Requests(task) if task.waits_for_room())
     }
 
     /// Elements of a channel from the same slot that wait here.
@@ -179,7 +187,7 @@ impl Subtask {
                     visit.worked = true;
                     continue;
                 }
-                if self.done || self.waits_for_state() {
+                if self.done || self.waits_for_state() || self.waits_for_answers() {
                     break;
                 }
                 let Some((channel, element)) = self.inputs.next_element(|channel| self.aligner.is_blocked(channel))
@@ -187,6 +195,10 @@ impl Subtask {
                     break;
                 };
                 let is_block = matches!(element, Element::Block(_));
+                if is_block && !self.has_room_for_rows() {
+                    self.inputs.put_back(channel, element);
+                    break;
+                }
                 self.handle(channel, element, shared, rejects)?;
                 if is_block && !self.resumes {
                     portion.take_block();
@@ -194,6 +206,7 @@ impl Subtask {
                 visit.worked = true;
             }
             self.visit_clock(shared, &mut visit)?;
+            visit.worked |= self.step_requests(shared, rejects)?;
         }
         self.tell_careful(shared);
         if visit.worked {
@@ -248,7 +261,7 @@ impl Subtask {
         let due = match &mut self.body {
             Body::Watermarks(task) => task.next_idle(),
             Body::Chain(task) => task.next_time(),
-            Body::Source(_) | Body::Sink(_) => None,
+            Body::Source(_) | Body::Requests(_) | Body::Sink(_) => None,
         };
         let Some(due) = due else { return Ok(()) };
         let now = shared.clock.now_millis();
@@ -262,7 +275,7 @@ impl Subtask {
                 task.handle_time(now);
                 self.firing = Some(Firing::Time);
             }
-            Body::Source(_) | Body::Sink(_) => {}
+            Body::Source(_) | Body::Requests(_) | Body::Sink(_) => {}
         }
         visit.worked = true;
         Ok(())
@@ -283,6 +296,7 @@ impl Subtask {
                 let entry = &self.inputs.channels()[channel];
                 match &mut self.body {
                     Body::Source(_) => {}
+                    Body::Requests(task) => task.handle_block(&block)?,
                     Body::Sink(task) => task.handle_block(&block, shared.clock.elapsed(), &self.metrics)?,
                     Body::Watermarks(task) => {
                         let watermark = task.handle_block(block, shared.clock.now_millis(), &mut self.outputs)?;
@@ -330,6 +344,7 @@ impl Subtask {
         let rows = block.row_count();
         let most = match &self.body {
             Body::Chain(task) => task.rows_per_call(),
+            Body::Requests(task) => task.room(),
             Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => rows,
         };
         self.metrics.rows_in.add(rows.min(most) as u64);
@@ -349,16 +364,23 @@ impl Subtask {
         }
         match progress {
             None => {}
-            Some(Progress::Idle) => self.outputs.idle(),
-            Some(Progress::Watermark(watermark)) => {
-                self.metrics.set_watermark(watermark);
-                if let Body::Chain(task) = &mut self.body {
+            Some(Progress::Idle) => match &mut self.body {
+                Body::Requests(task) => task.handle_idle(),
+                Body::Source(_) | Body::Watermarks(_) | Body::Chain(_) | Body::Sink(_) => self.outputs.idle(),
+            },
+            Some(Progress::Watermark(watermark)) => match &mut self.body {
+                // It goes on behind the answers.
+                Body::Requests(task) => task.handle_watermark(watermark),
+                Body::Chain(task) => {
+                    self.metrics.set_watermark(watermark);
                     task.handle_watermark(watermark);
                     self.firing = Some(Firing::Watermark(watermark));
-                } else {
+                }
+                Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => {
+                    self.metrics.set_watermark(watermark);
                     self.outputs.watermark(watermark);
                 }
-            }
+            },
         }
     }
 
@@ -447,15 +469,41 @@ impl Subtask {
 
     /// Ends the task behind the last results of its last watermark.
     fn end_if_over(&mut self, shared: &Shared, rejects: &Rejects) -> Result<()> {
-        if self.open_channels == 0 && self.firing.is_none() && !self.done {
+        if self.open_channels == 0 && self.firing.is_none() && !self.has_rows_under_way(shared) && !self.done {
             self.handle_end(shared, rejects)?;
         }
         Ok(())
     }
 
+    /// Whether there is room for a row; where there is none, nothing is taken before there is.
+    fn has_room_for_rows(&mut self) -> bool {
+        match &mut self.body {
+            Body::Requests(task) if task.room() == 0 => {
+                task.wait_for_room();
+                false
+            }
+            Body::Requests(_) | Body::Source(_) | Body::Watermarks(_) | Body::Chain(_) | Body::Sink(_) => true,
+        }
+    }
+
+    /// Makes requests and sends on rows that have their answers.
+    fn step_requests(&mut self, shared: &Shared, rejects: &Rejects) -> Result<bool> {
+        let Body::Requests(task) = &mut self.body else {
+            return Ok(false);
+        };
+        let worked = task.step(&mut self.outputs, &self.metrics)?;
+        self.end_if_over(shared, rejects)?;
+        Ok(worked)
+    }
+
+    /// Whether rows wait for answers before the end. Where a job stops they are in its last checkpoint.
+    fn has_rows_under_way(&self, shared: &Shared) -> bool {
+        matches!(&self.body, Body::Requests(task) if !task.is_empty() && !shared.stops_at_checkpoint())
+    }
+
     fn handle_end(&mut self, shared: &Shared, rejects: &Rejects) -> Result<()> {
         match &mut self.body {
-            Body::Source(_) => {}
+            Body::Source(_) | Body::Requests(_) => {}
             Body::Sink(task) => task.handle_end()?,
             Body::Watermarks(task) => {
                 if !shared.is_stopping() {

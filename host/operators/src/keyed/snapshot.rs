@@ -49,7 +49,7 @@ fn times_field() -> FieldRef {
 }
 
 /// The columns of an entry behind its states.
-pub(super) fn timer_fields() -> [FieldRef; 2] {
+pub(crate) fn timer_fields() -> [FieldRef; 2] {
     TIMER_COLUMNS.map(|(name, _)| Arc::new(Field::new(name, DataType::List(times_field()), true)))
 }
 

@@ -3,7 +3,8 @@
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
 //! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
 //! host, `enums` those read and written, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes`
-//! state that expires, `operator-state` lists of subtasks, `patterns` patterns of events, `poison` functions that trap, `queried` what can be asked for, `connected` reads and writes what `from` and
+//! state that expires, `operator-state` lists of subtasks, `patterns` patterns of events, `requests` rows that ask a server, `poison`
+//! functions that trap, `queried` what can be asked for, `connected` reads and writes what `from` and
 //! `to` say, `streams` endless ones and slow
 //! ones, `two-inputs` operators of two inputs.
 
@@ -19,6 +20,7 @@ mod operator_state;
 mod operators;
 mod patterns;
 mod poison;
+mod requests;
 mod states;
 mod streams;
 mod two_inputs;
@@ -116,6 +118,9 @@ pub struct Params {
     /// Sink to write to, where there are several
     #[parameter(default = "")]
     to: String,
+    /// Rows that may wait for answers
+    #[parameter(default = "20")]
+    capacity: i64,
     /// 1: without that
     #[parameter(default = "0")]
     spared: i64,
@@ -150,6 +155,8 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "two-inputs" => two_inputs::build(flow, &params),
         "aligned" => two_inputs::aligned(flow, &params),
         "poison" => poison::build(flow, &params),
+        "requests" => requests::build(flow, &params),
+        "outcomes" => requests::outcomes(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
     Ok(())

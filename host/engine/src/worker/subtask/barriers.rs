@@ -182,6 +182,14 @@ impl Subtask {
         match &mut self.body {
             Body::Source(task) => snapshot.splits = task.snapshot(),
             Body::Watermarks(task) => snapshot.splits = vec![task.snapshot()],
+            Body::Requests(task) => {
+                let watermark = task.watermark();
+                snapshot.watermark = (watermark != WATERMARK_MIN).then_some(watermark);
+                snapshot.table = Some(task.snapshot()?);
+                if shared.is_last(id) {
+                    task.freeze();
+                }
+            }
             Body::Sink(task) => snapshot.committables = task.prepare(id, self.done)?,
             Body::Chain(task) => {
                 let watermark = task.watermark();

@@ -1,0 +1,125 @@
+//! A small HTTP server for pipelines that ask one: it answers as a function of the path says, and counts.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// What a path is answered with.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// After this long.
+    pub delay: Duration,
+    /// Status.
+    pub status: u16,
+    /// Body.
+    pub body: String,
+}
+
+/// What was asked of one first part of paths.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Requests.
+    pub requests: u64,
+    /// Those that were under way at a time, at most.
+    pub most: u64,
+    now: u64,
+}
+
+/// The server, on a thread for each connection, until the process ends.
+#[derive(Debug, Clone)]
+pub struct Server {
+    port: u16,
+    asked: Arc<Mutex<BTreeMap<String, Asked>>>,
+}
+
+impl Server {
+    /// A server that answers path `/a/b` as `reply("/a/b", n)` says, the n-th time that it is asked that, from 0.
+    pub fn start(reply: impl Fn(&str, u64) -> Reply + Send + Sync + 'static) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let server = Server {
+            port,
+            asked: Arc::default(),
+        };
+        let (accepting, reply) = (server.clone(), Arc::new(reply));
+        let times = Arc::new(Mutex::new(BTreeMap::new()));
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let (server, reply, times) = (accepting.clone(), reply.clone(), times.clone());
+                std::thread::spawn(move || server.talk(stream, &*reply, &times));
+            }
+        });
+        server
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// What was asked of paths that begin with this part.
+    pub fn asked(&self, part: &str) -> Asked {
+        self.count(part, |_| {})
+    }
+
+    fn count(&self, part: &str, change: impl FnOnce(&mut Asked)) -> Asked {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = asked.entry(part.to_owned()).or_default();
+        change(of);
+        *of
+    }
+
+    fn talk(
+        &self,
+        stream: TcpStream,
+        reply: &(dyn Fn(&str, u64) -> Reply + Send + Sync),
+        times: &Mutex<BTreeMap<String, u64>>,
+    ) {
+        let _ = stream.set_nodelay(true);
+        let mut reader = BufReader::new(stream);
+        while let Some(path) = read_request(&mut reader) {
+            let part = path.split('/').nth(1).unwrap_or_default().to_owned();
+            let time = {
+                let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+                let count = times.entry(path.clone()).or_insert(0);
+                *count += 1;
+                *count - 1
+            };
+            self.count(&part, |asked| {
+                asked.requests += 1;
+                asked.now += 1;
+                asked.most = asked.most.max(asked.now);
+            });
+            let Reply { delay, status, body } = reply(&path, time);
+            std::thread::sleep(delay);
+            self.count(&part, |asked| asked.now -= 1);
+            let length = body.len();
+            let text = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n{body}");
+            if reader.get_mut().write_all(text.as_bytes()).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The path of the next request, if there is one.
+fn read_request(reader: &mut BufReader<TcpStream>) -> Option<String> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let path = line.split(' ').nth(1)?.to_owned();
+    let mut length = 0;
+    loop {
+        line.clear();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        match line.trim_end().split_once(':') {
+            None => break,
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().ok()?,
+            Some(_) => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(path)
+}
