@@ -326,7 +326,8 @@ impl<T: Record> Pattern<T> {
         self.times_or_more(1)
     }
 
-    /// It takes as many repetitions as it can: no row that it could take is left out or taken by what follows.
+    /// It takes as many repetitions as it can: no row that it could take is left out or taken by what follows. With
+    /// [`optional`](Pattern::optional) it is missing only if no row comes that it could take.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -363,7 +364,7 @@ impl<T: Record> Pattern<T> {
         self.change(|element| element.repeated = wit::Contiguity::Any)
     }
 
-    /// A row that satisfies this ends its repetitions: neither it nor a later row is one. For
+    /// A row that satisfies this ends its repetitions, even before the first: neither it nor a later row is one. For
     /// [`one_or_more`](Pattern::one_or_more) and [`times_or_more`](Pattern::times_or_more).
     ///
     /// ```

@@ -156,7 +156,6 @@ impl Matcher {
 
     fn step_partial(&mut self, key: &mut Key, partial: Partial, row: &mut Incoming, holds: Conditions) {
         let mut waits = 0;
-        let stays = self.after.len();
         for number in bits(partial.edges) {
             let edges = &self.program.positions[usize::from(partial.position)].edges;
             let mut edge = edges[number];
@@ -189,14 +188,11 @@ impl Matcher {
         if waits == 0 {
             self.buffer.release(partial.node);
         } else {
-            // Before those that came of it.
-            self.after.insert(
-                stays,
-                Partial {
-                    edges: waits,
-                    ..partial
-                },
-            );
+            // Behind those that came of it: of two that end with the same row, that which took the earlier rows is found first.
+            self.after.push(Partial {
+                edges: waits,
+                ..partial
+            });
         }
     }
 
