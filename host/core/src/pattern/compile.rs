@@ -12,13 +12,15 @@ pub(super) fn compile(pattern: &PatternDecl) -> Result<Program> {
     let mut build = Build::new(pattern);
     let begin = Open::new(From::Start, 0);
     let ends = build.sequence(&mut 0, usize::MAX, vec![begin], Contiguity::Any, 0)?;
-    build.finish(ends, pattern.within_ms.is_some())?;
+    let has_time = pattern.within_ms.is_some() || pattern.within_gap_ms.is_some();
+    build.finish(ends, has_time)?;
     let iterative = (0..).zip(&pattern.conditions).filter(|(_, iterative)| **iterative);
     Ok(Program {
         after_match: skip(&pattern.after_match, &build.stage_names)?,
         stages: build.stage_names,
         iterative: iterative.fold(0, |set, (number, _)| set | bit(number)),
         within_ms: pattern.within_ms,
+        within_gap_ms: pattern.within_gap_ms,
         timeouts: pattern.timeouts,
         partials_max: pattern.partial_matches_max as usize,
         ignores_others: ignores_others(&build.positions, &build.start),
@@ -427,7 +429,9 @@ impl<'p> Build<'p> {
             }
             let waits = end.guards != 0;
             if waits && !has_time {
-                return Err(refused("a pattern that can end with `not_followed_by` needs `within`"));
+                return Err(refused(
+                    "a pattern that can end with `not_followed_by` needs `within` or `within_gap`",
+                ));
             }
             let edge = Edge {
                 target: if waits { Target::Timeout } else { Target::Match },

@@ -94,7 +94,7 @@ impl PatternOperator {
         if let Some(event) = self.matcher.buffer.end(row) {
             self.batches.set_owner(row.place, Owner::Event(event));
         }
-        self.keys.watch(slot, &self.matcher.program);
+        self.keys.watch(slot, &self.matcher);
     }
 
     /// Gives up the rows that nobody wants any more.

@@ -229,7 +229,7 @@ impl PatternOperator {
             slots.extend(self.waiting.due.iter().map(|&number| self.waiting.row(number).slot));
         }
         if slots.is_empty() && kind == self.clock {
-            self.keys.take_due(upto, limit, &self.matcher.program, slots);
+            self.keys.take_due(upto, limit, &self.matcher, slots);
         }
     }
 
@@ -246,7 +246,7 @@ impl PatternOperator {
         if due.is_empty() {
             for &slot in slots {
                 self.matcher.advance(self.keys.at(slot), self.upto);
-                self.keys.watch(slot, &self.matcher.program);
+                self.keys.watch(slot, &self.matcher);
             }
         }
         self.waiting.due = due;
@@ -282,7 +282,7 @@ impl PatternOperator {
             .first()
             .map(|&first| self.waiting.row(first).time);
         let key = self.keys.get(slot);
-        let deadline = key.and_then(|key| key.deadline(&self.matcher.program));
+        let deadline = key.and_then(|key| self.matcher.deadline(key));
         times.extend(first.into_iter().chain(deadline));
         times.sort_unstable();
         times.dedup();

@@ -322,7 +322,7 @@ impl PatternOperator {
                 // It was held while it was taken up.
                 self.matcher.buffer.release_event(event);
             }
-            self.keys.put(slot, key?, &self.matcher.program);
+            self.keys.put(slot, key?, &self.matcher);
         } else {
             self.matcher.dropped += stored.partials.range(index).len() as u64;
         }

@@ -56,6 +56,7 @@ c ~a+                | c a1 a2 a3         | c a1 a2 a3, c a1 a2, c a1
 a+?                  | c a1 a2 a3 d1 d2   | a1 a2 a3, a1 a2, a1, a2 a3, a2, a3
 # Time: NFAITCase
 s ~m ~e              | s1@1 s2@2 m@3 x@4 e1@11 e2@13 | s2 m e1 | within 10
+s ~m ~e              | s1@1 s2@2 m@3 x@4 e1@11 e2@13 | s1 m e1, s2 m e1 | gap 9
 # GreedyITCase
 c ~a+?^ ~d           | c a1 a2 a3 d       | c a1 a2 a3 d
 c ~a+?^ ~d           | c x a1 x a2 x a3 d | c a1 a2 a3 d
@@ -219,6 +220,7 @@ fn found(pattern: &str, rows: &str, more: &str) -> Vec<String> {
         elements,
         conditions: vec![false; conditions.0.len()],
         within_ms: (word == "within").then(|| value.parse().unwrap()),
+        within_gap_ms: (word == "gap").then(|| value.parse().unwrap()),
         after_match: match word {
             "next" => AfterMatch::SkipToNext,
             "past" => AfterMatch::SkipPastLast,

@@ -277,6 +277,15 @@ pub(super) fn matches(pattern: &PatternDecl, rows: &[Row]) -> Vec<Match> {
 fn finish(pattern: &PatternDecl, rows: &[Row], steps: &[Step], tail: &Tail, taken: Vec<usize>) -> Option<Match> {
     let (start, last) = (*taken.first()?, *taken.last()?);
     let over = pattern.within_ms.map(|within| rows[start].time + within);
+    let gap_over = pattern.within_gap_ms.map(|gap| rows[last].time + gap);
+    let over = over.into_iter().chain(gap_over).min();
+    let follows = |rows_of: &[usize]| {
+        let gap = rows[rows_of[1]].time - rows[rows_of[0]].time;
+        pattern.within_gap_ms.is_none_or(|most| gap < most)
+    };
+    if !taken.windows(2).all(follows) {
+        return None;
+    }
     let in_time = |row: usize| over.is_none_or(|over| rows[row].time < over);
     let mut complete = last + 1;
     if !in_time(last) {
