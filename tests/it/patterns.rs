@@ -1,7 +1,7 @@
 //! Patterns of events: killed halfway, on every backend, and what is refused.
 
 use millrace_tests::guests::Guest;
-use millrace_tests::jobs::{self, as_text};
+use millrace_tests::jobs::{self, as_text, options, read_ndjson, task};
 
 use crate::every_operator::{kill_twice, outputs};
 
@@ -40,4 +40,60 @@ fn blocks_make_no_difference() {
     assert!(expected["steps"].len() > 50, "{}", expected["steps"].len());
     assert_eq!(run(1), expected);
     assert_eq!(run(37), expected);
+}
+
+/// The newest partial matches of a key are left, and the report counts the others.
+#[test]
+fn partial_matches_are_bounded_and_counted() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let pairs = [
+        ("kind", "pattern-bound"),
+        ("rows", "1000"),
+        ("keys", "1"),
+        ("output", as_text(folder.path())),
+    ];
+    let report = jobs::succeed(Guest::Flows, options(), &pairs);
+    let dropped = task(&report.tasks, "pattern.select").total(|metrics| &metrics.dropped_matches);
+    assert_eq!(dropped, 990);
+    let found = read_ndjson(folder.path());
+    let mut rows = found
+        .iter()
+        .map(|row| row["rows"].as_str().expect("text"))
+        .collect::<Vec<_>>();
+    rows.sort_unstable();
+    let expected = (989..999).map(|first| format!("a{first} b999"));
+    assert!(rows.iter().eq(&expected.collect::<Vec<_>>()), "{rows:?}");
+}
+
+/// Without event time rows are matched as they come, and the clock ends what takes too long.
+#[test]
+fn the_clock_ends_matches_without_event_time() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let pairs = [
+        ("kind", "pattern-clock"),
+        ("rows", "600"),
+        ("rate", "500"),
+        ("output", as_text(folder.path())),
+    ];
+    jobs::succeed(Guest::Flows, options(), &pairs);
+    let rows = |name: &str| {
+        let rows = read_ndjson(&folder.path().join(name));
+        let text = rows.iter().map(|row| row["rows"].as_str().expect("text").to_owned());
+        text.collect::<Vec<_>>()
+    };
+    let (found, over) = (rows("found"), rows("over"));
+    // What is complete ends with a row that may end it; how many there are is up to the clock.
+    assert!(!found.is_empty() && !over.is_empty(), "{found:?} {over:?}");
+    let mut begun = std::collections::BTreeSet::new();
+    for row in found.iter().chain(&over) {
+        let values = row.split(' ').map(|step| step[1..].parse::<i64>().expect("a number"));
+        let values = values.collect::<Vec<_>>();
+        assert!(
+            values[0] % 3 == 0 && values.get(1).is_none_or(|second| *second == values[0] + 1),
+            "{row}"
+        );
+        assert!(begun.insert(values[0]), "{row} is there twice");
+    }
+    assert!(found.iter().all(|row| row.split(' ').count() == 3), "{found:?}");
+    assert!(begun.len() <= 200 && begun.len() > 100, "{}", begun.len());
 }

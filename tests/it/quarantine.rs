@@ -30,14 +30,19 @@ const ASIDE: &[(&str, &str, usize)] = &[
 ];
 
 struct Job {
+    kind: &'static str,
     place: Place,
     bad: String,
 }
 
 impl Job {
     fn new(bad: &str) -> Self {
+        Job::of("poison", bad)
+    }
+
+    fn of(kind: &'static str, bad: &str) -> Self {
         let (place, bad) = (Place::new(), bad.to_owned());
-        Job { place, bad }
+        Job { kind, place, bad }
     }
 
     fn letters_path(&self) -> String {
@@ -57,7 +62,7 @@ impl Job {
     fn pairs(&self) -> Vec<(String, String)> {
         let output = self.place.output();
         let pairs = [
-            ("kind", "poison"),
+            ("kind", self.kind),
             ("rows", ROWS),
             ("bad", &self.bad),
             ("output", as_text(&output)),
@@ -183,6 +188,44 @@ fn a_job_comes_to_what_it_comes_to_without_the_rows_that_trap() {
         let buckets = task(&report.tasks, "process");
         assert!(buckets.total(|metrics| &metrics.quarantined) >= 3);
         assert!(buckets.total(|metrics| &metrics.shadow_bytes_max) > 0);
+    }
+}
+
+/// A row that traps in a condition never was, and of a match that traps nothing comes.
+#[test]
+fn patterns_go_on_without_rows_and_matches_that_trap() {
+    let traps = |place: &'static str, from: i64| (0..9).map(move |number| format!("{place}:{}", from + 21 * number));
+    let bad = traps("condition", 3000)
+        .chain(traps("iterative", 7000))
+        .chain(traps("select", 9001));
+    let bad = bad.collect::<Vec<_>>().join(",");
+    let clean = Job::of("pattern-traps", &bad);
+    let options = clean.place.options(1, EXACTLY, Restore::Nothing);
+    clean.run(options, &[("spared", "1")]).expect("it is spared");
+    let expected = sorted(&clean.place.output());
+    assert!(expected.len() > 1_000, "{}", expected.len());
+    for parallelism in [1, 2] {
+        let job = Job::of("pattern-traps", &bad);
+        let mut options = job.options(parallelism);
+        options.on_trap = OnTrap::Quarantine {
+            dead_letter: Some(job.letters_path()),
+            rows_max: 100,
+        };
+        let report = job.run(options, &[("rate", RATE)]).expect("traps are set aside");
+        assert_same(&sorted(&job.place.output()), &expected);
+        let letters = job.letters();
+        assert_eq!(report.checkpoints.quarantined, letters.len() as u64);
+        let is_of = |cause: &str| letters.iter().filter(|letter| letter.contains(cause)).count();
+        assert_eq!(is_of("is no event"), 9);
+        assert!(is_of("follows nothing") > 0, "{letters:#?}");
+        let matches = letters.iter().filter(|letter| letter.contains("nothing comes of row"));
+        let matches = matches
+            .map(|letter| letter.contains("match at 1970"))
+            .collect::<Vec<_>>();
+        assert!(
+            !matches.is_empty() && matches.iter().all(|shown| *shown),
+            "{letters:#?}"
+        );
     }
 }
 

@@ -172,6 +172,12 @@ pub trait PatternFunction {
 
     /// Puts rows out at a port as they are.
     fn put_out(&mut self, port: u32, rows: Block);
+
+    /// Rows of the block of the last call for conditions that were set aside, in order: they never were, whatever was answered
+    /// of them. Only in careful mode.
+    fn take_set_aside(&mut self) -> Vec<u32> {
+        Vec::new()
+    }
 }
 
 /// The accumulators of a windowed chain.

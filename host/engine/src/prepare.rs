@@ -11,7 +11,7 @@ use millrace_connectors::{Enums, sink_with_names, source_with_names};
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
 use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
 use millrace_core::graph::{
-    Chain, ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Origin, Parameter, operator_ids,
+    ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Origin, Parameter, operator_ids,
 };
 use millrace_core::key::check_key_schema;
 use millrace_core::plan::{self, Plan, TaskKind};
@@ -209,7 +209,6 @@ impl Loaded {
         let plan = plan::plan(&graph, self.options.parallelism)?;
         check_keys(&graph)?;
         check_defaults(&graph)?;
-        check_quarantine(&graph, &self.options.on_trap)?;
         let connectors = Connectors::new(&graph, &plan)?;
         let Loaded { pipeline, options, .. } = self;
         Ok(Prepared {
@@ -232,24 +231,6 @@ fn check_keys(graph: &Graph) -> Result<()> {
         check_key_schema(key_schema).map_err(|error| error.context(format!("operator `{name}`")))?;
     }
     Ok(())
-}
-
-/// Careful mode has the state of chains in its shadow, and that of a pattern is not the guest's.
-fn check_quarantine(graph: &Graph, on_trap: &OnTrap) -> Result<()> {
-    if matches!(on_trap, OnTrap::Fail) {
-        return Ok(());
-    }
-    let is_pattern = |chain: &&Chain| matches!(&chain.head, Head::Keyed { pattern: Some(_), .. });
-    match graph.chains.iter().find(is_pattern) {
-        None => Ok(()),
-        Some(chain) => {
-            let name = &graph.operators[chain.operators[0].0 as usize].name;
-            Err(Error::user(
-                "QU0005",
-                format!("operator `{name}` is a pattern, for which there is no `--on-trap quarantine` yet"),
-            ))
-        }
-    }
 }
 
 /// Whatever is ever converted, defaults are values of their fields.

@@ -60,6 +60,7 @@ pub(super) struct Element<T: Record> {
 pub struct Pattern<T: Record> {
     pub(super) elements: Vec<Element<T>>,
     pub(super) within: Option<Duration>,
+    pub(super) within_gap: Option<Duration>,
     pub(super) after_match: AfterMatch,
     pub(super) errors: Vec<String>,
 }
@@ -84,6 +85,7 @@ impl<T: Record> Pattern<T> {
         let empty = Pattern {
             elements: Vec::new(),
             within: None,
+            within_gap: None,
             after_match: AfterMatch::NoSkip,
             errors: Vec::new(),
         };
@@ -103,6 +105,7 @@ impl<T: Record> Pattern<T> {
         let empty = Pattern {
             elements: Vec::new(),
             within: None,
+            within_gap: None,
             after_match: AfterMatch::NoSkip,
             errors: Vec::new(),
         };
@@ -326,7 +329,8 @@ impl<T: Record> Pattern<T> {
         self.times_or_more(1)
     }
 
-    /// It takes as many repetitions as it can: no row that it could take is left out or taken by what follows.
+    /// It takes as many repetitions as it can: no row that it could take is left out or taken by what follows. With
+    /// [`optional`](Pattern::optional) it is missing only if no row comes that it could take.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -363,7 +367,7 @@ impl<T: Record> Pattern<T> {
         self.change(|element| element.repeated = wit::Contiguity::Any)
     }
 
-    /// A row that satisfies this ends its repetitions: neither it nor a later row is one. For
+    /// A row that satisfies this ends its repetitions, even before the first: neither it nor a later row is one. For
     /// [`one_or_more`](Pattern::one_or_more) and [`times_or_more`](Pattern::times_or_more).
     ///
     /// ```
@@ -397,6 +401,22 @@ impl<T: Record> Pattern<T> {
         }
     }
 
+    /// From each of its rows to the next a match takes less than this, however long it takes as a whole. It may be asked for
+    /// beside [`within`](Pattern::within); what becomes of matches that take longer is the same.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Login { user: i64, ok: bool }
+    /// let pattern = Pattern::<Login>::begin("failures").times_or_more(3).within_gap(Duration::from_secs(5));
+    /// ```
+    pub fn within_gap(self, time: Duration) -> Self {
+        Pattern {
+            within_gap: Some(time),
+            ..self
+        }
+    }
+
     /// Says which other matches there are beside one that was found. Otherwise all.
     ///
     /// See [`AfterMatch`] for an example.
@@ -421,9 +441,10 @@ impl<T: Record> Pattern<T> {
     }
 
     fn add_group(mut self, connection: wit::Connection, group: Pattern<T>) -> Self {
-        if group.within.is_some() || group.after_match != AfterMatch::NoSkip {
-            self.errors
-                .push("`within` and `after_match` belong to a whole pattern, not to a group of one".to_owned());
+        if group.within.is_some() || group.within_gap.is_some() || group.after_match != AfterMatch::NoSkip {
+            self.errors.push(
+                "`within`, `within_gap` and `after_match` belong to a whole pattern, not to a group of one".to_owned(),
+            );
         }
         self.errors.extend(group.errors);
         let name = group.elements.iter().map(|element| element.name.as_str());

@@ -177,6 +177,7 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
             elements: declared.elements,
             conditions: conditions.map(|condition| condition.is_iterative()).collect(),
             within_ms: within_ms(self.pattern.within),
+            within_gap_ms: within_ms(self.pattern.within_gap),
             after_match: self.pattern.after_match.to_contract(),
             timeouts: self.timed_out.is_some(),
             // The chain's first port.

@@ -69,7 +69,7 @@ impl Origin {
             let fits = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
             !host.is_empty() && host.chars().all(fits) && !host.split('.').any(str::is_empty)
         };
-        if !(is_address && !below) && !is_name(&host) {
+        if (below || !is_address) && !is_name(&host) {
             return refuse("its host is no name, address, or `*.` and a domain");
         }
         Ok(Origin {

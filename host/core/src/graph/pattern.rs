@@ -83,6 +83,8 @@ pub struct PatternDecl {
     pub conditions: Vec<bool>,
     /// From its first row a match takes less than this.
     pub within_ms: Option<Millis>,
+    /// From each of its rows to the next a match takes less than this.
+    pub within_gap_ms: Option<Millis>,
     /// Which other matches there are.
     pub after_match: AfterMatch,
     /// Partial matches that ran out of time are put out as well.

@@ -29,8 +29,10 @@ pub(super) fn check(pattern: &PatternDecl) -> Result<()> {
     if pattern.partial_matches_max == 0 {
         return Err(refused("the pattern may have no partial match"));
     }
-    if pattern.within_ms.is_some_and(|within| within <= 0) {
-        return Err(refused("the pattern has no time: `within` must be longer than 0 ms"));
+    let times = [pattern.within_ms, pattern.within_gap_ms];
+    if times.into_iter().flatten().any(|time| time <= 0) {
+        let problem = "the pattern has no time: `within` and `within_gap` must be longer than 0 ms";
+        return Err(refused(problem));
     }
     let mut names = BTreeSet::new();
     for element in &pattern.elements {

@@ -12,13 +12,15 @@ pub(super) fn compile(pattern: &PatternDecl) -> Result<Program> {
     let mut build = Build::new(pattern);
     let begin = Open::new(From::Start, 0);
     let ends = build.sequence(&mut 0, usize::MAX, vec![begin], Contiguity::Any, 0)?;
-    build.finish(ends, pattern.within_ms.is_some())?;
+    let has_time = pattern.within_ms.is_some() || pattern.within_gap_ms.is_some();
+    build.finish(ends, has_time)?;
     let iterative = (0..).zip(&pattern.conditions).filter(|(_, iterative)| **iterative);
     Ok(Program {
         after_match: skip(&pattern.after_match, &build.stage_names)?,
         stages: build.stage_names,
         iterative: iterative.fold(0, |set, (number, _)| set | bit(number)),
         within_ms: pattern.within_ms,
+        within_gap_ms: pattern.within_gap_ms,
         timeouts: pattern.timeouts,
         partials_max: pattern.partial_matches_max as usize,
         ignores_others: ignores_others(&build.positions, &build.start),
@@ -62,8 +64,12 @@ struct Open {
     first: Conditions,
     /// Rows that a greedy repetition takes itself, unless it was ended by one of the second.
     greedy: Option<(Conditions, Conditions)>,
-    /// What ends the repetitions that it is in.
+    /// The very next row, if one of these holds of it, is taken by a greedy repetition that may be left out.
+    greedy_first: Conditions,
+    /// What ends the repetitions that it is in,
     until: Conditions,
+    /// and those that are about to begin.
+    until_first: Conditions,
     /// How the next element is reached, if not as that says.
     how: Option<Contiguity>,
 }
@@ -75,8 +81,32 @@ impl Open {
             guards: 0,
             first: 0,
             greedy: None,
+            greedy_first: 0,
             until,
+            until_first: 0,
             how: None,
+        }
+    }
+
+    /// The same, past an optional element. A greedy one that comes after all would have taken the row.
+    fn past(&self, greedy: Option<(Conditions, Conditions)>, how: Contiguity) -> Self {
+        let past = Open {
+            how: None,
+            ..self.clone()
+        };
+        let Some((takes, until)) = greedy else {
+            return past;
+        };
+        match (self.how.unwrap_or(how), self.greedy) {
+            (Contiguity::Strict, _) if until == 0 => Open {
+                greedy_first: past.greedy_first | takes,
+                ..past
+            },
+            (Contiguity::Strict, _) => past,
+            (Contiguity::Relaxed | Contiguity::Any, before) => Open {
+                greedy: both(before, greedy),
+                ..past
+            },
         }
     }
 }
@@ -94,6 +124,17 @@ struct Joined {
 struct Takes {
     all: Conditions,
     none: Conditions,
+}
+
+/// What greedy repetitions take that come one after the other, where the same ends them.
+fn both(
+    last: Option<(Conditions, Conditions)>,
+    other: Option<(Conditions, Conditions)>,
+) -> Option<(Conditions, Conditions)> {
+    match (last, other) {
+        (Some((takes, until)), Some((others, same))) if same == until => Some((takes | others, until)),
+        (last, other) => last.or(other),
+    }
 }
 
 struct Build<'p> {
@@ -181,9 +222,11 @@ impl<'p> Build<'p> {
         let last = element.most.unwrap_or(element.least);
         let (mut ends, mut inner) = (Vec::new(), Vec::new());
         if element.optional {
-            ends.extend(before.iter().map(|open| Open { how: None, ..*open }));
+            let greedy = element.greedy.then_some(greedy);
+            ends.extend(before.iter().map(|open| open.past(greedy, how)));
         }
         let (mut entering, mut how) = (before, how);
+        entering.iter_mut().for_each(|open| open.until_first |= own_until);
         for number in 1..=last {
             *next = at;
             let loops = element.most.is_none() && number == last;
@@ -192,6 +235,7 @@ impl<'p> Build<'p> {
             if number >= element.least {
                 let exits = made.iter().map(|open| Open {
                     until,
+                    until_first: open.until_first & !own_until,
                     greedy: if goes_on { Some(greedy) } else { open.greedy },
                     ..*open
                 });
@@ -245,8 +289,10 @@ impl<'p> Build<'p> {
                     from: end.from,
                     guards: end.guards | through.guards,
                     first: end.first | through.first,
-                    greedy: end.greedy.or(through.greedy),
+                    greedy: both(end.greedy, through.greedy),
+                    greedy_first: end.greedy_first | through.greedy_first,
                     until: end.until | through.until,
+                    until_first: end.until_first | through.until_first,
                     how: None,
                 };
                 self.join(&open, joined.position, joined.how, joined.takes, inner)?;
@@ -335,7 +381,8 @@ impl<'p> Build<'p> {
     /// its plainest form, if that is new.
     fn add(&mut self, from: u16, edge: Edge, open: &Open) -> Result<Option<usize>> {
         let position = &mut self.positions[usize::from(from)];
-        let guards = open.guards | open.until;
+        let guards = open.guards | open.until | open.until_first;
+        let own_first = open.first | open.greedy_first;
         let mut push = |guards, passed: Option<u8>, released| {
             let own = position.edges.len() as u8;
             position.edges.push(Edge {
@@ -353,10 +400,10 @@ impl<'p> Build<'p> {
         let release = |to: Option<u8>| open.greedy.and_then(|(_, until)| Some((until, to?)));
         let greedy = open.greedy.map(|(takes, _)| push(guards | takes, None, release(plain)));
         let mut initial = greedy.or(plain);
-        if open.first != 0 {
-            let first = plain.map(|plain| push(guards | open.first, Some(plain), None));
+        if own_first != 0 {
+            let first = plain.map(|plain| push(guards | own_first, Some(plain), None));
             let both = open.greedy.zip(greedy);
-            let both = both.map(|((takes, _), greedy)| push(guards | takes | open.first, Some(greedy), release(first)));
+            let both = both.map(|((takes, _), greedy)| push(guards | takes | own_first, Some(greedy), release(first)));
             initial = both.or(first);
         }
         let initial = initial.map_or(0, |edge| 1 << u32::from(edge).min(63));
@@ -382,7 +429,9 @@ impl<'p> Build<'p> {
             }
             let waits = end.guards != 0;
             if waits && !has_time {
-                return Err(refused("a pattern that can end with `not_followed_by` needs `within`"));
+                return Err(refused(
+                    "a pattern that can end with `not_followed_by` needs `within` or `within_gap`",
+                ));
             }
             let edge = Edge {
                 target: if waits { Target::Timeout } else { Target::Match },
@@ -393,7 +442,12 @@ impl<'p> Build<'p> {
                 passed: 0,
                 released: None,
             };
-            let end = Open { greedy: None, ..end };
+            let end = Open {
+                greedy: None,
+                greedy_first: 0,
+                until_first: 0,
+                ..end
+            };
             if waits {
                 self.add(from, edge, &end)?;
             } else {

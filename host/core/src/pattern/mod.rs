@@ -54,6 +54,8 @@ pub struct Program {
     pub iterative: Conditions,
     /// A partial match is over when so much time has passed since its first row.
     pub within_ms: Option<i64>,
+    /// And when so much time has passed since its last row.
+    pub within_gap_ms: Option<i64>,
     /// Which other matches there are.
     pub after_match: Skip,
     /// Partial matches that ran out of time are put out.
@@ -163,8 +165,8 @@ impl Program {
     ///     repeated: Contiguity::Relaxed, greedy: false, until: None, children: 0,
     /// };
     /// let pattern = PatternDecl {
-    ///     elements: vec![stage], conditions: vec![false], within_ms: None, after_match: AfterMatch::NoSkip,
-    ///     timeouts: false, late_port: None, partial_matches_max: 10,
+    ///     elements: vec![stage], conditions: vec![false], within_ms: None, within_gap_ms: None,
+    ///     after_match: AfterMatch::NoSkip, timeouts: false, late_port: None, partial_matches_max: 10,
     /// };
     /// assert!(Program::compile(&pattern).unwrap().positions[0].accepts);
     /// ```

@@ -54,9 +54,12 @@ impl CarefulSlot {
     pub(crate) fn add(self: &Rc<Self>, chain: u32, config: OpenConfig, trap: Option<&Trap>) -> CarefulChain {
         let declared = &self.job.graph.chains[chain as usize];
         let (states, always_writes) = match &declared.head {
-            Head::Stateless => (0, false),
+            Head::Stateless | Head::Keyed { pattern: Some(_), .. } => (0, false),
             Head::Keyed {
-                states, always_writes, ..
+                states,
+                always_writes,
+                pattern: None,
+                ..
             } => (
                 states.iter().filter(|state| !state.kind.is_large()).count(),
                 *always_writes,
@@ -183,11 +186,15 @@ fn dead_letter(
 ) -> Result<Rejected> {
     let (place, raw) = match &quarantined.entry {
         Entry::Row(row) => {
-            let place = match (key_fields(chain), keys) {
-                (Some(fields), KeySource::Fields(_) | KeySource::Computed) => {
-                    format!("key {}", object(fields, &key_columns(keys, row)?)?)
-                }
-                (Some(_), KeySource::None | KeySource::Broadcast) | (None, _) => String::new(),
+            // Rows that a pattern had taken come without their key.
+            let keyed = match keys {
+                KeySource::Fields(_) => true,
+                KeySource::Computed => row.keys.is_some(),
+                KeySource::None | KeySource::Broadcast => false,
+            };
+            let place = match key_fields(chain).filter(|_| keyed) {
+                Some(fields) => format!("key {}", object(fields, &key_columns(keys, row)?)?),
+                None => String::new(),
             };
             (place, text(&row.rows))
         }
@@ -207,6 +214,12 @@ fn dead_letter(
             let window: [Millis; 2] = [*start, *end];
             let raw = json!({ "window": window, "key": parsed(&key) });
             (place, raw.to_string())
+        }
+        Entry::Match { rows, time } => {
+            let row = |row| parsed(&text(&rows.rows.slice(row, 1)));
+            let rows = (0..rows.row_count()).map(row).collect::<Vec<_>>();
+            let raw = json!({ "match": rows, "time": time });
+            (format!("match at {}", render_time(*time)), raw.to_string())
         }
     };
     let cause = quarantined.fault.cause.clone();

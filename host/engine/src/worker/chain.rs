@@ -25,7 +25,7 @@ use millrace_state::convert::Converter;
 use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
-use self::function::with_function;
+use self::function::{handle_keyed, with_function};
 use self::restoring::Restoring;
 use super::careful::{CarefulChain, join_blocks};
 use super::outputs::Outputs;
@@ -286,18 +286,13 @@ impl ChainTask {
                 None => operator.handle_broadcast(input, block, guest)?,
                 Some(careful) => operator.handle_broadcast(input, block, &mut careful.calls.calls(guest))?,
             },
-            (HeadOperator::Keyed { operator, pattern, .. }, careful) => {
-                let admitted = pattern.as_mut().map(|pattern| pattern.admit(block, guest));
-                let admitted = admitted.transpose()?;
-                let block = admitted.as_ref().unwrap_or(block);
-                let keys = key_columns(keys, block)?;
-                match careful {
-                    None => with_function(pattern, guest, |function| {
-                        operator.handle_block(input, &keys, block, function)
-                    })?,
-                    Some(careful) => operator.handle_block(input, &keys, block, &mut careful.calls.calls(guest))?,
+            (HeadOperator::Keyed { operator, pattern, .. }, careful) => match careful {
+                None => handle_keyed(operator, pattern, guest, (input, keys), block)?,
+                Some(careful) => {
+                    let calls = &mut careful.calls.calls(guest);
+                    handle_keyed(operator, pattern, calls, (input, keys), block)?;
                 }
-            }
+            },
             (HeadOperator::Window { operator, .. }, careful) => {
                 let times = block.times.as_ref();
                 let times = times.ok_or_else(|| Error::internal("rows reached a window without event time"))?;
@@ -386,7 +381,11 @@ impl ChainTask {
             (HeadOperator::Keyed { operator, pattern, .. }, None) => {
                 with_function(pattern, guest, |function| operator.fire(function))?
             }
-            (HeadOperator::Keyed { operator, .. }, Some(careful)) => operator.fire(&mut careful.calls.calls(guest))?,
+            (HeadOperator::Keyed { operator, pattern, .. }, Some(careful)) => {
+                with_function(pattern, &mut careful.calls.calls(guest), |function| {
+                    operator.fire(function)
+                })?
+            }
             (HeadOperator::Window { operator, .. }, None) => operator.fire(guest)?,
             (HeadOperator::Window { operator, .. }, Some(careful)) => operator.fire(&mut careful.calls.calls(guest))?,
         };
@@ -489,8 +488,9 @@ impl ChainTask {
                 (HeadOperator::Keyed { operator, pattern, .. }, None) => {
                     with_function(pattern, guest, |function| operator.restore(batch, function))
                 }
-                (HeadOperator::Keyed { operator, .. }, Some(careful)) => {
-                    operator.restore(batch, &mut careful.calls.calls(guest))
+                (HeadOperator::Keyed { operator, pattern, .. }, Some(careful)) => {
+                    let calls = &mut careful.calls.calls(guest);
+                    with_function(pattern, calls, |function| operator.restore(batch, function))
                 }
                 (HeadOperator::Window { operator, .. }, None) => operator.restore(batch, guest),
                 (HeadOperator::Window { operator, .. }, Some(careful)) => {

@@ -11,8 +11,8 @@ use super::{Careful, Entry, Quarantined, RowCalls};
 
 /// Implements the traits of `F`.
 pub struct CarefulCalls<'a, F> {
-    careful: &'a mut Careful,
-    function: &'a mut F,
+    pub(super) careful: &'a mut Careful,
+    pub(super) function: &'a mut F,
 }
 
 /// The effects of calls of one entry, put together to those of one call.
@@ -55,7 +55,7 @@ impl<'a, F> CarefulCalls<'a, F> {
 
 impl<F: TriedFunction> CarefulCalls<'_, F> {
     /// Makes a call, or some that belong together, for one entry. A fault means that nothing of it was done.
-    fn attempt<T>(&mut self, call: impl FnOnce(&mut F) -> Result<T>) -> Result<Result<T, CallFault>> {
+    pub(super) fn attempt<T>(&mut self, call: impl FnOnce(&mut F) -> Result<T>) -> Result<Result<T, CallFault>> {
         self.function.mark();
         let error = match call(self.function) {
             Ok(done) => return Ok(Ok(done)),
@@ -69,7 +69,7 @@ impl<F: TriedFunction> CarefulCalls<'_, F> {
         Ok(Err(fault))
     }
 
-    fn set_aside(&mut self, entry: Entry, fault: CallFault) {
+    pub(super) fn set_aside(&mut self, entry: Entry, fault: CallFault) {
         self.careful.quarantined.push(Quarantined { entry, fault });
     }
 

@@ -6,6 +6,8 @@
 //! as [`Quarantined`], and the next entry's turn comes. The operator never hears of it: an entry that was set aside looks
 //! to it like one that did nothing.
 //!
+//! A pattern has its state in the host, where no trap reaches it, and its chain no other (`patterns`): there is nothing to copy.
+//!
 //! Where an operator changes something of its own before the guest's call, that has to be put off until the call has
 //! been made: windows ask first which calls a row means ([`RowCalls`]), make them, and do their own part after.
 //!
@@ -14,6 +16,7 @@
 //! them trap, the job restarts with that one careful too.
 
 mod calls;
+mod patterns;
 mod shadow;
 
 use std::collections::BTreeMap;
@@ -66,6 +69,13 @@ pub enum Entry {
         /// Key columns of one row.
         keys: Vec<ArrayRef>,
     },
+    /// A match of a pattern that was to be put out.
+    Match {
+        /// Its rows.
+        rows: Block,
+        /// When it was complete, or its time was over.
+        time: Millis,
+    },
 }
 
 /// The calls that a row of a windowed chain means.
@@ -86,6 +96,8 @@ pub struct Careful {
     /// Accumulators of windows that could not be put together.
     poisoned: BTreeMap<Slot, CallFault>,
     quarantined: Vec<Quarantined>,
+    /// Rows of the last call for conditions that were.
+    rows_aside: Vec<u32>,
     /// What calls write to large states is applied after each one.
     collections: Option<SharedCollections>,
 }
@@ -100,6 +112,7 @@ impl Careful {
             always_writes,
             poisoned: BTreeMap::new(),
             quarantined: Vec::new(),
+            rows_aside: Vec::new(),
             collections: None,
         }
     }

@@ -90,6 +90,7 @@ fn set_aside(careful: &mut Careful) -> (Vec<i64>, usize) {
                 assert_eq!(keys[0].len(), 1);
                 others += 1;
             }
+            Entry::Match { .. } => unreachable!("there is no pattern"),
         }
     }
     (rows, others)

@@ -1,6 +1,8 @@
 //! Matching released rows, and the calls of the guest that it takes: conditions that look at other rows, and matches that
 //! go out.
 
+use std::ops::Range;
+
 use arrow_buffer::ScalarBuffer;
 use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, Slot};
@@ -92,7 +94,7 @@ impl PatternOperator {
         if let Some(event) = self.matcher.buffer.end(row) {
             self.batches.set_owner(row.place, Owner::Event(event));
         }
-        self.keys.watch(slot, &self.matcher.program);
+        self.keys.watch(slot, &self.matcher);
     }
 
     /// Gives up the rows that nobody wants any more.
@@ -128,22 +130,41 @@ impl PatternOperator {
     }
 
     /// Matches rows of different keys.
-    fn match_round(
-        &mut self,
-        turns: impl Iterator<Item = Turn> + Clone,
-        guest: &mut dyn PatternFunction,
-    ) -> Result<()> {
+    fn match_round(&mut self, turns: impl Iterator<Item = Turn>, guest: &mut dyn PatternFunction) -> Result<()> {
         let mut candidates = Candidates::default();
         self.gathered.begin(&mut self.matcher.buffer);
-        for Turn { slot, row } in turns.clone() {
-            let key = self.keys.at(slot);
-            self.matcher.advance(key, row.time);
-            let mut asked = Vec::new();
-            self.matcher
-                .asks(key, row.may, &mut |node, condition| asked.push((node, condition)));
-            if asked.is_empty() {
-                continue;
+        let asked = turns.map(|turn| (turn, self.ask(&turn, &mut candidates)));
+        let asked = asked.collect::<Vec<_>>();
+        let count = candidates.rows.len();
+        let (mut answers, mut aside) = (Vec::new(), Vec::new());
+        if count > 0 {
+            let rows = self.gathered_rows()?;
+            answers = guest.iterative_conditions(&rows, &candidates)?;
+            aside = guest.take_set_aside();
+        }
+        if answers.len() != count {
+            return Err(Error::internal("there are not as many answers as candidates"));
+        }
+        for (Turn { slot, mut row }, candidate) in asked {
+            let own = candidates.rows.get(candidate.start).filter(|_| !candidate.is_empty());
+            if !own.is_some_and(|own| aside.contains(own)) {
+                let answers = answers[candidate].iter().copied();
+                self.matcher.step(self.keys.at(slot), &mut row, answers);
             }
+            self.end_turn(slot, row);
+        }
+        Ok(())
+    }
+
+    /// Adds what has to be asked of a row, which is these candidates.
+    fn ask(&mut self, turn: &Turn, candidates: &mut Candidates) -> Range<usize> {
+        let (key, row) = (self.keys.at(turn.slot), turn.row);
+        self.matcher.advance(key, row.time);
+        let mut asked = Vec::new();
+        self.matcher
+            .asks(key, row.may, &mut |node, condition| asked.push((node, condition)));
+        let start = candidates.rows.len();
+        if !asked.is_empty() {
             let own = self.gathered.add(row.place, row.time);
             for (node, condition) in asked {
                 candidates.rows.push(own);
@@ -152,22 +173,7 @@ impl PatternOperator {
                     .add_path(&mut self.matcher.buffer, node, &mut candidates.paths);
             }
         }
-        let count = candidates.rows.len();
-        let answers = if count == 0 {
-            Vec::new()
-        } else {
-            let rows = self.gathered_rows()?;
-            guest.iterative_conditions(&rows, &candidates)?
-        };
-        if answers.len() != count {
-            return Err(Error::internal("there are not as many answers as candidates"));
-        }
-        let mut answers = answers.into_iter();
-        for Turn { slot, mut row } in turns {
-            self.matcher.step(self.keys.at(slot), &mut row, &mut answers);
-            self.end_turn(slot, row);
-        }
-        Ok(())
+        start..candidates.rows.len()
     }
 
     fn gathered_rows(&mut self) -> Result<Block> {

@@ -7,7 +7,7 @@ use millrace_core::block::Millis;
 use millrace_core::function::Slot;
 use millrace_core::pattern::Program;
 
-use super::matcher::Key;
+use super::matcher::{Key, Matcher};
 use crate::time_buckets::TimeBuckets;
 
 const PAGE: usize = 1024;
@@ -35,7 +35,8 @@ pub(super) struct Keys {
 
 impl Keys {
     pub(super) fn new(program: &Program) -> Self {
-        let within = program.within_ms.unwrap_or(1);
+        let times = program.within_ms.into_iter().chain(program.within_gap_ms);
+        let within = times.min().unwrap_or(1);
         let grain_ms = match program.times_out_unseen() {
             true => (within / GRAINS).max(1),
             false => 1,
@@ -74,16 +75,16 @@ impl Keys {
     }
 
     /// Puts a key in place of one that was [taken](Self::take).
-    pub(super) fn put(&mut self, slot: Slot, key: Key, program: &Program) {
+    pub(super) fn put(&mut self, slot: Slot, key: Key, matcher: &Matcher) {
         *self.at(slot) = Key { looked_at: None, ..key };
-        self.watch(slot, program);
+        self.watch(slot, matcher);
     }
 
     /// Has a key looked at when its oldest partial match runs out of time, if that is not sure to happen.
     #[inline]
-    pub(super) fn watch(&mut self, slot: Slot, program: &Program) {
+    pub(super) fn watch(&mut self, slot: Slot, matcher: &Matcher) {
         let key = self.at(slot);
-        let Some(deadline) = key.deadline(program) else {
+        let Some(deadline) = matcher.deadline(key) else {
             return;
         };
         if key.looked_at.is_some_and(|time| time <= deadline) {
@@ -120,7 +121,7 @@ impl Keys {
     }
 
     /// Takes keys whose time is over at `upto`, up to `limit`.
-    pub(super) fn take_due(&mut self, upto: Millis, limit: usize, program: &Program, slots: &mut Vec<Slot>) {
+    pub(super) fn take_due(&mut self, upto: Millis, limit: usize, matcher: &Matcher, slots: &mut Vec<Slot>) {
         while slots.len() < limit {
             let Some(slot) = self.current.pop() else {
                 match self.looks.take_first(upto, &mut self.current) {
@@ -136,9 +137,9 @@ impl Keys {
             }
             key.looked_at = None;
             self.looked_at -= 1;
-            match self.at(slot).deadline(program) {
+            match matcher.deadline(self.at(slot)) {
                 Some(deadline) if deadline <= upto => slots.push(slot),
-                _ => self.watch(slot, program),
+                _ => self.watch(slot, matcher),
             }
         }
     }

@@ -59,13 +59,6 @@ impl Key {
     pub(super) fn is_empty(&self) -> bool {
         self.partials.is_empty() && self.completed.is_empty()
     }
-
-    /// When the first of its partial matches runs out of time.
-    pub(super) fn deadline(&self, program: &Program) -> Option<Millis> {
-        let within = program.within_ms?;
-        let first = self.partials.first()?;
-        Some(first.start.time.saturating_add(within))
-    }
 }
 
 /// Steps the keys of an operator.
@@ -88,6 +81,25 @@ impl Matcher {
             found: Vec::new(),
             dropped: 0,
             after: Vec::new(),
+        }
+    }
+
+    /// When a partial match runs out of time.
+    fn ends(&self, partial: &Partial) -> Option<Millis> {
+        let within = self.program.within_ms;
+        let whole = within.map(|within| partial.start.time.saturating_add(within));
+        let gap = self.program.within_gap_ms.map(|gap| {
+            let last = self.buffer.event(self.buffer.node(partial.node).event);
+            last.time.saturating_add(gap)
+        });
+        whole.into_iter().chain(gap).min()
+    }
+
+    /// When the first of the partial matches of a key runs out of time.
+    pub(super) fn deadline(&self, key: &Key) -> Option<Millis> {
+        match self.program.within_gap_ms {
+            None => self.ends(key.partials.first()?),
+            Some(_) => key.partials.iter().filter_map(|partial| self.ends(partial)).min(),
         }
     }
 
@@ -156,7 +168,6 @@ impl Matcher {
 
     fn step_partial(&mut self, key: &mut Key, partial: Partial, row: &mut Incoming, holds: Conditions) {
         let mut waits = 0;
-        let stays = self.after.len();
         for number in bits(partial.edges) {
             let edges = &self.program.positions[usize::from(partial.position)].edges;
             let mut edge = edges[number];
@@ -189,14 +200,11 @@ impl Matcher {
         if waits == 0 {
             self.buffer.release(partial.node);
         } else {
-            // Before those that came of it.
-            self.after.insert(
-                stays,
-                Partial {
-                    edges: waits,
-                    ..partial
-                },
-            );
+            // Behind those that came of it: of two that end with the same row, that which took the earlier rows is found first.
+            self.after.push(Partial {
+                edges: waits,
+                ..partial
+            });
         }
     }
 
@@ -308,19 +316,15 @@ impl Matcher {
 
     /// Event time has come to here: partial matches whose time is over go out, one way or another.
     pub(super) fn advance(&mut self, key: &mut Key, time: Millis) {
-        let (Some(within), Some(deadline)) = (self.program.within_ms, key.deadline(&self.program)) else {
-            return;
-        };
-        if time < deadline {
+        if self.deadline(key).is_none_or(|deadline| time < deadline) {
             return;
         }
         let mut partials = std::mem::take(&mut key.partials);
         for &partial in &partials {
-            let ends = partial.start.time.saturating_add(within);
-            if time < ends {
+            let Some(ends) = self.ends(&partial).filter(|ends| *ends <= time) else {
                 self.after.push(partial);
                 continue;
-            }
+            };
             let edges = &self.program.positions[usize::from(partial.position)].edges;
             let completes = bits(partial.edges).any(|edge| edges[edge].target == Target::Timeout);
             if completes {

@@ -154,12 +154,16 @@ impl PatternOperator {
         if self.admitted.len() != rows.row_count() {
             return Err(Error::internal("there are not as many conditions as rows"));
         }
-        if !self.matcher.program.ignores_others || self.admitted.iter().all(|conditions| *conditions != 0) {
+        let (aside, ignores_others) = (guest.take_set_aside(), self.matcher.program.ignores_others);
+        if aside.is_empty() && (!ignores_others || self.admitted.iter().all(|conditions| *conditions != 0)) {
             return Ok(rows);
         }
-        let wanted = (0u32..).zip(&self.admitted).filter(|(_, conditions)| **conditions != 0);
-        let wanted = wanted.map(|(row, _)| row).collect::<Vec<_>>();
-        self.admitted.retain(|conditions| *conditions != 0);
+        let is_wanted = |&row: &u32| {
+            let matters = !ignores_others || self.admitted[row as usize] != 0;
+            matters && aside.binary_search(&row).is_err()
+        };
+        let wanted = (0..rows.row_count() as u32).filter(is_wanted).collect::<Vec<_>>();
+        self.admitted = wanted.iter().map(|&row| self.admitted[row as usize]).collect();
         select(&rows, &wanted)
     }
 
@@ -225,7 +229,7 @@ impl PatternOperator {
             slots.extend(self.waiting.due.iter().map(|&number| self.waiting.row(number).slot));
         }
         if slots.is_empty() && kind == self.clock {
-            self.keys.take_due(upto, limit, &self.matcher.program, slots);
+            self.keys.take_due(upto, limit, &self.matcher, slots);
         }
     }
 
@@ -242,7 +246,7 @@ impl PatternOperator {
         if due.is_empty() {
             for &slot in slots {
                 self.matcher.advance(self.keys.at(slot), self.upto);
-                self.keys.watch(slot, &self.matcher.program);
+                self.keys.watch(slot, &self.matcher);
             }
         }
         self.waiting.due = due;
@@ -278,7 +282,7 @@ impl PatternOperator {
             .first()
             .map(|&first| self.waiting.row(first).time);
         let key = self.keys.get(slot);
-        let deadline = key.and_then(|key| key.deadline(&self.matcher.program));
+        let deadline = key.and_then(|key| self.matcher.deadline(key));
         times.extend(first.into_iter().chain(deadline));
         times.sort_unstable();
         times.dedup();

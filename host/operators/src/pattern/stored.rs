@@ -243,9 +243,9 @@ impl PatternOperator {
         self.release_freed()?;
         let stored = Stored::new(values).ok_or_else(unknown)?;
         let rows = self.stored_rows(&stored)?;
-        let conditions = match stored.waiting.iter().any(|waiting| *waiting > 0) {
-            true => guest.conditions(&rows)?,
-            false => vec![0; rows.row_count()],
+        let (conditions, aside) = match stored.waiting.iter().any(|waiting| *waiting > 0) {
+            true => (guest.conditions(&rows)?, guest.take_set_aside()),
+            false => (vec![0; rows.row_count()], Vec::new()),
         };
         let batch = self.batches.next();
         let times = rows.times.as_ref().ok_or_else(unknown)?;
@@ -264,6 +264,9 @@ impl PatternOperator {
             let own = incoming.get(range.clone()).ok_or_else(unknown)?;
             let owners = &mut owners[range];
             self.import_key(&stored, index, slot, own, owners).ok_or_else(unknown)?;
+            for (row, owner) in own.iter().zip(owners) {
+                self.leave_aside(row, owner, &aside);
+            }
         }
         let unwanted = incoming
             .iter()
@@ -319,7 +322,7 @@ impl PatternOperator {
                 // It was held while it was taken up.
                 self.matcher.buffer.release_event(event);
             }
-            self.keys.put(slot, key?, &self.matcher.program);
+            self.keys.put(slot, key?, &self.matcher);
         } else {
             self.matcher.dropped += stored.partials.range(index).len() as u64;
         }
@@ -327,6 +330,16 @@ impl PatternOperator {
             *owner = Owner::Waiting(self.waiting.add(slot, row.time, row.may, row.place));
         }
         Some(())
+    }
+
+    /// A row that was set aside does not wait any more.
+    fn leave_aside(&mut self, row: &Incoming, owner: &mut Owner, aside: &[u32]) {
+        if let Owner::Waiting(number) = *owner
+            && aside.binary_search(&row.place.row).is_ok()
+        {
+            self.waiting.give_up(number);
+            *owner = Owner::Nobody;
+        }
     }
 
     fn import_begun(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Key> {

@@ -211,6 +211,12 @@ impl Waiting {
         row
     }
 
+    /// Takes a row that is not due out of the list of its key. Its number stays in its bucket.
+    pub(super) fn give_up(&mut self, number: u32) {
+        self.remove(number);
+        self.free.pop();
+    }
+
     /// Forgets the rows of a key: where they lay.
     pub(super) fn forget(&mut self, slot: Slot) -> Vec<Place> {
         let mut places = Vec::new();

@@ -23,6 +23,7 @@ impl Tables {
             ));
         }
         let within = pattern.within_ms.map(|within| millis(within, "the time of a pattern"));
+        let gap = pattern.within_gap_ms.map(|gap| millis(gap, "a gap of a pattern"));
         Ok(graph::Head::Keyed {
             key_schema: self.schema(keyed.key_schema)?,
             key_hints: self.declared(keyed.key_schema)?.hints.clone(),
@@ -33,6 +34,7 @@ impl Tables {
                 elements: pattern.elements.into_iter().map(element).collect(),
                 conditions: pattern.conditions,
                 within_ms: within.transpose()?,
+                within_gap_ms: gap.transpose()?,
                 after_match: after_match(pattern.after_match),
                 timeouts: pattern.timeouts,
                 late_port: pattern.late_port,

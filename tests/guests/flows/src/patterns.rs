@@ -2,6 +2,7 @@
 
 use millrace::prelude::*;
 
+use super::poison::{self, Poison};
 use super::{Event, Params};
 
 /// A match: the values of its rows, with the first letters of their stages.
@@ -140,4 +141,77 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     steps.side_output(&LATE).sink("late", sink("late"));
     steps.side_output(&TIMED_OUT).sink("timed-out", sink("timed-out"));
     steps.sink("steps", sink("steps"));
+}
+
+/// Conditions that trap on some rows, and matches of which nothing can be made. `poison` says which, and what a spared job is.
+pub(crate) fn traps(flow: &Flow, params: &Params) {
+    let poison = Poison::new(params);
+    let (begins, goes_on, ends) = (poison.clone(), poison.clone(), poison.clone());
+    let steps = Pattern::<Event>::begin("a")
+        .where_(move |event| {
+            assert!(!begins.is("condition", event.value), "row {} is no event", event.value);
+            event.value % 3 == 0
+        })
+        .followed_by("b")
+        .where_iterative(move |event, before| {
+            assert!(
+                !goes_on.is("iterative", event.value),
+                "row {} follows nothing",
+                event.value
+            );
+            before.last("a").is_some_and(|first| first.value % 5 <= event.value % 7)
+        })
+        .within(Duration::from_millis(200));
+    // Rows of equal time have different keys: their order is up to the sources.
+    poison::only(poison::events(flow, params), &poison, &["condition", "iterative"])
+        .key_by(|event: &Event| event.value % 97)
+        .pattern(steps)
+        .flat_select(move |m, out: &mut Out<'_, Found>| {
+            let last = m.last("b").map_or(0, |event| event.value);
+            if ends.is("select", last) {
+                assert!(ends.spared, "nothing comes of row {last}");
+                return;
+            }
+            out.push(found(m));
+        })
+        .uid("steps")
+        .sink("found", Files::to_csv(&params.output));
+}
+
+/// Every row begins a match; the last row ends those that the bound has left.
+pub(crate) fn bounded(flow: &Flow, params: &Params) {
+    let last = params.rows - 1;
+    let pattern = Pattern::<Event>::begin("a")
+        .followed_by_any("b")
+        .where_(move |event| event.value == last);
+    poison::events(flow, params)
+        .key_by(Event::FIELDS.key)
+        .pattern(pattern)
+        .partial_matches_max(10)
+        .select(found)
+        .sink("found", Files::to_ndjson(&params.output));
+}
+
+static OVER: OutputTag<Found> = OutputTag::new("over");
+
+/// Without event time: rows are matched as they come, and the clock ends what takes too long.
+pub(crate) fn clock(flow: &Flow, params: &Params) {
+    let generator = Generator::<Event>::new()
+        .rows(params.rows as u64)
+        .column("key", "mix % 1")
+        .column("value", "index")
+        .column("time", "index")
+        .rate(params.rate as u64);
+    let events = flow.source("events", generator).key_by(Event::FIELDS.key);
+    let steps = Pattern::<Event>::begin("a")
+        .where_(|event| event.value % 3 == 0)
+        .next("b")
+        .where_(|event| event.value % 3 == 1)
+        .followed_by("c")
+        .where_(|event| event.value % 30 == 5)
+        .within(Duration::from_millis(50));
+    let found = events.pattern(steps).timed_out(&OVER, found).select(found);
+    let sink = |name: &str| Files::to_ndjson(format!("{}/{name}", params.output));
+    found.side_output(&OVER).sink("over", sink("over"));
+    found.sink("found", sink("found"));
 }

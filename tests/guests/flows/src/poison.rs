@@ -35,13 +35,13 @@ fn fact(operator: &str, key: i64, at: i64, value: i64) -> Fact {
 
 /// What traps where.
 #[derive(Clone)]
-struct Poison {
+pub(crate) struct Poison {
     bad: Vec<(String, i64)>,
-    spared: bool,
+    pub(crate) spared: bool,
 }
 
 impl Poison {
-    fn new(params: &Params) -> Self {
+    pub(crate) fn new(params: &Params) -> Self {
         let item = |item: &str| {
             let (place, row) = item.split_once(':').expect("where:row");
             (place.to_owned(), row.parse().expect("a row"))
@@ -53,7 +53,7 @@ impl Poison {
         }
     }
 
-    fn is(&self, place: &str, row: i64) -> bool {
+    pub(crate) fn is(&self, place: &str, row: i64) -> bool {
         self.bad.iter().any(|(bad, number)| bad == place && *number == row)
     }
 
@@ -127,8 +127,7 @@ impl KeyedProcess for Buckets {
     }
 }
 
-pub(crate) fn build(flow: &Flow, params: &Params) {
-    let poison = Poison::new(params);
+pub(crate) fn events(flow: &Flow, params: &Params) -> Events {
     let mut generator = Generator::<Event>::new()
         .rows(params.rows as u64)
         .column("key", &format!("mix % {}", params.keys))
@@ -137,11 +136,15 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     if params.rate > 0 {
         generator = generator.rate(params.rate as u64);
     }
-    let events = flow
-        .source("events", generator)
+    flow.source("events", generator)
         .uid("source")
         .watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_millis(40)))
-        .uid("times");
+        .uid("times")
+}
+
+pub(crate) fn build(flow: &Flow, params: &Params) {
+    let poison = Poison::new(params);
+    let events = events(flow, params);
     let branch = || events.clone();
     let facts = stateless(branch(), &poison)
         .union(totals(branch(), &poison))
@@ -154,10 +157,14 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
         .sink("facts", Files::to_csv(&params.output));
 }
 
-type Events = Stream<Rows<Event>>;
+pub(crate) type Events = Stream<Rows<Event>>;
 
 /// Without the rows that trap in these places, if the job is to be spared.
-fn only(events: Events, poison: &Poison, places: &'static [&'static str]) -> Stream<impl Chain<Out = Event>> {
+pub(crate) fn only(
+    events: Events,
+    poison: &Poison,
+    places: &'static [&'static str],
+) -> Stream<impl Chain<Out = Event>> {
     let poison = poison.clone();
     events.filter(move |event: &Event| poison.lets_pass(places, event.value))
 }

@@ -73,6 +73,7 @@ pub(super) fn pattern(random: &mut Random) -> PatternDecl {
         elements,
         conditions: vec![false; CONDITIONS as usize],
         within_ms: (random.below(2) == 0).then(|| 2 + random.below(6) as i64),
+        within_gap_ms: (random.below(4) == 0).then(|| 1 + random.below(4) as i64),
         after_match: AfterMatch::NoSkip,
         timeouts: false,
         late_port: None,
@@ -95,7 +96,8 @@ fn rows(random: &mut Random) -> Vec<Row> {
 
 /// A pattern in a few lines.
 fn shown(pattern: &PatternDecl) -> String {
-    let mut text = format!("within {:?}, {:?}\n", pattern.within_ms, pattern.after_match);
+    let times = (pattern.within_ms, pattern.within_gap_ms);
+    let mut text = format!("within {times:?}, {:?}\n", pattern.after_match);
     for element in &pattern.elements {
         let PatternElement {
             name,
@@ -142,7 +144,7 @@ fn run(pattern: &PatternDecl, rows: &[Row]) -> Vec<Match> {
         take(&mut matcher, number + 1, &stages, &mut all);
     }
     assert_eq!(matcher.dropped, 0);
-    if pattern.within_ms.is_some() {
+    if pattern.within_ms.is_some() || pattern.within_gap_ms.is_some() {
         assert!(key.is_empty());
         assert_eq!(matcher.buffer.event_count(), 0, "rows are kept for nothing");
     }

@@ -24,7 +24,7 @@ struct Step {
     /// None of these holds of the first row since the step before.
     first: Vec<u32>,
     /// A greedy repetition before it would have taken such rows, until one of the other kind came.
-    greedy: Option<(u32, Option<u32>)>,
+    greedy: Vec<(u32, Option<u32>)>,
 }
 
 /// What is left open behind a list of steps.
@@ -32,7 +32,9 @@ struct Step {
 struct Tail {
     between: Vec<u32>,
     first: Vec<u32>,
-    greedy: Option<(u32, Option<u32>)>,
+    /// The same, of greedy stages that were left out.
+    greedy_first: Vec<u32>,
+    greedy: Vec<(u32, Option<u32>)>,
     /// What ends the repetition that goes on.
     until: Vec<u32>,
 }
@@ -108,13 +110,26 @@ impl Writer<'_> {
 
     fn element(&self, at: usize, how: Contiguity, before: Written, until: &[u32]) -> Vec<Written> {
         let element = &self.elements[at];
-        let mut all = if element.optional {
-            vec![before.clone()]
-        } else {
-            Vec::new()
-        };
+        let mut all = Vec::new();
+        if element.optional {
+            let (steps, mut tail) = before.clone();
+            if element.greedy {
+                let same = tail.greedy.iter().all(|(_, until)| *until == element.until);
+                match how {
+                    Contiguity::Strict if element.until.is_none() => tail.greedy_first.extend(element.condition),
+                    Contiguity::Relaxed | Contiguity::Any if same => {
+                        tail.greedy.push((element.condition.unwrap(), element.until));
+                    }
+                    Contiguity::Strict | Contiguity::Relaxed | Contiguity::Any => {}
+                }
+            }
+            all.push((steps, tail));
+        }
         let inside = until.iter().copied().chain(element.until).collect::<Vec<_>>();
-        let mut made = vec![before];
+        let (steps, mut tail) = before;
+        // Nor does a row that ends the repetitions come before the first.
+        tail.until.extend(element.until);
+        let mut made = vec![(steps, tail)];
         let most = element.most.unwrap_or(u32::MAX);
         for number in 1..=most {
             let how = if number == 1 { how } else { element.repeated };
@@ -140,7 +155,7 @@ impl Writer<'_> {
                 all.extend(made.iter().cloned().map(|(steps, mut tail)| {
                     tail.until = until.to_vec();
                     if greedy {
-                        tail.greedy = Some((element.condition.unwrap(), element.until));
+                        tail.greedy = vec![(element.condition.unwrap(), element.until)];
                     }
                     (steps, tail)
                 }));
@@ -169,7 +184,7 @@ impl Writer<'_> {
             how,
             not: until.to_vec(),
             between: keep(between),
-            first: keep(tail.first),
+            first: keep(tail.first.into_iter().chain(tail.greedy_first).collect()),
             greedy: tail.greedy,
         });
         let tail = Tail {
@@ -190,14 +205,14 @@ fn has_none(row: &Row, conditions: &[u32]) -> bool {
 
 /// Whether rows `last + 1 ..= row` may lie between two steps, of which the second takes the last of them.
 fn joins(rows: &[Row], last: usize, row: usize, step: &Step) -> bool {
-    let mut released = false;
-    let greedy = rows[last + 1..=row].iter().all(|between| {
-        let Some((condition, until)) = step.greedy else {
-            return true;
-        };
-        released |= until.is_some_and(|until| has(between, until));
-        released || !has(between, condition)
-    });
+    let lets_pass = |(condition, until): &(u32, Option<u32>)| {
+        let mut released = false;
+        rows[last + 1..=row].iter().all(|between| {
+            released |= until.is_some_and(|until| has(between, until));
+            released || !has(between, *condition)
+        })
+    };
+    let greedy = step.greedy.iter().all(lets_pass);
     let takes = |row: &Row| has(row, step.condition) && has_none(row, &step.not);
     let contiguous = match step.how {
         Contiguity::Strict => row == last + 1,
@@ -262,6 +277,15 @@ pub(super) fn matches(pattern: &PatternDecl, rows: &[Row]) -> Vec<Match> {
 fn finish(pattern: &PatternDecl, rows: &[Row], steps: &[Step], tail: &Tail, taken: Vec<usize>) -> Option<Match> {
     let (start, last) = (*taken.first()?, *taken.last()?);
     let over = pattern.within_ms.map(|within| rows[start].time + within);
+    let gap_over = pattern.within_gap_ms.map(|gap| rows[last].time + gap);
+    let over = over.into_iter().chain(gap_over).min();
+    let follows = |rows_of: &[usize]| {
+        let gap = rows[rows_of[1]].time - rows[rows_of[0]].time;
+        pattern.within_gap_ms.is_none_or(|most| gap < most)
+    };
+    if !taken.windows(2).all(follows) {
+        return None;
+    }
     let in_time = |row: usize| over.is_none_or(|over| rows[row].time < over);
     let mut complete = last + 1;
     if !in_time(last) {
