@@ -171,7 +171,7 @@ fn fine(head_name: &str) -> Graph {
     };
     let head = head(head_name);
     let partition = match &head {
-        Head::Stateless => Partition::Forward,
+        Head::Stateless | Head::Unkeyed(_) => Partition::Forward,
         Head::Keyed(_) | Head::Window(_) | Head::Pattern(_) => Partition::HashFields(vec![0]),
     };
     Graph {
@@ -381,7 +381,7 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
                     keyed.states[0].ttl = ttl;
                 }
                 Head::Window(window) => window.accumulator.ttl = ttl,
-                Head::Pattern(_) => {}
+                Head::Pattern(_) | Head::Unkeyed(_) => {}
             }
         }
         "max-parallelism" => graph.max_parallelism = u32::MAX,
