@@ -20,6 +20,7 @@ mod patterns;
 mod postgres;
 mod postgres_access;
 mod quarantine;
+mod queried;
 mod redis;
 mod rejects;
 mod running;

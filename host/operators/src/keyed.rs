@@ -4,12 +4,14 @@
 //! timers, and per state whether the slot now holds a value. A slot that holds no value and has no timer is
 //! given back. Every state on it was reported cleared or never written, so the guest holds nothing under
 //! that number and it can be given to another key without `drop_state`. A state with a time to live is cleared by the
-//! operator when it has expired (`lifetimes`).
+//! operator when it has expired (`lifetimes`). Where rows have no key all of them have the subtask's (`unkeyed`); somebody
+//! from outside may ask for one (`look_up`).
 
 mod call;
 mod careful;
 mod collections;
 mod lifetimes;
+mod look_up;
 mod restoring;
 mod snapshot;
 mod sweep;

@@ -5,14 +5,14 @@
 //! about [`CALL_TARGET`].
 
 mod function;
+mod look_up;
 mod restoring;
 mod snapshot;
 
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
-use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
+use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, Trap};
 use millrace_core::collections::CollectionSchema;
 use millrace_core::function::TriedFunction;
@@ -21,8 +21,6 @@ use millrace_core::{Error, Result};
 use millrace_operators::PatternOperator;
 use millrace_operators::keyed::KeyedOperator;
 use millrace_operators::window::WindowOperator;
-use millrace_state::convert::Converter;
-use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
 use self::function::with_function;
@@ -429,85 +427,6 @@ impl ChainTask {
         Ok(())
     }
 
-    /// Goes on from what a checkpoint holds, converted where its schema is another. Before the first row.
-    ///
-    /// Where the last watermark had come all windows had fired and are over, and time begins anew: a job that was
-    /// drained may go on with more input. Unless this attempt `settles`, which reads no more. `before`: how many subtasks
-    /// the task had.
-    pub(crate) fn restore(
-        &mut self,
-        stored: TaskRestore,
-        before: u32,
-        converter: Option<&Converter>,
-        settles: bool,
-        now: Millis,
-    ) -> Result<()> {
-        let restore = match converter {
-            None => stored,
-            Some(converter) => {
-                let guest = &mut self.guest;
-                converter.convert(stored, now, &mut |state, migration, old| {
-                    guest.migrate_state(state, migration, old)
-                })?
-            }
-        };
-        let drained = self.restore_watermark(restore.watermark, settles, now);
-        if drained && matches!(self.head, HeadOperator::Window { .. }) {
-            return Ok(());
-        }
-        if let Some((operator, Some(tier))) = self.head.tiered() {
-            let batches = restore.batches.iter();
-            let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
-            tier.prepare_restore(operator, bytes)?;
-        }
-        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
-            operator.expect_restored(restore.batches.iter().map(RecordBatch::num_rows).sum())?;
-            restore_collections(&self.tables.collections, &restore, operator)?;
-        }
-        let guest = &mut self.guest;
-        if let HeadOperator::Keyed { operator, .. } = &mut self.head
-            && operator.is_unkeyed()
-        {
-            let subtasks = (before, self.subtask.parallelism);
-            return match &mut self.careful {
-                None => operator.restore_unkeyed(&restore.batches, subtasks, guest),
-                Some(careful) => operator.restore_unkeyed(&restore.batches, subtasks, &mut careful.calls.calls(guest)),
-            };
-        }
-        restore
-            .batches
-            .iter()
-            .try_for_each(|batch| match (&mut self.head, &mut self.careful) {
-                (HeadOperator::Stateless, _) => Ok(()),
-                (HeadOperator::Keyed { operator, pattern, .. }, None) => {
-                    with_function(pattern, guest, |function| operator.restore(batch, function))
-                }
-                (HeadOperator::Keyed { operator, .. }, Some(careful)) => {
-                    operator.restore(batch, &mut careful.calls.calls(guest))
-                }
-                (HeadOperator::Window { operator, .. }, None) => operator.restore(batch, guest),
-                (HeadOperator::Window { operator, .. }, Some(careful)) => {
-                    operator.restore(batch, &mut careful.calls.calls(guest))
-                }
-            })
-    }
-
-    /// Whether all had been drained there: then time begins anew.
-    fn restore_watermark(&mut self, restored: Option<Millis>, settles: bool, now: Millis) -> bool {
-        let drained = restored == Some(WATERMARK_MAX) && !settles;
-        let watermark = restored.filter(|_| !drained).unwrap_or(WATERMARK_MIN);
-        self.watermark = watermark;
-        match &mut self.head {
-            HeadOperator::Stateless => {}
-            HeadOperator::Keyed { operator, .. } => {
-                operator.restore_watermark(watermark);
-                operator.set_now(now);
-            }
-            HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
-        }
-        drained
-    }
-
     /// Whether the error of the last call was a trap that one of the call's entries may be to blame for.
     pub(crate) fn take_trap(&mut self, subtask: u32) -> Option<Trap> {
         let (chain, rows) = (self.chain, self.rows);
@@ -599,19 +518,4 @@ impl ChainTask {
             }
         }
     }
-}
-
-/// Gives an operator what is stored of its large states.
-fn restore_collections(
-    declared: &[CollectionSchema],
-    restore: &TaskRestore,
-    operator: &mut KeyedOperator,
-) -> Result<()> {
-    for (number, schema) in declared.iter().enumerate() {
-        let stored = restore.collections.iter().filter(|stored| stored.state == schema.name);
-        for batch in stored.flat_map(|stored| &stored.batches) {
-            operator.restore_collection(number, batch)?;
-        }
-    }
-    Ok(())
 }

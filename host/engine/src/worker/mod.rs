@@ -1,7 +1,7 @@
 //! A worker's slots: threads that each run one subtask of every task.
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
-//! it, `outputs` where its rows go, `portion` how much it takes in a turn, `taking` its parts in checkpoints; `source` (with
+//! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is asked, `taking` its parts in checkpoints; `source` (with
 //! `discovery`), `watermarks`, `chain` and `sink` are the kinds of task; `careful` is what a slot does after a trap.
 
 mod careful;
@@ -12,6 +12,7 @@ mod instance;
 mod outputs;
 mod pace;
 mod portion;
+mod questions;
 mod rejects;
 mod shared;
 mod sink;
@@ -22,7 +23,8 @@ mod taking;
 mod watermarks;
 mod wiring;
 
+pub(crate) use questions::Question;
 pub(crate) use rejects::RejectPolicies;
-pub(crate) use shared::{CarefulEvent, Command, Event, Outcome, Shared};
+pub(crate) use shared::{Attempt, CarefulEvent, Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, edge_names, wire};

@@ -19,6 +19,7 @@ mod operator_state;
 mod operators;
 mod patterns;
 mod poison;
+mod queried;
 mod states;
 mod streams;
 mod two_inputs;
@@ -150,6 +151,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "two-inputs" => two_inputs::build(flow, &params),
         "aligned" => two_inputs::aligned(flow, &params),
         "poison" => poison::build(flow, &params),
+        "queried" => queried::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
     Ok(())

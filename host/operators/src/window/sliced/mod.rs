@@ -8,6 +8,7 @@
 mod below;
 mod careful;
 mod grid;
+mod look_up;
 mod slice;
 mod snapshot;
 mod tier;
