@@ -60,7 +60,7 @@ fn checkpoints(place: &Place, kind: &str) -> u64 {
 }
 
 /// Runs until it has taken some checkpoints and is killed, or to its end.
-fn live(place: &Place, kind: &str, parallelism: u32, arguments: &[&str], killed: bool) {
+pub(crate) fn live(place: &Place, kind: &str, parallelism: u32, arguments: &[&str], killed: bool) {
     let mut command = Command::new(jobctl());
     command.args(["run", "--quiet", "--restore=latest", "--checkpoint-interval=20ms"]);
     command.arg(format!("--checkpoint-dir={}", place.storage()));

@@ -1,5 +1,6 @@
 //! Tests of the whole: pipelines in wasm on the engine, one file per feature.
 
+mod applied;
 mod backends;
 mod backpressure;
 mod connectors;

@@ -9,7 +9,7 @@ use arrow_array::ArrayRef;
 
 use crate::block::{Block, Millis};
 use crate::collections::CollectionWrites;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A state slot: small dense number by which the guest keeps values.
 pub type Slot = u32;
@@ -57,6 +57,8 @@ pub struct Effects {
     pub collections: Vec<CollectionWrites>,
     /// Entries that were set aside and had no effect at all, in order; only in careful mode.
     pub quarantined: Vec<u32>,
+    /// A broadcast row has asked for every key.
+    pub applies: bool,
 }
 
 /// Why a call failed that an entry of the call may be to blame for.
@@ -101,6 +103,12 @@ pub trait KeyedFunction: StateFunction {
 
     /// Due timers: at most one per slot. `keys` are the key columns, one row per timer.
     fn timers(&mut self, kind: TimerKind, slots: &[Slot], times: &[Millis], keys: &[ArrayRef]) -> Result<Effects>;
+
+    /// Keys that have their turn because a broadcast row has asked for all of them, each once.
+    fn apply(&mut self, slots: &[Slot], keys: &[ArrayRef]) -> Result<Effects> {
+        let _ = (slots, keys);
+        Err(Error::internal("a function that cannot be applied to every key was"))
+    }
 }
 
 /// Stages of matches, complete or not, one after the other. Columns `members` and `stages` are of equal length.

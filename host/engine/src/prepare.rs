@@ -234,6 +234,16 @@ fn check_quarantine(graph: &Graph, on_trap: &OnTrap) -> Result<()> {
     if matches!(on_trap, OnTrap::Fail) {
         return Ok(());
     }
+    let applies = |chain: &&Chain| matches!(&chain.head, Head::Keyed { applies: true, .. });
+    if let Some(chain) = graph.chains.iter().find(applies) {
+        let name = &graph.operators[chain.operators[0].0 as usize].name;
+        return Err(Error::user(
+            "QU0006",
+            format!(
+                "operator `{name}` may apply a function to every key, for which there is no `--on-trap quarantine` yet"
+            ),
+        ));
+    }
     let is_pattern = |chain: &&Chain| matches!(&chain.head, Head::Keyed { pattern: Some(_), .. });
     match graph.chains.iter().find(is_pattern) {
         None => Ok(()),

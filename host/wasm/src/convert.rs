@@ -409,6 +409,7 @@ impl Tables {
             always_writes: keyed.always_writes,
             pattern: None,
             unkeyed: false,
+            applies: keyed.applies,
         })
     }
 
@@ -421,6 +422,7 @@ impl Tables {
             always_writes: false,
             pattern: None,
             unkeyed: true,
+            applies: false,
         })
     }
 

@@ -75,6 +75,8 @@ pub(crate) struct ChainTask {
     /// Its index in the graph.
     chain: u32,
     subtask: SubtaskOf,
+    /// Broadcast rows may ask for every key.
+    applies: bool,
     /// Rows taken in this attempt.
     rows: u64,
     /// In careful mode.
@@ -169,6 +171,7 @@ impl ChainTask {
                 pattern,
                 states,
                 unkeyed,
+                applies,
                 ..
             } => {
                 let pattern = pattern
@@ -176,6 +179,9 @@ impl ChainTask {
                     .map(|pattern| PatternOperator::new(pattern, &chain.inputs[0]));
                 let mut operator = KeyedOperator::new(key_schema.clone(), tables.states.len(), *always_writes)?;
                 operator.set_lifetimes(&tables.states, &tables.ttls);
+                if *applies {
+                    operator.set_applies(max_parallelism);
+                }
                 if *unkeyed {
                     let resident = states.iter().filter(|state| !state.kind.is_large());
                     let unions = resident.map(|state| state.kind == StateKind::UnionList);
@@ -197,6 +203,7 @@ impl ChainTask {
             guest,
             chain: index,
             subtask,
+            applies: matches!(&chain.head, Head::Keyed { applies: true, .. }),
             rows: 0,
             row_ns: match &careful {
                 Some(careful) if careful.calls.is_by_entry() => CAREFUL_ROW_NS,
@@ -243,6 +250,16 @@ impl ChainTask {
             start += count;
         }
         Ok(())
+    }
+
+    /// Whether rows of such an input have to come one by one: what one of them asks of every key comes before the next.
+    pub(crate) fn takes_one_by_one(&self, keys: &KeySource) -> bool {
+        matches!(keys, KeySource::Broadcast) && self.applies
+    }
+
+    /// Whether a broadcast row has asked for every key: call [`fire`](Self::fire) until all have had their turn.
+    pub(crate) fn is_applying(&self) -> bool {
+        matches!(&self.head, HeadOperator::Keyed { operator, .. } if operator.is_applying())
     }
 
     /// At least one row, and no limit before the first measurement.

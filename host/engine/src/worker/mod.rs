@@ -1,8 +1,8 @@
 //! A worker's slots: threads that each run one subtask of every task.
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
-//! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is asked, `taking` its parts in checkpoints; `source` (with
-//! `discovery`), `watermarks`, `chain` and `sink` are the kinds of task; `careful` is what a slot does after a trap.
+//! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is
+//! asked, `taking` its parts in checkpoints; `source` (with `discovery`), `watermarks`, `chain` and `sink` are the kinds of task; `careful` is what a slot does after a trap.
 
 mod careful;
 mod chain;

@@ -244,6 +244,17 @@ impl KeyedOperator {
 }
 
 impl Tiering {
+    /// Goes through the keys of all entries that are below.
+    pub(super) fn each_key(&mut self, limit: usize, each: &mut dyn FnMut(&ByteRows)) -> Result<()> {
+        if self.tier.is_empty() {
+            return Ok(());
+        }
+        self.tier.freeze()?.scan(limit, &mut |keys, _| {
+            each(keys);
+            Ok(())
+        })
+    }
+
     /// What is below of a key: its columns. It stays there.
     pub(super) fn peek(&mut self, key: &[ArrayRef]) -> Result<Option<Vec<ArrayRef>>> {
         if self.tier.is_empty() {

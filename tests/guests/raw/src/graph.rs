@@ -132,11 +132,13 @@ fn head(name: &str) -> Head {
                 large("list", StateKind::LargeList, 5),
             ],
             always_writes: false,
+            applies: false,
         }),
         "keyed" => Head::Keyed(Keyed {
             key_schema: 0,
             states: vec![state("one", StateKind::Value), state("two", StateKind::Value)],
             always_writes: false,
+            applies: false,
         }),
         "window" => Head::Window(KeyedWindow {
             key_schema: 0,

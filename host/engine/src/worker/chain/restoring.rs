@@ -1,7 +1,7 @@
 //! State that comes from a checkpoint: all of it before the first row, or while rows come.
 //!
-//! While rows come, state comes from the newest layer on, a batch a turn. Rows of keys that have come are taken meanwhile, the others wait,
-//! a few blocks of them; for whatever else is to happen the rest of the state comes first.
+//! While rows come, state comes from the newest layer on, a batch a turn. Rows of keys that have come are taken
+//! meanwhile, the others wait, a few blocks of them; for whatever else is to happen the rest of the state comes first.
 
 use arrow_array::RecordBatch;
 use millrace_core::Result;
