@@ -1,5 +1,6 @@
 //! Tests of the whole: pipelines in wasm on the engine, one file per feature.
 
+mod applied;
 mod backends;
 mod backpressure;
 mod connectors;
@@ -20,6 +21,7 @@ mod patterns;
 mod postgres;
 mod postgres_access;
 mod quarantine;
+mod queried;
 mod redis;
 mod rejects;
 mod requests;

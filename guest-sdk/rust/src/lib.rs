@@ -356,7 +356,8 @@
 //! both streams share. In which order rows of the two come is not said.
 //!
 //! [`connect_broadcast`](KeyedStream::connect_broadcast) brings a stream of rules to every subtask, where a
-//! [`KeyedBroadcastProcess`] keeps them in a [`BroadcastState`](state::BroadcastState); beside a stream without keys
+//! [`KeyedBroadcastProcess`] keeps them in a [`BroadcastState`](state::BroadcastState), and may be
+//! [applied](KeyedBroadcastProcess::apply) to every key; beside a stream without keys
 //! ([`Stream::connect_broadcast`]) a [`BroadcastProcess`] does.
 //!
 //! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and

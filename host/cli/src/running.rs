@@ -63,14 +63,19 @@ fn select<'a, T>(wanted: &str, all: &'a [T], names: impl Fn(&T) -> (&String, &St
     }
 }
 
+/// What a job has said; an error if it refused or is gone.
+pub fn answered<T>(running: &RunningJob, answer: Result<T, Failure>) -> Result<T> {
+    let context = |error: Error| error.context(format!("job `{}`", running.job.name));
+    answer.map_err(|failure| match failure {
+        Failure::Said(problem) => context(to_error(&problem)),
+        Failure::Error(error) => context(error),
+    })
+}
+
 /// Waits for the end of what a job was asked; an error if it came to nothing.
 pub fn wait(running: &RunningJob, asked: Result<Operation, Failure>) -> Result<Operation> {
     let context = |error: Error| error.context(format!("job `{}`", running.job.name));
-    let operation = asked.and_then(|operation| running.wait(operation));
-    let operation = operation.map_err(|failure| match failure {
-        Failure::Said(problem) => context(to_error(&problem)),
-        Failure::Error(error) => context(error),
-    })?;
+    let operation = answered(running, asked.and_then(|operation| running.wait(operation)))?;
     match &operation.error {
         Some(problem) => Err(context(to_error(problem))),
         None => Ok(operation),

@@ -9,7 +9,7 @@ use arrow_array::ArrayRef;
 
 use crate::block::{Block, Millis};
 use crate::collections::CollectionWrites;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// A state slot: small dense number by which the guest keeps values.
 pub type Slot = u32;
@@ -57,6 +57,8 @@ pub struct Effects {
     pub collections: Vec<CollectionWrites>,
     /// Entries that were set aside and had no effect at all, in order; only in careful mode.
     pub quarantined: Vec<u32>,
+    /// A broadcast row has asked for every key.
+    pub applies: bool,
 }
 
 /// Why a call failed that an entry of the call may be to blame for.
@@ -123,6 +125,12 @@ pub trait KeyedFunction: StateFunction {
     /// Of a function that keeps its timers: states that were imported had timers of this kind.
     fn resume_timers(&mut self, kind: TimerKind) {
         let _ = kind;
+    }
+
+    /// Keys that have their turn because a broadcast row has asked for all of them, each once.
+    fn apply(&mut self, slots: &[Slot], keys: &[ArrayRef]) -> Result<Effects> {
+        let _ = (slots, keys);
+        Err(Error::internal("a function that cannot be applied to every key was"))
     }
 }
 

@@ -14,7 +14,7 @@ use millrace_core::control::{Controller, End, Failure, OperationId, Order, Reque
 use millrace_core::{Error, Result};
 
 use crate::checkpointing::CheckpointStatistics;
-use crate::worker::Event;
+use crate::worker::{Attempt, Event};
 
 /// A savepoint that was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +101,7 @@ pub(crate) struct ControlState {
     orders: VecDeque<Order>,
     /// To the supervisor of the attempt that runs.
     events: Option<Sender<Event>>,
+    attempt: Option<Attempt>,
     ended: bool,
     statistics: CheckpointStatistics,
     /// Rows, timers and windows in quarantine.
@@ -152,6 +153,7 @@ impl Control {
                 controller: Controller::new(durable),
                 orders: VecDeque::new(),
                 events: None,
+                attempt: None,
                 ended: false,
                 statistics: CheckpointStatistics::default(),
                 quarantined: 0,
@@ -213,9 +215,16 @@ impl Control {
         self.state().orders.pop_front()
     }
 
-    /// An attempt begins or is over: whom to wake.
-    pub(crate) fn listen(&self, events: Option<Sender<Event>>) {
-        self.state().events = events;
+    /// An attempt begins, or is over: whom to wake, and whom to ask.
+    pub(crate) fn listen(&self, attempt: Option<(Sender<Event>, Attempt)>) {
+        let (events, attempt) = attempt.unzip();
+        let mut state = self.state();
+        (state.events, state.attempt) = (events, attempt);
+    }
+
+    /// The attempt that runs.
+    pub(crate) fn attempt(&self) -> Option<Attempt> {
+        self.state().attempt.clone()
     }
 
     /// An attempt has failed. What was to be done in it is not any more.

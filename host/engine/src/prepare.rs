@@ -233,6 +233,24 @@ fn check_keys(graph: &Graph) -> Result<()> {
     Ok(())
 }
 
+/// Careful mode makes calls for one entry at a time, and those of a turn of every key are many.
+fn check_quarantine(graph: &Graph, on_trap: &OnTrap) -> Result<()> {
+    if matches!(on_trap, OnTrap::Fail) {
+        return Ok(());
+    }
+    let applies = |chain: &&Chain| matches!(&chain.head, Head::Keyed { applies: true, .. });
+    if let Some(chain) = graph.chains.iter().find(applies) {
+        let name = &graph.operators[chain.operators[0].0 as usize].name;
+        return Err(Error::user(
+            "QU0006",
+            format!(
+                "operator `{name}` may apply a function to every key, for which there is no `--on-trap quarantine` yet"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// Whatever is ever converted, defaults are values of their fields.
 fn check_defaults(graph: &Graph) -> Result<()> {
     for operator in &graph.operators {

@@ -19,7 +19,7 @@ use crate::env::Clock;
 use crate::quarantine::Traps;
 use crate::restore::{self, Splits};
 use crate::worker::{
-    CarefulEvent, Command, Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire,
+    Attempt, CarefulEvent, Command, Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire,
 };
 
 /// Stack of a slot's thread: the wasm stack, the host's calls under it, and room for deep schemas.
@@ -205,8 +205,9 @@ impl Supervisor {
         let traps = self.durable.as_ref().and_then(|durable| durable.traps.as_ref());
         let careful = traps.map(Traps::careful).unwrap_or_default();
         let begin = (attempt, checkpoint, careful);
+        let running = Attempt::new(&shared, &plan);
         let start = restore::start(&self.job, (plan, &tasks), settles, &self.splits, begin)?;
-        self.control.listen(Some(sender));
+        self.control.listen(Some((sender, running)));
         let mut threads = Vec::new();
         for (index, wiring) in (0u32..).zip(wirings) {
             match spawn(index, self.job.clone(), start.clone(), shared.clone(), wiring) {

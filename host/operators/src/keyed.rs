@@ -4,12 +4,15 @@
 //! timers, and per state whether the slot now holds a value. A slot that holds no value and has no timer is
 //! given back. Every state on it was reported cleared or never written, so the guest holds nothing under
 //! that number and it can be given to another key without `drop_state`. A state with a time to live is cleared by the
-//! operator when it has expired (`lifetimes`).
+//! operator when it has expired (`lifetimes`). Where rows have no key all of them have the subtask's (`unkeyed`); a broadcast row may
+//! ask for every key (`applying`), and somebody from outside for one (`look_up`).
 
+mod applying;
 mod call;
 mod careful;
 mod collections;
 mod lifetimes;
+mod look_up;
 mod restoring;
 mod snapshot;
 mod sweep;
@@ -28,6 +31,8 @@ use millrace_core::collections::{CollectionSchema, Collections, SharedCollection
 use millrace_core::function::{Effects, KeyedFunction, Slot, TimerKind, TimerOperation, touched};
 use millrace_core::{Error, Result};
 
+use self::applying::Applying;
+use self::call::misplaced;
 use self::collections::HostCollections;
 use self::lifetimes::Lifetimes;
 use self::restoring::Restoring;
@@ -92,6 +97,10 @@ pub struct KeyedOperator {
     collection_deltas: Vec<TableDelta>,
     /// If rows have no key.
     unkeyed: Option<Unkeyed>,
+    /// If broadcast rows may ask for every key, number of key groups; else 0.
+    max_parallelism: u32,
+    /// If one has.
+    applying: Option<Box<Applying>>,
 }
 
 impl KeyedOperator {
@@ -126,7 +135,14 @@ impl KeyedOperator {
             collections: None,
             collection_deltas: Vec::new(),
             unkeyed: None,
+            max_parallelism: 0,
+            applying: None,
         })
+    }
+
+    /// Broadcast rows may ask for every key.
+    pub fn set_applies(&mut self, max_parallelism: u32) {
+        self.max_parallelism = max_parallelism;
     }
 
     /// Gives the operator its large states, in the order in which they are declared, with a tier for each; what it
@@ -199,7 +215,14 @@ impl KeyedOperator {
                 "the module set timers or touched keyed state for rows that have no key",
             ));
         }
-        collections.borrow_mut().apply(&effects.collections)
+        collections.borrow_mut().apply(&effects.collections)?;
+        match effects.applies {
+            true if self.max_parallelism > 0 => self.begin_applying(),
+            true => Err(misplaced(
+                "a broadcast row asked for every key, which the head does not declare",
+            )),
+            false => Ok(()),
+        }
     }
 
     /// The watermark advanced: event-time timers up to it are due.
@@ -224,6 +247,9 @@ impl KeyedOperator {
 
     /// Fires due timers, as many as go into one call; false: none is due any more.
     pub fn fire(&mut self, function: &mut dyn KeyedFunction) -> Result<bool> {
+        if self.applying.is_some() {
+            return self.apply_some(function);
+        }
         for (kind, upto) in [
             (TimerKind::EventTime, self.watermark),
             (TimerKind::ProcessingTime, self.now),
@@ -323,6 +349,11 @@ impl KeyedOperator {
     /// Applies what a call over `self.slots` did. `fired`: it took a timer of each.
     fn apply(&mut self, effects: &Effects, fired: bool) -> Result<()> {
         let entries = self.slots.len();
+        if effects.applies {
+            return Err(misplaced(
+                "only broadcast rows beside rows with a key ask for every key",
+            ));
+        }
         if let Some(collections) = &self.collections {
             collections.borrow_mut().apply(&effects.collections)?;
         }

@@ -54,6 +54,9 @@ pub struct CallOutput {
     pub live_bytes: i64,
 }
 
+/// The action by which a broadcast row asks for every key.
+const APPLY: u8 = 4;
+
 /// One chain of an instance.
 pub struct GuestChain {
     pub(crate) instance: Rc<RefCell<Instance>>,
@@ -240,6 +243,7 @@ impl GuestChain {
             result = next.map_err(|failure| self.error(failure, of.rows()))?;
             let more = self.absorb(&mut result, of, entries)?;
             effects.timers.extend(more.timers);
+            effects.applies |= more.applies;
             effects.collections.extend(more.collections);
             if !more.touched.is_empty() {
                 effects.touched = more.touched;
@@ -267,6 +271,7 @@ impl GuestChain {
             self.output.live_bytes = self.output.live_bytes.saturating_add(*change);
         }
         self.absorb_rejections(&result.rejections, of, entries)?;
+        let applies = self.info.applies && result.timers.actions.contains(&APPLY);
         let timers = self.timer_operations(&result.timers, entries)?;
         let touched = std::mem::take(&mut result.touched);
         if !touched.is_empty() && touched.len() != self.info.resident.len() * entries {
@@ -281,6 +286,7 @@ impl GuestChain {
             touched,
             collections,
             quarantined: Vec::new(),
+            applies,
         })
     }
 
@@ -343,6 +349,9 @@ impl GuestChain {
         }
         let mut operations = Vec::with_capacity(count);
         for ((&entry, &time), &action) in timers.entries.iter().zip(&timers.times).zip(&timers.actions) {
+            if action == APPLY && self.info.applies && (entry as usize) < entries {
+                continue;
+            }
             if entry as usize >= entries || action > 3 {
                 return Err(self.malformed(&format!("timer action {action} for entry {entry} of {entries}")));
             }
@@ -492,6 +501,18 @@ impl KeyedFunction for GuestChain {
         });
         let of = Entries::Keys(keys, &[("timer", times)]);
         self.finish_ok(result?, of, slots.len())
+    }
+
+    fn apply(&mut self, slots: &[Slot], keys: &[ArrayRef]) -> Result<Effects> {
+        self.encode_keys(keys, slots.len());
+        let (chain, moment) = (self.info.index, self.moment);
+        let (kind, times) = (operators::TimerKind::Applied, vec![moment.now; slots.len()]);
+        let wire = self.take_scratch();
+        let result =
+            self.call_reading(|guest, store| guest.call_timers(store, chain, moment, kind, slots, &times, &wire));
+        self.scratch = wire;
+        let result = result.map_err(|failure| self.keyed_error(failure, keys, |_| "applied to every key".to_owned()));
+        self.finish_ok(result?, Entries::Keys(keys, &[]), slots.len())
     }
 }
 

@@ -411,6 +411,7 @@ impl Tables {
             always_writes: keyed.always_writes,
             pattern: None,
             unkeyed: false,
+            applies: keyed.applies,
         })
     }
 
@@ -423,6 +424,7 @@ impl Tables {
             always_writes: false,
             pattern: None,
             unkeyed: true,
+            applies: false,
         })
     }
 

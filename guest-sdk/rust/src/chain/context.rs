@@ -31,6 +31,8 @@ pub(crate) enum TimerAction {
     DeleteEvent = 1,
     SetProcessing = 2,
     DeleteProcessing = 3,
+    /// Not of a timer: every key is to have its turn.
+    Apply = 4,
 }
 
 impl RowContext {

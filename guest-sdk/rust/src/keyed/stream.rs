@@ -311,6 +311,7 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
                 key_schema,
                 states: vec![state],
                 always_writes: true,
+                applies: false,
             })
         });
         Stream::opened(self.flow, chain, operator, Rolling::new(function, operator))

@@ -61,7 +61,7 @@ fn begin<F: ProcessFunction>(
         ));
     }
     let key_schema = key_fields.map(|fields| graph.schema(fields));
-    let head = states.head(&mut graph, key_schema);
+    let head = states.head(&mut graph, key_schema, F::APPLIES);
     let (chain, number) = graph.begin_chain(construct, inputs, head);
     drop(graph);
     assert_eq!(

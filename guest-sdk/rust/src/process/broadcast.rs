@@ -3,7 +3,7 @@
 use super::head::{Entries, KeyedRows, ProcessFunction};
 use super::{KeyedContext, Timer};
 use crate::bindings::operators::CallError;
-use crate::chain::{Emit, RowContext, Tail};
+use crate::chain::{Emit, RowContext, Tail, TimerAction};
 use crate::keyed::SharedKey;
 use crate::position;
 use crate::state::{BroadcastState, BroadcastWriter};
@@ -80,6 +80,10 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
     /// Rows that it puts out.
     type Out: Record;
 
+    /// Whether [`process_broadcast`](Self::process_broadcast) may ask for every key, by
+    /// [`apply_to_every_key`](UnkeyedContext::apply_to_every_key).
+    const APPLIES: bool = false;
+
     /// Prepares, before the first row. Heavy work belongs here.
     fn open(&mut self, cx: &OpenContext) {
         let _ = cx;
@@ -93,6 +97,16 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
 
     /// Takes a row of the broadcast stream, in each subtask. Broadcast state can be changed, states of keys cannot be used.
     fn process_broadcast(&mut self, row: <Self::Broadcast as Value>::Of<'_>, cx: &mut BroadcastContext<'_, Self>);
+
+    /// It is the turn of a key, because a row of the broadcast stream has asked for all of them: what `applyToKeyedState` is in
+    /// Flink. State and timers of the key can be used, and broadcast state be read.
+    ///
+    /// Every key of the subtask that has a value, list, map or timer is given once, in an order that does not depend on when keys
+    /// came. No other row, timer or checkpoint comes before the last, so that what is to be done may be kept in a plain field of the
+    /// function. See [`apply_to_every_key`](UnkeyedContext::apply_to_every_key) for an example.
+    fn apply(&mut self, key: Self::Key, cx: &mut ReadOnlyContext<'_, Self>) {
+        let _ = (key, cx);
+    }
 
     /// A timer of a key is due. Broadcast state can be read.
     fn on_timer(&mut self, timer: Timer<Self::Key>, cx: &mut ReadOnlyContext<'_, Self>) {
@@ -108,6 +122,7 @@ pub struct UnkeyedContext<'c, O: Value> {
     next: &'c mut (dyn Emit<O> + 'c),
     cx: &'c mut RowContext,
     given: &'c mut u64,
+    applies: bool,
 }
 
 impl<O: Value> std::fmt::Debug for UnkeyedContext<'_, O> {
@@ -132,6 +147,56 @@ impl<O: Value> UnkeyedContext<'_, O> {
         state: &'s BroadcastState<K, V>,
     ) -> BroadcastWriter<'s, K, V> {
         state.writer()
+    }
+
+    /// Has [`KeyedBroadcastProcess::apply`] called for every key that holds something, wherever its state is, before anything else
+    /// happens. The function says by [`APPLIES`](KeyedBroadcastProcess::APPLIES) that it may ask so.
+    ///
+    /// ```
+    /// use millrace::prelude::*;
+    ///
+    /// #[derive(Record, Clone)]
+    /// struct Sale { shop: i64, cents: i64 }
+    ///
+    /// #[derive(Record, Clone)]
+    /// struct Report { day: i64 }
+    ///
+    /// /// Sums of all shops, each time somebody asks for them; then from zero again.
+    /// struct Sums { sum: ValueState<i64>, asked: BroadcastState<i64, bool> }
+    ///
+    /// impl KeyedBroadcastProcess for Sums {
+    ///     type In = Sale;
+    ///     type Broadcast = Report;
+    ///     type Key = i64;
+    ///     type Out = Sale;
+    ///     const APPLIES: bool = true;
+    ///
+    ///     fn process(&mut self, sale: Sale, _cx: &mut ReadOnlyContext<'_, Self>) {
+    ///         self.sum.update(|sum| *sum += sale.cents);
+    ///     }
+    ///
+    ///     fn process_broadcast(&mut self, report: Report, cx: &mut BroadcastContext<'_, Self>) {
+    ///         if cx.writable(&self.asked).insert(report.day, true).is_none() {
+    ///             cx.apply_to_every_key();
+    ///         }
+    ///     }
+    ///
+    ///     fn apply(&mut self, shop: i64, cx: &mut ReadOnlyContext<'_, Self>) {
+    ///         if let Some(cents) = self.sum.take() {
+    ///             cx.push(Sale { shop, cents });
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// If the function does not say that it may.
+    pub fn apply_to_every_key(&mut self) {
+        assert!(
+            self.applies,
+            "`apply_to_every_key` is for a `KeyedBroadcastProcess` with `const APPLIES: bool = true`"
+        );
+        self.cx.timer(TimerAction::Apply, 0);
     }
 
     /// Event time of the row, if the stream has one.
@@ -195,12 +260,14 @@ impl<'c, O: Value> UnkeyedContext<'c, O> {
         next: &'c mut (dyn Emit<O> + 'c),
         cx: &'c mut RowContext,
         given: &'c mut u64,
+        applies: bool,
     ) -> Self {
         UnkeyedContext {
             operator,
             next,
             cx,
             given,
+            applies,
         }
     }
 }
@@ -220,9 +287,14 @@ impl<P: KeyedBroadcastProcess> BesideBroadcast<P> {
 impl<P: KeyedBroadcastProcess> ProcessFunction for BesideBroadcast<P> {
     type Key = P::Key;
     type Out = P::Out;
+    const APPLIES: bool = P::APPLIES;
 
     fn open(&mut self, cx: &OpenContext) {
         self.function.open(cx);
+    }
+
+    fn apply(&mut self, key: P::Key, cx: &mut KeyedContext<'_, P::Key, P::Out>) {
+        self.function.apply(key, cx);
     }
 
     fn close(&mut self) {
@@ -234,7 +306,7 @@ impl<P: KeyedBroadcastProcess> ProcessFunction for BesideBroadcast<P> {
         let function = &mut self.function;
         match rows.input {
             0 => entries.each_row(rows, &*self.selector, |row, cx| function.process(row, cx)),
-            1 => entries.each_broadcast_row::<P::Broadcast, _>(rows, position::NO_SLOT, |row, cx| {
+            1 => entries.each_broadcast_row::<P::Broadcast, _>(rows, (position::NO_SLOT, P::APPLIES), |row, cx| {
                 function.process_broadcast(row, cx);
             }),
             _ => return rows.unknown_input(),

@@ -31,11 +31,13 @@ pub enum TimerKind {
     ProcessingTime,
 }
 
-impl From<operators::TimerKind> for TimerKind {
-    fn from(kind: operators::TimerKind) -> Self {
+impl TimerKind {
+    /// Which clock it is; none where keys have their turn without a timer.
+    pub(crate) fn of(kind: operators::TimerKind) -> Option<Self> {
         match kind {
-            operators::TimerKind::EventTime => TimerKind::EventTime,
-            operators::TimerKind::ProcessingTime => TimerKind::ProcessingTime,
+            operators::TimerKind::EventTime => Some(TimerKind::EventTime),
+            operators::TimerKind::ProcessingTime => Some(TimerKind::ProcessingTime),
+            operators::TimerKind::Applied => None,
         }
     }
 }

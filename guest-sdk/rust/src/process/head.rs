@@ -20,6 +20,9 @@ pub trait ProcessFunction: 'static {
     /// Rows that it puts out.
     type Out: Record;
 
+    /// Whether broadcast rows may ask for every key.
+    const APPLIES: bool = false;
+
     /// Prepares, before the first row.
     fn open(&mut self, cx: &OpenContext);
 
@@ -29,6 +32,11 @@ pub trait ProcessFunction: 'static {
     /// Takes the rows of a call.
     fn rows<E: Tail<Self::Out>>(&mut self, rows: &KeyedRows<'_>, entries: &mut Entries<'_, E>)
     -> Result<(), CallError>;
+
+    /// It is the key's turn, for a broadcast row has asked for all of them.
+    fn apply(&mut self, key: Self::Key, cx: &mut KeyedContext<'_, Self::Key, Self::Out>) {
+        let _ = (key, cx);
+    }
 
     /// The input has ended.
     fn finish<E: Tail<Self::Out>>(&mut self, entries: &mut Entries<'_, E>) {
@@ -130,12 +138,12 @@ impl<E> Entries<'_, E> {
         *self.given += out.given();
     }
 
-    /// Hands each row to a function that is told no key. `slot`: whose state it may use.
+    /// Hands each row to a function that is told no key: whose state it may use, and whether it may ask for every key.
     #[inline(always)]
     pub(crate) fn each_broadcast_row<T: Record, O: Record>(
         &mut self,
         rows: &KeyedRows<'_>,
-        slot: u32,
+        (slot, applies): (u32, bool),
         mut take: impl for<'a, 'c> FnMut(T::Of<'a>, &mut UnkeyedContext<'c, O>),
     ) where
         E: Tail<O>,
@@ -145,7 +153,7 @@ impl<E> Entries<'_, E> {
             position::set_keyed_entry(index as u32, slot);
             position::enter(self.operator);
             decoded.set_time(index, self.cx);
-            let mut context = UnkeyedContext::new(self.operator, self.tail, self.cx, self.given);
+            let mut context = UnkeyedContext::new(self.operator, self.tail, self.cx, self.given, applies);
             take(T::get(&decoded.columns, index), &mut context);
         }
     }
@@ -159,15 +167,10 @@ impl<E> Entries<'_, E> {
             position::set_keyed_entry(index as u32, slot);
             position::enter(self.operator);
             self.cx.time = match due.kind {
-                TimerKind::EventTime => time,
-                TimerKind::ProcessingTime => self.cx.watermark,
+                Some(TimerKind::EventTime) => time,
+                Some(TimerKind::ProcessingTime) | None => self.cx.watermark,
             };
             let key = TimerKey::<F::Key> { keys: &keys, index };
-            let timer = Timer {
-                key: key.key(),
-                time: Timestamp::from_millis(time),
-                kind: due.kind,
-            };
             let mut context = KeyedContext {
                 operator: self.operator,
                 next: self.tail,
@@ -175,7 +178,17 @@ impl<E> Entries<'_, E> {
                 key: &key,
                 given: self.given,
             };
-            function.on_timer(timer, &mut context);
+            match due.kind {
+                None => function.apply(key.key(), &mut context),
+                Some(kind) => {
+                    let timer = Timer {
+                        key: key.key(),
+                        time: Timestamp::from_millis(time),
+                        kind,
+                    };
+                    function.on_timer(timer, &mut context);
+                }
+            }
         }
     }
 }
@@ -245,7 +258,8 @@ impl<F: ProcessFunction> Processing<F> {
 
 /// Timers that are due.
 pub(crate) struct Due<'b> {
-    pub(crate) kind: TimerKind,
+    /// None: it is the turn of these keys, for a broadcast row has asked for all.
+    pub(crate) kind: Option<TimerKind>,
     pub(crate) slots: &'b [u32],
     pub(crate) times: &'b [i64],
     pub(crate) keys: &'b Block,
@@ -306,7 +320,7 @@ impl<F: ProcessFunction> Chain for Processing<F> {
             } => {
                 self.states.begin_call(slots, keys)?;
                 let due = Due {
-                    kind: kind.into(),
+                    kind: TimerKind::of(kind),
                     slots,
                     times,
                     keys,

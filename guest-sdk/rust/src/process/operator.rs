@@ -336,7 +336,7 @@ impl<P: BroadcastProcess> ProcessFunction for OfSubtaskBeside<P> {
             0 => entries.each_own_row::<P::In, _>(rows, |row, out| function.process(row, out)),
             1 => {
                 let slot = rows.slots.first().copied().unwrap_or_default();
-                entries.each_broadcast_row::<P::Broadcast, _>(rows, slot, |row, cx| {
+                entries.each_broadcast_row::<P::Broadcast, _>(rows, (slot, false), |row, cx| {
                     function.process_broadcast(row, cx);
                 });
             }

@@ -21,7 +21,7 @@ impl States {
     }
 
     /// The head that has them, as the contract writes it; without a key they are the subtask's.
-    pub(crate) fn head(&self, graph: &mut GraphBuilder, key_schema: Option<u32>) -> wit::Head {
+    pub(crate) fn head(&self, graph: &mut GraphBuilder, key_schema: Option<u32>, applies: bool) -> wit::Head {
         let declare = |state: &DeclaredState| wit::StateDecl {
             name: state.name.clone(),
             aliases: state.aliases.clone(),
@@ -40,6 +40,7 @@ impl States {
                 key_schema,
                 states,
                 always_writes: false,
+                applies,
             }),
         }
     }

@@ -15,6 +15,9 @@ use crate::chain::Work;
 /// Timers of one key that set timers which are due at once: more than any catching up needs.
 const REARMING_ROUNDS_MAX: usize = 1_000_000;
 
+/// The action by which a broadcast row asks for every key.
+const APPLY: u8 = 4;
+
 const WRITTEN: u8 = 2;
 const CLEARED: u8 = 4;
 const READ: u8 = 1;
@@ -95,15 +98,37 @@ impl Keyed {
 
     /// Rows of an input that every subtask gets.
     pub(crate) fn broadcast(&mut self, guest: &mut Guest<'_>, input: u32, rows: &[Row]) {
-        let keys = vec![Key::new(); rows.len()];
-        let slots = vec![0; rows.len()];
         let now = guest.at.now;
-        let result = self.call(&keys, now, || guest.rows(input, &slots, rows));
-        assert!(
-            result.timers.entries.is_empty(),
-            "rows of a broadcast stream have no key"
-        );
-        self.write(&result);
+        for row in rows {
+            let result = self.call(&[Key::new()], now, || {
+                guest.rows(input, &[0], std::slice::from_ref(row))
+            });
+            assert!(
+                result.timers.actions.iter().all(|action| *action == APPLY),
+                "rows of a broadcast stream have no key"
+            );
+            self.write(&result);
+            if !result.timers.actions.is_empty() {
+                self.apply_to_all(guest);
+            }
+        }
+    }
+
+    /// A broadcast row has asked for every key.
+    fn apply_to_all(&mut self, guest: &mut Guest<'_>) {
+        self.expire(guest);
+        let keys: Vec<Key> = self.slots.keys().cloned().collect();
+        let slots: Vec<u32> = self.slots.values().copied().collect();
+        let block = guest.info.keys(&keys);
+        let work = Work::Timers {
+            kind: TimerKind::Applied,
+            slots: &slots,
+            times: &vec![guest.at.now; keys.len()],
+            keys: &block,
+        };
+        let now = guest.at.now;
+        let result = self.call(&keys, now, || guest.call(&work, |_| String::new()));
+        self.apply(guest, &result, &keys);
     }
 
     /// Fires timers that are due, in the order of their times; a timer that one sets fires as well, if it is due.

@@ -104,9 +104,9 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         let mut states = vec![contents.declared(state_name(construct)), trigger.declared()];
         states.extend(own.states);
         let states = States::new(states);
-        let (chain, operator) = self
-            .keyed
-            .begin(construct, |graph, key_schema| states.head(graph, Some(key_schema)));
+        let (chain, operator) = self.keyed.begin(construct, |graph, key_schema| {
+            states.head(graph, Some(key_schema), false)
+        });
         self.check(construct, operator, &states, own.by_window, trigger.merges());
         if let Some(late) = self.late {
             let mut graph = self.keyed.flow.borrow_mut();

@@ -336,11 +336,13 @@ impl<W: WindowFunction> GuestWindows<W> {
     }
 
     fn timers<E: Tail<W::Out>>(&mut self, due: &Due<'_>, cx: &mut RowContext, tail: &mut E) {
+        // Nobody can ask windows for every key.
+        let Some(kind) = due.kind else { return };
         let keys = W::Key::column(&mut due.keys.buffers(), due.keys.rows());
         for (index, (&slot, &time)) in due.slots.iter().zip(due.times).enumerate() {
             position::set_keyed_entry(index as u32, slot);
             position::enter(self.operator);
-            cx.time = match due.kind {
+            cx.time = match kind {
                 TimerKind::EventTime => time,
                 TimerKind::ProcessingTime => cx.watermark,
             };
@@ -351,8 +353,8 @@ impl<W: WindowFunction> GuestWindows<W> {
                 next: Next(tail),
             };
             let time = Timestamp::from_millis(time);
-            self.timer(due.kind, time, &mut at_hand);
-            if due.kind == TimerKind::EventTime && time == END_OF_INPUT {
+            self.timer(kind, time, &mut at_hand);
+            if kind == TimerKind::EventTime && time == END_OF_INPUT {
                 self.end_of_input(&mut at_hand);
             }
         }
@@ -418,7 +420,7 @@ impl<W: WindowFunction> GuestWindows<W> {
             } => {
                 self.states.begin_call(slots, keys)?;
                 let due = Due {
-                    kind: kind.into(),
+                    kind: TimerKind::of(kind),
                     slots,
                     times,
                     keys,

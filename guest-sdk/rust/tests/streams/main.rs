@@ -1,5 +1,6 @@
 //! Dataflows, tested without wasm: each construct through real blocks, call by call.
 
+mod applied;
 mod connected;
 mod exchange;
 mod guest_windows;

@@ -4,17 +4,20 @@ use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
 use millrace_core::{Error, Result};
+use millrace_engine::rest::messages::StateRequest;
 use millrace_state::codes;
-use millrace_state::savepoint::{self, Column, SavedOperator, SavedTable, StateKind};
+use millrace_state::savepoint::{self, Column, Held, SavedOperator, SavedTable, StateKind, shown_name};
 use millrace_state::{Depth, Savepoint};
 use serde_json::{Map, Value, json};
 
+use crate::data_dir::DataDir;
 use crate::files;
 use crate::output::{Align, Format, Printer, Table};
+use crate::running::{self, Which};
 
 /// Read the state in a savepoint: list it, look a key up, export a table; or make one from tables
 ///
-/// Nothing runs, and the pipeline is needed for `import` alone.
+/// Nothing runs, and the pipeline is needed for `import` alone. `get` asks running jobs as well.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -28,15 +31,24 @@ enum Command {
         /// The savepoint: a folder or URL
         savepoint: String,
     },
-    /// Print what an operator holds for a key
+    /// Print what an operator holds for a key, in a savepoint or in a running job
+    ///
+    /// A running job says what it holds when it comes to the question, between two blocks of rows: no checkpoint need
+    /// hold that yet, and a failure may take it back. The first argument is a savepoint, if there is one, and else a job.
     Get {
-        /// The savepoint: a folder or URL
-        savepoint: String,
+        /// The savepoint (a folder or URL), or the name or run of a running job
+        #[arg(value_name = "SAVEPOINT|JOB")]
+        from: String,
+        #[command(flatten)]
+        data_dir: DataDir,
         /// Id or name of the operator
         operator: String,
         /// The key: a text for each of its fields
         #[arg(required = true, allow_negative_numbers = true)]
         key: Vec<String>,
+        /// Entries of each large map or list of a running job, at most
+        #[arg(long, value_name = "ENTRIES", default_value_t = 1_000)]
+        limit: u32,
     },
     /// Make a savepoint from Parquet tables, alone or over another savepoint
     ///
@@ -80,10 +92,18 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
     match &args.command {
         Command::Ls { savepoint } => list(&Savepoint::open(savepoint, Depth::Sizes)?, printer),
         Command::Get {
-            savepoint,
+            from,
+            data_dir,
             operator,
             key,
-        } => get(&Savepoint::open(savepoint, Depth::Sizes)?, operator, key, printer),
+            limit,
+        } => {
+            let which = Which {
+                job: from.clone(),
+                data_dir: data_dir.clone(),
+            };
+            get(&which, operator, key, *limit, printer)
+        }
         Command::Import(args) => super::state_import::run(args, printer),
         Command::Export {
             savepoint,
@@ -109,11 +129,6 @@ fn kind_name(kind: StateKind) -> &'static str {
         StateKind::Windows => "windows",
         StateKind::Sessions => "sessions",
     }
-}
-
-/// What a table is called: its state, or its own name.
-fn shown_name(table: &SavedTable) -> &str {
-    table.state.as_ref().map_or(&table.name, |state| &state.name)
 }
 
 fn list(savepoint: &Savepoint, printer: &Printer) -> Result<()> {
@@ -204,33 +219,40 @@ fn find_operator<'a>(savepoint: &'a Savepoint, name: &str) -> Result<&'a SavedOp
     }
 }
 
-/// Columns of a table that come before its value.
-fn key_columns(operator: &SavedOperator) -> usize {
-    1 + operator.key.len()
-}
-
-fn get(savepoint: &Savepoint, operator: &str, key: &[String], printer: &Printer) -> Result<()> {
-    let operator = find_operator(savepoint, operator)?;
+/// What is held for a key, in a savepoint or by a running job.
+fn get(which: &Which, operator: &str, key: &[String], limit: u32, printer: &Printer) -> Result<()> {
+    let savepoint = match Savepoint::open(&which.job, Depth::Sizes) {
+        Ok(savepoint) => Some(savepoint),
+        // What is a path or a URL is no job.
+        Err(error) if error.code() == codes::NO_SAVEPOINT && !which.job.contains('/') => None,
+        Err(error) => return Err(error),
+    };
+    let held = match savepoint {
+        Some(savepoint) => savepoint.held(find_operator(&savepoint, operator)?, key)?,
+        None => {
+            let job = which.find()?;
+            let request = StateRequest {
+                operator: operator.to_owned(),
+                key: key.to_vec(),
+                limit: Some(limit),
+            };
+            let answer = running::answered(&job, job.state(&request))?;
+            for state in &answer.more {
+                printer.note(&format!(
+                    "`{state}` has more entries; `--limit` says how many are shown"
+                ));
+            }
+            answer.held
+        }
+    };
     let mut states = Map::new();
     let mut lines = Table::new(&[("state", Align::Left), ("value", Align::Left)]);
-    for (table, rows) in savepoint.find(operator, key)? {
-        let name = shown_name(table);
-        for row in savepoint::rows_as_json(&rows)? {
-            let columns = table.columns.iter().skip(key_columns(operator));
-            let mut values: Vec<(String, Value)> = columns
-                .map(|column| (column.name.clone(), row[&column.name].clone()))
-                .collect();
-            // A state is a value; timers, windows and entries of large states are rows.
-            let value = match values.len() {
-                1 => values.remove(0).1,
-                _ => Value::Object(values.into_iter().collect()),
-            };
-            lines.row(vec![name.to_owned(), value.to_string()]);
-            if operator.kind == StateKind::Keyed && table.state.is_some() && !table.is_large() {
-                states.insert(name.to_owned(), value);
-            } else if let Value::Array(all) = states.entry(name.to_owned()).or_insert_with(|| json!([])) {
-                all.push(value);
-            }
+    for Held { state, whole, value } in held {
+        lines.row(vec![state.clone(), value.to_string()]);
+        if whole {
+            states.insert(state, value);
+        } else if let Value::Array(all) = states.entry(state).or_insert_with(|| json!([])) {
+            all.push(value);
         }
     }
     if states.is_empty() {

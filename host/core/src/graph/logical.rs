@@ -383,6 +383,8 @@ pub enum Head {
         pattern: Option<Box<PatternDecl>>,
         /// Rows have no key: all of a subtask's have that of the subtask.
         unkeyed: bool,
+        /// Broadcast rows may ask for every key.
+        applies: bool,
     },
     /// Windows by accumulators.
     Window {

@@ -15,7 +15,9 @@ use millrace_core::{Error, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::messages::{CancelRequest, Failed, Job, Jobs, Operation, Problem, SavepointRequest, StopRequest};
+use super::messages::{
+    CancelRequest, Failed, Job, Jobs, Operation, Problem, SavepointRequest, State, StateRequest, StopRequest,
+};
 use super::socket;
 
 /// How long an answer may take that waits for nothing.
@@ -103,6 +105,15 @@ impl RunningJob {
         self.post("cancel", &CancelRequest {})
     }
 
+    /// What an operator holds for a key now.
+    ///
+    /// # Errors
+    /// If there is no such operator or key, or the job is gone.
+    pub fn state(&self, request: &StateRequest) -> Result<State, Failure> {
+        let path = format!("/v1/jobs/{}/state", self.job.run);
+        self.ask(Method::POST, &path, Some(request))
+    }
+
     /// Waits until an operation has ended.
     ///
     /// # Errors
@@ -111,7 +122,7 @@ impl RunningJob {
         while operation.status == "pending" {
             let (run, id, wait_ms) = (&self.job.run, operation.id, WAIT.as_millis());
             let path = format!("/v1/jobs/{run}/operations/{id}?wait_ms={wait_ms}");
-            operation = self.ask::<()>(Method::GET, &path, None)?;
+            operation = self.ask::<(), Operation>(Method::GET, &path, None)?;
         }
         Ok(operation)
     }
@@ -121,7 +132,12 @@ impl RunningJob {
         self.ask(Method::POST, &path, Some(body))
     }
 
-    fn ask<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> Result<Operation, Failure> {
+    fn ask<B: Serialize, T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&B>,
+    ) -> Result<T, Failure> {
         let stream = socket::connect(&self.socket).map_err(|error| gone(&self.socket, &error))?;
         let stream = stream.ok_or_else(|| gone(&self.socket, &"nobody listens"))?;
         ask(stream, &self.socket, method, path, body)

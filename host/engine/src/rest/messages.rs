@@ -2,6 +2,7 @@
 //! an answer are ignored.
 
 use millrace_core::{Error, Fault};
+pub use millrace_state::savepoint::Held;
 use serde::{Deserialize, Serialize};
 
 /// The running jobs of a process.
@@ -78,6 +79,32 @@ pub struct StopRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CancelRequest {}
+
+/// Asks for what an operator holds for a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateRequest {
+    /// Its id or name.
+    pub operator: String,
+    /// A text for each field of the key.
+    pub key: Vec<String>,
+    /// Entries of each large map or list, at most; 1,000 if it is left out.
+    #[serde(default)]
+    pub limit: Option<u32>,
+}
+
+/// What an operator holds for a key, when the question comes to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    /// The operator's name.
+    pub operator: String,
+    /// Its id.
+    pub id: String,
+    /// Values of states, timers, windows, and entries of large states.
+    pub held: Vec<Held>,
+    /// Large states that have more entries than these.
+    pub more: Vec<String>,
+}
 
 /// What became of a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@ use millrace_core::control::OperationId;
 use millrace_core::{Error, Fault};
 use serde::de::DeserializeOwned;
 
-use super::messages::{CancelRequest, SavepointRequest, StopRequest};
+use super::messages::{CancelRequest, SavepointRequest, StateRequest, StopRequest};
 
 /// Longest that an answer about an operation waits for its end.
 const WAIT_MAX: Duration = Duration::from_secs(30);
@@ -34,6 +34,10 @@ pub(super) enum Call {
     Cancel {
         run: String,
     },
+    State {
+        run: String,
+        request: StateRequest,
+    },
 }
 
 /// Why nothing is done.
@@ -48,8 +52,8 @@ pub(super) struct Rejection {
 impl From<Error> for Rejection {
     fn from(error: Error) -> Self {
         let status = match (error.code(), error.fault()) {
-            ("AP0001", _) => 404,
-            ("AP0003", _) => 409,
+            ("AP0001" | "AP0010", _) => 404,
+            ("AP0003" | "AP0011", _) => 409,
             (_, Fault::User | Fault::Pipeline) => 400,
             // Storage that cannot be reached, and such.
             (_, Fault::External) => 502,
@@ -86,10 +90,14 @@ pub(super) fn parse(method: &str, path: &str, query: Option<&str>, body: &[u8]) 
             read::<CancelRequest>(body)?;
             Ok(Call::Cancel { run: run(of) })
         }
+        ("POST", ["v1", "jobs", of, "state"]) => Ok(Call::State {
+            run: run(of),
+            request: read(body)?,
+        }),
         (_, ["v1", "jobs"] | ["v1", "jobs", _] | ["v1", "jobs", _, "operations", _]) => {
             Err(wrong_method(method, "GET"))
         }
-        (_, ["v1", "jobs", _, "savepoints" | "stop" | "cancel"]) => Err(wrong_method(method, "POST")),
+        (_, ["v1", "jobs", _, "savepoints" | "stop" | "cancel" | "state"]) => Err(wrong_method(method, "POST")),
         _ => Err(not_found(path)),
     }
 }
@@ -202,6 +210,8 @@ mod tests {
         check("GET", "/v1/jobs/r/operations/1?wait=1", "", 400, "AP0002");
         check("DELETE", "/v1/jobs/r", "", 405, "AP0002");
         check("GET", "/v1/jobs/r/stop", "", 405, "AP0002");
+        check("GET", "/v1/jobs/r/state", "", 405, "AP0002");
+        check("POST", "/v1/jobs/r/state", r#"{"key": 5}"#, 400, "AP0002");
         check("POST", "/v1/jobs/r/stop", "{", 400, "AP0002");
         check("POST", "/v1/jobs/r/stop", r#"{"savepiont": null}"#, 400, "AP0002");
         check("POST", "/v1/jobs/r/cancel", r#"{"force": true}"#, 400, "AP0002");
@@ -212,6 +222,8 @@ mod tests {
         for (error, expect) in [
             (Error::user("AP0001", ""), 404),
             (Error::user("AP0003", ""), 409),
+            (Error::user("AP0010", ""), 404),
+            (Error::user("AP0011", ""), 409),
             (Error::user("CS0202", ""), 400),
             (Error::external("CS0003", ""), 502),
             (Error::internal(""), 500),

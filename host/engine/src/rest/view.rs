@@ -1,5 +1,6 @@
 //! What the API says about a job, and asks of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use millrace_core::control::{OperationId, Request};
@@ -10,6 +11,7 @@ use super::messages;
 use super::routes::{self, Call};
 use crate::control::{JobControl, OperationReport};
 use crate::env::{Clock, random_u32};
+use crate::look_up::{Found, look_up};
 use crate::prepare::ApiOptions;
 use crate::worker::SlotJob;
 
@@ -23,7 +25,11 @@ pub(crate) struct JobView {
     api: ApiOptions,
     clock: Clock,
     control: JobControl,
+    job: Arc<SlotJob>,
 }
+
+/// Entries of a large state that are told if nobody says how many.
+const ENTRIES: u32 = 1_000;
 
 /// An answer: status and body.
 pub(super) struct Answer {
@@ -37,7 +43,7 @@ pub(super) struct Answer {
 
 impl JobView {
     /// `job` has [`ApiOptions`].
-    pub(crate) fn new(job: &SlotJob, run: &str, clock: Clock, control: JobControl) -> Self {
+    pub(crate) fn new(job: &Arc<SlotJob>, run: &str, clock: Clock, control: JobControl) -> Self {
         let api = job
             .options
             .api
@@ -52,6 +58,7 @@ impl JobView {
             api,
             clock,
             control,
+            job: job.clone(),
         }
     }
 
@@ -83,6 +90,10 @@ impl JobView {
             Call::Operation { run, id, wait } => {
                 self.check(&run)?;
                 return Ok(answer(200, &self.operation(id, wait)?));
+            }
+            Call::State { run, request } => {
+                self.check(&run)?;
+                return Ok(answer(200, &self.state(&request)?));
             }
             Call::Savepoint { run, request } => {
                 self.check(&run)?;
@@ -124,6 +135,21 @@ impl JobView {
         request.target.unwrap_or_else(|| {
             let folder = savepoint::folder_name(&self.name, self.clock.now_millis(), random_u32());
             format!("{}/{folder}", self.api.savepoint_dir.trim_end_matches('/'))
+        })
+    }
+
+    fn state(&self, request: &messages::StateRequest) -> Result<messages::State> {
+        let limit = request.limit.unwrap_or(ENTRIES).max(1) as usize;
+        let Found {
+            operator: (operator, id),
+            held,
+            more,
+        } = look_up(&self.job, &self.control.0, &request.operator, &request.key, limit)?;
+        Ok(messages::State {
+            operator,
+            id,
+            held,
+            more,
         })
     }
 

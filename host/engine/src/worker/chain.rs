@@ -5,14 +5,14 @@
 //! about [`CALL_TARGET`].
 
 mod function;
+mod look_up;
 mod restoring;
 mod snapshot;
 
 use std::time::Duration;
 
-use arrow_array::RecordBatch;
 use arrow_schema::FieldRef;
-use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
+use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, Trap};
 use millrace_core::collections::CollectionSchema;
 use millrace_core::function::TriedFunction;
@@ -21,8 +21,6 @@ use millrace_core::{Error, Result};
 use millrace_operators::PatternOperator;
 use millrace_operators::keyed::KeyedOperator;
 use millrace_operators::window::WindowOperator;
-use millrace_state::convert::Converter;
-use millrace_state::redistribute::TaskRestore;
 use millrace_wasm::GuestChain;
 
 use self::function::{handle_keyed, with_function};
@@ -77,6 +75,8 @@ pub(crate) struct ChainTask {
     /// Its index in the graph.
     chain: u32,
     subtask: SubtaskOf,
+    /// Broadcast rows may ask for every key.
+    applies: bool,
     /// Rows taken in this attempt.
     rows: u64,
     /// In careful mode.
@@ -171,6 +171,7 @@ impl ChainTask {
                 pattern,
                 states,
                 unkeyed,
+                applies,
                 ..
             } => {
                 let pattern = pattern
@@ -178,6 +179,9 @@ impl ChainTask {
                     .map(|pattern| PatternOperator::new(pattern, &chain.inputs[0]));
                 let mut operator = KeyedOperator::new(key_schema.clone(), tables.states.len(), *always_writes)?;
                 operator.set_lifetimes(&tables.states, &tables.ttls);
+                if *applies {
+                    operator.set_applies(max_parallelism);
+                }
                 if *unkeyed {
                     let resident = states.iter().filter(|state| !state.kind.is_large());
                     let unions = resident.map(|state| state.kind == StateKind::UnionList);
@@ -199,6 +203,7 @@ impl ChainTask {
             guest,
             chain: index,
             subtask,
+            applies: matches!(&chain.head, Head::Keyed { applies: true, .. }),
             rows: 0,
             row_ns: match &careful {
                 Some(careful) if careful.calls.is_by_entry() => CAREFUL_ROW_NS,
@@ -245,6 +250,16 @@ impl ChainTask {
             start += count;
         }
         Ok(())
+    }
+
+    /// Whether rows of such an input have to come one by one: what one of them asks of every key comes before the next.
+    pub(crate) fn takes_one_by_one(&self, keys: &KeySource) -> bool {
+        matches!(keys, KeySource::Broadcast) && self.applies
+    }
+
+    /// Whether a broadcast row has asked for every key: call [`fire`](Self::fire) until all have had their turn.
+    pub(crate) fn is_applying(&self) -> bool {
+        matches!(&self.head, HeadOperator::Keyed { operator, .. } if operator.is_applying())
     }
 
     /// At least one row, and no limit before the first measurement.
@@ -435,86 +450,6 @@ impl ChainTask {
         Ok(())
     }
 
-    /// Goes on from what a checkpoint holds, converted where its schema is another. Before the first row.
-    ///
-    /// Where the last watermark had come all windows had fired and are over, and time begins anew: a job that was
-    /// drained may go on with more input. Unless this attempt `settles`, which reads no more. `before`: how many subtasks
-    /// the task had.
-    pub(crate) fn restore(
-        &mut self,
-        stored: TaskRestore,
-        before: u32,
-        converter: Option<&Converter>,
-        settles: bool,
-        now: Millis,
-    ) -> Result<()> {
-        let restore = match converter {
-            None => stored,
-            Some(converter) => {
-                let guest = &mut self.guest;
-                converter.convert(stored, now, &mut |state, migration, old| {
-                    guest.migrate_state(state, migration, old)
-                })?
-            }
-        };
-        let drained = self.restore_watermark(restore.watermark, settles, now);
-        if drained && matches!(self.head, HeadOperator::Window { .. }) {
-            return Ok(());
-        }
-        if let Some((operator, Some(tier))) = self.head.tiered() {
-            let batches = restore.batches.iter();
-            let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
-            tier.prepare_restore(operator, bytes)?;
-        }
-        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
-            operator.expect_restored(restore.batches.iter().map(RecordBatch::num_rows).sum())?;
-            restore_collections(&self.tables.collections, &restore, operator)?;
-        }
-        let guest = &mut self.guest;
-        if let HeadOperator::Keyed { operator, .. } = &mut self.head
-            && operator.is_unkeyed()
-        {
-            let subtasks = (before, self.subtask.parallelism);
-            return match &mut self.careful {
-                None => operator.restore_unkeyed(&restore.batches, subtasks, guest),
-                Some(careful) => operator.restore_unkeyed(&restore.batches, subtasks, &mut careful.calls.calls(guest)),
-            };
-        }
-        restore
-            .batches
-            .iter()
-            .try_for_each(|batch| match (&mut self.head, &mut self.careful) {
-                (HeadOperator::Stateless, _) => Ok(()),
-                (HeadOperator::Keyed { operator, pattern, .. }, None) => {
-                    with_function(pattern, guest, |function| operator.restore(batch, function))
-                }
-                (HeadOperator::Keyed { operator, pattern, .. }, Some(careful)) => {
-                    let calls = &mut careful.calls.calls(guest);
-                    with_function(pattern, calls, |function| operator.restore(batch, function))
-                }
-                (HeadOperator::Window { operator, .. }, None) => operator.restore(batch, guest),
-                (HeadOperator::Window { operator, .. }, Some(careful)) => {
-                    operator.restore(batch, &mut careful.calls.calls(guest))
-                }
-            })
-    }
-
-    /// Whether all had been drained there: then time begins anew.
-    fn restore_watermark(&mut self, restored: Option<Millis>, settles: bool, now: Millis) -> bool {
-        let drained = restored == Some(WATERMARK_MAX) && !settles;
-        let watermark = restored.filter(|_| !drained).unwrap_or(WATERMARK_MIN);
-        self.watermark = watermark;
-        match &mut self.head {
-            HeadOperator::Stateless => {}
-            HeadOperator::Keyed { operator, .. } => {
-                operator.restore_watermark(watermark);
-                operator.set_now(now);
-            }
-            HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
-        }
-        drained
-    }
-
     /// Whether the error of the last call was a trap that one of the call's entries may be to blame for.
     pub(crate) fn take_trap(&mut self, subtask: u32) -> Option<Trap> {
         let (chain, rows) = (self.chain, self.rows);
@@ -606,19 +541,4 @@ impl ChainTask {
             }
         }
     }
-}
-
-/// Gives an operator what is stored of its large states.
-fn restore_collections(
-    declared: &[CollectionSchema],
-    restore: &TaskRestore,
-    operator: &mut KeyedOperator,
-) -> Result<()> {
-    for (number, schema) in declared.iter().enumerate() {
-        let stored = restore.collections.iter().filter(|stored| stored.state == schema.name);
-        for batch in stored.flat_map(|stored| &stored.batches) {
-            operator.restore_collection(number, batch)?;
-        }
-    }
-    Ok(())
 }

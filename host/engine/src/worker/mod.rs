@@ -1,8 +1,9 @@
 //! A worker's slots: threads that each run one subtask of every task.
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
-//! it, `outputs` where its rows go, `portion` how much it takes in a turn, `taking` its parts in checkpoints; `source` (with
-//! `discovery`), `watermarks`, `requests`, `chain` and `sink` are the kinds of task; `careful` is what a slot does after a trap.
+//! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is asked, `taking` its parts
+//! in checkpoints; `source` (with `discovery`), `watermarks`, `requests`, `chain` and `sink` are the kinds of task; `careful`
+//! is what a slot does after a trap.
 
 mod careful;
 mod chain;
@@ -12,6 +13,7 @@ mod instance;
 mod outputs;
 mod pace;
 mod portion;
+mod questions;
 mod rejects;
 mod requests;
 mod shared;
@@ -23,7 +25,8 @@ mod taking;
 mod watermarks;
 mod wiring;
 
+pub(crate) use questions::Question;
 pub(crate) use rejects::RejectPolicies;
-pub(crate) use shared::{CarefulEvent, Command, Event, Outcome, Shared};
+pub(crate) use shared::{Attempt, CarefulEvent, Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, edge_names, wire};

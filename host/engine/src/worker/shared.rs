@@ -12,6 +12,7 @@ use millrace_core::plan::{Plan, TaskKind};
 use millrace_core::time::Alignment;
 use millrace_net::queue::Sleeper;
 
+use super::questions::{Question, Questions};
 use crate::env::Clock;
 
 /// How all slots together ended.
@@ -122,6 +123,21 @@ pub(crate) struct Shared {
     command_count: AtomicUsize,
     events: Sender<Event>,
     pub(crate) sleepers: Vec<Sleeper>,
+    pub(crate) questions: Questions,
+}
+
+/// An attempt that runs.
+#[derive(Clone)]
+pub(crate) struct Attempt {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plan: Arc<Plan>,
+}
+
+impl Attempt {
+    pub(crate) fn new(shared: &Arc<Shared>, plan: &Arc<Plan>) -> Self {
+        let (shared, plan) = (shared.clone(), plan.clone());
+        Attempt { shared, plan }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -147,6 +163,7 @@ impl Shared {
             command_count: AtomicUsize::new(0),
             events,
             sleepers: (0..slots).map(|_| Sleeper::default()).collect(),
+            questions: Questions::new(slots),
         }
     }
 
@@ -289,6 +306,12 @@ impl Shared {
         self.command_count.store(commands.len(), Ordering::SeqCst);
         drop(commands);
         self.wake_all();
+    }
+
+    /// Asks a slot something.
+    pub(crate) fn ask(&self, slot: u32, question: Question) {
+        self.questions.push(slot, question);
+        self.sleepers[slot as usize].wake();
     }
 
     /// Number of commands so far.

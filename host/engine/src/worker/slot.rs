@@ -15,7 +15,7 @@ use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::{SplitEnumerator, SubtaskContext, Waker};
 use millrace_core::graph::{Graph, OperatorIndex, OperatorKind, WatermarkStrategy};
 use millrace_core::plan::{Plan, Task, TaskKind};
-use millrace_core::{Error, Result};
+use millrace_core::{Error, Fault, Result};
 use millrace_net::queue::Sleeper;
 use millrace_operators::RequestsOperator;
 use millrace_state::Restorable;
@@ -359,6 +359,7 @@ impl Slot {
         let mut finished = false;
         while !self.shared.has_failed() {
             let mut worked = self.handle_commands()?;
+            worked |= self.answer_questions()?;
             self.end_careful();
             let mut wait: Option<Duration> = None;
             // Rows that come before an overtaken barrier is seen are copied: the sooner the fewer.
@@ -388,6 +389,34 @@ impl Slot {
             }
         }
         Ok(None)
+    }
+
+    /// Says what chains hold for keys, to whoever has asked.
+    fn answer_questions(&mut self) -> Result<bool> {
+        if !self.shared.questions.has_some(self.index) {
+            return Ok(false);
+        }
+        let now = self.shared.clock.now_millis();
+        for question in self.shared.questions.take(self.index) {
+            let mut subtasks = self.subtasks.iter_mut();
+            let subtask = subtasks.find(|subtask| subtask.place.task == question.task);
+            let held = match subtask.map(|subtask| &mut subtask.body) {
+                Some(Body::Chain(chain)) => chain.look_up(&question.key, question.limit, now),
+                Some(Body::Source(_) | Body::Watermarks(_) | Body::Sink(_)) | None => Err(Error::internal(
+                    "a slot was asked for the state of a task that has none",
+                )),
+            };
+            // What the guest does wrong is the end of the attempt, whoever had it do that.
+            let failed = held
+                .as_ref()
+                .err()
+                .filter(|error| error.fault() != Fault::User)
+                .cloned();
+            // Who does not wait any more need not know.
+            let _ = question.answer.send(held);
+            failed.map_or(Ok(()), Err)?;
+        }
+        Ok(true)
     }
 
     /// The trap that an error was, if it was one.
@@ -507,6 +536,7 @@ impl Slot {
         self.sleeper.announce();
         let ready = self.shared.has_failed()
             || self.shared.command_count() > self.commands
+            || self.shared.questions.has_some(self.index)
             || self.shared.outcome().is_some()
             || self.subtasks.iter().any(|subtask| {
                 !subtask.done && subtask.has_input() && (subtask.outputs.has_room() || subtask.hurries())

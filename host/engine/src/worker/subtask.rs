@@ -50,6 +50,8 @@ enum Firing {
     Watermark(Millis),
     /// Processing-time timers.
     Time,
+    /// What a broadcast row has asked of every key.
+    Applied,
 }
 
 /// How much a visit may do.
@@ -307,6 +309,9 @@ impl Subtask {
                     Body::Chain(task) => {
                         let context = &mut ChainContext::new(shared.clock, rejects, &self.metrics, &mut self.outputs);
                         task.handle_block(entry.input, &entry.keys, &block, context)?;
+                        if task.is_applying() {
+                            self.firing = Some(Firing::Applied);
+                        }
                     }
                 }
                 return Ok(());
@@ -343,6 +348,7 @@ impl Subtask {
         }
         let rows = block.row_count();
         let most = match &self.body {
+            Body::Chain(task) if task.takes_one_by_one(&self.inputs.channels()[channel].keys) => 1,
             Body::Chain(task) => task.rows_per_call(),
             Body::Requests(task) => task.room(),
             Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => rows,

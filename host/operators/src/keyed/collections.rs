@@ -141,6 +141,11 @@ impl HostCollections {
         }
     }
 
+    /// The columns of a state's rows in snapshots.
+    pub(super) fn table(&self, state: usize) -> &TableSchema {
+        &self.states[state].codec.table
+    }
+
     /// Snapshots of all states, as they are now.
     pub(super) fn snapshots(&mut self, full: bool) -> Result<Vec<TableDelta>> {
         self.states.iter_mut().map(|state| state.snapshot(full)).collect()

@@ -22,6 +22,7 @@ macro_rules! stateless {
     };
 }
 
+mod asked;
 mod collections;
 mod lifetimes;
 mod sorted_tree;
@@ -167,6 +168,13 @@ impl KeyedFunction for Guest {
             assert_eq!(set.pop_first(), Some(time));
             self.fired.push((key, kind, time));
         }
+        Ok(self.enter(slots, &keys))
+    }
+
+    fn apply(&mut self, slots: &[Slot], keys: &[ArrayRef]) -> Result<Effects> {
+        let keys = keys[0].as_primitive::<Int64Type>().values().to_vec();
+        let turns = keys.iter().map(|&key| (key, TimerKind::EventTime, asked::TURN));
+        self.fired.extend(turns);
         Ok(self.enter(slots, &keys))
     }
 }

@@ -248,6 +248,34 @@ impl KeyedOperator {
 }
 
 impl Tiering {
+    /// Goes through the keys of all entries that are below.
+    pub(super) fn each_key(&mut self, limit: usize, each: &mut dyn FnMut(&ByteRows)) -> Result<()> {
+        if self.tier.is_empty() {
+            return Ok(());
+        }
+        self.tier.freeze()?.scan(limit, &mut |keys, _| {
+            each(keys);
+            Ok(())
+        })
+    }
+
+    /// What is below of a key: its columns. It stays there.
+    pub(super) fn peek(&mut self, key: &[ArrayRef]) -> Result<Option<Vec<ArrayRef>>> {
+        if self.tier.is_empty() {
+            return Ok(None);
+        }
+        self.codec.encode_keys(key, &mut self.keys)?;
+        self.tier.get(&self.keys, &mut self.found, &mut self.values)?;
+        if self.found != [true] {
+            return Ok(None);
+        }
+        let columns = self.codec.decode_values(self.values.iter())?;
+        if !self.tier.keeps_what_was_got() {
+            self.tier.put(&self.keys, &self.values)?;
+        }
+        Ok(Some(columns))
+    }
+
     /// What is below of these slots: those found, and their columns.
     fn look_up(&mut self, keys: &KeyTable, slots: &[Slot]) -> Result<Option<(Vec<Slot>, Vec<ArrayRef>)>> {
         if slots.is_empty() || self.tier.is_empty() {

@@ -112,6 +112,21 @@ impl WindowOperator {
         })
     }
 
+    /// The rows that a snapshot would have for a key, whose accumulators are of this field, wherever they are. Nothing changes
+    /// by that.
+    pub fn look_up(
+        &mut self,
+        key: &[ArrayRef],
+        accumulator: &FieldRef,
+        max_parallelism: u32,
+        function: &mut dyn WindowFunction,
+    ) -> Result<Vec<RecordBatch>> {
+        match &mut self.windows {
+            Windows::Sliced(windows) => windows.look_up(key, accumulator, max_parallelism, function),
+            Windows::Session(windows) => windows.look_up(key, accumulator, max_parallelism, function),
+        }
+    }
+
     /// The blocks that follow are of this input. All inputs share keys and windows; only late rows go their own ways.
     pub fn set_input(&mut self, input: u32) {
         self.context.input = input;

@@ -14,6 +14,7 @@ mod adapt;
 pub(crate) mod collections;
 mod edit;
 mod file;
+mod held;
 mod join;
 mod keyed;
 mod layout;
@@ -30,6 +31,7 @@ mod write;
 
 pub use edit::Writer;
 pub use file::{from_parquet, to_parquet};
+pub use held::{Held, KeyText, held_of_rows, shown_name, subtask_of_key};
 pub use keyed::{SavedSchema, SavedSlices};
 pub use layout::{KEY_GROUP, LargeState, Layout, LayoutKind, TIMER_KINDS};
 pub use manifest::{Manifest, SAVEPOINT_VERSION, SavedOperator, SavedSubtask, SavedTable, StateKind};

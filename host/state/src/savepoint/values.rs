@@ -1,12 +1,9 @@
-//! Rows as JSON values, and keys from text: what people see of a savepoint.
-
-use std::sync::Arc;
+//! Rows as JSON values, and the rows of a key: what people see of a savepoint.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,7 +12,7 @@ use millrace_core::{Error, Result};
 use serde_json::{Map, Value};
 
 use super::split::broken;
-use super::{Column, SavedOperator, SavedTable, Savepoint};
+use super::{KeyText, SavedOperator, SavedTable, Savepoint};
 use crate::codes;
 
 /// The rows of a batch as objects. Bytes are base64, decimals and times text, maps with keys of text objects and others
@@ -94,7 +91,11 @@ impl Savepoint {
     /// # Errors
     /// `CS0205` if the texts are no key of the operator; if a file cannot be read.
     pub fn find<'a>(&self, operator: &'a SavedOperator, key: &[String]) -> Result<Vec<(&'a SavedTable, RecordBatch)>> {
-        let key = parse_key(operator, key)?;
+        let text = KeyText {
+            operator: &operator.name,
+            texts: key,
+        };
+        let key = text.parse_columns(&operator.key)?;
         let mut hashes = Vec::new();
         hash_rows(&key, &mut hashes)?;
         let group = KeyGroup::of_hash(hashes[0], self.manifest().max_parallelism).0;
@@ -123,33 +124,4 @@ fn encodings(keys: &[ArrayRef]) -> Result<Vec<Vec<u8>>> {
         encoded
     });
     Ok(encoded.collect())
-}
-
-fn parse_key(operator: &SavedOperator, key: &[String]) -> Result<Vec<ArrayRef>> {
-    let refuse = |why: String| Error::user(codes::KEY, format!("operator `{}`: {why}", operator.name));
-    let fields = Column::fields(&operator.key).unwrap_or_default();
-    if fields.is_empty() {
-        return Err(refuse("it has no keyed state".to_owned()));
-    }
-    if fields.len() != key.len() {
-        let shown = Column::shown_all(&operator.key);
-        let (wanted, got) = (fields.len(), key.len());
-        return Err(refuse(format!(
-            "its key {shown} has {wanted} fields, and {got} were given"
-        )));
-    }
-    let strict = CastOptions {
-        safe: false,
-        ..CastOptions::default()
-    };
-    let parsed = fields.iter().zip(key).map(|(field, text)| {
-        let texts: ArrayRef = Arc::new(StringArray::from(vec![text.as_str()]));
-        cast_with_options(&texts, field.data_type(), &strict).map_err(|error| {
-            let (name, data_type) = (field.name(), field.data_type());
-            refuse(format!(
-                "`{text}` is no {data_type} for field `{name}` of its key: {error}"
-            ))
-        })
-    });
-    parsed.collect()
 }

@@ -27,6 +27,8 @@ pub(crate) struct ChainInfo {
     pub(crate) head: HeadKind,
     /// Of a pattern.
     pub(crate) conditions: u32,
+    /// Rows may ask for every key.
+    pub(super) applies: bool,
 }
 
 /// Which calls a chain takes.
@@ -98,6 +100,7 @@ impl ChainInfo {
             large: large.collect(),
             migrations: migrations.collect(),
             head,
+            applies: matches!(&chain.head, Head::Keyed { applies: true, .. }),
             conditions: match &chain.head {
                 Head::Keyed {
                     pattern: Some(pattern), ..

@@ -30,6 +30,7 @@ impl Tables {
             states: vec![state],
             always_writes: false,
             unkeyed: false,
+            applies: false,
             pattern: Some(Box::new(PatternDecl {
                 elements: pattern.elements.into_iter().map(element).collect(),
                 conditions: pattern.conditions,

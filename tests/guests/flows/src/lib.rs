@@ -1,13 +1,13 @@
 //! Well-behaved pipelines whose results the tests compute a second time.
 //!
-//! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to
-//! subtask, `states` one function with every kind of state, `durable` what must survive, `large` maps and lists in the
-//! host, `enums` those read and written, `operators` one of each (with `guest_windows`), `evolving` what changes, `lifetimes`
-//! state that expires, `operator-state` lists of subtasks, `patterns` patterns of events, `requests` rows that ask a server, `poison`
-//! functions that trap, `queried` what can be asked for, `connected` reads and writes what `from` and
-//! `to` say, `streams` endless ones and slow
-//! ones, `two-inputs` operators of two inputs.
+//! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to subtask,
+//! `applied` what is done to every key, `states` one function with every kind of state, `durable` what must
+//! survive, `large` maps and lists in the host, `enums` those read and written, `operators` one of each (with
+//! `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `operator-state` lists of subtasks,
+//! `patterns` patterns of events, `requests` rows that ask a server, `poison` functions that trap, `queried` what can be asked for, `connected` reads
+//! and writes what `from` and `to` say, `streams` endless ones and slow ones, `two-inputs` operators of two inputs.
 
+mod applied;
 mod connected;
 mod durable;
 mod edges;
@@ -20,6 +20,7 @@ mod operator_state;
 mod operators;
 mod patterns;
 mod poison;
+mod queried;
 mod requests;
 mod states;
 mod streams;
@@ -144,6 +145,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
     match params.kind.as_str() {
         "states" => states::build(flow, &params),
         "enums" => enums::build(flow, &params),
+        "applied" => applied::build(flow, &params),
         "connected" => connected::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
@@ -160,6 +162,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "poison" => poison::build(flow, &params),
         "requests" => requests::build(flow, &params),
         "outcomes" => requests::outcomes(flow, &params),
+        "queried" => queried::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }
     Ok(())

@@ -132,11 +132,13 @@ fn head(name: &str) -> Head {
                 large("list", StateKind::LargeList, 5),
             ],
             always_writes: false,
+            applies: false,
         }),
         "keyed" => Head::Keyed(Keyed {
             key_schema: 0,
             states: vec![state("one", StateKind::Value), state("two", StateKind::Value)],
             always_writes: false,
+            applies: false,
         }),
         "window" => Head::Window(KeyedWindow {
             key_schema: 0,
@@ -171,7 +173,7 @@ fn fine(head_name: &str) -> Graph {
     };
     let head = head(head_name);
     let partition = match &head {
-        Head::Stateless => Partition::Forward,
+        Head::Stateless | Head::Unkeyed(_) => Partition::Forward,
         Head::Keyed(_) | Head::Window(_) | Head::Pattern(_) => Partition::HashFields(vec![0]),
     };
     Graph {
@@ -381,7 +383,7 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
                     keyed.states[0].ttl = ttl;
                 }
                 Head::Window(window) => window.accumulator.ttl = ttl,
-                Head::Pattern(_) => {}
+                Head::Pattern(_) | Head::Unkeyed(_) => {}
             }
         }
         "max-parallelism" => graph.max_parallelism = u32::MAX,

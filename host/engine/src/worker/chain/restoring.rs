@@ -1,13 +1,17 @@
-//! A chain whose state is still coming from a checkpoint.
+//! State that comes from a checkpoint: all of it before the first row, or while rows come.
 //!
-//! State comes from the newest layer on, a batch a turn. Rows of entries that have come are taken meanwhile, the others
-//! wait, a few blocks of them; for whatever else is to happen the rest of the state comes first. What the guest may not
-//! hold comes last and goes to the lower tier.
+//! While rows come, state comes from the newest layer on, a batch a turn. Rows of entries that have come are taken
+//! meanwhile, the others wait, a few blocks of them; for whatever else is to happen the rest of the state comes first. What
+//! the guest may not hold comes last and goes to the lower tier.
 
 use arrow_array::RecordBatch;
-use millrace_core::block::{Block, Millis};
+use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
+use millrace_core::collections::CollectionSchema;
 use millrace_core::{Error, Result};
 use millrace_net::partition::select;
+use millrace_operators::keyed::KeyedOperator;
+use millrace_state::convert::Converter;
+use millrace_state::redistribute::TaskRestore;
 use millrace_state::{NewestFirst, Restored};
 
 use super::function::with_function;
@@ -34,6 +38,86 @@ struct Waiting {
 }
 
 impl ChainTask {
+    /// Goes on from what a checkpoint holds, converted where its schema is another. Before the first row.
+    ///
+    /// Where the last watermark had come all windows had fired and are over, and time begins anew: a job that was
+    /// drained may go on with more input. Unless this attempt `settles`, which reads no more. `before`: how many subtasks
+    /// the task had.
+    pub(crate) fn restore(
+        &mut self,
+        stored: TaskRestore,
+        before: u32,
+        converter: Option<&Converter>,
+        settles: bool,
+        now: Millis,
+    ) -> Result<()> {
+        let restore = match converter {
+            None => stored,
+            Some(converter) => {
+                let guest = &mut self.guest;
+                converter.convert(stored, now, &mut |state, migration, old| {
+                    guest.migrate_state(state, migration, old)
+                })?
+            }
+        };
+        let drained = self.restore_watermark(restore.watermark, settles, now);
+        if drained && matches!(self.head, HeadOperator::Window { .. }) {
+            return Ok(());
+        }
+        if let Some((operator, Some(tier))) = self.head.tiered() {
+            let batches = restore.batches.iter();
+            let bytes = batches.map(RecordBatch::get_array_memory_size).sum();
+            tier.prepare_restore(operator, bytes)?;
+        }
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head {
+            operator.expect_restored(restore.batches.iter().map(RecordBatch::num_rows).sum())?;
+            restore_collections(&self.tables.collections, &restore, operator)?;
+        }
+        let guest = &mut self.guest;
+        if let HeadOperator::Keyed { operator, .. } = &mut self.head
+            && operator.is_unkeyed()
+        {
+            let subtasks = (before, self.subtask.parallelism);
+            return match &mut self.careful {
+                None => operator.restore_unkeyed(&restore.batches, subtasks, guest),
+                Some(careful) => operator.restore_unkeyed(&restore.batches, subtasks, &mut careful.calls.calls(guest)),
+            };
+        }
+        restore
+            .batches
+            .iter()
+            .try_for_each(|batch| match (&mut self.head, &mut self.careful) {
+                (HeadOperator::Stateless, _) => Ok(()),
+                (HeadOperator::Keyed { operator, pattern, .. }, None) => {
+                    with_function(pattern, guest, |function| operator.restore(batch, function))
+                }
+                (HeadOperator::Keyed { operator, pattern, .. }, Some(careful)) => {
+                    let calls = &mut careful.calls.calls(guest);
+                    with_function(pattern, calls, |function| operator.restore(batch, function))
+                }
+                (HeadOperator::Window { operator, .. }, None) => operator.restore(batch, guest),
+                (HeadOperator::Window { operator, .. }, Some(careful)) => {
+                    operator.restore(batch, &mut careful.calls.calls(guest))
+                }
+            })
+    }
+
+    /// Whether all had been drained there: then time begins anew.
+    fn restore_watermark(&mut self, restored: Option<Millis>, settles: bool, now: Millis) -> bool {
+        let drained = restored == Some(WATERMARK_MAX) && !settles;
+        let watermark = restored.filter(|_| !drained).unwrap_or(WATERMARK_MIN);
+        self.watermark = watermark;
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed { operator, .. } => {
+                operator.restore_watermark(watermark);
+                operator.set_now(now);
+            }
+            HeadOperator::Window { operator, .. } => operator.restore_watermark(watermark),
+        }
+        drained
+    }
+
     /// Bytes of state that may be restored into the guest; `None`: there is no state.
     pub(crate) fn restored_bytes_max(&mut self) -> Option<u64> {
         let (_, tier) = self.head.tiered()?;
@@ -98,8 +182,9 @@ impl ChainTask {
             (HeadOperator::Keyed { operator, pattern, .. }, None) => {
                 with_function(pattern, guest, |function| operator.restore_newest(batch, function))
             }
-            (HeadOperator::Keyed { operator, .. }, Some(careful)) => {
-                operator.restore_newest(batch, &mut careful.calls.calls(guest))
+            (HeadOperator::Keyed { operator, pattern, .. }, Some(careful)) => {
+                let calls = &mut careful.calls.calls(guest);
+                with_function(pattern, calls, |function| operator.restore_newest(batch, function))
             }
             (HeadOperator::Window { operator, .. }, None) => operator.restore_newest(batch, guest),
             (HeadOperator::Window { operator, .. }, Some(careful)) => {
@@ -209,4 +294,19 @@ fn split(head: &mut HeadOperator, keys: &KeySource, block: &Block) -> Result<(Op
         return Ok((None, Some(block.clone())));
     }
     Ok((Some(select(block, &taken)?), Some(select(block, &others)?)))
+}
+
+/// Gives an operator what is stored of its large states.
+fn restore_collections(
+    declared: &[CollectionSchema],
+    restore: &TaskRestore,
+    operator: &mut KeyedOperator,
+) -> Result<()> {
+    for (number, schema) in declared.iter().enumerate() {
+        let stored = restore.collections.iter().filter(|stored| stored.state == schema.name);
+        for batch in stored.flat_map(|stored| &stored.batches) {
+            operator.restore_collection(number, batch)?;
+        }
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@
 //! move its end: when its bucket is due and it has not ended, it moves on to the bucket of its present end.
 
 mod careful;
+mod look_up;
 mod restoring;
 mod snapshot;
 mod store;

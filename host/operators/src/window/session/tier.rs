@@ -305,6 +305,23 @@ impl Tiering {
         self.next[kind as usize].is_some_and(|next| next <= watermark)
     }
 
+    /// The sessions of a key, if it is below. It stays there.
+    pub(super) fn peek(&mut self, key: &[ArrayRef]) -> Result<Option<ArrayRef>> {
+        if self.keys_below == 0 {
+            return Ok(None);
+        }
+        self.codec.encode_part_keys(PART, key, &mut self.keys)?;
+        self.tier.get(&self.keys, &mut self.found, &mut self.values)?;
+        if self.found != [true] {
+            return Ok(None);
+        }
+        let columns = self.codec.decode_values(self.values.iter())?;
+        if !self.tier.keeps_what_was_got() {
+            self.tier.put(&self.keys, &self.values)?;
+        }
+        Ok(columns.into_iter().next())
+    }
+
     /// What is below of these keys: those found, and their columns. It comes up.
     fn look_up(&mut self, keys: &KeyTable, slots: &[Slot]) -> Result<Option<(Vec<Slot>, Vec<ArrayRef>)>> {
         if slots.is_empty() || self.keys_below == 0 {

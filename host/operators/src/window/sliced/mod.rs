@@ -8,6 +8,7 @@
 mod below;
 mod careful;
 mod grid;
+mod look_up;
 mod restoring;
 mod slice;
 mod snapshot;

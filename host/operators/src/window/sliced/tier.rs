@@ -209,6 +209,20 @@ impl Tiering {
         function.import_state(0, &slice.slots_of(&found), &accumulators)
     }
 
+    /// The accumulator of a key in a slice, if it is below. It stays there.
+    pub(super) fn peek(&mut self, number: i64, key: &[ArrayRef]) -> Result<Option<ArrayRef>> {
+        self.codec.encode_part_keys(number, key, &mut self.keys)?;
+        self.tier.get(&self.keys, &mut self.found, &mut self.values)?;
+        if self.found != [true] {
+            return Ok(None);
+        }
+        let accumulator = self.decode(self.values.iter())?;
+        if !self.tier.keeps_what_was_got() {
+            self.tier.put(&self.keys, &self.values)?;
+        }
+        Ok(Some(accumulator))
+    }
+
     /// Which of these keys are below, and their accumulators, which come up.
     fn look_up(
         &mut self,
