@@ -33,8 +33,8 @@ fn server() -> Server {
     Server::start(|path, times| {
         let number = number(path);
         let (status, body) = match number {
-            _ if number % 29 == 0 => (404, String::new()),
-            _ if number % 13 == 0 && times < 2 => (503, "busy".to_owned()),
+            _ if number.is_multiple_of(29) => (404, String::new()),
+            _ if number.is_multiple_of(13) && times < 2 => (503, "busy".to_owned()),
             _ => (200, (number * 3).to_string()),
         };
         let delay = Duration::from_millis(number * 7_919 % 12);
@@ -108,7 +108,9 @@ fn rows_go_on_in_order_and_not_across_watermarks() {
     assert!(!values("unordered").is_sorted(), "answers come out of order");
     for name in ["ordered", "unordered"] {
         let asked = server.asked(name);
-        let retried = (0..ROWS).filter(|number| number % 13 == 0 && number % 29 != 0).count() as u64;
+        let retried = (0..ROWS)
+            .filter(|number| number.is_multiple_of(13) && !number.is_multiple_of(29))
+            .count() as u64;
         assert_eq!(asked.requests, ROWS + 2 * retried);
         assert!((2..=20).contains(&asked.most), "{asked:?}");
         let metrics = task(&report.tasks, &format!("{name} requests"));
