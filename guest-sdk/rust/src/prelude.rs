@@ -20,7 +20,7 @@ pub use std::time::Duration;
 pub use crate::chain::{Chain, Rows};
 pub use crate::connect::{
     AvroCodec, Compression, Connector, Discard, Files, Generator, Hybrid, Nexmark, Postgres, Redis, Reject, Sqlite,
-    Stdin, Stdout, Tcp,
+    Stdin, Stdout, Tcp, Webhook,
 };
 pub use crate::http::{Http, HttpError, Request, Response, Retry};
 pub use crate::join::TimeBound;

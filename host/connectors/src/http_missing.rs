@@ -17,7 +17,7 @@ impl Client {
     /// Always an error.
     pub fn new(_: &RequestsDecl) -> Result<Self> {
         let message = "this program was built without HTTP requests (feature `http`)";
-        Err(Error::user("HT0003", message))
+        Err(Error::user("HT0004", message))
     }
 
     /// Never called.

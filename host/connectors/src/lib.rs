@@ -1,7 +1,7 @@
 //! Native sources and sinks behind the traits of `millrace_core::connector`.
 //!
 //! One folder per connector: `files`, `generator`, `hybrid`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
-//! `redis`, `sqlite`, `tcp`.
+//! `redis`, `sqlite`, `tcp`, `webhook`.
 //! [`http`] makes the requests that a pipeline asks for, row by row.
 //! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
@@ -21,11 +21,11 @@ mod generator;
 #[cfg_attr(not(feature = "http"), path = "http_missing.rs")]
 pub mod http;
 mod hybrid;
-#[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;
 mod interleaved;
 mod nexmark;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 mod password;
 mod position;
 #[cfg(feature = "postgres")]
@@ -38,7 +38,9 @@ mod stdio;
 mod tcp;
 #[cfg(test)]
 mod testing;
-#[cfg(any(feature = "redis", feature = "sqlite"))]
+#[cfg(feature = "http")]
+mod webhook;
+#[cfg(any(feature = "http", feature = "redis", feature = "sqlite"))]
 mod write_ahead;
 
 use std::sync::Arc;
@@ -68,6 +70,8 @@ pub fn registry() -> Vec<Arc<dyn Connector>> {
         Arc::new(stdio::StdinConnector),
         Arc::new(stdio::StdoutConnector),
         Arc::new(tcp::TcpConnector),
+        #[cfg(feature = "http")]
+        Arc::new(webhook::WebhookConnector),
     ]
 }
 

@@ -84,6 +84,12 @@ impl Client {
         })
     }
 
+    /// Makes a request and waits for what it comes to.
+    pub(crate) fn ask(&self, request: &Request) -> Answer {
+        self.runtime
+            .block_on(answer(&self.client, &self.policy, request, || {}))
+    }
+
     /// Makes the requests of a subtask, which the waker wakes when there are answers.
     pub fn requester(&self, waker: Waker) -> Requester {
         Requester {

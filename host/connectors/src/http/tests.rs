@@ -40,7 +40,7 @@ fn talk(mut stream: TcpStream, count: &AtomicU32) {
     let path = text.split(' ').nth(1).unwrap_or_default();
     let (status, body, more) = match path {
         "/hang" => return std::thread::sleep(Duration::from_secs(5)),
-        "/flaky" if count.fetch_add(1, Ordering::SeqCst) % 3 != 0 => (503, "busy".to_owned(), String::new()),
+        "/flaky" if !count.fetch_add(1, Ordering::SeqCst).is_multiple_of(3) => (503, "busy".to_owned(), String::new()),
         "/flaky" => (200, "at last".to_owned(), String::new()),
         "/large" => (200, "x".repeat(5_000), String::new()),
         path if path.starts_with("/to/") => {

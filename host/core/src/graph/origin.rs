@@ -69,7 +69,8 @@ impl Origin {
             let fits = |letter: char| letter.is_ascii_alphanumeric() || "-._".contains(letter);
             !host.is_empty() && host.chars().all(fits) && !host.split('.').any(str::is_empty)
         };
-        if (below || !is_address) && !is_name(&host) {
+        let is_host = if is_address { !below } else { is_name(&host) };
+        if !is_host {
             return refuse("its host is no name, address, or `*.` and a domain");
         }
         Ok(Origin {

@@ -1,0 +1,199 @@
+//! The sink: requests with rows, at once or by a write-ahead log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow_array::RecordBatch;
+use millrace_core::connector::{
+    Committable, Delivery, Elapsed, Options, Sink, SinkContext, SinkWriter, SubtaskContext,
+};
+use millrace_core::requests::Request;
+use millrace_core::{Error, Result};
+
+use super::settings::{Body, Mode, Settings};
+use crate::format::{Encoder, Format};
+use crate::http::Client;
+use crate::identity;
+use crate::write_ahead::{self, Applied, LogWriter, Mark, Target};
+
+/// Letters of what a server answers that are shown.
+const SHOWN_CHARS: usize = 200;
+
+/// See the module's documentation.
+pub(crate) struct WebhookSink(Arc<Shared>);
+
+/// What the writers of a sink have in common.
+struct Shared {
+    settings: Settings,
+    /// What all keys begin with.
+    prefix: String,
+    rows: Arc<AtomicU64>,
+}
+
+impl WebhookSink {
+    /// From the options in the pipeline.
+    pub(crate) fn new(options: Options, context: &SinkContext) -> Result<Self> {
+        let settings = Settings::take(options)?;
+        let prefix = identity::hash(context, &settings.id);
+        Ok(WebhookSink(Arc::new(Shared {
+            settings,
+            prefix,
+            rows: Arc::default(),
+        })))
+    }
+
+    fn poster(&self) -> Result<Poster> {
+        Ok(Poster {
+            client: Client::new(&self.0.settings.requests)?,
+            shared: self.0.clone(),
+            bytes: 0,
+        })
+    }
+}
+
+impl Sink for WebhookSink {
+    fn delivery(&self) -> Delivery {
+        match self.0.settings.mode {
+            // Of servers that go by `Idempotency-Key`.
+            Mode::Checkpointed => Delivery::Idempotent,
+            Mode::Immediate => Delivery::AtLeastOnce,
+        }
+    }
+
+    /// Nothing is sent: what a server makes of a request without rows is not known.
+    fn check(&self) -> Result<()> {
+        self.0.settings.token.read().map(drop)
+    }
+
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+        match prepared {
+            [] => Ok(()),
+            prepared => write_ahead::recover(&mut self.poster()?, prepared),
+        }
+    }
+
+    fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
+        let (poster, settings) = (self.poster()?, &self.0.settings);
+        Ok(match settings.mode {
+            Mode::Checkpointed => {
+                let rows = self.0.rows.clone();
+                Box::new(LogWriter::new(poster, context.subtask, settings.limits, rows))
+            }
+            Mode::Immediate => Box::new(poster),
+        })
+    }
+
+    fn summary(&self) -> Vec<(String, String)> {
+        vec![("rows".into(), self.0.rows.load(Ordering::Relaxed).to_string())]
+    }
+}
+
+/// Sends rows.
+struct Poster {
+    client: Client,
+    shared: Arc<Shared>,
+    bytes: u64,
+}
+
+impl Poster {
+    /// Sends rows in one request, as often as it takes.
+    fn post(&mut self, rows: &RecordBatch, key: Option<String>) -> Result<()> {
+        let settings = &self.shared.settings;
+        let body = body(rows, settings.body)?;
+        self.bytes += body.len() as u64;
+        let mut headers = settings.headers.clone();
+        if headers
+            .iter()
+            .all(|(name, _)| !name.eq_ignore_ascii_case("content-type"))
+        {
+            let content_type = match settings.body {
+                Body::Lines => "application/x-ndjson",
+                Body::Array => "application/json",
+            };
+            headers.push(("content-type".to_owned(), content_type.to_owned()));
+        }
+        if let Some(token) = settings.token.read()? {
+            headers.push(("authorization".to_owned(), format!("Bearer {token}")));
+        }
+        headers.extend(key.map(|key| ("idempotency-key".to_owned(), key)));
+        let request = Request {
+            method: "POST".to_owned(),
+            url: settings.url.to_string(),
+            headers,
+            body,
+        };
+        let failed = |what: String| {
+            let message = format!("the webhook {} does not take rows: {what}", settings.shown());
+            Err(Error::external("IO0170", message))
+        };
+        match self.client.ask(&request) {
+            Ok(response) if (200..300).contains(&response.status) => Ok(()),
+            Ok(response) => {
+                let said = String::from_utf8_lossy(&response.body);
+                let said: String = said.chars().take(SHOWN_CHARS).collect();
+                failed(format!("status {} {said}", response.status).trim_end().to_owned())
+            }
+            Err(failure) => failed(failure.message),
+        }
+    }
+}
+
+/// Rows as JSON.
+fn body(rows: &RecordBatch, form: Body) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    Encoder::new(Format::Ndjson).encode(rows, &mut lines)?;
+    if form == Body::Array {
+        // No line end is within a row: those in texts are escaped.
+        if lines.last() == Some(&b'\n') {
+            lines.pop();
+        }
+        lines
+            .iter_mut()
+            .filter(|byte| **byte == b'\n')
+            .for_each(|byte| *byte = b',');
+        lines.insert(0, b'[');
+        lines.push(b']');
+    }
+    Ok(lines)
+}
+
+impl Target for Poster {
+    /// The server is what remembers marks.
+    fn apply(&mut self, mark: Mark, rows: &RecordBatch) -> Result<Applied> {
+        let prefix = &self.shared.prefix;
+        let key = format!("{prefix}-{}-{:016x}-{}", mark.subtask, mark.log, mark.number);
+        self.post(rows, Some(key)).map(|()| Applied::Now)
+    }
+
+    fn forget_others(&mut self, _: &[Mark]) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl SinkWriter for Poster {
+    fn write(&mut self, rows: &RecordBatch, _: Elapsed) -> Result<()> {
+        let at_a_time = self.shared.settings.limits.rows_per_entry;
+        for start in (0..rows.num_rows()).step_by(at_a_time) {
+            let rows = rows.slice(start, at_a_time.min(rows.num_rows() - start));
+            self.post(&rows, None)?;
+            self.shared.rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn pre_commit(&mut self) -> Result<Vec<Committable>> {
+        Ok(Vec::new())
+    }
+
+    fn commit(&mut self, _: &[Committable]) -> Result<()> {
+        Ok(())
+    }
+
+    fn abort(&mut self, _: &[Committable]) -> Result<()> {
+        Ok(())
+    }
+
+    fn bytes_written(&self) -> u64 {
+        self.bytes
+    }
+}
