@@ -11,7 +11,7 @@ use millrace_connectors::{Enums, sink_with_names, source_with_names};
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
 use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
 use millrace_core::graph::{
-    ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Origin, Parameter, operator_ids,
+    Chain, ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Origin, Parameter, operator_ids,
 };
 use millrace_core::key::check_key_schema;
 use millrace_core::plan::{self, Plan, TaskKind};
@@ -209,6 +209,7 @@ impl Loaded {
         let plan = plan::plan(&graph, self.options.parallelism)?;
         check_keys(&graph)?;
         check_defaults(&graph)?;
+        check_quarantine(&graph, &self.options.on_trap)?;
         let connectors = Connectors::new(&graph, &plan)?;
         let Loaded { pipeline, options, .. } = self;
         Ok(Prepared {

@@ -402,9 +402,9 @@ impl Slot {
             let subtask = subtasks.find(|subtask| subtask.place.task == question.task);
             let held = match subtask.map(|subtask| &mut subtask.body) {
                 Some(Body::Chain(chain)) => chain.look_up(&question.key, question.limit, now),
-                Some(Body::Source(_) | Body::Watermarks(_) | Body::Sink(_)) | None => Err(Error::internal(
-                    "a slot was asked for the state of a task that has none",
-                )),
+                Some(Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Sink(_)) | None => Err(
+                    Error::internal("a slot was asked for the state of a task that has none"),
+                ),
             };
             // What the guest does wrong is the end of the attempt, whoever had it do that.
             let failed = held

@@ -32,7 +32,7 @@ use millrace_core::{Error, Result};
 
 use self::codec::{Codec, index_of};
 use self::expiry::{Expiring, Expiry, place_of, push_value};
-use self::frozen::FrozenCollection;
+use self::frozen::{EntryRows, FrozenCollection};
 use super::call::{Call, misplaced, shared_key, zero_keys};
 use crate::changes::is_outgrown;
 use crate::entry_codec::encode_keys;
@@ -141,9 +141,18 @@ impl HostCollections {
         }
     }
 
-    /// The columns of a state's rows in snapshots.
-    pub(super) fn table(&self, state: usize) -> &TableSchema {
-        &self.states[state].codec.table
+    /// Rows, as snapshots have them, of the entries of a state that the key of the call's first row has, up to `limit`, and
+    /// whether there may be more. Of broadcast state the key means nothing.
+    pub(super) fn rows_of_call(&mut self, state: usize, limit: usize, bytes_max: usize) -> Result<(RecordBatch, bool)> {
+        self.call.encode(self.max_parallelism)?;
+        let collection = &mut self.states[state];
+        let key = self.call.key_of(0, collection.shared_key.as_deref())?.to_vec();
+        let more = collection.scan(&key, &key, limit, bytes_max)?;
+        let rows = EntryRows {
+            codec: &collection.codec,
+            expiring_at: collection.expiry.as_ref().map(|expiry| expiry.now),
+        };
+        Ok((rows.live_rows(&collection.keys, &collection.values)?, more))
     }
 
     /// Snapshots of all states, as they are now.

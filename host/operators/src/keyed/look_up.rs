@@ -1,16 +1,14 @@
 //! What is held for a key now, for somebody who asks. Nothing changes by that: no flag, no time to live, no place.
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::FieldRef;
-use arrow_select::take::take;
-use millrace_core::collections::{Collections, MapEntries};
 use millrace_core::function::KeyedFunction;
 use millrace_core::{Error, Result};
 
 use super::KeyedOperator;
 use super::snapshot::timer_columns;
-use crate::changes::{TableSchema, broken};
+use crate::changes::TableSchema;
 
 /// Bytes of entries of a large state that somebody who asks is told, about.
 const BYTES_MAX: usize = 1 << 20;
@@ -57,10 +55,6 @@ impl KeyedOperator {
         };
         let mut collections = collections.borrow_mut();
         collections.begin_call(key);
-        let MapEntries { keys, values, more } = collections.map_scan(state, 0, None, limit, BYTES_MAX)?;
-        let repeated = UInt32Array::from(vec![0; keys.len()]);
-        let key = key.iter().map(|column| take(column, &repeated, None).map_err(broken));
-        let key = key.collect::<Result<Vec<_>>>()?;
-        Ok((collections.table(state).rows(key, vec![keys, values])?, more))
+        collections.rows_of_call(state, limit, BYTES_MAX)
     }
 }

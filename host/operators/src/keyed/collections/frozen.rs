@@ -1,4 +1,4 @@
-//! Entries of a large state as a snapshot has them, read after its barrier.
+//! Entries of a large state as rows of snapshots, which are read after their barrier.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,9 +28,26 @@ pub(super) struct FrozenCollection {
     pub(super) expiring_at: Option<Millis>,
 }
 
+/// Makes rows of entries.
+#[derive(Debug)]
+pub(super) struct EntryRows<'a> {
+    pub(super) codec: &'a Codec,
+    /// What time it is, if entries expire.
+    pub(super) expiring_at: Option<Millis>,
+}
+
 impl FrozenCollection {
+    fn entry_rows(&self) -> EntryRows<'_> {
+        EntryRows {
+            codec: &self.codec,
+            expiring_at: self.expiring_at,
+        }
+    }
+}
+
+impl EntryRows<'_> {
     fn rows(&self, keys: &ByteRows, found: &[bool], values: &ByteRows) -> Result<RecordBatch> {
-        let codec = &self.codec;
+        let codec = self.codec;
         let mut entries = Vec::with_capacity(keys.len());
         let key_columns = decode_prefixes(&codec.key_schema, keys.iter().map(|key| &key[GROUP_BYTES..]), |rest| {
             entries.push(rest);
@@ -59,7 +76,7 @@ impl FrozenCollection {
     }
 
     /// Rows of entries that are there, without those that had expired.
-    fn live_rows(&self, keys: &ByteRows, values: &ByteRows) -> Result<RecordBatch> {
+    pub(super) fn live_rows(&self, keys: &ByteRows, values: &ByteRows) -> Result<RecordBatch> {
         let live = |value| self.expiring_at.is_none_or(|now| expiry_of(value) > now);
         if values.iter().all(live) {
             return self.rows(keys, &vec![true; keys.len()], values);
@@ -77,7 +94,7 @@ impl RowSource for FrozenCollection {
     fn read(&self, each: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let Some(changed) = &self.changed else {
             return self.frozen.scan(SNAPSHOT_ROWS, &mut |keys, values| {
-                let rows = self.live_rows(keys, values)?;
+                let rows = self.entry_rows().live_rows(keys, values)?;
                 if rows.num_rows() > 0 { each(rows) } else { Ok(()) }
             });
         };
@@ -87,7 +104,7 @@ impl RowSource for FrozenCollection {
             keys.clear();
             changed.by_ref().take(SNAPSHOT_ROWS).for_each(|key| keys.push(key));
             self.frozen.get(&keys, &mut found, &mut values)?;
-            each(self.rows(&keys, &found, &values)?)?;
+            each(self.entry_rows().rows(&keys, &found, &values)?)?;
         }
         Ok(())
     }
