@@ -63,7 +63,8 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = humantime::parse_duration)]
     call_timeout: Duration,
 
-    /// Allow HTTP requests to an origin such as https://api.example.org, or https://*.example.org for all hosts below a domain
+    /// Allow HTTP requests to an origin such as `https://api.example.org`, or `https://*.example.org` for all hosts below
+    /// a domain
     #[arg(long = "allow-http", value_name = "ORIGIN", value_parser = params::parse_origin)]
     allow_http: Vec<Origin>,
 
