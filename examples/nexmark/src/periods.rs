@@ -157,6 +157,7 @@ mod tests {
         let (timers, due) = match kind {
             TimerKind::ProcessingTime => (&mut host.processing, harness.at.now),
             TimerKind::EventTime => (&mut host.event, i64::MAX),
+            TimerKind::Applied => panic!("q12 has no function for every key"),
         };
         let later = timers.split_off(&(due.saturating_add(1), 0));
         for (time, slot) in std::mem::replace(timers, later) {
