@@ -94,7 +94,7 @@ fn with_a_server() {
         Ok("prepared") => {
             let sink = sink(&[("roll.bytes", "100000000")]);
             sink.check().expect("the bucket is there");
-            sink.recover(&[]).expect("nothing to do");
+            sink.recover(&[], &[]).expect("nothing to do");
             let mut writer = open(&sink, 0);
             writer.write(&rows(0..3), NOW).expect("rows");
             let first = writer.pre_commit().expect("uploaded");
@@ -113,8 +113,8 @@ fn with_a_server() {
             let listed = [Committable(std::fs::read(checkpoint()).expect("it was written"))];
             std::fs::remove_file(checkpoint()).expect("it was there");
             let sink = sink(&[]);
-            sink.recover(&listed).expect("committed");
-            sink.recover(&listed).expect("it was");
+            sink.recover(&listed, &[]).expect("committed");
+            sink.recover(&listed, &[]).expect("it was");
             assert_eq!(sink.check().expect_err("parts of an earlier run").code(), "CN0115");
             let mut writer = open(&sink, 0);
             writer.commit(&listed).expect("it was");

@@ -289,7 +289,7 @@ fn recovery_commits_what_is_listed_and_drops_what_is_its_own() {
     zombie.write(&numbers(25..30), NOW).expect("rows");
     let all = [listed.clone(), also_listed].concat();
     for _ in 0..2 {
-        ours.recover(&all).expect("recovered");
+        ours.recover(&all, &[]).expect("recovered");
         assert_eq!(stored(&database), (0..10).collect::<Vec<_>>());
         assert_eq!(prepared(&database).len(), 3, "{:?}", prepared(&database));
     }
@@ -297,7 +297,7 @@ fn recovery_commits_what_is_listed_and_drops_what_is_its_own() {
     assert!(zombie.pre_commit().is_err());
     assert_eq!(prepared(&database).len(), 3);
     other_writer.commit(&of_other).expect("untouched");
-    same_name.recover(&of_same_name).expect("untouched");
+    same_name.recover(&of_same_name, &[]).expect("untouched");
     database.execute("ROLLBACK PREPARED 'by hand'");
     assert_eq!(stored(&database).len(), 20);
     // A new attempt does not meet the names of the old one.
@@ -318,10 +318,10 @@ fn what_somebody_else_rolled_back_is_not_taken_for_committed() {
     database.execute(&format!("ROLLBACK PREPARED '{}'", prepared(&database)[0]));
     let check = |error: Error| assert_eq!(error.code(), "IO0124", "{error}");
     check(writer.commit(&committables).expect_err("it is gone"));
-    check(sink.recover(&committables).expect_err("it is gone"));
+    check(sink.recover(&committables, &[]).expect_err("it is gone"));
     // One that the server has never begun is not ours.
     let future = Committable(b"millrace/1/job/0/0/999999999999".to_vec());
-    check(sink.recover(&[future]).expect_err("it is unknown"));
+    check(sink.recover(&[future], &[]).expect_err("it is unknown"));
 }
 
 #[test]
@@ -343,10 +343,13 @@ fn a_server_that_dies_between_prepare_and_commit_loses_nothing() {
     let error = writer.commit(&listed).expect_err("there is no server");
     assert_eq!(error.fault(), Fault::External, "{error}");
     assert!(writer.pre_commit().is_err());
-    assert_eq!(sink.recover(&listed).expect_err("there is no server").code(), "IO0120");
+    assert_eq!(
+        sink.recover(&listed, &[]).expect_err("there is no server").code(),
+        "IO0120"
+    );
     server.start();
-    sink.recover(&listed).expect("recovered");
-    sink.recover(&[committed, listed].concat()).expect("recovered");
+    sink.recover(&listed, &[]).expect("recovered");
+    sink.recover(&[committed, listed].concat(), &[]).expect("recovered");
     assert_eq!(stored(&database), (0..10).collect::<Vec<_>>());
     assert_eq!(prepared(&database), Vec::<String>::new());
 }
@@ -362,7 +365,7 @@ fn rows_with_the_same_key_replace_each_other() {
     );
     assert_eq!(sink.delivery(), Delivery::Idempotent);
     sink.check().expect("it makes the table");
-    sink.recover(&[]).expect("nothing to do");
+    sink.recover(&[], &[]).expect("nothing to do");
     let all = || database.query("SELECT n, t FROM facts ORDER BY n");
     let mut writer = open(&sink, 0);
     for _ in 0..2 {

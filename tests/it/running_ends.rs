@@ -181,6 +181,27 @@ fn a_cancelled_job_goes_on_from_its_last_checkpoint() {
     assert_same(&sorted(&place.output()), &expected());
 }
 
+/// What sinks had prepared for a savepoint is its own, whatever becomes of the job behind it.
+#[test]
+fn a_cancelled_job_goes_on_from_its_savepoint() {
+    let expected = expected();
+    for checkpoints in [true, false] {
+        let place = Place::new();
+        let options = match checkpoints {
+            true => place.checkpoints(NEVER),
+            false => Vec::new(),
+        };
+        let job = in_the_middle(&place, 2, options);
+        let savepoint = place.text("savepoint");
+        place.tell(&["savepoint", "durable", "--to", &savepoint]);
+        place.tell(&["cancel", "durable"]);
+        assert_eq!(job.end().0, Some(5));
+        assert!(sorted(&place.output()).is_empty(), "a savepoint commits nothing");
+        go_on_from(&place, &savepoint, 3);
+        assert_same(&sorted(&place.output()), &expected);
+    }
+}
+
 #[test]
 fn a_cancelled_job_without_checkpoints_commits_nothing() {
     let place = Place::new();

@@ -133,11 +133,20 @@ struct Pending {
     alignment: Duration,
 }
 
+/// A savepoint behind which no checkpoint has been completed in its attempt.
+struct Uncommitted {
+    metadata: Metadata,
+    /// What comes later does not hold what it holds.
+    attempt_is_over: bool,
+}
+
 /// See the module's documentation.
 pub(crate) struct Checkpointing {
     pub(crate) coordinator: Coordinator,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) savepoints: Savepoints,
+    /// Savepoints that hold what sinks had prepared and no later checkpoint has committed.
+    uncommitted: BTreeMap<CheckpointId, Uncommitted>,
     control: Arc<Control>,
     /// Checkpoints are kept to restart from; otherwise all is gone with the job, but savepoints.
     durable: bool,
@@ -232,6 +241,7 @@ impl Checkpointing {
         let checkpoints = Arc::new(checkpoints);
         Ok(Checkpointing {
             coordinator,
+            uncommitted: BTreeMap::new(),
             savepoints: Savepoints::new(checkpoints.clone(), job.control.clone(), job.clock, job.log.clone()),
             checkpoints,
             control: job.control,
@@ -268,7 +278,16 @@ impl Checkpointing {
     /// behind them, and that is all.
     pub(crate) fn prepare(&mut self, tasks: &[SnapshotTask], settles: bool) {
         self.tasks = tasks.to_vec();
+        for savepoint in self.uncommitted.values_mut() {
+            savepoint.attempt_is_over = true;
+        }
         self.settling = if settles { Settling::Yes } else { Settling::No };
+    }
+
+    /// Savepoints that hold what sinks had prepared and no later checkpoint commits.
+    pub(crate) fn uncommitted(&self) -> Vec<&Metadata> {
+        let savepoints = self.uncommitted.values();
+        savepoints.map(|savepoint| &savepoint.metadata).collect()
     }
 
     /// Whether the attempt only lets rows under way through.
@@ -426,6 +445,8 @@ impl Checkpointing {
                         }
                         self.statistics.completed += 1;
                         self.statistics.last_id = id.0;
+                        self.uncommitted
+                            .retain(|savepoint, uncommitted| uncommitted.attempt_is_over || *savepoint > id);
                         shared.command(Command::Complete(id));
                         self.delete_claimed();
                     } else {
@@ -434,6 +455,7 @@ impl Checkpointing {
                 }
                 Action::Abort { id, reason } => {
                     self.pending.remove(&id);
+                    self.uncommitted.remove(&id);
                     self.savepoints.give_up(id);
                     self.statistics.failed += 1;
                     (self.log)(LogLevel::Warn, &format!("checkpoint {id} came to nothing: {reason}"));
@@ -498,6 +520,14 @@ impl Checkpointing {
         let deadline = pending.started + self.timeout;
         let stored = match kind {
             CheckpointKind::Savepoint => self.checkpoints.hold(id, &info, &operators).map(|held| {
+                let (metadata, attempt_is_over) = (held.metadata().clone(), false);
+                self.uncommitted.insert(
+                    id,
+                    Uncommitted {
+                        metadata,
+                        attempt_is_over,
+                    },
+                );
                 self.savepoints.hold(id, held, deadline);
                 self.clock.elapsed()
             }),

@@ -252,7 +252,7 @@ fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock, control: &Arc<Cont
             if options.is_none() && restore::settling_plan(job, tasks, found.metadata())?.is_some() {
                 return Err(restore::nowhere_to_settle(found));
             }
-            restore::recover_sinks(job, Some(found.metadata()))?;
+            restore::recover_sinks(job, Some(found.metadata()), &[])?;
             let (what, of) = (restore::named(found), &found.metadata().run);
             (job.options.log)(LogLevel::Info, &format!("going on from {what} of run {of}"));
         }

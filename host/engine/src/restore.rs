@@ -48,25 +48,34 @@ pub(crate) fn check_sinks(job: &SlotJob) -> Result<()> {
     for (operator, sink) in &job.connectors.sinks {
         let name = &job.graph.operators[operator.0 as usize].name;
         sink.check()
-            .and_then(|()| sink.recover(&[]))
+            .and_then(|()| sink.recover(&[], &[]))
             .map_err(|error| error.context(format!("sink `{name}`")))?;
     }
-    job.rejects.recover(&[])
+    job.rejects.recover(&[], &[])
 }
 
-/// Has each sink commit what a checkpoint holds and drop everything else, and so with dead letters.
-pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Result<()> {
-    for (operator, sink) in &job.connectors.sinks {
+/// Has each sink commit what a checkpoint holds and drop everything else but what these savepoints hold, and so with dead
+/// letters.
+pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>, savepoints: &[&Metadata]) -> Result<()> {
+    let prepared_of = |metadata: &Metadata, operator: OperatorIndex| {
+        let stored = metadata.operator(&job.ids[operator.0 as usize]);
+        stored.map(redistribute::committables).unwrap_or_default()
+    };
+    for (&operator, sink) in &job.connectors.sinks {
         let name = &job.graph.operators[operator.0 as usize].name;
-        let stored = checkpoint.and_then(|metadata| metadata.operator(&job.ids[operator.0 as usize]));
-        let prepared = stored.map(redistribute::committables).unwrap_or_default();
-        sink.recover(&prepared)
+        let prepared = checkpoint.map(|metadata| prepared_of(metadata, operator));
+        let kept = savepoints.iter().flat_map(|metadata| prepared_of(metadata, operator));
+        sink.recover(&prepared.unwrap_or_default(), &kept.collect::<Vec<_>>())
             .map_err(|error| error.context(format!("sink `{name}`")))?;
     }
-    let operators = checkpoint.into_iter().flat_map(|metadata| &metadata.operators);
-    let prepared = operators.flat_map(redistribute::committables);
-    let letters = prepared.filter(|committable| is_dead_letters(&committable.0));
-    job.rejects.recover(&letters.collect::<Vec<_>>())
+    let letters_of = |metadata: &Metadata| {
+        let prepared = metadata.operators.iter().flat_map(redistribute::committables);
+        let letters = prepared.filter(|committable| is_dead_letters(&committable.0));
+        letters.collect::<Vec<_>>()
+    };
+    let kept = savepoints.iter().flat_map(|metadata| letters_of(metadata));
+    let prepared = checkpoint.map(letters_of).unwrap_or_default();
+    job.rejects.recover(&prepared, &kept.collect::<Vec<_>>())
 }
 
 /// What a run goes on from.

@@ -157,10 +157,13 @@ impl Supervisor {
         }
     }
 
-    /// After a failed attempt: has sinks go back to the checkpoint that a restart begins with, and returns that.
+    /// After a failed attempt: has sinks go back to the checkpoint that a restart begins with, and returns that. What a
+    /// savepoint holds beyond it stays.
     fn recover(&self) -> Result<Option<Restorable>> {
         let latest = self.latest()?;
-        restore::recover_sinks(&self.job, latest.as_ref().map(Restorable::metadata))?;
+        let savepoints = self.checkpointing.as_ref().map(Checkpointing::uncommitted);
+        let savepoints = savepoints.unwrap_or_default();
+        restore::recover_sinks(&self.job, latest.as_ref().map(Restorable::metadata), &savepoints)?;
         Ok(latest)
     }
 

@@ -33,8 +33,8 @@ impl Sink for NamedSink {
         self.inner.check()
     }
 
-    fn recover(&self, prepared: &[Committable]) -> Result<()> {
-        self.inner.recover(prepared)
+    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
+        self.inner.recover(prepared, kept)
     }
 
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {

@@ -266,11 +266,15 @@ impl Sink for FilesSink {
         }
     }
 
-    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
         let folder = &self.layout.folder;
         std::fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
         self.layout.commit_all(prepared)?;
-        for (file, _) in parts(folder)?.iter().filter(|(_, name)| name.in_progress) {
+        let place = |name: &Name| (name.subtask, name.number);
+        let kept = kept.iter().map(|committable| Ok(place(&part_name(committable)?.1)));
+        let kept = kept.collect::<Result<Vec<_>>>()?;
+        let is_left_over = |name: &Name| name.in_progress && !kept.contains(&place(name));
+        for (file, _) in parts(folder)?.iter().filter(|(_, name)| is_left_over(name)) {
             let path = folder.join(file);
             std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
         }

@@ -80,15 +80,18 @@ impl Sink for PostgresSink {
         }
     }
 
-    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
         let identity = &self.0.identity;
         let (server, mut client) = self.connect("recover")?;
         transactions::end_others(&mut client, &server, identity)?;
         for committable in prepared {
             transactions::commit(&mut client, &server, committable)?;
         }
+        let kept = kept.iter().map(transactions::name_of).collect::<Result<Vec<_>>>()?;
         for name in transactions::prepared(&mut client, &server, identity)? {
-            transactions::roll_back(&mut client, &server, &name)?;
+            if !kept.iter().any(|(kept, _)| *kept == name) {
+                transactions::roll_back(&mut client, &server, &name)?;
+            }
         }
         Ok(())
     }

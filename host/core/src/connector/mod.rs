@@ -179,10 +179,11 @@ pub trait Sink: Send + Sync {
     fn check(&self) -> Result<()>;
 
     /// Tidies up after an earlier attempt of the job, before writers are opened: commits `prepared`, what the
-    /// checkpoint that the job goes on from holds, and drops whatever else was written or pre-committed since.
+    /// checkpoint that the job goes on from holds, and drops whatever else was written or pre-committed since, but for
+    /// `kept`: what savepoints hold that were taken since, and whoever goes on from one of them commits.
     /// Idempotent. Nothing to do where there are no transactions.
-    fn recover(&self, prepared: &[Committable]) -> Result<()> {
-        let _ = prepared;
+    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
+        let _ = (prepared, kept);
         Ok(())
     }
 

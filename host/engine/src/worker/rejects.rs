@@ -126,10 +126,11 @@ impl RejectPolicies {
         self.files().try_for_each(DeadLetter::flush)
     }
 
-    /// Commits what a checkpoint holds of dead letters, and drops whatever else was kept since.
-    pub(crate) fn recover(&self, prepared: &[Committable]) -> Result<()> {
+    /// Commits what a checkpoint holds of dead letters, and drops whatever else was kept since, but for `kept`.
+    pub(crate) fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
         DeadLetter::commit(prepared)?;
-        self.files().try_for_each(|file| file.sweep(&self.job, prepared))
+        let wanted = [prepared, kept].concat();
+        self.files().try_for_each(|file| file.sweep(&self.job, &wanted))
     }
 }
 

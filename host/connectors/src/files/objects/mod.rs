@@ -74,7 +74,7 @@ impl Sink for ObjectsSink {
         }
     }
 
-    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable], _kept: &[Committable]) -> Result<()> {
         let store = self.store()?;
         for committable in prepared {
             store.complete(&decode(committable)?)?;

@@ -135,15 +135,15 @@ fn what_was_committed_may_be_taken_away() {
         std::fs::remove_file(root.path().join(name)).unwrap();
     }
     assert_eq!(all_names(root.path()), [".part-3-2.committed"]);
-    sink.recover(&committables).unwrap();
+    sink.recover(&committables, &[]).unwrap();
     // Numbers go on, and there is one record.
     let mut writer = sink.open(&context(3, 4)).unwrap();
     writer.write(&rows(5..6), NOW).unwrap();
     let next = writer.pre_commit().unwrap();
     assert_eq!(next, [Committable(b"part-3-3.csv".to_vec())]);
-    let gone = || sink.recover(&[Committable(b"part-3-4.csv".to_vec())]).unwrap_err();
+    let gone = || sink.recover(&[Committable(b"part-3-4.csv".to_vec())], &[]).unwrap_err();
     assert_eq!(gone().code(), "IO0110");
-    sink.recover(&next).unwrap();
+    sink.recover(&next, &[]).unwrap();
     assert_eq!(all_names(root.path()), [".part-3-3.committed", "part-3-3.csv"]);
     assert_eq!(gone().code(), "IO0110");
     // A new run that writes there begins anew.
