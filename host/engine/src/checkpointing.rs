@@ -16,8 +16,6 @@ use millrace_core::checkpoint::{
 };
 use millrace_core::connector::without_passwords;
 use millrace_core::control::{Controller, OperationId, Order, State};
-use millrace_core::graph::{Graph, OperatorIndex, OperatorKind};
-use millrace_core::plan::{Plan, TaskKind};
 use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 use millrace_state::{CheckpointInfo, Checkpoints, Kind, Metadata, OperatorSnapshot, Restorable};
@@ -26,6 +24,7 @@ use millrace_wasm::{LogLevel, LogSink};
 use crate::control::Control;
 use crate::env::Clock;
 use crate::savepoints::Savepoints;
+use crate::snapshot_tasks::SnapshotTask;
 use crate::worker::{Command, Shared, SlotJob};
 
 /// Checkpoints of a job so far.
@@ -61,65 +60,6 @@ pub struct CheckpointStatistics {
     pub restarts: u32,
     /// Rows, timers and windows that were set aside because user code traps on them, each counted once.
     pub quarantined: u64,
-}
-
-/// Part of the job that is snapshotted under one identity.
-#[derive(Debug, Clone)]
-pub(crate) struct SnapshotTask {
-    pub(crate) id: String,
-    pub(crate) name: String,
-    pub(crate) parallelism: u32,
-    /// Kind of its connector, if it is a source or sink.
-    pub(crate) connector: Option<String>,
-    /// What it keeps by key.
-    pub(crate) keyed: Option<KeyedSchema>,
-    /// Number of its first subtask among all.
-    first: u32,
-}
-
-/// The operator by which a task is known in checkpoints: its first.
-pub(crate) fn identity(task: &TaskKind, graph: &Graph) -> OperatorIndex {
-    match task {
-        TaskKind::Source { operator, .. }
-        | TaskKind::Watermarks { operator, .. }
-        | TaskKind::Requests { operator }
-        | TaskKind::Sink { operator } => *operator,
-        TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
-    }
-}
-
-/// The tasks of a plan with the identity that they have in checkpoints: that of their first operator.
-pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<SnapshotTask> {
-    let mut first = 0;
-    let tasks = plan.tasks.iter().map(|task| {
-        let operator = identity(&task.kind, graph);
-        let connector = match &graph.operators[operator.0 as usize].kind {
-            OperatorKind::Source { connector, .. } | OperatorKind::Sink { connector } => Some(connector.kind.clone()),
-            OperatorKind::Watermarks(_) | OperatorKind::Requests(_) | OperatorKind::Function { .. } => None,
-        };
-        let keyed = match &task.kind {
-            TaskKind::Chain { chain, .. } => KeyedSchema::of_head(&graph.chains[chain.0 as usize].head),
-            TaskKind::Requests { .. } => match &graph.operators[operator.0 as usize].kind {
-                OperatorKind::Requests(requests) => Some(requests.keyed_schema()),
-                OperatorKind::Source { .. }
-                | OperatorKind::Sink { .. }
-                | OperatorKind::Watermarks(_)
-                | OperatorKind::Function { .. } => None,
-            },
-            TaskKind::Source { .. } | TaskKind::Watermarks { .. } | TaskKind::Sink { .. } => None,
-        };
-        let task = SnapshotTask {
-            id: ids[operator.0 as usize].clone(),
-            name: task.name.clone(),
-            parallelism: task.parallelism,
-            connector,
-            keyed,
-            first,
-        };
-        first += task.parallelism;
-        task
-    });
-    tasks.collect()
 }
 
 /// The savepoint of a stop is given up that much before its checkpoint, so that the two agree.

@@ -10,9 +10,9 @@ use millrace_state::Restorable;
 use millrace_state::convert::RowsConverter;
 use millrace_state::format::{Operator, fingerprint};
 
-use crate::checkpointing::SnapshotTask;
 use crate::prepare::output_schema;
 use crate::restore::named;
+use crate::snapshot_tasks::SnapshotTask;
 use crate::worker::edge_names;
 
 /// How rows of edges whose schema changed become what they are now, by the identity of the receiver.

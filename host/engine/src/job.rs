@@ -15,7 +15,7 @@ use millrace_core::{Error, Result};
 use millrace_state::{Checkpoints, Restorable, Run, Storage};
 use millrace_wasm::{LogLevel, UserMetric};
 
-use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
+use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing};
 use crate::control::{Control, JobControl, SavepointReport};
 use crate::env::{Clock, keep_blocks, random_u32};
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
@@ -23,6 +23,7 @@ use crate::prepare::{JobOptions, Prepared, Restore};
 use crate::quarantine::Traps;
 use crate::rest::{Endpoint, JobView};
 use crate::restore;
+use crate::snapshot_tasks::{SnapshotTask, snapshot_tasks};
 use crate::supervisor::{Durable, Supervisor};
 use crate::worker::{RejectPolicies, SlotJob, SlotReport};
 

@@ -22,6 +22,7 @@ mod quarantine;
 pub mod rest;
 mod restore;
 mod savepoints;
+mod snapshot_tasks;
 mod supervisor;
 mod worker;
 

@@ -22,9 +22,9 @@ use millrace_state::convert;
 use millrace_wasm::{Limits, LogLevel, LogSink, Pipeline, Runtime};
 
 use crate::backend::StateBackend;
-use crate::checkpointing::snapshot_tasks;
 use crate::env::Clock;
 use crate::job::Job;
+use crate::snapshot_tasks::snapshot_tasks;
 use crate::{parameters, restore};
 
 /// How a job is to run.

@@ -17,8 +17,8 @@ use millrace_state::{Depth, Metadata, Restorable, Storage, redistribute};
 use millrace_wasm::LogLevel;
 
 use crate::backend::Backend;
-use crate::checkpointing::SnapshotTask;
 use crate::in_flight::Conversions;
+use crate::snapshot_tasks::SnapshotTask;
 use crate::worker::{SlotJob, Start};
 
 /// Splits of a source, dealt out to its subtasks in turn.

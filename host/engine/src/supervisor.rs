@@ -13,11 +13,12 @@ use millrace_state::codes::is_damage;
 use millrace_state::{Checkpoints, Restorable, Run, Storage};
 use millrace_wasm::LogLevel;
 
-use crate::checkpointing::{CheckpointedJob, Checkpointing, SnapshotTask, snapshot_tasks};
+use crate::checkpointing::{CheckpointedJob, Checkpointing};
 use crate::control::Control;
 use crate::env::Clock;
 use crate::quarantine::Traps;
 use crate::restore::{self, Splits};
+use crate::snapshot_tasks::{SnapshotTask, snapshot_tasks};
 use crate::worker::{
     Attempt, CarefulEvent, Command, Event, Outcome, Shared, Slot, SlotJob, SlotReport, SlotWiring, Start, wire,
 };

@@ -37,10 +37,10 @@ use super::subtask::{Body, Place, Subtask, Turn};
 use super::watermarks::WatermarksTask;
 use super::wiring::{SlotWiring, SubtaskWiring};
 use crate::backend::Backend;
-use crate::checkpointing::identity;
 use crate::in_flight::Conversions;
 use crate::metrics::{Activity, SubtaskMetrics, TaskMetrics};
 use crate::prepare::{Connectors, JobOptions, input_schema};
+use crate::snapshot_tasks::identity;
 
 /// Elements that a subtask may leave waiting in one channel to a neighbour in the same slot.
 const INBOX_ELEMENTS_MAX: usize = 64;
