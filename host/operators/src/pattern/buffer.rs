@@ -16,6 +16,9 @@ pub(super) const NO_NODE: u32 = u32::MAX;
 /// No event: no match has taken the row.
 const NO_EVENT: u32 = u32::MAX;
 
+/// Cells of a path that are looked at before it is gone along.
+const WARMED_CELLS: usize = 4;
+
 /// Where a row lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Place {
@@ -274,6 +277,17 @@ impl Buffer {
         let next = self.free.iter().rev().take(count);
         let refs = next.map(|&number| self.node(number).refs);
         std::hint::black_box(refs.fold(0, u32::wrapping_add));
+    }
+
+    /// The same for the last cells of some paths.
+    pub(super) fn warm_paths(&self, nodes: impl Iterator<Item = u32>) {
+        let mut nodes = nodes.collect::<Vec<_>>();
+        for _ in 0..WARMED_CELLS {
+            for node in nodes.iter_mut().filter(|node| **node != NO_NODE) {
+                *node = self.node(*node).parent;
+            }
+        }
+        std::hint::black_box(nodes);
     }
 
     #[cfg(test)]

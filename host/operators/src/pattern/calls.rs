@@ -10,7 +10,6 @@ use millrace_core::{Error, Result};
 
 use super::batches::Owner;
 use super::buffer::{Buffer, Incoming, NO_NODE, Place};
-use super::matcher::Found;
 use super::{PatternOperator, Turn};
 
 /// Matches that go out with one call.
@@ -21,6 +20,9 @@ const MEMBERS_PER_CALL: usize = 65_536;
 
 /// Rows whose keys are looked at before the first of them is matched.
 const WARMED_ROWS: usize = 128;
+
+/// Matches whose paths are looked at before the first of them is gone along.
+const WARMED_MATCHES: usize = 64;
 
 /// Rows for a call, each event once.
 #[derive(Debug, Default)]
@@ -192,9 +194,15 @@ impl PatternOperator {
             let mut matches = Matches::default();
             self.gathered.begin(&mut self.matcher.buffer);
             let mut taken = 0;
-            for found in left.iter().take(MATCHES_PER_CALL) {
+            for (index, found) in left.iter().take(MATCHES_PER_CALL).enumerate() {
+                if index % WARMED_MATCHES == 0 {
+                    let next = &left[index..left.len().min(index + WARMED_MATCHES)];
+                    self.matcher.buffer.warm_paths(next.iter().map(|found| found.node));
+                }
                 self.gathered
                     .add_path(&mut self.matcher.buffer, found.node, &mut matches.paths);
+                // Its rows stay where they are until the freed ones are given up.
+                self.matcher.buffer.release(found.node);
                 matches.times.push(found.time);
                 matches.timed_out.push(found.timed_out);
                 taken += 1;
@@ -204,10 +212,7 @@ impl PatternOperator {
             }
             let rows = self.gathered_rows()?;
             guest.select(&rows, &matches)?;
-            let (done, rest) = left.split_at(taken);
-            done.iter()
-                .for_each(|found: &Found| self.matcher.buffer.release(found.node));
-            left = rest;
+            left = &left[taken..];
         }
         self.matcher.found = found;
         self.matcher.found.clear();

@@ -6,6 +6,7 @@
 
 use millrace_core::block::Millis;
 use millrace_core::pattern::{ALWAYS, Conditions, PassOver, Program, Skip, Target, bits};
+use smallvec::SmallVec;
 
 use super::buffer::{Buffer, Incoming, NO_NODE};
 
@@ -46,18 +47,35 @@ pub(super) struct Found {
     pub(super) timed_out: bool,
 }
 
-/// What has begun of a key.
+/// Partial matches that lie beside what else is known of their key.
+const PARTIALS_INLINE: usize = 3;
+
+/// The partial matches of a key.
+pub(super) type Partials = SmallVec<[Partial; PARTIALS_INLINE]>;
+
+/// What has begun of a key. Most keys have few partial matches: these and all else are two neighbouring cache lines.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct Key {
-    pub(super) partials: Vec<Partial>,
-    pub(super) completed: Vec<Completed>,
+    pub(super) partials: Partials,
+    /// Boxed, since few patterns have any.
+    #[expect(clippy::box_collection, reason = "most keys have none, and should be small")]
+    completed: Option<Box<Vec<Completed>>>,
     /// It will be looked at then, for the end of a partial match: none ends before. It may be that it has ended since.
     pub(super) looked_at: Option<Millis>,
 }
 
 impl Key {
     pub(super) fn is_empty(&self) -> bool {
-        self.partials.is_empty() && self.completed.is_empty()
+        self.partials.is_empty() && self.completed().is_empty()
+    }
+
+    pub(super) fn completed(&self) -> &[Completed] {
+        self.completed.as_ref().map_or(&[], |completed| completed.as_slice())
+    }
+
+    pub(super) fn completed_mut(&mut self) -> &mut Vec<Completed> {
+        self.completed.get_or_insert_default()
     }
 }
 
@@ -142,11 +160,11 @@ impl Matcher {
     pub(super) fn step(&mut self, key: &mut Key, row: &mut Incoming, mut answers: impl Iterator<Item = bool>) {
         let order = self.buffer.begin(row);
         let (may, time, iterative) = (row.may, row.time, self.program.iterative != 0);
-        let mut partials = std::mem::take(&mut key.partials);
-        for partial in &partials {
-            let asked = if iterative { self.asked(partial) } else { 0 };
+        for at in 0..key.partials.len() {
+            let partial = key.partials[at];
+            let asked = if iterative { self.asked(&partial) } else { 0 };
             let holds = self.holds(may, asked, &mut answers);
-            self.step_partial(key, *partial, row, holds);
+            self.step_partial(key, partial, row, holds);
         }
         let asked = if iterative { self.asked_at_start() } else { 0 };
         let holds = self.holds(may, asked, &mut answers);
@@ -157,13 +175,18 @@ impl Matcher {
                 self.arrive(key, position, row, NO_NODE, start);
             }
         }
-        partials.clear();
-        partials.append(&mut self.after);
-        key.partials = partials;
+        self.put_in_place(key);
         if self.program.after_match != Skip::NoSkip {
             self.put_out_completed(key);
         }
         self.keep_bound(key);
+    }
+
+    /// What has become of the partial matches of a key.
+    fn put_in_place(&mut self, key: &mut Key) {
+        key.partials.clear();
+        key.partials.extend_from_slice(&self.after);
+        self.after.clear();
     }
 
     fn step_partial(&mut self, key: &mut Key, partial: Partial, row: &mut Incoming, holds: Conditions) {
@@ -241,19 +264,20 @@ impl Matcher {
                 timed_out: false,
             });
         } else {
-            let behind = key.completed.partition_point(|other| other.start.order <= start.order);
-            key.completed.insert(behind, Completed { node, start, time });
+            let completed = key.completed_mut();
+            let behind = completed.partition_point(|other| other.start.order <= start.order);
+            completed.insert(behind, Completed { node, start, time });
         }
     }
 
     /// Puts out matches, from the earliest on, before which no partial match has begun; each gives up others.
     fn put_out_completed(&mut self, key: &mut Key) {
-        while let Some(&first) = key.completed.first() {
+        while let Some(&first) = key.completed().first() {
             let earlier = |partial: &Partial| partial.start.order < first.start.order;
             if key.partials.iter().any(earlier) {
                 return;
             }
-            key.completed.remove(0);
+            key.completed_mut().remove(0);
             self.found.push(Found {
                 node: first.node,
                 time: first.time,
@@ -294,13 +318,14 @@ impl Matcher {
             keeps
         };
         key.partials.retain(|partial| keep(partial.start, partial.node));
-        key.completed.retain(|completed| keep(completed.start, completed.node));
+        let completed = key.completed_mut();
+        completed.retain(|completed| keep(completed.start, completed.node));
     }
 
     /// Gives up the oldest partial matches where there are too many.
     fn keep_bound(&mut self, key: &mut Key) {
         let max = self.program.partials_max;
-        let count = key.partials.len() + key.completed.len();
+        let count = key.partials.len() + key.completed().len();
         if count <= max {
             return;
         }
@@ -319,8 +344,8 @@ impl Matcher {
         if self.deadline(key).is_none_or(|deadline| time < deadline) {
             return;
         }
-        let mut partials = std::mem::take(&mut key.partials);
-        for &partial in &partials {
+        for at in 0..key.partials.len() {
+            let partial = key.partials[at];
             let Some(ends) = self.ends(&partial).filter(|ends| *ends <= time) else {
                 self.after.push(partial);
                 continue;
@@ -339,9 +364,7 @@ impl Matcher {
                 self.buffer.release(partial.node);
             }
         }
-        partials.clear();
-        partials.append(&mut self.after);
-        key.partials = partials;
+        self.put_in_place(key);
         if self.program.after_match != Skip::NoSkip {
             self.put_out_completed(key);
         }

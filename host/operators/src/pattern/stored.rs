@@ -87,7 +87,7 @@ impl Columns {
 
     fn add_key(&mut self, key: &Key, buffer: &Buffer) {
         let ends = key.partials.iter().map(|partial| partial.node);
-        let ends = ends.chain(key.completed.iter().map(|completed| completed.node));
+        let ends = ends.chain(key.completed().iter().map(|completed| completed.node));
         // By order, so that rows are stored in that in which they were matched; parents come before their children.
         let (mut rows, mut nodes) = (BTreeMap::new(), BTreeMap::new());
         for end in ends {
@@ -118,7 +118,7 @@ impl Columns {
             self.edges.push(partial.edges.cast_signed());
             self.partial_nodes.push(numbers[&partial.node]);
         }
-        for completed in &key.completed {
+        for completed in key.completed() {
             self.completed_nodes.push(numbers[&completed.node]);
             self.completed_times.push(completed.time);
         }
@@ -232,7 +232,7 @@ impl PatternOperator {
         let buffer = &mut self.matcher.buffer;
         buffer.freed.extend(self.waiting.forget(slot));
         key.partials.iter().for_each(|partial| buffer.release(partial.node));
-        key.completed
+        key.completed()
             .iter()
             .for_each(|completed| buffer.release(completed.node));
     }
@@ -405,7 +405,7 @@ impl PatternOperator {
         for item in lists.range(index) {
             let (node, start) = take(ends[item])?;
             let time = times[item];
-            key.completed.push(Completed { node, start, time });
+            key.completed_mut().push(Completed { node, start, time });
         }
         Some(())
     }
