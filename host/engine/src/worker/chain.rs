@@ -37,6 +37,10 @@ use crate::metrics::SubtaskMetrics;
 /// How long a call into the guest should take at most.
 const CALL_TARGET: Duration = Duration::from_millis(1);
 
+/// The same where state may have to be fetched from a lower tier, which takes a multiple of the guest's time: many keys at
+/// once cost RocksDB less.
+const FETCHING_CALL_TARGET: Duration = Duration::from_millis(10);
+
 /// Cost of a row in careful mode before the first was measured, ns: after a restart the first rows should be through soon.
 const CAREFUL_ROW_NS: u64 = 10_000;
 
@@ -65,6 +69,14 @@ impl HeadOperator {
             HeadOperator::Keyed { operator, .. } if operator.is_unkeyed() => None,
             HeadOperator::Keyed { operator, tier, .. } => Some((operator, tier)),
             HeadOperator::Window { operator, tier, .. } => Some((operator, tier)),
+        }
+    }
+
+    fn has_lower_tier(&self) -> bool {
+        match self {
+            HeadOperator::Stateless => false,
+            HeadOperator::Keyed { operator, .. } => operator.has_lower_tier(),
+            HeadOperator::Window { operator, .. } => operator.has_lower_tier(),
         }
     }
 }
@@ -264,7 +276,11 @@ impl ChainTask {
 
     /// At least one row, and no limit before the first measurement.
     pub(crate) fn rows_per_call(&self) -> usize {
-        let target = CALL_TARGET.as_nanos() as u64;
+        let target = match self.head.has_lower_tier() {
+            true => FETCHING_CALL_TARGET,
+            false => CALL_TARGET,
+        };
+        let target = target.as_nanos() as u64;
         usize::try_from(target.checked_div(self.row_ns).unwrap_or(u64::MAX))
             .unwrap_or(usize::MAX)
             .max(1)

@@ -45,6 +45,9 @@ const FILTER_BITS: f64 = 10.0;
 /// Files of entries that expire are rewritten no more often than so, whatever else they hold.
 const REWRITTEN_AFTER_MIN: Duration = Duration::from_secs(3600);
 
+/// Share of a memtable that its filter takes: more than ten bits for a small entry.
+const MEMTABLE_FILTER_PART: f64 = 0.05;
+
 /// How much memory and which folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RocksDbOptions {
@@ -184,6 +187,9 @@ impl RocksDb {
         options.set_block_based_table_factory(&blocks);
         options.set_write_buffer_size((self.options.memory_bytes / 4).clamp(4 << 20, 64 << 20));
         options.set_max_write_buffer_number(3);
+        // Most keys that are looked for are in no memtable: going through its list of many levels costs a cache miss on each.
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_PART);
+        options.set_memtable_whole_key_filtering(true);
         options.set_level_compaction_dynamic_level_bytes(true);
         // A block that was read anew would be decompressed for one small entry.
         options.set_compression_type(DBCompressionType::None);
