@@ -216,7 +216,7 @@ fn rows_go_to_the_subtask_that_is_said_or_drawn() {
 fn chains_begin_where_they_are_told_to() {
     let report = jobs::succeed(Guest::Flows, parallel(2), &[("kind", "chains"), ("rows", "5000")]);
     let names: Vec<&str> = report.tasks.iter().map(|task| task.name.as_str()).collect();
-    assert_eq!(names, ["events", "first", "second → third", "out"]);
+    assert_eq!(names, ["events", "first", "second → third", "fourth", "fifth", "out"]);
 }
 
 #[test]

@@ -30,7 +30,10 @@ pub use crate::process::{
     BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedBroadcastProcess, KeyedProcess,
     OperatorSetup, ReadOnlyContext, Setup, StatefulProcess, Timer, TimerKind, UnkeyedContext,
 };
-pub use crate::state::{BroadcastState, LargeList, LargeMap, ListState, MapState, Ttl, UnionState, ValueState};
+pub use crate::state::{
+    AggregateFunction, AggregatingState, BroadcastState, LargeList, LargeMap, ListState, MapState, ReducingState, Ttl,
+    UnionState, ValueState,
+};
 pub use crate::stream::{Process, Watermarks};
 pub use crate::value::{FieldRef, Owned, Value};
 pub use crate::values::{

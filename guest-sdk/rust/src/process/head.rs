@@ -43,8 +43,10 @@ pub trait ProcessFunction: 'static {
         let _ = entries;
     }
 
-    /// A timer of the key is due.
-    fn on_timer(&mut self, timer: Timer<Self::Key>, cx: &mut KeyedContext<'_, Self::Key, Self::Out>);
+    /// A timer of the key is due. Not where the function can set none.
+    fn on_timer(&mut self, timer: Timer<Self::Key>, cx: &mut KeyedContext<'_, Self::Key, Self::Out>) {
+        let _ = (timer, cx);
+    }
 }
 
 /// The rows of a call.

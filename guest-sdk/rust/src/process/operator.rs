@@ -1,7 +1,7 @@
 //! Process functions of rows without a key, with state of their subtask.
 
 use super::head::{Entries, KeyedRows, ProcessFunction};
-use super::{KeyedContext, Setup, Timer, UnkeyedContext};
+use super::{Setup, UnkeyedContext};
 use crate::OpenContext;
 use crate::bindings::operators::CallError;
 use crate::chain::Tail;
@@ -313,8 +313,6 @@ impl<P: StatefulProcess> ProcessFunction for OfSubtask<P> {
     fn finish<E: Tail<P::Out>>(&mut self, entries: &mut Entries<'_, E>) {
         entries.end(|out| self.function.finish(out));
     }
-
-    fn on_timer(&mut self, _timer: Timer<u32>, _cx: &mut KeyedContext<'_, u32, P::Out>) {}
 }
 
 impl<P: BroadcastProcess> ProcessFunction for OfSubtaskBeside<P> {
@@ -348,6 +346,4 @@ impl<P: BroadcastProcess> ProcessFunction for OfSubtaskBeside<P> {
     fn finish<E: Tail<P::Out>>(&mut self, entries: &mut Entries<'_, E>) {
         entries.end(|out| self.function.finish(out));
     }
-
-    fn on_timer(&mut self, _timer: Timer<u32>, _cx: &mut KeyedContext<'_, u32, P::Out>) {}
 }

@@ -11,7 +11,8 @@ use crate::state::cell::ErasedState;
 use crate::state::kept::{read_values, state_fields, write_values};
 use crate::state::large::ErasedCollection;
 use crate::state::{
-    BroadcastState, LargeList, LargeMap, ListState, MapState, State, Ttl, UnionState, ValueState, WholeState,
+    AggregateFunction, AggregatingState, BroadcastState, LargeList, LargeMap, ListState, MapState, ReducingState,
+    State, Ttl, UnionState, ValueState, WholeState,
 };
 use crate::value::Owned;
 
@@ -92,6 +93,34 @@ impl Setup {
         let (state, cell) = ValueState::new();
         self.declare(name, StateKind::Value, state_fields::<T>(), StateCell::Slots(cell));
         state
+    }
+
+    /// One value per key, into which each that is added is merged by a function.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn declare(setup: &mut Setup) -> ReducingState<i64> {
+    ///     setup.reducing_state("total", |total, cents| *total += cents)
+    /// }
+    /// ```
+    pub fn reducing_state<T: Owned + Clone>(
+        &mut self,
+        name: &str,
+        reduce: impl Fn(&mut T, T) + 'static,
+    ) -> ReducingState<T> {
+        ReducingState::new(self.value_state(name), reduce)
+    }
+
+    /// What the values per key come to that are added, by a function: see [`AggregatingState`].
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn declare<A: AggregateFunction>(setup: &mut Setup, function: A) -> AggregatingState<A> {
+    ///     setup.aggregating_state("mean", function)
+    /// }
+    /// ```
+    pub fn aggregating_state<A: AggregateFunction>(&mut self, name: &str, function: A) -> AggregatingState<A> {
+        AggregatingState::new(self.value_state(name), function)
     }
 
     /// A list per key.

@@ -8,6 +8,7 @@
 //! Where rows have no key a [`ListState`] is that of the subtask, and so is a [`UnionState`]: see
 //! [`StatefulProcess`](crate::StatefulProcess).
 
+mod aggregating;
 mod broadcast;
 pub(crate) mod cell;
 pub(crate) mod kept;
@@ -15,15 +16,18 @@ pub(crate) mod large;
 mod list;
 mod map;
 pub(crate) mod pages;
+mod reducing;
 mod ttl;
 mod union;
 mod value;
 
+pub use aggregating::{AggregateFunction, AggregatingState};
 pub use broadcast::{BroadcastState, BroadcastWriter};
 pub use kept::Kept;
 pub use large::{LargeList, LargeListIter, LargeMap, LargeMapIter};
 pub use list::ListState;
 pub use map::MapState;
+pub use reducing::ReducingState;
 pub use ttl::Ttl;
 pub use union::UnionState;
 pub use value::ValueState;

@@ -115,9 +115,27 @@ impl<T: Owned + Clone> ValueState<T> {
     where
         T: Default,
     {
+        self.update_from(T::default, change)
+    }
+
+    /// The same, from what is made if there is none.
+    #[inline(always)]
+    pub(super) fn update_from<R>(&self, create: impl FnOnce() -> T, change: impl FnOnce(&mut T) -> R) -> R {
         self.cell
             .borrow_mut()
-            .write(true, |kept| (change(kept.get_or_insert_default()), true))
+            .write(true, |kept| (change(kept.get_or_insert_with(create)), true))
+    }
+
+    /// Merges a value into what there is, or sets it if there is none.
+    #[inline(always)]
+    pub(super) fn merge(&self, value: T, merge: impl FnOnce(&mut T, T)) {
+        self.cell.borrow_mut().write(true, |kept| {
+            match kept {
+                Some(kept) => merge(kept, value),
+                None => *kept = Some(value),
+            }
+            ((), true)
+        });
     }
 
     /// Takes the value out.

@@ -128,7 +128,7 @@ impl<C: Chain> Stream<C> {
 
     /// Ends the chain of fused functions here: the next one begins a chain of its own, with its own numbers in the summary and,
     /// if it is given one, its own [`parallelism`](Stream::parallelism). Rows are encoded in between, so a chain runs faster in
-    /// one piece. An operator with this before and behind it is fused with nothing (`disableChaining` in Flink).
+    /// one piece.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -144,6 +144,28 @@ impl<C: Chain> Stream<C> {
     /// ```
     pub fn start_new_chain(self) -> Stream<Rows<C::Out>> {
         self.share()
+    }
+
+    /// Has operators in a chain of their own, fused neither with what is before them nor with what comes behind. In Flink
+    /// this is said behind an operator; here the operators are given, since what is fused is decided when they are compiled.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn alone(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .filter(|sale| sale.cents > 0)
+    ///         .disable_chaining(|sales| sales.filter(|sale| sale.shop.len() > 3).name("long names"))
+    ///         .filter(|sale| sale.cents < 100)
+    ///         .sink("out", Discard::new());
+    /// }
+    /// ```
+    pub fn disable_chaining<D: Chain>(
+        self,
+        operators: impl FnOnce(Stream<Rows<C::Out>>) -> Stream<D>,
+    ) -> Stream<Rows<D::Out>> {
+        operators(self.start_new_chain()).start_new_chain()
     }
 
     /// Gives every row to every subtask of what comes next.

@@ -10,6 +10,7 @@ mod keyed;
 mod large;
 mod operator_state;
 mod process;
+mod reduced;
 mod rejects;
 mod stateless;
 mod testing;

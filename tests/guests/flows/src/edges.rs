@@ -97,6 +97,9 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .name("second")
                 .filter(|row| row.value >= 0)
                 .name("third")
+                .disable_chaining(|rows| rows.filter(|row| row.value >= 0).name("fourth"))
+                .filter(|row| row.value >= 0)
+                .name("fifth")
                 .sink("out", sum()),
         ),
         "global" => drop(events.global().map(label).name("alone").sink("out", sum())),

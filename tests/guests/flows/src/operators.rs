@@ -27,10 +27,32 @@ pub(crate) fn result(key: i64, window: Window, value: i64) -> Result {
 /// Every kind of state, with results that depend on no more than which rows are before a time; a timer at the end of each
 /// bucket, and one far away that every row moves.
 struct Everything {
-    sum: ValueState<i64>,
+    sum: ReducingState<i64>,
+    squares: AggregatingState<Squares>,
     recent: ListState<Event>,
     buckets: MapState<i64, i64>,
     alarm: ValueState<i64>,
+}
+
+/// The sum of squares, as text.
+struct Squares;
+
+impl AggregateFunction for Squares {
+    type In = i64;
+    type Acc = i64;
+    type Out = String;
+
+    fn create(&self) -> i64 {
+        0
+    }
+
+    fn add(&self, sum: &mut i64, value: i64) {
+        *sum += value * value;
+    }
+
+    fn finish(&self, sum: &i64) -> String {
+        sum.to_string()
+    }
 }
 
 const BUCKET_MS: i64 = 100;
@@ -53,7 +75,8 @@ impl KeyedProcess for Everything {
         }
         self.alarm.set(alarm);
         cx.set_event_timer(Timestamp::from_millis(alarm));
-        self.sum.update(|sum| *sum += event.value);
+        self.sum.add(event.value);
+        self.squares.add(event.value);
         self.recent.push(event.clone());
         if event.value % 2 == 1 {
             cx.side(&ODD, event);
@@ -69,7 +92,8 @@ impl KeyedProcess for Everything {
             before.iter().map(|event: &Event| event.value).sum()
         } else {
             self.alarm.clear();
-            self.sum.take().unwrap_or_default()
+            let squares = self.squares.take().expect("rows were added");
+            self.sum.take().unwrap_or_default() + squares.len() as i64
         };
         cx.push(Result {
             key: timer.key,
@@ -113,7 +137,8 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     late(&timed, &outputs);
     super::guest_windows::build(&timed, &outputs);
     let processed = timed.key_by(Event::FIELDS.key).process(|setup| Everything {
-        sum: setup.value_state("sum"),
+        sum: setup.reducing_state("sum", |sum, value| *sum += value),
+        squares: setup.aggregating_state("squares", Squares),
         recent: setup.list_state("recent"),
         buckets: setup.map_state("buckets"),
         alarm: setup.value_state("alarm"),
