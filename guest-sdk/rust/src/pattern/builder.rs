@@ -293,7 +293,7 @@ impl<T: Record> Pattern<T> {
         self.times_between(times, times)
     }
 
-    /// It comes from `least` to `most` times.
+    /// It comes from `least` to `most` times. From none says that it is [`optional`](Pattern::optional), too.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -302,10 +302,10 @@ impl<T: Record> Pattern<T> {
     /// let pattern = Pattern::<Login>::begin("failures").where_(|login| !login.ok).times_between(3, 5).greedy();
     /// ```
     pub fn times_between(self, least: u32, most: u32) -> Self {
-        self.change(|element| (element.least, element.most) = (least, Some(most)))
+        self.repeat(least, Some(most))
     }
 
-    /// It comes at least so many times.
+    /// It comes at least so many times. None says that it is [`optional`](Pattern::optional), too.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -314,7 +314,14 @@ impl<T: Record> Pattern<T> {
     /// let pattern = Pattern::<Login>::begin("failures").where_(|login| !login.ok).times_or_more(3);
     /// ```
     pub fn times_or_more(self, least: u32) -> Self {
-        self.change(|element| (element.least, element.most) = (least, None))
+        self.repeat(least, None)
+    }
+
+    fn repeat(self, least: u32, most: Option<u32>) -> Self {
+        self.change(|element| {
+            (element.least, element.most) = (least.max(1), most);
+            element.optional |= least == 0;
+        })
     }
 
     /// It comes at least once. With [`optional`](Pattern::optional): any number of times.

@@ -34,7 +34,7 @@ use crate::value::Owned;
 ///     sales
 ///         .key_by(Sale::FIELDS.shop)
 ///         .process(|setup| Dearest {
-///             highest: setup.reducing_state("highest", |highest, cents| *highest = cents.max(*highest)),
+///             highest: setup.reducing_state("highest", |highest: &mut i64, cents| *highest = cents.max(*highest)),
 ///         })
 ///         .uid("dearest")
 ///         .sink("out", Stdout::ndjson());

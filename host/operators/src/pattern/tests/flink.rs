@@ -54,6 +54,24 @@ c ~a{3}? ~b          | c f b              | c b
 c ~a+?               | c a1 a2 a3         | c a1 a2 a3, c a1 a2, c a1, c
 c ~a+                | c a1 a2 a3         | c a1 a2 a3, c a1 a2, c a1
 a+?                  | c a1 a2 a3 d1 d2   | a1 a2 a3, a1 a2, a1, a2 a3, a2, a3
+# TimesRangeITCase
+c >a{1,3}% ~b        | c a1 a2 a3 b       | c a1 a2 a3 b, c a1 a2 b, c a1 a3 b, c a1 b
+c >a{1,2}?% ~b       | c a1 a2 a3 b       | c a1 a2 b, c a1 a3 b, c a1 b, c b
+c ~~a{1,3}% ~b       | c f a1 f a2 a3 b   | c a1 a2 a3 b, c a1 a2 b, c a1 a3 b, c a2 a3 b, c a1 b, c a2 b, c a3 b
+c ~~a{1,3}?= ~b      | c f a1 f a2 a3 b   | c a2 a3 b, c a1 b, c a2 b, c a3 b, c b
+c >a{1,3}?= ~b       | c a1 a2 a3 b       | c a1 a2 a3 b, c a1 a2 b, c a1 b, c b
+c ~a{1,3}? ~b        | c f b              | c b
+# TimesOrMoreITCase
+c ~a{2,}% ~b         | c a1 a2 a3 b       | c a1 a2 a3 b, c a1 a2 b, c a1 a3 b
+c ~~a{2,}% ~b        | c f a1 f a2 a3 b   | c a1 a2 a3 b, c a1 a2 b, c a1 a3 b, c a2 a3 b
+c ~~a{2}= ~b         | c f a1 f a2 a3 b   | c a2 a3 b
+c ~~a{2,}?= ~b       | c f a1 f a2 a3 b   | c a2 a3 b, c b
+c >a{2,}?= ~b        | c a1 a2 a3 b       | c a1 a2 a3 b, c a1 a2 b, c b
+c ~a{2,}? ~b         | c f b              | c b
+# SameElementITCase
+c ~a+? ~b            | c@1 a1@3 a1@3 a1@3 a2@4 d@5 a3@6 a3@6 b@7 | c a1 a1 a1 a2 a3 a3 b, c a1 a1 a1 a2 a3 b, c a1 a1 a1 a2 b, c a1 a1 a1 b, c a1 a1 b, c a1 b, c b
+c ~~a ~b             | c@1 a1@3 a1@3 b@7  | c a1 b, c a1 b
+a ~b ~c ~d           | a@1 b@2 c@2 d@2    | a b c d
 # Time: NFAITCase
 s ~m ~e              | s1@1 s2@2 m@3 x@4 e1@11 e2@13 | s2 m e1 | within 10
 s ~m ~e              | s1@1 s2@2 m@3 x@4 e1@11 e2@13 | s1 m e1, s2 m e1 | gap 9
