@@ -21,7 +21,7 @@ use crate::durable::{Place, spawn};
 const KEYS: usize = 7;
 
 /// A row as a line of JSON.
-fn line(number: usize) -> String {
+pub(crate) fn line(number: usize) -> String {
     format!(
         "{{\"key\":{},\"value\":{number},\"time\":{}}}\n",
         number % KEYS,
@@ -36,7 +36,7 @@ fn append(path: &Path, text: &str) {
 }
 
 /// What the job puts out of so many rows, sorted.
-fn expected(rows: usize) -> Vec<String> {
+pub(crate) fn expected(rows: usize) -> Vec<String> {
     let mut counts = BTreeMap::<usize, usize>::new();
     let mut lines = Vec::new();
     for number in 0..rows {
@@ -48,7 +48,7 @@ fn expected(rows: usize) -> Vec<String> {
     lines
 }
 
-fn assert_once(place: &Place, rows: usize) {
+pub(crate) fn assert_once(place: &Place, rows: usize) {
     let mut got = read_csv(&place.output());
     got.sort_unstable();
     crate::durable::assert_same(&got, &expected(rows));

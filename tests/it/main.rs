@@ -37,6 +37,7 @@ mod time;
 mod two_inputs;
 mod unaligned;
 mod upgrade;
+mod webhooks;
 mod windows;
 
 /// Every file of this folder is a module of this binary: a forgotten one would pass for ever.

@@ -43,6 +43,7 @@ fn open(sink: &Arc<dyn Sink>, subtask: u32) -> Box<dyn SinkWriter> {
         subtask,
         parallelism: 2,
         waker: Waker(Arc::new(|| ())),
+        checkpoints: false,
     };
     sink.open(&context).expect("the server is there")
 }

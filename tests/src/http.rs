@@ -1,10 +1,14 @@
-//! A small HTTP server for pipelines that ask one: it answers as a function of the path says, and counts.
+//! A small HTTP server for pipelines that ask one: it answers as a function of the path says, and counts. And a client for
+//! pipelines that are asked.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::jobs::PATIENCE;
 
 /// What a path is answered with.
 #[derive(Debug, Clone)]
@@ -102,6 +106,38 @@ impl Server {
             }
         }
     }
+}
+
+/// An address that is free, and no port that the system gives to connections: who connects to such a one while nobody listens may be
+/// connected to itself.
+pub fn address_to_listen_at() -> String {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let from = 10_000 + (std::process::id() % 997) as u16 * 20;
+    let mut addresses = (0..1_000).map(|_| format!("127.0.0.1:{}", from + NEXT.fetch_add(1, Ordering::Relaxed)));
+    let free = addresses.find(|address| TcpListener::bind(address).is_ok());
+    free.expect("one of a thousand ports is free")
+}
+
+/// Makes a `POST` request on a connection of its own; the status and body of its answer.
+///
+/// # Errors
+/// If the server cannot be reached, or does not answer to the end.
+pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    let mut request =
+        format!("POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{request}\r\n{body}").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let cut = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, format!("the answer is {answer:?}"));
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(cut)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or_else(cut)?, body.to_owned()))
 }
 
 /// The path of the next request, if there is one.

@@ -36,7 +36,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("object_store", &["state", "connectors"]),
     // The engine for its API.
     ("tokio", &["state", "connectors", "engine"]),
-    ("hyper", &["engine"]),
+    // The engine for its API, connectors for webhooks.
+    ("hyper", &["connectors", "engine"]),
 ];
 
 /// External crates that `core` may have: it is read first and compiled by everyone.

@@ -17,6 +17,7 @@ fn context() -> SubtaskContext {
         subtask: 0,
         parallelism: 1,
         waker: Waker(Arc::new(|| ())),
+        checkpoints: false,
     }
 }
 

@@ -3,7 +3,7 @@
 //! One folder per connector: `files`, `generator`, `hybrid`, `nexmark`, `stdin` and `stdout`, `discard`, `postgres`,
 //! `redis`, `sqlite`, `tcp`, `webhook`.
 //! [`http`] makes the requests that a pipeline asks for, row by row.
-//! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in. `format` turns bytes into
+//! `write_ahead` makes sinks exactly-once whose system has no transactions to wait in; those of `immediate` do not wait. `format` turns bytes into
 //! rows and back for all that read or write text. [`DeadLetter`] keeps rejected rows.
 //! Connectors here are synchronous and own the only file access of the data path; options and error codes
 //! are listed in `docs/`. To add a connector, implement `Connector` in its folder and name it in
@@ -23,6 +23,8 @@ pub mod http;
 mod hybrid;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis", feature = "sqlite"))]
 mod identity;
+#[cfg(any(feature = "http", feature = "redis"))]
+mod immediate;
 mod interleaved;
 mod nexmark;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]

@@ -20,6 +20,7 @@ pub(crate) fn context(subtask: u32, parallelism: u32) -> SubtaskContext {
         subtask,
         parallelism,
         waker: Waker(Arc::new(|| ())),
+        checkpoints: false,
     }
 }
 

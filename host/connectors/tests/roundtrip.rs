@@ -229,6 +229,7 @@ fn context(subtask: u32) -> SubtaskContext {
         subtask,
         parallelism: 2,
         waker: Waker(Arc::new(|| ())),
+        checkpoints: false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use millrace_connectors::{Enums, sink_with_names, source_with_names};
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
-use millrace_core::connector::{Delivery, Options, Sink, SinkContext, Source};
+use millrace_core::connector::{Delivery, Options, Replay, Sink, SinkContext, Source};
 use millrace_core::graph::{
     Chain, ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Origin, Parameter, operator_ids,
 };
@@ -478,6 +478,12 @@ impl Prepared {
     /// Parameters with defaults filled in.
     pub fn parameters(&self) -> &[(String, String)] {
         &self.parameters
+    }
+
+    /// What becomes of the rows of each source since a checkpoint that the job goes on from.
+    pub fn replays(&self) -> impl Iterator<Item = (OperatorIndex, Replay)> {
+        let sources = self.connectors.sources.iter();
+        sources.map(|(operator, source)| (*operator, source.replay()))
     }
 
     /// What each sink guarantees.

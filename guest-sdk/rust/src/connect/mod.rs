@@ -2,7 +2,7 @@
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
 //! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table, [`Redis`] to a
-//! Redis server; [`Sqlite`] reads and writes tables in a file, [`Tcp`] sockets; [`Webhook`] sends rows to a URL; [`Generator`] makes rows up, and
+//! Redis server; [`Sqlite`] reads and writes tables in a file, [`Tcp`] sockets; [`Webhook`] takes requests with rows, or makes them; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Hybrid`] reads one source and then another. [`Connector`] names any other.
 
 mod custom;
@@ -33,7 +33,7 @@ pub use redis::{Redis, RedisSink};
 pub use sqlite::{Sqlite, SqliteSink, SqliteSource};
 pub use standard::{Stdin, StdinSource, Stdout, StdoutSink};
 pub use tcp::{Tcp, TcpSink, TcpSource};
-pub use webhook::{Webhook, WebhookSink};
+pub use webhook::{Webhook, WebhookSink, WebhookSource};
 
 /// Gives rows: the argument of [`Flow::source`](crate::Flow::source).
 pub trait Source {

@@ -155,8 +155,8 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// So many attempts in all. The delay is before the second, and doubles from one to the next; a server that says
-    /// `Retry-After` gets at least that. The last response is given if none was better. The statuses are 408, 425, 429, 500,
+    /// So many attempts in all. The delay is before the second, and doubles from one to the next; up to a half of it is left out
+    /// by chance, so that rows that failed together do not come back together. A server that says `Retry-After` gets at least that. The last response is given if none was better. The statuses are 408, 425, 429, 500,
     /// 502, 503 and 504 unless [others](Self::on_statuses) are said.
     ///
     /// ```

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use millrace_core::connector::{Delivery, without_passwords};
-use millrace_core::graph::{Graph, Head, OperatorKind, Origin, Parameter, ParameterType, StateKind};
+use millrace_core::connector::{Delivery, Replay, without_passwords};
+use millrace_core::graph::{Graph, Head, Operator, OperatorKind, Origin, Parameter, ParameterType, StateKind};
 use millrace_core::{Error, Result};
 use millrace_engine::{JobOptions, Loaded, Prepared};
 use serde_json::{Value, json};
@@ -161,6 +161,11 @@ fn with_placeholders(declared: &[Parameter], given: &[(String, String)]) -> (Vec
 
 fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String], prepared: &Prepared) -> Value {
     let graph = prepared.graph();
+    let sources = prepared.replays().map(|(operator, replay)| {
+        let name = &graph.operators[operator.0 as usize].name;
+        json!({ "name": name, "replay": replay_name(replay) })
+    });
+    let sources = sources.collect::<Vec<_>>();
     let sinks = prepared.deliveries().map(|(operator, delivery)| {
         let name = &graph.operators[operator.0 as usize].name;
         json!({ "name": name, "delivery": delivery_name(delivery) })
@@ -171,6 +176,7 @@ fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String],
         "bytes": bytes,
         "parameters": declared,
         "imports": imports,
+        "sources": sources,
         "sinks": sinks,
         "asks_for": { "http": origins(graph) },
         "graph": graph_view::json::render(graph),
@@ -195,6 +201,7 @@ fn as_text(
     section(&mut text, "graph", &graph_view::text::render(view));
     section(&mut text, "streams", &streams(graph));
     section(&mut text, "state", &states(graph));
+    section(&mut text, "sources", &sources(prepared));
     section(&mut text, "sinks", &sinks(prepared));
     section(&mut text, "asks for", &asks_for(graph));
     section(&mut text, "imports", &imports_text(imports));
@@ -269,6 +276,48 @@ fn streams(graph: &Graph) -> String {
     table.render()
 }
 
+fn sources(prepared: &Prepared) -> String {
+    let mut table = Table::new(&[
+        ("operator", Align::Left),
+        ("connector", Align::Left),
+        ("replay", Align::Left),
+        ("rows since the checkpoint, after a restart", Align::Left),
+    ]);
+    for (operator, replay) in prepared.replays() {
+        let operator = &prepared.graph().operators[operator.0 as usize];
+        let meaning = match replay {
+            Replay::Replayed => "are read again",
+            Replay::Resent => "were not acknowledged: their senders repeat them, and each counts once if it has a key",
+            Replay::Lost => "are lost",
+            Replay::Refused => "cannot be read again: the job cannot go on",
+        };
+        let row = [
+            operator.name.as_str(),
+            connector_kind(operator),
+            replay_name(replay),
+            meaning,
+        ];
+        table.row(row.map(str::to_owned).to_vec());
+    }
+    table.render()
+}
+
+fn replay_name(replay: Replay) -> &'static str {
+    match replay {
+        Replay::Replayed => "replayed",
+        Replay::Resent => "resent",
+        Replay::Lost => "lost",
+        Replay::Refused => "refused",
+    }
+}
+
+fn connector_kind(operator: &Operator) -> &str {
+    match &operator.kind {
+        OperatorKind::Source { connector, .. } | OperatorKind::Sink { connector } => &connector.kind,
+        OperatorKind::Watermarks(_) | OperatorKind::Requests(_) | OperatorKind::Function { .. } => "",
+    }
+}
+
 fn sinks(prepared: &Prepared) -> String {
     let mut table = Table::new(&[
         ("operator", Align::Left),
@@ -278,19 +327,17 @@ fn sinks(prepared: &Prepared) -> String {
     ]);
     for (operator, delivery) in prepared.deliveries() {
         let operator = &prepared.graph().operators[operator.0 as usize];
-        let kind = match &operator.kind {
-            OperatorKind::Sink { connector } => connector.kind.clone(),
-            OperatorKind::Source { .. }
-            | OperatorKind::Watermarks(_)
-            | OperatorKind::Requests(_)
-            | OperatorKind::Function { .. } => String::new(),
-        };
         let meaning = match delivery {
             Delivery::ExactlyOnce => "each row is there once",
             Delivery::Idempotent => "rows may be written again, over themselves",
             Delivery::AtLeastOnce => "rows may be repeated: this sink cannot take them back",
         };
-        let row = [operator.name.as_str(), kind.as_str(), delivery_name(delivery), meaning];
+        let row = [
+            operator.name.as_str(),
+            connector_kind(operator),
+            delivery_name(delivery),
+            meaning,
+        ];
         table.row(row.map(str::to_owned).to_vec());
     }
     table.render()

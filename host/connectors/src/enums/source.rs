@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use millrace_core::Result;
 use millrace_core::connector::{
-    Boundedness, Elapsed, Poll, Position, Rejected, Rows, Source, Split, SplitEnumerator, SplitReader, SubtaskContext,
+    Boundedness, Elapsed, Poll, Position, Rejected, Replay, Rows, Source, Split, SplitEnumerator, SplitReader,
+    SubtaskContext,
 };
 
 use super::Enums;
@@ -38,6 +39,10 @@ impl Source for NamedSource {
 
     fn enumerator(&self, splits: &[(u32, Split)], parallelism: u32) -> Result<Option<Arc<dyn SplitEnumerator>>> {
         self.inner.enumerator(splits, parallelism)
+    }
+
+    fn replay(&self) -> Replay {
+        self.inner.replay()
     }
 
     fn lost_on_restart(&self) -> Option<String> {
@@ -83,5 +88,13 @@ impl SplitReader for NamedReader {
 
     fn place(&mut self, row: usize) -> Option<String> {
         self.inner.place(row)
+    }
+
+    fn handle_complete(&mut self, position: &Position) -> Result<()> {
+        self.inner.handle_complete(position)
+    }
+
+    fn refuse(&mut self, rejected: &Rejected) -> bool {
+        self.inner.refuse(rejected)
     }
 }

@@ -76,6 +76,12 @@ impl Framer {
         }
     }
 
+    /// One for another stream, whose first byte has offset 0.
+    #[cfg(feature = "http")]
+    pub(crate) fn restarted(&self) -> Self {
+        Framer::new(self.framing, 0, 1, None)
+    }
+
     /// Where bytes are appended, by a reader that only appends.
     pub(crate) fn buffer_mut(&mut self) -> &mut Vec<u8> {
         &mut self.buffer

@@ -24,6 +24,8 @@ use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
 
 pub(crate) use encode::Encoder;
+#[cfg(feature = "http")]
+pub(crate) use framer::RECORD_BYTES_MAX;
 #[cfg(any(feature = "postgres", feature = "redis", feature = "sqlite"))]
 pub(crate) use json_texts::json_texts;
 pub(crate) use parser::{Range, RowParser, read_header};

@@ -97,6 +97,16 @@ impl RowParser {
         })
     }
 
+    /// Begins with another stream from its start, which has no header.
+    #[cfg(feature = "http")]
+    pub(crate) fn restart(&mut self, name: String) {
+        self.framer = self.framer.restarted();
+        self.records.clear();
+        self.taken.clear();
+        self.rejected.clear();
+        self.name = name;
+    }
+
     /// Where bytes are appended.
     pub(crate) fn buffer_mut(&mut self) -> &mut Vec<u8> {
         self.framer.buffer_mut()

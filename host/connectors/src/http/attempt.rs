@@ -1,5 +1,6 @@
 //! One request: attempts until there is a response worth giving, or time is over.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
 use millrace_core::graph::{Origin, RequestsDecl, Retry};
@@ -43,8 +44,15 @@ impl Policy {
             Err(failure) => failure.kind == FailureKind::Connection,
         };
         let doubled = retry.delay_ms.saturating_mul(1 << (attempts - 1).min(16));
-        is_worth.then(|| Duration::from_millis(doubled).max(asked_delay(answer)))
+        is_worth.then(|| spread(Duration::from_millis(doubled)).max(asked_delay(answer)))
     }
+}
+
+/// Between a half and the whole of a delay, by chance: who failed at the same time does not come back at the same time.
+fn spread(delay: Duration) -> Duration {
+    let half = delay / 2;
+    let by_chance = RandomState::new().hash_one(0_u8) >> 32;
+    half + half.mul_f64(by_chance as f64 / f64::from(u32::MAX))
 }
 
 /// What a server says in `Retry-After`, in seconds.
@@ -159,4 +167,26 @@ fn in_words(error: &reqwest::Error) -> String {
         source = cause.source();
     }
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_spread_over_their_second_half() {
+        let whole = Duration::from_millis(1_000);
+        let delays: Vec<Duration> = (0..200).map(|_| spread(whole)).collect();
+        assert!(
+            delays.iter().all(|delay| (whole / 2..=whole).contains(delay)),
+            "{delays:?}"
+        );
+        let below = |limit: u64| {
+            delays
+                .iter()
+                .filter(|delay| delay.as_millis() < u128::from(limit))
+                .count()
+        };
+        assert!((10..190).contains(&below(750)), "{delays:?}");
+    }
 }

@@ -9,7 +9,7 @@
 //! environment are not used: where requests go is what the pipeline declares and the owner of the job grants.
 
 mod attempt;
-mod runtime;
+pub(crate) mod runtime;
 #[cfg(test)]
 mod tests;
 

@@ -1,4 +1,4 @@
-//! The runtime that all HTTP requests of the process share.
+//! The runtime that all HTTP of the process shares: requests that are made, and the listeners of webhooks.
 
 use std::sync::OnceLock;
 
@@ -11,7 +11,7 @@ const THREADS: usize = 2;
 static RUNTIME: OnceLock<Result<Runtime, String>> = OnceLock::new();
 
 /// The runtime, which begins with the first call and ends with the process.
-pub(super) fn handle() -> Result<Handle> {
+pub(crate) fn handle() -> Result<Handle> {
     let start = || {
         let mut builder = Builder::new_multi_thread();
         let builder = builder.worker_threads(THREADS).thread_name("http").enable_all();

@@ -189,4 +189,33 @@ impl SplitEnumerator for HybridEnumerator {
             }
         }
     }
+
+    fn handle_complete(&self, subtask: u32, splits: &[Split]) -> Result<()> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let then = state
+            .switched
+            .as_ref()
+            .and_then(|switched| switched.enumerator.as_ref());
+        for (prefix, enumerator) in [(FIRST, self.first.as_ref()), (THEN, then)] {
+            let Some(enumerator) = enumerator else { continue };
+            let own = splits.iter().filter_map(|split| own_split(split, prefix).transpose());
+            enumerator.handle_complete(subtask, &own.collect::<Result<Vec<_>>>()?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A split as the source knows it whose splits have this prefix; `None`: it is the other's.
+fn own_split(split: &Split, prefix: &str) -> Result<Option<Split>> {
+    let Some(id) = split.id.strip_prefix(prefix) else {
+        return Ok(None);
+    };
+    Ok(match Place::decode(&split.position)? {
+        Place::At { position, .. } => Some(Split {
+            id: id.to_owned(),
+            position,
+        }),
+        // Where its end was is not known any more.
+        Place::Finished => None,
+    })
 }

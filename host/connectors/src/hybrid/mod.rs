@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use millrace_core::connector::{
-    Boundedness, Connector, Options, Sink, SinkContext, Source, Split, SplitEnumerator, SplitReader, SubtaskContext,
+    Boundedness, Connector, Options, Replay, Sink, SinkContext, Source, Split, SplitEnumerator, SplitReader,
+    SubtaskContext,
 };
 use millrace_core::{Error, Result};
 
@@ -90,6 +91,10 @@ impl Source for Hybrid {
     fn enumerator(&self, splits: &[(u32, Split)], parallelism: u32) -> Result<Option<Arc<dyn SplitEnumerator>>> {
         let enumerator = HybridEnumerator::new(&self.first, &self.then, splits, parallelism)?;
         Ok(Some(Arc::new(enumerator)))
+    }
+
+    fn replay(&self) -> Replay {
+        self.first.replay().max(self.then.replay())
     }
 
     fn lost_on_restart(&self) -> Option<String> {

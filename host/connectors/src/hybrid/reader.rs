@@ -3,7 +3,7 @@
 //! The position of a split of the second source may hold the names of all its splits: some of them may not have been
 //! given out when a checkpoint was taken, and asking the source once more could give others.
 
-use millrace_core::connector::{Elapsed, Poll, Position, SplitReader};
+use millrace_core::connector::{Elapsed, Poll, Position, Rejected, SplitReader};
 use millrace_core::{Error, Result};
 
 /// What a position says.
@@ -119,6 +119,17 @@ impl SplitReader for HybridReader {
 
     fn place(&mut self, row: usize) -> Option<String> {
         self.reader.as_mut()?.place(row)
+    }
+
+    fn handle_complete(&mut self, position: &Position) -> Result<()> {
+        match (&mut self.reader, Place::decode(position)?) {
+            (Some(reader), Place::At { position, .. }) => reader.handle_complete(&position),
+            (Some(_), Place::Finished) | (None, _) => Ok(()),
+        }
+    }
+
+    fn refuse(&mut self, rejected: &Rejected) -> bool {
+        self.reader.as_mut().is_some_and(|reader| reader.refuse(rejected))
     }
 }
 

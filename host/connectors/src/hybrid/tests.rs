@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_schema::{DataType, Field, Schema};
-use millrace_core::connector::{Poll, Position};
+use millrace_core::connector::{Enumerated, Poll, Position};
 
 use super::*;
 use crate::testing::{context, options};
@@ -212,6 +213,94 @@ fn the_second_source_waits_for_all_of_the_first() {
     assert_eq!(told.next, Some(Duration::from_secs(1)));
     let given: Vec<Split> = told.splits.into_iter().chain(poll(0).splits).collect();
     assert!(given.len() == 1 && given[0].id.starts_with("then:"), "{given:?}");
+}
+
+/// What a source was told of complete checkpoints, by split.
+#[derive(Default, Clone)]
+struct Told(Arc<Mutex<Vec<(String, Position)>>>);
+
+impl Told {
+    fn take(&self) -> Vec<(String, Position)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+impl Source for Told {
+    fn boundedness(&self) -> Boundedness {
+        Boundedness::Bounded
+    }
+
+    fn splits(&self, _: u32) -> Result<Vec<Split>> {
+        let (id, position) = ("a".to_owned(), Position::START);
+        Ok(vec![Split { id, position }])
+    }
+
+    fn enumerator(&self, _: &[(u32, Split)], _: u32) -> Result<Option<Arc<dyn SplitEnumerator>>> {
+        Ok(Some(Arc::new(self.clone())))
+    }
+
+    fn open(&self, _: &Split, _: &SubtaskContext) -> Result<Box<dyn SplitReader>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl SplitEnumerator for Told {
+    fn poll(&self, _: u32, _: Duration) -> Result<Enumerated> {
+        Ok(Enumerated::default())
+    }
+
+    fn handle_end(&self, _: &str) {}
+
+    fn handle_complete(&self, _: u32, splits: &[Split]) -> Result<()> {
+        let splits = splits.iter().cloned();
+        let told = splits.map(|split| (format!("enumerator {}", split.id), split.position));
+        self.0.lock().unwrap().extend(told);
+        Ok(())
+    }
+}
+
+impl SplitReader for Told {
+    fn poll(&mut self, _: usize, _: Duration) -> Result<Poll> {
+        Ok(Poll::Pending { wake_after: None })
+    }
+
+    fn position(&self) -> Position {
+        Position(vec![7])
+    }
+
+    fn handle_complete(&mut self, position: &Position) -> Result<()> {
+        self.0.lock().unwrap().push(("reader".to_owned(), position.clone()));
+        Ok(())
+    }
+}
+
+/// Each source is told of its own splits, in its own words.
+#[test]
+fn both_sources_hear_of_complete_checkpoints() {
+    let (first, then) = (Told::default(), Told::default());
+    let hybrid = Hybrid {
+        first: Arc::new(first.clone()),
+        then: Arc::new(then.clone()),
+    };
+    let splits = hybrid.splits(1).unwrap();
+    let enumerator = hybrid.enumerator(&[(0, splits[0].clone())], 1).unwrap().unwrap();
+    let complete = |split: &Split| {
+        let mut reader = hybrid.open(split, &context(0, 1)).unwrap();
+        let position = reader.position();
+        reader.handle_complete(&position).unwrap();
+        let id = split.id.clone();
+        enumerator.handle_complete(0, &[Split { id, position }]).unwrap();
+    };
+    let told = [
+        ("reader".to_owned(), Position(vec![7])),
+        ("enumerator a".to_owned(), Position(vec![7])),
+    ];
+    complete(&splits[0]);
+    assert_eq!((first.take(), then.take()), (told.to_vec(), vec![]));
+    enumerator.handle_end(&splits[0].id);
+    let given = enumerator.poll(0, Duration::ZERO).unwrap().splits;
+    complete(&given[0]);
+    assert_eq!((first.take(), then.take()), (vec![], told.to_vec()));
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::logged::Logged;
 use super::server::Server;
 use super::settings::{Mode, Settings};
 use crate::identity;
+use crate::immediate::ImmediateWriter;
 use crate::write_ahead::{self, LogWriter};
 
 /// See the module's documentation.
@@ -94,7 +95,11 @@ impl Sink for RedisSink {
                 let Settings { limits, .. } = self.0.settings;
                 Box::new(LogWriter::new(target, context.subtask, limits, self.0.rows.clone()))
             }
-            Mode::Immediate => Box::new(Immediate::new(self.0.clone(), server, connection)),
+            Mode::Immediate => {
+                let outside = Immediate::new(self.0.clone(), server, connection);
+                let rows_at_a_time = self.0.settings.limits.rows_per_entry;
+                Box::new(ImmediateWriter::new(outside, rows_at_a_time, self.0.rows.clone()))
+            }
         })
     }
 

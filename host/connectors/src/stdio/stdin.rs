@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_schema::SchemaRef;
 use millrace_core::connector::{
-    Boundedness, Connector, Elapsed, Options, Poll, Position, Rows, Sink, SinkContext, Source, Split, SplitReader,
-    SubtaskContext, Waker,
+    Boundedness, Connector, Elapsed, Options, Poll, Position, Replay, Rows, Sink, SinkContext, Source, Split,
+    SplitReader, SubtaskContext, Waker,
 };
 use millrace_core::{Error, Result};
 
@@ -64,6 +64,10 @@ impl Stdin {
 impl Source for Stdin {
     fn boundedness(&self) -> Boundedness {
         Boundedness::Bounded
+    }
+
+    fn replay(&self) -> Replay {
+        Replay::Refused
     }
 
     fn splits(&self, _parallelism: u32) -> Result<Vec<Split>> {
@@ -188,6 +192,7 @@ mod tests {
             subtask: 0,
             parallelism: 1,
             waker: Waker(Arc::new(move || woken.send(()).unwrap())),
+            checkpoints: false,
         };
         let reader = source.open(&source.splits(1).unwrap()[0], &context).unwrap();
         (sender, wakes, source, reader)

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use arrow_schema::SchemaRef;
 use millrace_core::connector::{
-    Boundedness, Elapsed, Poll, Position, Rows, Source, Split, SplitReader, SubtaskContext, Waker,
+    Boundedness, Elapsed, Poll, Position, Replay, Rows, Source, Split, SplitReader, SubtaskContext, Waker,
 };
 use millrace_core::{Error, Result};
 
@@ -66,6 +66,10 @@ impl Source for TcpSource {
             id: "tcp".to_owned(),
             position: Position::START,
         }])
+    }
+
+    fn replay(&self) -> Replay {
+        Replay::Lost
     }
 
     fn lost_on_restart(&self) -> Option<String> {

@@ -1,6 +1,6 @@
-//! The `webhook` connector: rows out, as JSON in the body of `POST` requests to a URL.
+//! The `webhook` connector: rows as JSON in the bodies of `POST` requests, in ([`source`]) and out, to a URL.
 //!
-//! [`settings`] are its options, [`sink`] has the two modes:
+//! [`settings`] are the options of the sink, [`sink`] has the two modes:
 //!
 //! - `checkpointed`: rows wait in a write-ahead log until their checkpoint is complete; each request has the entry's mark as
 //!   `Idempotency-Key`, and one that is repeated has the same key and the same rows. A server that goes by the key has each
@@ -9,6 +9,7 @@
 
 mod settings;
 mod sink;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -26,8 +27,8 @@ impl Connector for WebhookConnector {
         "webhook"
     }
 
-    fn source(&self, _: Options, _: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
-        Ok(None)
+    fn source(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
+        Ok(Some(Arc::new(source::WebhookSource::new(options, schema)?)))
     }
 
     fn sink(&self, options: Options, _: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {

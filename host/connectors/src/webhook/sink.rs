@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
-use millrace_core::connector::{
-    Committable, Delivery, Elapsed, Options, Sink, SinkContext, SinkWriter, SubtaskContext,
-};
+use millrace_core::connector::{Committable, Delivery, Options, Sink, SinkContext, SinkWriter, SubtaskContext};
 use millrace_core::requests::Request;
 use millrace_core::{Error, Result};
 
@@ -14,6 +12,7 @@ use super::settings::{Body, Mode, Settings};
 use crate::format::{Encoder, Format};
 use crate::http::Client;
 use crate::identity;
+use crate::immediate::{ImmediateWriter, Outside};
 use crate::write_ahead::{self, Applied, LogWriter, Mark, Target};
 
 /// Letters of what a server answers that are shown.
@@ -46,7 +45,6 @@ impl WebhookSink {
         Ok(Poster {
             client: Client::new(&self.0.settings.requests)?,
             shared: self.0.clone(),
-            bytes: 0,
         })
     }
 }
@@ -79,7 +77,10 @@ impl Sink for WebhookSink {
                 let rows = self.0.rows.clone();
                 Box::new(LogWriter::new(poster, context.subtask, settings.limits, rows))
             }
-            Mode::Immediate => Box::new(poster),
+            Mode::Immediate => {
+                let rows_at_a_time = settings.limits.rows_per_entry;
+                Box::new(ImmediateWriter::new(poster, rows_at_a_time, self.0.rows.clone()))
+            }
         })
     }
 
@@ -92,15 +93,14 @@ impl Sink for WebhookSink {
 struct Poster {
     client: Client,
     shared: Arc<Shared>,
-    bytes: u64,
 }
 
 impl Poster {
-    /// Sends rows in one request, as often as it takes.
-    fn post(&mut self, rows: &RecordBatch, key: Option<String>) -> Result<()> {
+    /// Sends rows in one request, as often as it takes; how many bytes they were.
+    fn post(&self, rows: &RecordBatch, key: Option<String>) -> Result<u64> {
         let settings = &self.shared.settings;
         let body = body(rows, settings.body)?;
-        self.bytes += body.len() as u64;
+        let bytes = body.len() as u64;
         let mut headers = settings.headers.clone();
         if headers
             .iter()
@@ -127,7 +127,7 @@ impl Poster {
             Err(Error::external("IO0170", message))
         };
         match self.client.ask(&request) {
-            Ok(response) if (200..300).contains(&response.status) => Ok(()),
+            Ok(response) if (200..300).contains(&response.status) => Ok(bytes),
             Ok(response) => {
                 let said = String::from_utf8_lossy(&response.body);
                 let said: String = said.chars().take(SHOWN_CHARS).collect();
@@ -162,7 +162,7 @@ impl Target for Poster {
     fn apply(&mut self, mark: Mark, rows: &RecordBatch) -> Result<Applied> {
         let prefix = &self.shared.prefix;
         let key = format!("{prefix}-{}-{:016x}-{}", mark.subtask, mark.log, mark.number);
-        self.post(rows, Some(key)).map(|()| Applied::Now)
+        self.post(rows, Some(key)).map(|_| Applied::Now)
     }
 
     fn forget_others(&mut self, _: &[Mark]) -> Result<()> {
@@ -170,30 +170,8 @@ impl Target for Poster {
     }
 }
 
-impl SinkWriter for Poster {
-    fn write(&mut self, rows: &RecordBatch, _: Elapsed) -> Result<()> {
-        let at_a_time = self.shared.settings.limits.rows_per_entry;
-        for start in (0..rows.num_rows()).step_by(at_a_time) {
-            let rows = rows.slice(start, at_a_time.min(rows.num_rows() - start));
-            self.post(&rows, None)?;
-            self.shared.rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    fn pre_commit(&mut self) -> Result<Vec<Committable>> {
-        Ok(Vec::new())
-    }
-
-    fn commit(&mut self, _: &[Committable]) -> Result<()> {
-        Ok(())
-    }
-
-    fn abort(&mut self, _: &[Committable]) -> Result<()> {
-        Ok(())
-    }
-
-    fn bytes_written(&self) -> u64 {
-        self.bytes
+impl Outside for Poster {
+    fn write(&mut self, rows: &RecordBatch) -> Result<u64> {
+        self.post(rows, None)
     }
 }

@@ -15,6 +15,13 @@ pub trait SplitEnumerator: Send + Sync {
 
     /// A split has been read to its end.
     fn handle_end(&self, split: &str);
+
+    /// A checkpoint is complete that holds these splits of a subtask, at these positions, those that have ended too. See
+    /// [`SplitReader::handle_complete`](super::SplitReader::handle_complete) for what that says and what it does not.
+    fn handle_complete(&self, subtask: u32, splits: &[Split]) -> Result<()> {
+        let _ = (subtask, splits);
+        Ok(())
+    }
 }
 
 /// Answer of a [`SplitEnumerator`].

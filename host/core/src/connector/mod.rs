@@ -64,6 +64,9 @@ pub struct SubtaskContext {
     pub parallelism: u32,
     /// Wakes the slot.
     pub waker: Waker,
+    /// Whether the job takes checkpoints that it goes on from after a failure: readers are told of those that are
+    /// complete.
+    pub checkpoints: bool,
 }
 
 /// A row that could not be parsed or converted.
@@ -105,6 +108,19 @@ pub enum Poll {
 /// Monotonic time since the job started; all the clock that connectors get.
 pub type Elapsed = Duration;
 
+/// What becomes of rows that a source has given since a checkpoint when the job goes on from that. From good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Replay {
+    /// They are read again, from the position in the checkpoint.
+    Replayed,
+    /// Who had sent them was not answered and sends them again, for readers answer when a checkpoint is complete.
+    Resent,
+    /// They are gone.
+    Lost,
+    /// The job cannot go on: there is no reading the source a second time.
+    Refused,
+}
+
 /// A configured source.
 pub trait Source: Send + Sync {
     /// Whether it ends.
@@ -120,6 +136,11 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
+    /// What becomes of rows since a checkpoint when the job goes on from that.
+    fn replay(&self) -> Replay {
+        Replay::Replayed
+    }
+
     /// What is lost when the job goes on from a checkpoint, said once as a warning; `None`: nothing.
     fn lost_on_restart(&self) -> Option<String> {
         None
@@ -130,8 +151,12 @@ pub trait Source: Send + Sync {
 }
 
 /// Reads one split.
+///
+/// Order: any number of `poll`, and between two of them any of the others. `refuse` comes right behind the `poll` that it is
+/// about. [`handle_complete`](Self::handle_complete) comes at any later time than the `position` that it is given, and may come
+/// behind the end.
 pub trait SplitReader: Send {
-    /// Up to `rows_max` rows: what is there now, not waiting to fill up.
+    /// Up to `rows_max` rows, or as many as cannot be parted: what is there now, not waiting to fill up.
     fn poll(&mut self, rows_max: usize, now: Elapsed) -> Result<Poll>;
 
     /// Where the next poll continues.
@@ -142,6 +167,24 @@ pub trait SplitReader: Send {
     fn place(&mut self, row: usize) -> Option<String> {
         let _ = row;
         None
+    }
+
+    /// A checkpoint is complete, and this is the [`position`](Self::position) that it holds: the job does not go back behind
+    /// it, so that what came before may be acknowledged where it came from. Positions come in their order.
+    ///
+    /// It is not said of checkpoints that came to nothing, nor of savepoints that a job has made on its way: should it
+    /// fail, it goes on from the checkpoint before. Of a complete one it may not be said: the process may end first. Then the reader that
+    /// goes on is opened at that position or behind it.
+    fn handle_complete(&mut self, position: &Position) -> Result<()> {
+        let _ = position;
+        Ok(())
+    }
+
+    /// One of the rows of the last poll was rejected, and it is the source's policy to fail then. True: whoever has sent the
+    /// rows has been told, and the reader has forgotten them; none of them is taken, and the job goes on.
+    fn refuse(&mut self, rejected: &Rejected) -> bool {
+        let _ = rejected;
+        false
     }
 }
 

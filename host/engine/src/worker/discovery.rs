@@ -47,6 +47,11 @@ impl Discovery {
         self.ended.insert(split.id.clone(), split);
     }
 
+    /// A checkpoint is complete that holds these splits.
+    pub(crate) fn handle_complete(&self, splits: &[Split]) -> Result<()> {
+        self.enumerator.handle_complete(self.subtask, splits)
+    }
+
     /// Elapsed time at which to ask again; `None`: there is nothing more to come.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.next

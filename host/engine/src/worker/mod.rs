@@ -2,9 +2,10 @@
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
 //! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is asked, `taking` its parts
-//! in checkpoints; `source` (with `discovery`), `watermarks`, `requests`, `chain` and `sink` are the kinds of task; `careful`
+//! in checkpoints; `source` (with `discovery` and `at_barriers`), `watermarks`, `requests`, `chain` and `sink` are the kinds of task; `careful`
 //! is what a slot does after a trap.
 
+mod at_barriers;
 mod careful;
 mod chain;
 mod discovery;

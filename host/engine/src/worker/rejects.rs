@@ -209,6 +209,11 @@ impl Rejects {
         self.policies.row_text(operator, row)
     }
 
+    /// Whether a source fails with its first row that is none.
+    pub(crate) fn fails(&self, operator: u32) -> bool {
+        matches!(self.policies.of(operator), Ok((Policy::Fail, _)))
+    }
+
     /// Applies the policy of a source to one row.
     pub(crate) fn handle(&self, operator: u32, rejected: &Rejected) -> Result<()> {
         match self.policies.of(operator)? {

@@ -167,6 +167,7 @@ impl Slot {
             subtask: self.index,
             parallelism: task.parallelism,
             waker: Waker(Arc::new(move || waker.wake())),
+            checkpoints: self.shared.mode.is_some(),
         };
         let body = self
             .open_body(task, &context)
@@ -220,7 +221,7 @@ impl Slot {
         Ok(match &task.kind {
             TaskKind::Source { operator, watermarks } => {
                 let strategy = watermarks.as_ref().map(|(_, strategy)| strategy.clone());
-                Body::Source(self.open_source(*operator, strategy, context)?)
+                Body::Source(Box::new(self.open_source(*operator, strategy, context)?))
             }
             TaskKind::Watermarks { operator, strategy } => {
                 let mut watermarks = WatermarksTask::new(strategy);
@@ -339,9 +340,11 @@ impl Slot {
         for subtask in &mut self.subtasks {
             let finished = match &mut subtask.body {
                 Body::Sink(sink) => sink.finish(outcome),
-                Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Chain(_) => {
-                    subtask.letters.finish(outcome)
+                Body::Source(source) => {
+                    let told = source.finish(outcome);
+                    told.and(subtask.letters.finish(outcome))
                 }
+                Body::Watermarks(_) | Body::Requests(_) | Body::Chain(_) => subtask.letters.finish(outcome),
             };
             if outcome == Outcome::Commit {
                 finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
@@ -477,6 +480,10 @@ impl Slot {
             }
             (Command::Unalign(id), _) => subtask.handle_unaligned(id, shared),
             (Command::Complete(id), Body::Sink(sink)) => sink.commit(id),
+            (Command::Complete(id), Body::Source(source)) => {
+                source.handle_complete(id)?;
+                subtask.letters.commit(id)
+            }
             (Command::Complete(id), _) => subtask.letters.commit(id),
             (Command::EndCareful, _) => Ok(()),
             (Command::Drain, _) => {

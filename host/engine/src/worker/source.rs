@@ -3,21 +3,26 @@
 //! With watermark alignment a split that is too far ahead of its group is left alone for a while. It takes part in
 //! checkpoints all the same: barriers are put behind what it has given, whoever waits.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis};
-use millrace_core::checkpoint::SplitSnapshot;
-use millrace_core::connector::{Poll, Rejected, Source, Split, SplitEnumerator, SplitReader, SubtaskContext};
+use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
+use millrace_core::connector::{
+    Poll, Position, Rejected, Rows, Source, Split, SplitEnumerator, SplitReader, SubtaskContext,
+};
 use millrace_core::graph::{OperatorIndex, Partition, WatermarkAlignment, WatermarkStrategy};
 use millrace_core::plan::Plan;
 use millrace_core::time::{Alignment, Member, Progress, WatermarkGenerator, WatermarkMerge};
 
+use super::at_barriers::AtBarriers;
 use super::discovery::Discovery;
 use super::outputs::Outputs;
 use super::pace::Pace;
 use super::rejects::Rejects;
+use super::shared::Outcome;
 use super::watermarks::assign_times;
 use crate::metrics::SubtaskMetrics;
 
@@ -89,6 +94,7 @@ pub(crate) struct SourceTask {
     next: usize,
     rate: ReadingRate,
     alignment: Arc<Mutex<Alignment>>,
+    at_barriers: AtBarriers,
 }
 
 /// How much a source reads at a time, and how often.
@@ -127,6 +133,7 @@ impl SourceTask {
             next: 0,
             rate,
             alignment,
+            at_barriers: AtBarriers::default(),
         };
         for split in splits
             .iter()
@@ -233,14 +240,56 @@ impl SourceTask {
         Ok(())
     }
 
-    /// How far each split has been read.
-    pub(crate) fn snapshot(&self) -> Vec<SplitSnapshot> {
+    /// A barrier: how far each split has been read.
+    pub(crate) fn snapshot(&mut self, id: CheckpointId) -> Vec<SplitSnapshot> {
         let ended = self.discovery.iter().flat_map(Discovery::ended).cloned();
-        self.readings
-            .iter()
-            .filter_map(Reading::snapshot)
-            .chain(ended)
-            .collect()
+        let splits = self.readings.iter().filter_map(Reading::snapshot).chain(ended);
+        let splits: Vec<SplitSnapshot> = splits.collect();
+        self.at_barriers.note(id, splits.clone());
+        splits
+    }
+
+    /// A checkpoint is complete.
+    pub(crate) fn handle_complete(&mut self, id: CheckpointId) -> Result<()> {
+        let splits = self.at_barriers.complete(id);
+        self.tell_complete(splits.unwrap_or_default())
+    }
+
+    /// A checkpoint came to nothing.
+    pub(crate) fn handle_cancelled(&mut self, id: CheckpointId) {
+        self.at_barriers.cancel(id);
+    }
+
+    /// Tells readers what was decided at the end of the attempt: the slot may not have heard of the last checkpoint.
+    pub(crate) fn finish(&mut self, outcome: Outcome) -> Result<()> {
+        match outcome {
+            Outcome::Commit => {
+                let splits = self.at_barriers.finish();
+                self.tell_complete(splits.unwrap_or_default())
+            }
+            Outcome::Abort | Outcome::Leave => Ok(()),
+        }
+    }
+
+    /// A complete checkpoint holds these splits.
+    fn tell_complete(&mut self, splits: Vec<SplitSnapshot>) -> Result<()> {
+        if splits.is_empty() {
+            return Ok(());
+        }
+        let positions = splits.iter().map(|split| (split.id.as_str(), &split.position));
+        let positions: BTreeMap<&str, &Position> = positions.collect();
+        for reading in &mut self.readings {
+            if let (Some(reader), Some(position)) = (&mut reading.reader, positions.get(reading.id.as_str())) {
+                reader.handle_complete(position)?;
+            }
+        }
+        let Some(discovery) = &self.discovery else {
+            return Ok(());
+        };
+        let splits = splits
+            .into_iter()
+            .map(|SplitSnapshot { id, position, .. }| Split { id, position });
+        discovery.handle_complete(&splits.collect::<Vec<_>>())
     }
 
     /// Polls the next split that may have rows.
@@ -278,14 +327,8 @@ impl SourceTask {
             match reader.poll(self.rate.rows_per_poll, now)? {
                 Poll::Rows(rows) => {
                     self.next = (index + 1) % count;
-                    metrics.bytes_in.add(rows.bytes);
-                    metrics.rows_in.add(rows.rows.num_rows() as u64);
-                    if let Some(pace) = &mut self.rate.pace {
-                        pace.handle_rows(rows.rows.num_rows(), now);
-                    }
-                    self.reject(&rows.rejected, rejects, metrics)?;
-                    if rows.rows.num_rows() > 0 {
-                        self.emit(index, Block::new(rows.rows), now_millis, outputs)?;
+                    if !self.reject(index, &rows.rejected, rejects, metrics)? {
+                        self.take(index, rows, (now, now_millis), metrics, outputs)?;
                     }
                     return Ok(SourceStep::Worked);
                 }
@@ -331,6 +374,27 @@ impl SourceTask {
         !expecting && self.readings.iter().all(|reading| reading.ended)
     }
 
+    /// Takes what a split has given.
+    fn take(
+        &mut self,
+        index: usize,
+        given: Rows,
+        (now, now_millis): (Duration, Millis),
+        metrics: &SubtaskMetrics,
+        outputs: &mut Outputs,
+    ) -> Result<()> {
+        let count = given.rows.num_rows();
+        metrics.bytes_in.add(given.bytes);
+        metrics.rows_in.add(count as u64);
+        if let Some(pace) = &mut self.rate.pace {
+            pace.handle_rows(count, now);
+        }
+        if count > 0 {
+            self.emit(index, Block::new(given.rows), now_millis, outputs)?;
+        }
+        Ok(())
+    }
+
     fn emit(&mut self, index: usize, mut block: Block, now_millis: Millis, outputs: &mut Outputs) -> Result<()> {
         let Some(strategy) = &self.strategy else {
             return outputs.emit(0, block);
@@ -348,12 +412,29 @@ impl SourceTask {
         Ok(())
     }
 
-    fn reject(&self, rejected: &[Rejected], rejects: &Rejects, metrics: &SubtaskMetrics) -> Result<()> {
+    /// Applies the policy to rows that a split has given and that are none. True: whoever has sent them has been told, and
+    /// nothing of what came with them is taken.
+    fn reject(
+        &mut self,
+        index: usize,
+        rejected: &[Rejected],
+        rejects: &Rejects,
+        metrics: &SubtaskMetrics,
+    ) -> Result<bool> {
+        let Some(first) = rejected.first() else {
+            return Ok(false);
+        };
         metrics.rejected.add(rejected.len() as u64);
+        if rejects.fails(self.operator.0)
+            && let Some(reader) = &mut self.readings[index].reader
+            && reader.refuse(first)
+        {
+            return Ok(true);
+        }
         for row in rejected {
             rejects.handle(self.operator.0, row)?;
         }
-        Ok(())
+        Ok(false)
     }
 
     /// How long nothing will happen; marks idle splits on the way.

@@ -27,7 +27,7 @@ use crate::metrics::{Activity, Meter, SubtaskMetrics};
 
 /// What a task does.
 pub(crate) enum Body {
-    Source(SourceTask),
+    Source(Box<SourceTask>),
     Watermarks(WatermarksTask),
     Requests(Box<RequestsTask>),
     Chain(Box<ChainTask>),

@@ -33,6 +33,7 @@ fn source(params: &Params) -> Any {
         "avro" => any(Files::avro::<Event>(&params.input)),
         "sqlite" => any(Sqlite::table::<Event>(&params.input, "events")),
         "tcp" => any(Tcp::ndjson::<Event>(&params.input).listen()),
+        "webhook" => any(Webhook::listen::<Event>(&params.input).path("/events")),
         from => panic!("no source `{from}`"),
     }
 }
@@ -61,6 +62,10 @@ fn write<C: Chain>(rows: Stream<C>, params: &Params) {
         "avro" => rows.sink("out", Files::to_avro(&params.output).codec(AvroCodec::Snappy)),
         "sqlite" => rows.sink("out", Sqlite::to(&params.output, "events").create(true).batch_rows(50)),
         "tcp" => rows.sink("out", Tcp::to_csv(&params.output).header(false)),
+        "webhook" => {
+            let sink = Webhook::to(&params.output).batch_rows(50);
+            rows.sink("out", sink.attempts(10_000, Duration::from_millis(5)))
+        }
         to => panic!("no sink `{to}`"),
     };
 }

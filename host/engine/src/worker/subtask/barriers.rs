@@ -108,6 +108,9 @@ impl Subtask {
     pub(crate) fn handle_cancelled(&mut self, id: CheckpointId, shared: &Shared) {
         self.announced.retain(|announced| announced.id() != id);
         self.aligner.handle_cancelled(id);
+        if let Body::Source(source) = &mut self.body {
+            source.handle_cancelled(id);
+        }
         self.taking.give_up(id);
         self.taking.acknowledge(self.place, shared);
     }
@@ -180,7 +183,7 @@ impl Subtask {
         };
         let mut exports = false;
         match &mut self.body {
-            Body::Source(task) => snapshot.splits = task.snapshot(),
+            Body::Source(task) => snapshot.splits = task.snapshot(id),
             Body::Watermarks(task) => snapshot.splits = vec![task.snapshot()],
             Body::Requests(task) => {
                 let watermark = task.watermark();
