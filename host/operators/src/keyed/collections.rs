@@ -16,6 +16,7 @@
 mod codec;
 mod expiry;
 mod frozen;
+mod restoring;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use millrace_core::{Error, Result};
 use self::codec::{Codec, index_of};
 use self::expiry::{Expiring, Expiry, place_of, push_value};
 use self::frozen::{EntryRows, FrozenCollection};
+use self::restoring::Come;
 use super::call::{Call, misplaced, shared_key, zero_keys};
 use crate::changes::is_outgrown;
 use crate::entry_codec::encode_keys;
@@ -48,6 +50,8 @@ pub(super) struct HostCollections {
     call: Call,
     /// If entries of some state expire.
     expiring: Option<Expiring>,
+    /// If some are still to come.
+    restoring: Option<Come>,
 }
 
 /// One large state.
@@ -106,6 +110,7 @@ impl HostCollections {
             expiring: Expiring::of(&states),
             states,
             call: Call::default(),
+            restoring: None,
         })
     }
 
