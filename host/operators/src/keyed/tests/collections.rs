@@ -90,6 +90,8 @@ fn collection_schemas(lives: Lives) -> [CollectionSchema; 2] {
 
 /// Reads and writes large states alone; its slots never hold anything.
 struct Writer {
+    /// Keys that have had their turn.
+    turns: Vec<i64>,
     random: Random,
     collections: SharedCollections,
     model: Model,
@@ -261,6 +263,17 @@ impl KeyedFunction for Writer {
         })
     }
 
+    fn apply(&mut self, _: &[Slot], keys: &[ArrayRef]) -> Result<Effects> {
+        let keys = keys[0].as_primitive::<Int64Type>().values().to_vec();
+        self.check_reads(&keys);
+        let collections = vec![self.map_writes(&keys), self.list_writes(&keys)];
+        self.turns.extend(keys);
+        Ok(Effects {
+            collections,
+            ..Effects::default()
+        })
+    }
+
     fn timers(&mut self, _: TimerKind, _: &[Slot], _: &[Millis], keys: &[ArrayRef]) -> Result<Effects> {
         let keys = keys[0].as_primitive::<Int64Type>().values().to_vec();
         self.check_reads(&keys);
@@ -295,6 +308,7 @@ fn subtask(seed: u64, lives: Lives, now: Millis) -> Subtask {
     Subtask {
         operator,
         writer: Writer {
+            turns: Vec::new(),
             random: Random::new(seed),
             collections,
             model: Model::default(),
@@ -561,6 +575,43 @@ fn entries_that_expired_are_never_seen_and_never_stay() {
         restores > 120 && in_between > 200 && rows > 1_000 && entries > 1_000 && stored as usize > entries,
         "{restores}, {in_between}, {rows}, {entries}, {stored}"
     );
+}
+
+/// Keys that hold nothing but large states have their turn, each once, and no key that holds nothing.
+#[test]
+fn keys_of_large_states_have_their_turn() {
+    let (mut turns, mut without) = (0, 0);
+    for seed in 0..40 {
+        let mut random = Random::new(seed);
+        let lives = if seed % 2 == 0 {
+            Lives(None)
+        } else {
+            Lives::random(&mut random)
+        };
+        let mut subtask = subtask(seed, lives, 0);
+        subtask.operator.set_applies(GROUPS);
+        let own = (0..60).collect::<Vec<i64>>();
+        for step in 0..12 {
+            subtask.writer.now += random.below(100) as Millis;
+            subtask.step(&mut random, &own, step);
+        }
+        subtask.writer.now += random.below(300) as Millis;
+        let Subtask { operator, writer, .. } = &mut subtask;
+        operator.set_now(writer.now);
+        // A timer would be a reason too.
+        operator.handle_watermark(1_000);
+        fire_all(operator, writer).unwrap();
+        writer.model.expire(writer.now);
+        let maps = writer.model.map.keys().map(|(key, _)| *key);
+        let expected = maps.chain(writer.model.lists.keys().copied()).collect::<BTreeSet<_>>();
+        operator.begin_applying().unwrap();
+        fire_all(operator, writer).unwrap();
+        assert_eq!(writer.turns.len(), expected.len(), "each once");
+        assert_eq!(writer.turns.iter().copied().collect::<BTreeSet<_>>(), expected);
+        assert_eq!(operator.slot_count(), 0, "slots are given back");
+        (turns, without) = (turns + expected.len(), without + own.len() - expected.len());
+    }
+    assert!(turns > 200 && without > 200, "{turns}, {without}");
 }
 
 #[test]
