@@ -135,6 +135,8 @@ pub enum Workload {
     Startup,
     /// From a trap to the next row, with a checkpoint to go on from
     Restart,
+    /// The same where keys are entries of large maps, a hundred each
+    RestartLargeMap,
     /// Keyed sums in RocksDB, and what RocksDB does by itself for their reads and writes
     Tier,
     /// Cost of writing, checking and reading blocks at the boundary, and of an instance
@@ -175,6 +177,7 @@ impl Workload {
             | Workload::ProcessingTime
             | Workload::CountWindow => 10_000_000,
             Workload::LargeMap => 2_000_000,
+            Workload::RestartLargeMap => 4_000_000,
             Workload::Restart => 8_000_000,
             Workload::Nexmark => nexmark::EVENTS,
             Workload::Latency => 500_000,
@@ -187,7 +190,7 @@ impl Workload {
         match self {
             Workload::Tumbling | Workload::Sliding | Workload::Triggered | Workload::WindowJoin => 10_000,
             Workload::ProcessingTime | Workload::CountWindow => 10_000,
-            Workload::Timer | Workload::Restart => 1_000_000,
+            Workload::Timer | Workload::Restart | Workload::RestartLargeMap => 1_000_000,
             _ => 100_000,
         }
     }
@@ -242,7 +245,7 @@ fn main() -> Result<()> {
     match workload {
         Workload::Latency => return pipeline::latency(&arguments),
         Workload::Startup => return pipeline::startup(&arguments),
-        Workload::Restart => return restart::run(&arguments),
+        Workload::Restart | Workload::RestartLargeMap => return restart::run(&arguments),
         Workload::Tier => return tier::run(&arguments),
         Workload::Boundary => return boundary::run(&arguments),
         _ => {}

@@ -119,6 +119,7 @@ pub(crate) fn run(workload: Workload, rows: u64, keys: u64, per_ms: u64) -> Tota
         | Workload::Latency
         | Workload::Startup
         | Workload::Restart
+        | Workload::RestartLargeMap
         | Workload::Tier
         | Workload::Boundary => (0, 0),
     };

@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         );
     };
     let line = json!({
-        "workload": "restart", "rows": rows, "keys": keys, "checkpoint_ms": arguments.checkpoint_ms,
+        "workload": arguments.workload.name(), "rows": rows, "keys": keys, "checkpoint_ms": arguments.checkpoint_ms,
         "restart_ms": restarted, "careful_restart_ms": careful_restarted, "careful_replace_ms": replaced,
     });
     println!("{line}");
@@ -72,7 +72,7 @@ fn execute(arguments: &Arguments, rows: u64, keys: u64, quarantine: bool) -> Res
     let bytes = std::fs::read(&arguments.pipeline)
         .with_context(|| format!("{} (make bench builds it)", arguments.pipeline.display()))?;
     let parameters = [
-        ("workload", "restart".to_owned()),
+        ("workload", arguments.workload.name()),
         ("rows", rows.to_string()),
         ("keys", keys.to_string()),
         ("trap", trap.to_string()),

@@ -16,6 +16,9 @@ const ROWS: &str = "40000";
 /// Rows a second where something is to happen meanwhile: two seconds.
 const RATE: (&str, &str) = ("rate", "20000");
 
+/// Without watermarks, for which the rest of the state would have to come first.
+const UNTIMED: (&str, &str) = ("version", "2");
+
 fn pairs<'a>(output: &'a Path, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let given = |name: &str| more.iter().any(|(other, _)| *other == name);
     let mut pairs = vec![
@@ -40,7 +43,10 @@ fn expected(more: &[(&str, &str)]) -> Vec<String> {
     let rows = sorted(&place.output());
     for what in ["some", "asked", "last", "tenth", "all", "timer"] {
         let told = rows.iter().filter(|row| row.starts_with(what));
-        assert!(told.count() >= 20, "{what}");
+        assert!(
+            told.count() >= 20 || (what == "timer" && more.contains(&UNTIMED)),
+            "{what}"
+        );
     }
     rows
 }
@@ -120,7 +126,47 @@ fn a_stopped_job_goes_on_elsewhere() {
 
 #[test]
 fn a_job_that_is_killed_again_and_again_loses_no_entry() {
-    let expected = expected(&[]);
+    kill_again_and_again(&[], |life| 200 + life * 41 % 150);
+}
+
+/// Much state and short lives: it is killed in the middle of restoring, and goes on from checkpoints that it took right
+/// behind that.
+#[test]
+fn a_job_that_is_killed_while_it_restores_loses_no_entry() {
+    let more = [
+        UNTIMED,
+        ("keys", "29"),
+        ("spread", "1500"),
+        ("bytes", "900"),
+        ("rows", "60000"),
+    ];
+    kill_again_and_again(&more, |life| if life == 0 { 1_500 } else { 120 + life * 67 % 240 });
+}
+
+/// The trap comes again while state is still being restored.
+#[test]
+fn a_trap_in_the_middle_of_restoring_loses_no_entry() {
+    let more = [
+        UNTIMED,
+        ("keys", "29"),
+        ("spread", "1500"),
+        ("bytes", "900"),
+        ("rows", "60000"),
+    ];
+    let expected = expected(&more);
+    for (parallelism, disk) in [(1, false), (2, true)] {
+        let place = Place::new();
+        let options = options(&place, parallelism, disk, Restore::Nothing);
+        let more = [&more[..], &[RATE, ("trap", "43210")]].concat();
+        let report = run(&place, options, &more);
+        assert_same(&sorted(&place.output()), &expected);
+        assert_eq!(report.checkpoints.restarts, 2, "{:?}", report.checkpoints);
+    }
+}
+
+/// Kills it so many ms after each of its starts.
+fn kill_again_and_again(more: &[(&str, &str)], life_ms: impl Fn(u64) -> u64) {
+    let expected = expected(more);
     for (parallelism, backend) in [(2, "memory"), (1, "rocksdb")] {
         let place = Place::new();
         let spawn = |rate: &str| {
@@ -136,7 +182,8 @@ fn a_job_that_is_killed_again_and_again_loses_no_entry() {
                 .env("MILLRACE_DATA", place.0.path().join("data"))
                 .stdout(Stdio::null())
                 .stderr(Stdio::piped());
-            for (name, value) in pairs(&place.output(), &[("rate", rate)]) {
+            let more = [more, &[("rate", rate)]].concat();
+            for (name, value) in pairs(&place.output(), &more) {
                 command.arg("--param").arg(format!("{name}={value}"));
             }
             command.spawn().expect("jobctl starts")
@@ -144,7 +191,7 @@ fn a_job_that_is_killed_again_and_again_loses_no_entry() {
         let mut kills = 0;
         for life in 0..6_u64 {
             let mut child = spawn(RATE.1);
-            std::thread::sleep(Duration::from_millis(200 + life * 41 % 150));
+            std::thread::sleep(Duration::from_millis(life_ms(life)));
             if child.try_wait().expect("a child").is_none() {
                 child.kill().expect("a child of ours");
                 kills += 1;

@@ -65,16 +65,23 @@ fn parts_are_objects_when_they_are_committed() {
         assert!(output.status.success() && text.contains("1 passed"), "{step}: {text}");
     };
     inside("prepared");
-    assert_eq!(server.objects(""), ["some/out/part-0-0.csv"]);
+    let note = |number: u32| format!("some/out/.part-0-{number}.committed");
+    assert_eq!(server.objects(""), [&note(0), "some/out/part-0-0.csv"]);
     assert_eq!(server.uploads().len(), 2, "{:?}", server.uploads());
     inside("recovered");
-    assert_eq!(server.objects(""), ["some/out/part-0-0.csv", "some/out/part-0-1.csv"]);
+    let parts = ["some/out/part-0-0.csv", "some/out/part-0-1.csv"];
+    assert_eq!(server.objects(""), [&note(1), parts[0], parts[1]]);
     assert_eq!(server.read_csv("some/out/part-0-0"), ["0", "1", "2"]);
     let large = server.read_csv("some/out/part-0-1");
     assert_eq!(large.len(), 2_000_000, "in several pieces");
     assert_eq!((large[0].as_str(), large[1_999_999].as_str()), ("0", "1999999"));
+    // Whoever reads parts takes them away; the job is restored all the same.
+    server.request("DELETE", "/some/out/part-0-1.csv");
+    inside("taken");
+    assert_eq!(server.objects(""), [&note(1), parts[0]]);
     inside("overwritten");
-    assert_eq!(server.objects(""), ["some/out/part-1-0.csv"]);
+    let after = ["some/out/.part-1-0.committed", "some/out/part-1-0.csv"];
+    assert_eq!(server.objects(""), after);
     // Of the process that was killed, a lifecycle rule of the bucket takes care.
     assert_eq!(server.uploads(), ["some/out/part-0-2.csv"]);
 }
@@ -112,7 +119,6 @@ fn with_a_server() {
         }
         Ok("recovered") => {
             let listed = [Committable(std::fs::read(checkpoint()).expect("it was written"))];
-            std::fs::remove_file(checkpoint()).expect("it was there");
             let sink = sink(&[]);
             sink.recover(&listed, &[]).expect("committed");
             sink.recover(&listed, &[]).expect("it was");
@@ -124,6 +130,22 @@ fn with_a_server() {
             writer.abort(&dropped).expect("dropped");
             writer.abort(&dropped).expect("it was");
             assert_eq!(writer.commit(&dropped).expect_err("it is gone").code(), "IO0130");
+        }
+        Ok("taken") => {
+            let listed = [Committable(std::fs::read(checkpoint()).expect("it was written"))];
+            std::fs::remove_file(checkpoint()).expect("it was there");
+            let sink = sink(&[]);
+            sink.recover(&listed, &[])
+                .expect("it was committed, and is known to have been");
+            let mut writer = open(&sink, 0);
+            writer.commit(&listed).expect("it was");
+            writer.write(&rows(0..1), NOW).expect("rows");
+            let next = writer.pre_commit().expect("uploaded");
+            assert!(
+                String::from_utf8_lossy(&next[0].0).contains("part-0-2"),
+                "numbers go on"
+            );
+            writer.abort(&next).expect("dropped");
         }
         Ok("overwritten") => {
             sink(&[("append", "true")]).check().expect("parts may stay");

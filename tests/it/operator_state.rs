@@ -1,5 +1,6 @@
 //! Lists of subtasks (operator state): whole where they are to be whole, and every item somewhere, once.
 
+use millrace_core::Fault;
 use millrace_core::checkpoint::RestartStrategy;
 use millrace_engine::{JobOptions, OnTrap};
 use millrace_tests::guests::Guest;
@@ -112,6 +113,27 @@ fn items_are_dealt_out_and_all_are_told_of_all() {
         assert_eq!(total(&held, "own"), ROWS, "{held:?}");
         assert_eq!(total(&held, "own_sum"), ROWS * (ROWS - 1) / 2, "{held:?}");
     }
+}
+
+/// Nine million numbers of eight bytes are more than one value may have: at the last checkpoint the list is named.
+#[test]
+fn a_list_that_is_too_large_is_named() {
+    let place = Place::new();
+    let mut options = from_nothing(&place, 1);
+    if let Some(checkpoints) = &mut options.checkpoints {
+        checkpoints.config.interval = None;
+        checkpoints.restart = RestartStrategy::None;
+    }
+    let output = as_text(&place.output()).to_owned();
+    let mut pairs = pairs("1", &output, "0");
+    pairs.retain(|(name, _)| *name != "rows");
+    pairs.push(("rows", "9000000"));
+    let parts = [
+        "operator `stateful_process`",
+        "69 MiB of state `seen`",
+        "the limit is 64 MiB",
+    ];
+    jobs::fail(Guest::Flows, options, &pairs, "PL0006", Fault::Pipeline, &parts);
 }
 
 #[test]

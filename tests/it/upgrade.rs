@@ -149,6 +149,14 @@ fn version_2_goes_on_from_a_savepoint_of_version_1() {
         assert_eq!(outcome(&told, "profile", "seen")["outcome"], "converted");
         assert_eq!(outcome(&told, "sums", "")["key"]["outcome"], "converted");
         assert_eq!(outcome(&told, "most", "max")["outcome"], "converted");
+        for (operator, state) in [
+            ("tumbling-amount", "aggregate"),
+            ("session-amount", "aggregate"),
+            ("triggered-amount", "aggregate"),
+            ("latest", "reduce"),
+        ] {
+            assert_eq!(outcome(&told, operator, state)["outcome"], "migrated", "{operator}");
+        }
         assert_eq!(outcome(&told, "source", "")["splits"], 1);
         let options = JobOptions {
             from: from(&savepoint, false),
@@ -206,6 +214,11 @@ fn what_does_not_fit_is_refused_before_anything_runs() {
             "CK0010",
             "does not fit the pipeline: operator `window.sum → map` (id `sums`): its windows were made of slices of 400 ms from 0 \
              ms on, and are of slices of 800 ms from 0 ms on now",
+        ),
+        (
+            "text-key",
+            "CK0010",
+            "does not fit the pipeline: operator `process` (id `profile`), key: field `key`: int32 cannot become utf8",
         ),
         (
             "lost-variant",

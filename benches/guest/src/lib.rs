@@ -79,9 +79,16 @@ struct Counted {
     count: i64,
 }
 
+/// Where the rows of a key are counted.
+enum Counts {
+    ByKey(ValueState<i64>),
+    /// A hundred keys have one map.
+    InMaps(LargeMap<i64, i64>),
+}
+
 /// Counts the rows of each key, and traps on one.
 struct Trapping {
-    count: ValueState<i64>,
+    counts: Counts,
     trap: i64,
     traps: i64,
     attempt: i64,
@@ -102,8 +109,14 @@ impl KeyedProcess for Trapping {
             warn!("trap");
             panic!("row {} traps", row.index);
         }
-        let count = self.count.get().unwrap_or(0) + 1;
-        self.count.set(count);
+        let count = |count: &mut i64| {
+            *count += 1;
+            *count
+        };
+        let count = match &mut self.counts {
+            Counts::ByKey(counts) => counts.update(count),
+            Counts::InMaps(counts) => counts.update(&row.key, count),
+        };
         cx.push(Counted {
             index: row.index,
             count,
@@ -112,17 +125,24 @@ impl KeyedProcess for Trapping {
 }
 
 /// Rows behind the trap are summed: what they sum up to says whether state came back.
-fn restart(flow: &Flow, params: &Params) {
+fn restart(flow: &Flow, params: &Params, in_maps: bool) {
     let rows = Generator::<Numbered>::new()
         .rows(params.rows as u64)
         .column("key", &format!("mix % {}", params.keys))
         .column("index", "index");
     let (trap, traps) = (params.trap, params.traps);
-    let counted = flow
-        .source("events", rows)
-        .key_by(Numbered::FIELDS.key)
+    let rows = flow.source("events", rows);
+    let maps = (params.keys / 100).max(1);
+    let rows = match in_maps {
+        false => rows.key_by(Numbered::FIELDS.key),
+        true => rows.key_by(move |row: &Numbered| row.key % maps),
+    };
+    let counted = rows
         .process(move |setup| Trapping {
-            count: setup.value_state("count"),
+            counts: match in_maps {
+                false => Counts::ByKey(setup.value_state("count")),
+                true => Counts::InMaps(setup.large_map("counts")),
+            },
             trap,
             traps,
             attempt: 0,
@@ -434,7 +454,8 @@ fn bench(flow: &Flow, params: Params) -> Result<()> {
                 .max_by(Sent::FIELDS.due_ns)
                 .sink("out", Discard::new().option("latency", "due_ns"));
         }
-        "restart" => restart(flow, &params),
+        "restart" => restart(flow, &params, false),
+        "restart-large-map" => restart(flow, &params, true),
         other => return Err(format!("there is no workload `{other}`").into()),
     }
     Ok(())

@@ -189,6 +189,19 @@ impl GraphBuilder {
         }
     }
 
+    /// Adds the schema of an earlier version to the first state of a chain's head.
+    pub(crate) fn add_migration(&mut self, chain: u32, fields: Vec<Field>) {
+        let schema = self.schema(fields);
+        match &mut self.chains[chain as usize].head {
+            wit::Head::Keyed(keyed) => {
+                let first = keyed.states.first_mut();
+                first.into_iter().for_each(|state| state.migrations.push(schema));
+            }
+            wit::Head::Window(window) => window.accumulator.migrations.push(schema),
+            wit::Head::Stateless | wit::Head::Pattern(_) | wit::Head::Unkeyed(_) => {}
+        }
+    }
+
     pub(crate) fn has_chain(&self, chain: u32) -> bool {
         (chain as usize) < self.chains.len()
     }

@@ -286,7 +286,7 @@ pub(crate) fn start(
         }
         for operator in decide(tasks, plan.max_parallelism, checkpoint)?.operators {
             if let Some(plan) = operator.plan.filter(|plan| !plan.is_same()) {
-                converters.insert(operator.id, Converter::new(&plan));
+                converters.insert(operator.id, Arc::new(Converter::new(&plan)));
             }
         }
     }

@@ -22,6 +22,7 @@
 #![deny(missing_docs)]
 
 pub mod accounting;
+mod by_group;
 mod checkpoints;
 pub mod codes;
 pub mod convert;
@@ -37,6 +38,7 @@ mod storage;
 mod testing;
 pub mod tier;
 
+pub use by_group::{ByGroup, OfGroups};
 pub use checkpoints::{CheckpointInfo, Checkpoints, OperatorSnapshot, StackSize};
 pub use format::{Kind, Layer, Metadata, Run};
 pub use newest_first::{NewestFirst, Restored};

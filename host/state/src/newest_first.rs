@@ -24,7 +24,7 @@ use millrace_core::{Error, Result};
 use crate::RestoredCheckpoint;
 use crate::format::layer::of_groups;
 use crate::format::{Layer, Operator};
-use crate::redistribute::{Piece, share};
+use crate::redistribute::{CollectionRestore, Piece, share};
 use crate::savepoint::Restorable;
 
 /// Batches that are decoded ahead.
@@ -51,6 +51,7 @@ pub struct NewestFirst {
     first: Option<Restored>,
     ended: bool,
     watermark: Option<Millis>,
+    broadcast: Vec<CollectionRestore>,
     /// Rows of all layers, with those of other tasks in the same files.
     rows: u64,
     live_rows: u64,
@@ -62,11 +63,11 @@ type OwnPiece = (Layer, bool);
 
 impl Restorable {
     /// What subtask `subtask` of `parallelism` of a keyed operator begins with, from the newest layer on as long as it has
-    /// less than `resident_bytes` in memory; `None`: it has large states, or it is no checkpoint but a savepoint, which has
-    /// one row for each key. Then [`restore_task`](Self::restore_task) reads it.
+    /// less than `resident_bytes` in memory, but for its large states ([`by_group`](Self::by_group)); `None`: it is no
+    /// checkpoint but a savepoint, which has one row for each key. Then [`restore_task`](Self::restore_task) reads it.
     ///
     /// # Errors
-    /// If there can be no thread.
+    /// If there can be no thread, or broadcast state cannot be read or is damaged.
     ///
     /// # Panics
     /// See [`share`].
@@ -81,9 +82,7 @@ impl Restorable {
             return Ok(None);
         };
         let share = share(operator, checkpoint.metadata().max_parallelism, parallelism, subtask);
-        if !share.collections.is_empty() {
-            return Ok(None);
-        }
+        let broadcast = checkpoint.read_broadcast(operator, &share)?;
         let own = |piece: &Piece<'_>| (piece.layer.clone(), piece.whole);
         let pieces = share.pieces.iter().map(own).collect::<Vec<_>>();
         let (sender, messages) = sync_channel(AHEAD);
@@ -107,6 +106,7 @@ impl Restorable {
             first: None,
             ended: false,
             watermark: share.watermark,
+            broadcast,
             rows,
             live_rows: share.live_rows,
             resident_bytes,
@@ -118,6 +118,11 @@ impl NewestFirst {
     /// See [`TaskRestore::watermark`](crate::redistribute::TaskRestore::watermark).
     pub fn watermark(&self) -> Option<Millis> {
         self.watermark
+    }
+
+    /// Broadcast state, which has to be there before the first row.
+    pub fn take_broadcast(&mut self) -> Vec<CollectionRestore> {
+        std::mem::take(&mut self.broadcast)
     }
 
     /// Entries that are about to be resident, at most but for those that are gone.

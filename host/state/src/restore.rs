@@ -9,7 +9,7 @@
 //! dropped, compressed as it is in storage.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,7 +22,7 @@ use millrace_core::{Error, Result};
 use crate::format::layer::LayerReader;
 use crate::format::{FileRef, InFlightRows, Layer, Metadata, Operator, Run, layer, read_metadata, read_run};
 use crate::names::{self, RunPaths};
-use crate::redistribute::{CollectionRestore, Piece, TaskRestore, share};
+use crate::redistribute::{CollectionRestore, Piece, Share, TaskRestore, share};
 use crate::{Storage, codes};
 
 /// How much of a checkpoint is verified before it is handed out.
@@ -218,6 +218,12 @@ impl RestoredCheckpoint {
         LayerReader::new(layer.clone(), content, self.shown(layer.file().file))
     }
 
+    /// See [`layer::spans`].
+    pub(crate) fn layer_spans(&self, layer: &Layer) -> Result<Vec<RangeInclusive<u32>>> {
+        let content = self.content(&layer.file())?;
+        layer::spans(layer, content, &self.shown(layer.file().file))
+    }
+
     fn content(&self, file: &FileRef<'_>) -> Result<Bytes> {
         match self.contents.get(file.file) {
             Some(content) => Ok(content.clone()),
@@ -261,17 +267,37 @@ impl RestoredCheckpoint {
     /// See [`share`].
     pub fn restore_task(&self, operator: &Operator, parallelism: u32, subtask: u32) -> Result<TaskRestore> {
         let share = share(operator, self.metadata.max_parallelism, parallelism, subtask);
-        let collections = share.collections.iter().map(|(state, pieces)| {
+        Ok(TaskRestore {
+            watermark: share.watermark,
+            batches: self.read_pieces(&share.pieces, &share.groups)?,
+            collections: self.read_collections(&share, |_| true)?,
+        })
+    }
+
+    /// See [`Restorable::restore_resident`](crate::Restorable::restore_resident).
+    pub(crate) fn restore_resident(&self, operator: &Operator, parallelism: u32, subtask: u32) -> Result<TaskRestore> {
+        let share = share(operator, self.metadata.max_parallelism, parallelism, subtask);
+        Ok(TaskRestore {
+            watermark: share.watermark,
+            batches: self.read_pieces(&share.pieces, &share.groups)?,
+            collections: self.read_broadcast(operator, &share)?,
+        })
+    }
+
+    /// Broadcast state of a share.
+    pub(crate) fn read_broadcast(&self, operator: &Operator, share: &Share<'_>) -> Result<Vec<CollectionRestore>> {
+        self.read_collections(share, |state| operator.is_broadcast(state))
+    }
+
+    fn read_collections(&self, share: &Share<'_>, wanted: impl Fn(&str) -> bool) -> Result<Vec<CollectionRestore>> {
+        let wanted = share.collections.iter().filter(|(state, _)| wanted(state));
+        let collections = wanted.map(|(state, pieces)| {
             Ok(CollectionRestore {
                 state: (*state).to_owned(),
                 batches: self.read_pieces(pieces, &share.groups)?,
             })
         });
-        Ok(TaskRestore {
-            watermark: share.watermark,
-            batches: self.read_pieces(&share.pieces, &share.groups)?,
-            collections: collections.collect::<Result<_>>()?,
-        })
+        collections.collect()
     }
 
     /// Rows of these pieces in their order. They are decoded by several threads: nothing else runs yet.

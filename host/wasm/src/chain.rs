@@ -380,6 +380,14 @@ impl GuestChain {
     fn state_values(&self, state: u32, wire: Wire, rows: usize) -> Result<ArrayRef> {
         let bytes_max = self.pipeline.runtime.limits().block_bytes;
         let fields = self.info.states[state as usize].fields();
+        if wire.data.len() > bytes_max {
+            let (bytes, limit) = (wire.data.len().div_ceil(1 << 20), bytes_max >> 20);
+            let message = format!(
+                "handed over {bytes} MiB of state `{}`, of {rows} keys or subtasks; the limit is {limit} MiB",
+                self.info.state_names[state as usize]
+            );
+            return Err(Error::pipeline("PL0006", message).context(self.info.operator_name(None)));
+        }
         let columns = codec::decode_columns(wire, fields, bytes_max)
             .map_err(|malformed| self.malformed(&format!("state {state}: {malformed}")))?;
         match <[ArrayRef; 1]>::try_from(columns) {

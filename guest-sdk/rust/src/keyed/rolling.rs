@@ -5,11 +5,12 @@ use crate::bindings::operators::CallError;
 use crate::block::Block;
 use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, take_given};
 use crate::position;
+use crate::process::Migration;
 use crate::state::cell::{READ, WRITTEN};
 use crate::state::kept::{read_values, write_values};
 use crate::state::pages::Pages;
 use crate::state::{Kept, Ttl};
-use crate::value::{Record, Value};
+use crate::value::{Owned, Record, Value};
 
 /// An aggregate that a row updates.
 pub trait RollingFunction: 'static {
@@ -42,6 +43,7 @@ pub struct Rolling<R: RollingFunction> {
     expires: bool,
     /// Entries of the call.
     entries: usize,
+    migrations: Vec<Migration>,
 }
 
 impl<R: RollingFunction> std::fmt::Debug for Rolling<R> {
@@ -62,6 +64,7 @@ impl<R: RollingFunction> Rolling<R> {
             heap_bytes: 0,
             expires: false,
             entries: 0,
+            migrations: Vec::new(),
         }
     }
 
@@ -95,6 +98,36 @@ impl<R: RollingFunction> Stream<Rolling<R>> {
         self.declare_ttl(ttl);
         if let Some(rolling) = self.chain_mut() {
             rolling.expires = true;
+        }
+        self
+    }
+
+    /// Makes what is kept for a key from what an earlier version kept, where no rule converts it: see
+    /// [`Setup::migrate`](crate::Setup::migrate).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// #[derive(Record, Clone)]
+    /// struct OrderV1 { customer: String, euros: i64 }
+    ///
+    /// #[derive(Record, Clone)]
+    /// struct Order { customer: String, cents: i64 }
+    ///
+    /// fn dearest(orders: Stream<Rows<Order>>) {
+    ///     orders
+    ///         .key_by(Order::FIELDS.customer)
+    ///         .reduce(|most, order| if order.cents > most.cents { *most = order })
+    ///         .migrate(|old: OrderV1| Order { customer: old.customer, cents: old.euros * 100 })
+    ///         .uid("dearest")
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    #[must_use]
+    pub fn migrate<Old: Owned>(mut self, migrate: impl Fn(Old) -> <R::Kept as Kept>::Stored + 'static) -> Self {
+        let migration = Migration::by(migrate);
+        self.declare_migration(Ok(migration.fields.clone()));
+        if let Some(rolling) = self.chain_mut() {
+            rolling.migrations.push(migration);
         }
         self
     }
@@ -152,6 +185,10 @@ impl<R: RollingFunction> Head for Rolling<R> {
             self.replace(slot, R::Kept::from_stored(stored));
         }
         Ok(())
+    }
+
+    fn migrate_state(&mut self, state: u32, migration: u32, old: &Block) -> Result<Block, CallError> {
+        Migration::run(&self.migrations, self.operator, (state, migration), old)
     }
 
     fn drop_state(&mut self, slots: &[u32]) {

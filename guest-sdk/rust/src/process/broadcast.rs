@@ -101,7 +101,7 @@ pub trait KeyedBroadcastProcess: Sized + 'static {
     /// It is the turn of a key, because a row of the broadcast stream has asked for all of them: what `applyToKeyedState` is in
     /// Flink. State and timers of the key can be used, and broadcast state be read.
     ///
-    /// Every key of the subtask that has a value, list, map or timer is given once, in an order that does not depend on when keys
+    /// Every key of the subtask that has a value, list, map, large map or list, or timer is given once, in an order that does not depend on when keys
     /// came. No other row, timer or checkpoint comes before the last, so that what is to be done may be kept in a plain field of the
     /// function. See [`apply_to_every_key`](UnkeyedContext::apply_to_every_key) for an example.
     fn apply(&mut self, key: Self::Key, cx: &mut ReadOnlyContext<'_, Self>) {

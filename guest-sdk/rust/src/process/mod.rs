@@ -22,7 +22,7 @@ pub(crate) use head::{Due, KeyedHead, RowKey, TimerKey};
 pub use head::{Entries, KeyedRows, OneInput, ProcessFunction, Processing};
 pub use operator::{BroadcastProcess, OfSubtask, OfSubtaskBeside, OperatorSetup, StatefulProcess};
 pub use setup::Setup;
-pub(crate) use setup::{DeclaredState, StateCell};
+pub(crate) use setup::{DeclaredState, Migration, StateCell};
 pub(crate) use states::States;
 
 /// A function of the rows of a key, with state and timers.

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::bindings::dataflow::StateKind;
+use crate::bindings::operators::CallError;
 use crate::block::Block;
+use crate::chain::failure;
 use crate::metrics::{Counter, Gauge, Histogram};
+use crate::position;
 use crate::schema::Field;
 use crate::state::cell::ErasedState;
 use crate::state::kept::{read_values, state_fields, write_values};
@@ -65,7 +68,36 @@ pub(crate) enum StateCell {
 pub(crate) struct Migration {
     /// Schema of the earlier version.
     pub(crate) fields: Vec<Field>,
-    pub(crate) migrate: Box<dyn Fn(&Block) -> Block>,
+    migrate: Box<dyn Fn(&Block) -> Block>,
+}
+
+impl Migration {
+    /// By a function of one value.
+    pub(crate) fn by<Old: Owned, New: Owned>(migrate: impl Fn(Old) -> New + 'static) -> Self {
+        let migrate = move |block: &Block| {
+            let old: Vec<Option<Old>> = read_values(block).collect();
+            write_values(old.into_iter().map(|old| old.map(&migrate)))
+        };
+        Migration {
+            fields: state_fields::<Old>(),
+            migrate: Box::new(migrate),
+        }
+    }
+
+    /// Values of a state of an operator from those of an earlier version, by the migration of this number.
+    pub(crate) fn run(
+        all: &[Migration],
+        operator: u32,
+        (state, number): (u32, u32),
+        old: &Block,
+    ) -> Result<Block, CallError> {
+        let unknown = || failure(format!("state {state} has no migration {number}"));
+        let migration = all.get(number as usize).ok_or_else(unknown)?;
+        position::enter(operator);
+        let migrated = (migration.migrate)(old);
+        position::leave();
+        Ok(migrated)
+    }
 }
 
 impl std::fmt::Debug for Setup {
@@ -272,14 +304,7 @@ impl Setup {
     /// }
     /// ```
     pub fn migrate<S: WholeState, Old: Owned>(&mut self, state: &S, migrate: impl Fn(Old) -> S::Stored + 'static) {
-        let migrate = move |block: &Block| {
-            let old: Vec<Option<Old>> = read_values(block).collect();
-            write_values(old.into_iter().map(|old| old.map(&migrate)))
-        };
-        self.declared(state).migrations.push(Migration {
-            fields: state_fields::<Old>(),
-            migrate: Box::new(migrate),
-        });
+        self.declared(state).migrations.push(Migration::by(migrate));
     }
 
     /// # Panics

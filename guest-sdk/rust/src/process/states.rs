@@ -1,6 +1,6 @@
 //! The states of a keyed head: what the host asks of them, by number.
 
-use super::setup::{DeclaredState, StateCell};
+use super::setup::{DeclaredState, Migration, StateCell};
 use crate::bindings::dataflow as wit;
 use crate::bindings::operators::{CallError, CollectionWrites};
 use crate::block::Block;
@@ -104,12 +104,12 @@ impl States {
 
     /// Values of a state from those of an earlier version, by a function of that operator.
     pub(crate) fn migrate(&self, operator: u32, state: u32, migration: u32, old: &Block) -> Result<Block, CallError> {
-        let unknown = || failure(format!("state {state} has no migration {migration}"));
-        position::enter(operator);
-        let migration = self.state(state)?.migrations.get(migration as usize);
-        let migrated = (migration.ok_or_else(unknown)?.migrate)(old);
-        position::leave();
-        Ok(migrated)
+        Migration::run(&self.state(state)?.migrations, operator, (state, migration), old)
+    }
+
+    /// Adds a migration of a state.
+    pub(crate) fn add_migration(&mut self, state: usize, migration: Migration) {
+        self.states[state].migrations.push(migration);
     }
 
     pub(crate) fn drop_slots(&self, slots: &[u32]) {

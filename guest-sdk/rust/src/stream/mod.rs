@@ -14,6 +14,7 @@ use crate::chain::closed::Closed;
 use crate::chain::exit::{Extra, Nowhere, Port};
 use crate::chain::{Chain, Rows, Stage, Then};
 use crate::graph::{Handle, Origin};
+use crate::schema::Field;
 use crate::state::Ttl;
 use crate::value::Record;
 
@@ -121,6 +122,16 @@ impl<C: Chain> Stream<C> {
     pub(crate) fn declare_ttl(&self, ttl: Ttl) {
         if let Some(number) = self.open {
             self.flow.borrow_mut().set_ttl(number, ttl.declared());
+        }
+    }
+
+    /// Declares a migration of the first state of the chain's head, from this schema; or why there can be none.
+    pub(crate) fn declare_migration(&self, fields: Result<Vec<Field>, &str>) {
+        let mut graph = self.flow.borrow_mut();
+        match (fields, self.open) {
+            (Ok(fields), Some(number)) => graph.add_migration(number, fields),
+            (Ok(_), None) => {}
+            (Err(why), _) => graph.error(format!("`migrate`: {why}")),
         }
     }
 

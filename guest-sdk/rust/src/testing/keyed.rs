@@ -117,8 +117,13 @@ impl Keyed {
     /// A broadcast row has asked for every key.
     fn apply_to_all(&mut self, guest: &mut Guest<'_>) {
         self.expire(guest);
-        let keys: Vec<Key> = self.slots.keys().cloned().collect();
-        let slots: Vec<u32> = self.slots.values().copied().collect();
+        let mut keys: BTreeSet<Key> = self.slots.keys().cloned().collect();
+        for large in self.collections.values_mut().filter(|large| !large.is_broadcast()) {
+            large.expire(guest.at.now);
+            keys.extend(large.entries.keys().cloned());
+        }
+        let keys: Vec<Key> = keys.into_iter().collect();
+        let slots: Vec<u32> = keys.iter().map(|key| self.slot(key)).collect();
         let block = guest.info.keys(&keys);
         let work = Work::Timers {
             kind: TimerKind::Applied,

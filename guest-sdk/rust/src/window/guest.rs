@@ -23,11 +23,14 @@ use crate::chain::{Decoded, Emit, RowContext, Tail, Work, failure};
 use crate::keyed::SharedKey;
 use crate::metrics::Counter;
 use crate::position;
-use crate::process::{DeclaredState, Due, KeySource, KeyedHead, RowKey, StateCell, States, TimerKey, TimerKind};
+use crate::process::{
+    DeclaredState, Due, KeySource, KeyedHead, Migration, RowKey, StateCell, States, TimerKey, TimerKind,
+};
 use crate::results::record;
+use crate::schema::Field;
 use crate::state::cell::Cell;
 use crate::state::kept::state_fields;
-use crate::value::{Record, Value};
+use crate::value::{Owned, Record, Value};
 use crate::values::Timestamp;
 
 /// What the function keeps for a window.
@@ -192,6 +195,27 @@ pub(crate) struct GuestWindows<W: WindowFunction> {
 }
 
 impl<W: WindowFunction> GuestWindows<W> {
+    /// See [`WindowHead`](super::head::WindowHead): what the function keeps is the first state, window by window.
+    pub(crate) fn add_migration<Old: Owned>(
+        &mut self,
+        migrate: impl Fn(Old) -> W::Stored + 'static,
+    ) -> Result<Vec<Field>, &'static str> {
+        let Contents::Panes(_) = &self.contents else {
+            return Err("with an evictor windows keep their rows, which have no migrations");
+        };
+        let pane = move |old: StoredPane<Old>| StoredPane {
+            start: old.start,
+            end: old.end,
+            value: old.value.map(&migrate),
+        };
+        let migration = Migration::by(move |panes: Vec<StoredPane<Old>>| -> Vec<StoredPane<W::Stored>> {
+            panes.into_iter().map(&pane).collect()
+        });
+        let fields = migration.fields.clone();
+        self.states.add_migration(0, migration);
+        Ok(fields)
+    }
+
     fn rows<E: Tail<W::Out>>(&mut self, block: &Block, slots: &[u32], cx: &mut RowContext, tail: &mut E) {
         let rows = Decoded::<W::In>::new(block, cx.time_in);
         let selector = Rc::clone(&self.selector);

@@ -10,7 +10,8 @@ use crate::bindings::operators::CallError;
 use crate::block::Block;
 use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, check_slots, failure, take_given};
 use crate::position;
-use crate::process::DeclaredState;
+use crate::process::{DeclaredState, Migration};
+use crate::schema::Field;
 use crate::state::kept::{read_values, write_values};
 use crate::state::pages::Pages;
 use crate::value::{Owned, Record, Value};
@@ -98,6 +99,7 @@ struct HostWindows<W: WindowFunction> {
     given: u64,
     /// Change of bytes outside the pages.
     heap_bytes: i64,
+    migrations: Vec<Migration>,
 }
 
 impl<W: WindowFunction> std::fmt::Debug for WindowHead<W> {
@@ -114,11 +116,72 @@ impl<W: WindowFunction> WindowHead<W> {
             pages: Pages::new(),
             given: 0,
             heap_bytes: 0,
+            migrations: Vec::new(),
         }))
     }
 
     pub(crate) fn of_guest(windows: GuestWindows<W>) -> Self {
         WindowHead(Side::Guest(Box::new(windows)))
+    }
+
+    /// Adds a migration of what is kept for a window. Returns the schema that it is from, or why there can be none.
+    fn add_migration<Old: Owned>(
+        &mut self,
+        migrate: impl Fn(Old) -> W::Stored + 'static,
+    ) -> Result<Vec<Field>, &'static str> {
+        match &mut self.0 {
+            Side::Host(windows) => {
+                let migration = Migration::by(migrate);
+                let fields = migration.fields.clone();
+                windows.migrations.push(migration);
+                Ok(fields)
+            }
+            Side::Guest(windows) => windows.add_migration(migrate),
+        }
+    }
+}
+
+impl<W: WindowFunction> Stream<WindowHead<W>> {
+    /// Makes what is kept for a window (the accumulator of an aggregate, the rows or values of the others) from what an
+    /// earlier version kept, where no rule converts it: see [`Setup::migrate`](crate::Setup::migrate). With an evictor
+    /// windows keep their rows, which have no migrations; behind a two-phase aggregation it is for what the second phase
+    /// keeps.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Sale { shop: String, cents: i64, time: i64 }
+    /// #[derive(Record, Clone)]
+    /// struct MeanV1 { euros: i64, count: i64 }
+    ///
+    /// #[derive(Record, Clone)]
+    /// struct Mean { cents: i64, count: i64 }
+    ///
+    /// #[derive(Record, Clone)]
+    /// struct MeanPrice { shop: String, cents: i64 }
+    ///
+    /// fn means(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .watermarks(Watermarks::monotonic(Sale::FIELDS.time))
+    ///         .key_by(Sale::FIELDS.shop)
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .aggregate_with(
+    ///             || Mean { cents: 0, count: 0 },
+    ///             |mean, sale| { mean.cents += sale.cents; mean.count += 1 },
+    ///             |mean, other| { mean.cents += other.cents; mean.count += other.count },
+    ///             |shop, _, mean| MeanPrice { shop, cents: mean.cents / mean.count },
+    ///         )
+    ///         .migrate(|old: MeanV1| Mean { cents: old.euros * 100, count: old.count })
+    ///         .uid("means")
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    #[must_use]
+    pub fn migrate<Old: Owned>(mut self, migrate: impl Fn(Old) -> W::Stored + 'static) -> Self {
+        if let Some(added) = self.chain_mut().map(|head| head.add_migration(migrate)) {
+            self.declare_migration(added);
+        }
+        self
     }
 }
 
@@ -252,6 +315,10 @@ impl<W: WindowFunction> Head for HostWindows<W> {
             *self.pages.at(slot) = kept;
         }
         Ok(())
+    }
+
+    fn migrate_state(&mut self, state: u32, migration: u32, old: &Block) -> Result<Block, CallError> {
+        Migration::run(&self.migrations, self.operator, (state, migration), old)
     }
 
     fn drop_state(&mut self, slots: &[u32]) {

@@ -106,7 +106,7 @@ impl Layout {
     }
 
     fn recorded(&self, subtask: u32, number: u64) -> PathBuf {
-        self.folder.join(format!(".part-{subtask}-{number}{COMMITTED}"))
+        self.folder.join(record_name(subtask, number))
     }
 
     /// Notes that all parts of a subtask up to this were committed.
@@ -127,15 +127,10 @@ impl Layout {
         let mut records = BTreeMap::new();
         for entry in std::fs::read_dir(&self.folder).map_err(|error| no_folder(&self.folder, &error))? {
             let entry = entry.map_err(|error| no_folder(&self.folder, &error))?;
-            let file = entry.file_name();
-            let part = file
-                .to_str()
-                .and_then(|file| file.strip_prefix('.')?.strip_suffix(COMMITTED));
-            let Some(name) = part.and_then(|part| parse_name(&format!("{part}."))) else {
-                continue;
-            };
-            let last = records.entry(name.subtask).or_insert(name.number);
-            *last = name.number.max(*last);
+            if let Some(name) = entry.file_name().to_str().and_then(parse_record) {
+                let last = records.entry(name.subtask).or_insert(name.number);
+                *last = name.number.max(*last);
+            }
         }
         Ok(records)
     }
@@ -326,6 +321,17 @@ pub(super) fn parse_name(file: &str) -> Option<Name> {
         number: number.parse().ok()?,
         in_progress: hidden.is_some(),
     })
+}
+
+/// The name of what notes that all parts of a subtask up to this were committed: whoever reads parts may take them away.
+pub(super) fn record_name(subtask: u32, number: u64) -> String {
+    format!(".part-{subtask}-{number}{COMMITTED}")
+}
+
+/// What such a name says.
+pub(super) fn parse_record(file: &str) -> Option<Name> {
+    let part = file.strip_prefix('.')?.strip_suffix(COMMITTED)?;
+    parse_name(&format!("{part}."))
 }
 
 /// All parts in the folder, of whatever extension, in name order.

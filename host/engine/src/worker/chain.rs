@@ -238,8 +238,9 @@ impl ChainTask {
         context: &mut ChainContext<'_>,
     ) -> Result<()> {
         match self.restoring {
-            None => self.handle_rows(input, keys, block, context),
-            Some(_) => self.handle_while_restoring(input, keys, block, context),
+            // Broadcast state is there before the first row.
+            Some(_) if *keys != KeySource::Broadcast => self.handle_while_restoring(input, keys, block, context),
+            Some(_) | None => self.handle_rows(input, keys, block, context),
         }
     }
 
@@ -340,8 +341,9 @@ impl ChainTask {
             }
         }
         let state_bytes = self.guest.memory_bytes() + self.pattern_bytes();
+        let restoring = self.is_restoring_slots();
         if let Some((operator, Some(tier))) = self.head.tiered()
-            && self.restoring.is_none()
+            && !restoring
         {
             tier.keep_within_budget(operator, state_bytes)?;
         }

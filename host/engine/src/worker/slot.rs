@@ -87,7 +87,7 @@ pub(crate) struct Start {
     /// The checkpoint to go on from.
     pub(crate) checkpoint: Option<Arc<Restorable>>,
     /// By identity of the operator: how its state is converted, where it is not the same any more.
-    pub(crate) converters: BTreeMap<String, Converter>,
+    pub(crate) converters: BTreeMap<String, Arc<Converter>>,
     /// How rows in flight become what they are now.
     pub(crate) conversions: Conversions,
     /// Chains that take one row, timer or window a call, for they have trapped.
@@ -266,20 +266,8 @@ impl Slot {
                 }
                 let name = format!("chain-{}-subtask-{}", declared.operators[0].0, context.subtask);
                 chain.open_backend(&self.start.backend, &name)?;
-                if let Some((checkpoint, operator)) = self.restored(declared.operators[0])
-                    && !self.begin_restore(&mut chain, operator, context)?
-                {
-                    let stored = checkpoint.restore_task(operator, context.parallelism, context.subtask)?;
-                    if self.shared.mode.is_none() {
-                        // What is restored is told by the same table as what changes.
-                        chain.track_changes();
-                    }
-                    let converter = self.start.converters.get(&operator.id);
-                    let now = self.shared.clock.now_millis();
-                    chain.restore(stored, operator.parallelism, converter, self.start.settles, now)?;
-                    if self.shared.mode.is_none() {
-                        chain.forget_changes();
-                    }
+                if let Some((checkpoint, operator)) = self.restored(declared.operators[0]) {
+                    self.restore_chain(&mut chain, checkpoint, operator, context)?;
                 }
                 Body::Chain(Box::new(chain))
             }
@@ -297,31 +285,58 @@ impl Slot {
         let requester = job.clients[&operator].requester(context.waker.clone());
         let mut task = RequestsTask::new(operator_of, requester);
         if let Some((checkpoint, stored)) = self.restored(operator) {
-            let converter = self.start.converters.get(&stored.id);
+            let converter = self.start.converters.get(&stored.id).map(Arc::as_ref);
             let stored = checkpoint.restore_task(stored, context.parallelism, context.subtask)?;
             task.restore(stored, converter, self.start.settles, self.shared.clock.now_millis())?;
         }
         Ok(task)
     }
 
-    /// Has a chain restore its state while rows come; false: it has to be there before the first.
-    fn begin_restore(&self, chain: &mut ChainTask, operator: &Operator, context: &SubtaskContext) -> Result<bool> {
-        let (Some(checkpoint), Some(bytes)) = (&self.start.checkpoint, chain.restored_bytes_max()) else {
-            return Ok(false);
-        };
-        if self.start.settles || self.start.converters.contains_key(&operator.id) {
-            return Ok(false);
+    /// Has a chain go on from what is stored: what can come while rows do does so, the rest comes now.
+    fn restore_chain(
+        &self,
+        chain: &mut ChainTask,
+        checkpoint: &Arc<Restorable>,
+        operator: &Operator,
+        context: &SubtaskContext,
+    ) -> Result<()> {
+        let (parallelism, subtask) = (context.parallelism, context.subtask);
+        let now = self.shared.clock.now_millis();
+        let converter = self.start.converters.get(&operator.id);
+        let resident_bytes = chain.restored_bytes_max().filter(|_| !self.start.settles);
+        let (mut layers, mut groups) = (None, None);
+        if let Some(bytes) = resident_bytes {
+            let converter = converter.map(|converter| (converter.clone(), now));
+            if converter.is_none() {
+                layers = checkpoint.newest_first(operator, parallelism, subtask, bytes)?;
+            }
+            groups = checkpoint.by_group(operator, (parallelism, subtask), converter)?;
         }
-        let Some(layers) = checkpoint.newest_first(operator, context.parallelism, context.subtask, bytes)? else {
-            return Ok(false);
-        };
-        chain.begin_restore(layers, self.shared.clock.now_millis())?;
-        Ok(true)
+        match layers {
+            Some(layers) => chain.begin_restore(layers, now)?,
+            None => {
+                let stored = match groups {
+                    Some(_) => checkpoint.restore_resident(operator, parallelism, subtask)?,
+                    None => checkpoint.restore_task(operator, parallelism, subtask)?,
+                };
+                if self.shared.mode.is_none() {
+                    // What is restored is told by the same table as what changes.
+                    chain.track_changes();
+                }
+                let converter = converter.map(Arc::as_ref);
+                chain.restore(stored, operator.parallelism, converter, self.start.settles, now)?;
+                if self.shared.mode.is_none() {
+                    chain.forget_changes();
+                }
+            }
+        }
+        chain.begin_restore_collections(groups);
+        Ok(())
     }
 
     /// What the checkpoint says of an operator.
-    fn restored(&self, operator: OperatorIndex) -> Option<(&Restorable, &Operator)> {
-        let checkpoint = self.start.checkpoint.as_deref()?;
+    fn restored(&self, operator: OperatorIndex) -> Option<(&Arc<Restorable>, &Operator)> {
+        let checkpoint = self.start.checkpoint.as_ref()?;
         let operator = checkpoint.metadata().operator(&self.job.ids[operator.0 as usize])?;
         Some((checkpoint, operator))
     }

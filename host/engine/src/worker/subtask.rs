@@ -285,7 +285,12 @@ impl Subtask {
 
     fn handle(&mut self, channel: usize, element: Element, shared: &Shared, rejects: &Rejects) -> Result<()> {
         let element = match element {
-            Element::Block(block) => Element::Block(self.take_in(channel, block)),
+            Element::Block(block) => {
+                if self.asks_for_all(channel) {
+                    self.restore_rest(shared, rejects)?;
+                }
+                Element::Block(self.take_in(channel, block))
+            }
             other => {
                 self.restore_rest(shared, rejects)?;
                 other
@@ -416,6 +421,12 @@ impl Subtask {
 
     fn is_restoring(&self) -> bool {
         matches!(&self.body, Body::Chain(task) if task.is_restoring())
+    }
+
+    /// Whether rows of a channel may ask for what all keys hold.
+    fn asks_for_all(&self, channel: usize) -> bool {
+        let keys = &self.inputs.channels()[channel].keys;
+        matches!(&self.body, Body::Chain(task) if task.takes_one_by_one(keys))
     }
 
     fn waits_for_state(&self) -> bool {

@@ -16,6 +16,7 @@
 mod codec;
 mod expiry;
 mod frozen;
+mod restoring;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use millrace_core::{Error, Result};
 use self::codec::{Codec, index_of};
 use self::expiry::{Expiring, Expiry, place_of, push_value};
 use self::frozen::{EntryRows, FrozenCollection};
+use self::restoring::Come;
 use super::call::{Call, misplaced, shared_key, zero_keys};
 use crate::changes::is_outgrown;
 use crate::entry_codec::encode_keys;
@@ -48,6 +50,8 @@ pub(super) struct HostCollections {
     call: Call,
     /// If entries of some state expire.
     expiring: Option<Expiring>,
+    /// If some are still to come.
+    restoring: Option<Come>,
 }
 
 /// One large state.
@@ -106,6 +110,7 @@ impl HostCollections {
             expiring: Expiring::of(&states),
             states,
             call: Call::default(),
+            restoring: None,
         })
     }
 
@@ -167,6 +172,12 @@ impl HostCollections {
             expiring.meet(expires);
         }
         Ok(())
+    }
+
+    /// Shows the keys that have entries, as they are encoded: those of each state in order. Broadcast state has none.
+    pub(super) fn each_key(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let of_keys = self.states.iter_mut().filter(|state| state.shared_key.is_none());
+        of_keys.into_iter().try_for_each(|state| state.each_key(each))
     }
 
     /// Entries of all states, about.
@@ -311,6 +322,9 @@ impl Collections for HostCollections {
     }
 }
 
+/// Behind all key groups.
+const BEHIND_ALL: &[u8] = &[u8::MAX; 2];
+
 /// The first bytes behind all that begin with these, which are not all 255.
 fn behind(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
@@ -331,6 +345,29 @@ impl Collection {
             bytes_max,
         };
         self.tier.scan(&range, &mut self.keys, &mut self.values)
+    }
+
+    /// Shows the keys that have an entry which has not expired, in order.
+    fn each_key(&mut self, each: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let mut from = Vec::new();
+        loop {
+            let range = ScanRange {
+                from: &from,
+                to: BEHIND_ALL,
+                limit: 1,
+                bytes_max: usize::MAX,
+            };
+            self.tier.scan(&range, &mut self.keys, &mut self.values)?;
+            if self.keys.is_empty() {
+                return Ok(());
+            }
+            let first = self.keys.get(0);
+            let key = first[..first.len() - self.codec.entry_of(first)?.len()].to_vec();
+            if self.has_live(&key)? {
+                each(&key);
+            }
+            from = behind(&key);
+        }
     }
 
     /// The index that the next item of a key's list gets.

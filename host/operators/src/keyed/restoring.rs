@@ -2,7 +2,7 @@
 //!
 //! Of each key the first row counts, and all later ones are older. A key whose first row says that it holds nothing keeps
 //! its slot until the end, so that older rows of it are known to be old. A key that comes to hold nothing in the meantime
-//! likewise.
+//! likewise. Large states come beside that by key group (`collections/restoring.rs`); of a key both have to be there.
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_select::filter::{filter, filter_record_batch};
@@ -106,12 +106,48 @@ impl KeyedOperator {
 
     /// Which rows with these keys may be taken now: what their keys hold has come.
     pub fn find_restored(&mut self, keys: &[ArrayRef]) -> Result<Vec<bool>> {
-        let restoring = self.restoring.as_ref().ok_or_else(not_begun)?;
         self.batch.load(keys)?;
-        let mut found = Vec::with_capacity(self.batch.row_count());
-        self.keys.find(&self.batch, 0..self.batch.row_count(), &mut found);
-        let known = |slot: Option<Slot>| slot.is_some_and(|slot| !restoring.gone.contains(slot));
-        Ok(found.into_iter().map(known).collect())
+        let mut known = vec![true; self.batch.row_count()];
+        if let Some(restoring) = &self.restoring {
+            let mut found = Vec::with_capacity(known.len());
+            self.keys.find(&self.batch, 0..known.len(), &mut found);
+            let is_known = |slot: Option<Slot>| slot.is_some_and(|slot| !restoring.gone.contains(slot));
+            known = found.into_iter().map(is_known).collect();
+        }
+        if let Some(collections) = &self.collections {
+            collections.borrow().leave_come(keys, &mut known)?;
+        }
+        Ok(known)
+    }
+
+    /// Begins to restore large states by key group, with [`restore_collection`](Self::restore_collection). Before the
+    /// first row; broadcast state may be there already.
+    pub fn begin_restore_collections(&mut self) {
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().begin_restore();
+        }
+    }
+
+    /// All entries of these key groups have been restored, of all large states.
+    pub fn groups_have_come(&mut self, groups: &[u32]) {
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().groups_have_come(groups);
+        }
+    }
+
+    /// The key group of the first of these keys whose large states have not come.
+    pub fn missing_group(&self, keys: &[ArrayRef]) -> Result<Option<u32>> {
+        match &self.collections {
+            Some(collections) => collections.borrow().missing_group(keys),
+            None => Ok(None),
+        }
+    }
+
+    /// All key groups have come.
+    pub fn end_restore_collections(&mut self) {
+        if let Some(collections) = &self.collections {
+            collections.borrow_mut().end_restore();
+        }
     }
 
     /// All layers have come.

@@ -378,6 +378,26 @@ struct Run {
 }
 
 impl Run {
+    /// Nothing has happened yet.
+    fn new(seed: u64, resident_max: Option<usize>, keeps: bool) -> Self {
+        Run {
+            resident_max,
+            keeps,
+            operator: Run::tracked(resident_max, keeps),
+            guest: Guest {
+                random: Random::new(seed),
+                values: BTreeMap::new(),
+                expected: BTreeMap::new(),
+                timers: BTreeMap::new(),
+                fired: Vec::new(),
+                base_time: 0,
+                idle: false,
+            },
+            layers: Vec::new(),
+            at_barrier: None,
+        }
+    }
+
     /// With a lower tier that leaves so many entries in the guest.
     fn tracked(resident_max: Option<usize>, keeps: bool) -> KeyedOperator {
         let mut operator = KeyedOperator::new(schema(), STATES, false).unwrap();
@@ -526,23 +546,7 @@ fn check_snapshots(seeds: std::ops::Range<u64>, resident_max: Option<usize>, kee
     let runs = seeds.end - seeds.start;
     for seed in seeds {
         let mut random = Random::new(seed + 2000);
-        let guest = Guest {
-            random: Random::new(seed),
-            values: BTreeMap::new(),
-            expected: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            fired: Vec::new(),
-            base_time: 0,
-            idle: false,
-        };
-        let mut run = Run {
-            resident_max,
-            keeps,
-            operator: Run::tracked(resident_max, keeps),
-            guest,
-            layers: Vec::new(),
-            at_barrier: None,
-        };
+        let mut run = Run::new(seed, resident_max, keeps);
         let key_count = 1 + random.below(300);
         for step in 0..200 {
             run.step(&mut random, step, key_count);

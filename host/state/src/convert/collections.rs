@@ -26,7 +26,7 @@ const ENTRY_COLUMNS: usize = 2;
 
 impl Converter {
     /// The large states that are declared, from those that are stored.
-    pub(super) fn collections(&self, stored: &[CollectionRestore], now: Millis) -> Result<Vec<CollectionRestore>> {
+    pub(crate) fn collections(&self, stored: &[CollectionRestore], now: Millis) -> Result<Vec<CollectionRestore>> {
         let mut converted = Vec::new();
         for (new, plan) in self.plan.new.states.iter().zip(&self.plan.states) {
             let StatePlan::Convert { from, conversion } = plan else {

@@ -5,7 +5,7 @@
 //! lets a reader pick single batches. A file is decoded only after its checksum was found right.
 
 use std::io::Cursor;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt32Type;
@@ -159,6 +159,16 @@ impl LayerReader {
 
     /// The batch of this number. Each is read once, in any order.
     pub(crate) fn read(&mut self, number: usize) -> Result<RecordBatch> {
+        let batch = self.read_again(number)?;
+        self.rows += batch.num_rows() as u64;
+        self.read += 1;
+        self.check_rows()?;
+        Ok(batch)
+    }
+
+    /// The batch of this number, as often as one likes: whether there are as many rows as were written is not known
+    /// by that.
+    pub(crate) fn read_again(&mut self, number: usize) -> Result<RecordBatch> {
         let read = self.reader.set_index(number);
         let batch = read.and_then(|()| self.reader.next().transpose());
         let batch = batch.map_err(|error| unsound(&self.shown, &error.to_string()))?;
@@ -169,9 +179,6 @@ impl LayerReader {
             let why = format!("rows outside of key groups {first} to {last}");
             return Err(unsound(&self.shown, &why));
         }
-        self.rows += batch.num_rows() as u64;
-        self.read += 1;
-        self.check_rows()?;
         Ok(batch)
     }
 
@@ -183,6 +190,26 @@ impl LayerReader {
         }
         Ok(())
     }
+}
+
+/// The least and the greatest key group of each batch of a layer whose checksum was found right. Nothing else of it is
+/// decompressed.
+pub(crate) fn spans(layer: &Layer, content: Bytes, shown: &str) -> Result<Vec<RangeInclusive<u32>>> {
+    let failed = |error: ArrowError| unsound(shown, &error.to_string());
+    let reader = FileReader::try_new(Cursor::new(content), Some(vec![0])).map_err(failed)?;
+    let (mut spans, mut rows) = (Vec::new(), 0);
+    for batch in reader {
+        let batch = batch.map_err(failed)?;
+        let groups = groups(&batch).map_err(|why| unsound(shown, &why))?.values();
+        rows += groups.len() as u64;
+        let ends = groups.iter().min().zip(groups.iter().max());
+        // A range that nothing is in.
+        spans.push(ends.map_or(RangeInclusive::new(1, 0), |(first, last)| *first..=*last));
+    }
+    if rows != layer.rows {
+        return Err(unsound(shown, &format!("{rows} rows instead of {}", layer.rows)));
+    }
+    Ok(spans)
 }
 
 fn unsound(shown: &str, why: &str) -> Error {
@@ -235,6 +262,7 @@ mod tests {
             (3, [3, 5], content.len() as u64)
         );
         verify(&layer.file(), &content, "x").unwrap();
+        assert_eq!(spans(&layer, content.clone(), "x").unwrap(), [3..=5]);
         let decoded = decode(&layer, content, "x").unwrap();
         assert_eq!(decoded, [batch(&[3, 5, 4], &["a", "b", "ü"])]);
         assert_eq!(

@@ -91,6 +91,20 @@ impl Restorable {
         }
     }
 
+    /// The same without what comes [`by_group`](Self::by_group).
+    ///
+    /// # Errors
+    /// If a file cannot be read or is damaged.
+    ///
+    /// # Panics
+    /// See [`share`](crate::redistribute::share).
+    pub fn restore_resident(&self, operator: &Operator, parallelism: u32, subtask: u32) -> Result<TaskRestore> {
+        match self {
+            Restorable::Checkpoint(checkpoint) => checkpoint.restore_resident(operator, parallelism, subtask),
+            Restorable::Savepoint(savepoint) => savepoint.restore_task(operator, parallelism, subtask),
+        }
+    }
+
     /// The input channels of a subtask of as many as there were, with what was under way in them; a savepoint has
     /// none.
     ///

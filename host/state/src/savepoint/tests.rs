@@ -1,6 +1,7 @@
 //! A savepoint holds what the checkpoint holds, whatever the tables are; damage is named.
 
 mod random;
+mod restored;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,9 +24,7 @@ use super::layout::{expires_fields, session_fields, session_item, times_field};
 use super::*;
 use crate::redistribute::{self, CollectionRestore};
 use crate::testing::Random;
-use crate::{
-    CheckpointInfo, Checkpoints, Depth, Kind, OperatorSnapshot, Restored, RestoredCheckpoint, Run, Storage, codes,
-};
+use crate::{CheckpointInfo, Checkpoints, Depth, Kind, OperatorSnapshot, RestoredCheckpoint, Run, Storage, codes};
 
 const MAX_PARALLELISM: u32 = 32;
 
@@ -436,52 +435,6 @@ fn a_savepoint_restores_as_its_checkpoint_does() {
         }
     }
     assert!(large_rows > 1_000, "{large_rows}");
-}
-
-/// Of each entry the row that comes first from the newest layer on is the one that comes last from the oldest on.
-#[test]
-fn from_the_newest_layer_on_a_checkpoint_says_the_same() {
-    let (mut read, mut large, mut both) = (0, 0, 0);
-    for seed in 2_000..2_200 {
-        let (layout, checkpoint, _) = written(seed);
-        let operator = checkpoint.metadata().operators[0].clone();
-        let checkpoint = Arc::new(Restorable::Checkpoint(checkpoint));
-        for parallelism in [1, operator.parallelism, 7] {
-            for subtask in 0..parallelism {
-                let expected = checkpoint.restore_task(&operator, parallelism, subtask).unwrap();
-                // From none of it to all.
-                let resident_bytes = [0, 1, 4_000, u64::MAX][(seed % 4) as usize];
-                let newest_first = checkpoint.newest_first(&operator, parallelism, subtask, resident_bytes);
-                let newest_first = newest_first.unwrap();
-                let Some(mut newest_first) = newest_first else {
-                    large += 1;
-                    assert!(!layout.large.is_empty());
-                    continue;
-                };
-                assert_eq!(newest_first.watermark(), expected.watermark);
-                let count = newest_first.resident_count().unwrap();
-                let (mut newest, mut batches) = (Vec::new(), Vec::new());
-                while let Some(restored) = newest_first.next_rows().unwrap() {
-                    match restored {
-                        Restored::Newest(batch) => {
-                            assert!(batches.is_empty(), "what is resident comes first");
-                            newest.push(batch);
-                        }
-                        Restored::Older(batch) => batches.push(batch),
-                    }
-                }
-                assert!(newest_first.next_rows().unwrap().is_none());
-                assert!(count == 0 || !newest.is_empty());
-                both += usize::from(!newest.is_empty() && !batches.is_empty());
-                // Laid over each other they say the same: the oldest come from the oldest on.
-                batches.extend(newest.into_iter().rev());
-                let expected = entries(&layout, &expected.batches);
-                assert_eq!(entries(&layout, &batches), expected, "seed {seed}");
-                read += expected.len();
-            }
-        }
-    }
-    assert!(read > 1_000 && large > 10 && both > 10, "{read}, {large}, {both}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod sorted;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use millrace_core::Result;
 use millrace_core::backend::{ByteRows, LowerTier, Part, PartedTier, expiry_bytes, expiry_of};
 use millrace_core::block::Millis;
 
@@ -116,8 +117,17 @@ fn agrees_with_a_tree(tier: &mut dyn LowerTier, seed: u64) {
     }
 }
 
+/// What is done to a tier whose entries expire, by the name that every kind of tier has for it.
+struct Expiring<T> {
+    put: fn(&mut T, &ByteRows, &ByteRows) -> Result<()>,
+    expire: fn(&mut T, Millis) -> Result<Option<Millis>>,
+    entries: fn(&mut T) -> Entries,
+    /// Compares what is read with what was put, of which some may have expired by now.
+    check_reads: fn(&mut T, &mut Entries, Millis, &mut Random),
+}
+
 /// What is not there any more has expired, and what has not is there. `settle` has all go that may.
-fn only_what_expired_goes<T: LowerTier>(tier: &mut T, seed: u64, settle: impl Fn(&mut T, Millis)) {
+fn only_what_expired_goes<T>(tier: &mut T, of: &Expiring<T>, seed: u64, settle: impl Fn(&mut T, Millis)) {
     let mut random = Random::new(seed);
     let (mut model, mut now, mut dropped) = (Entries::new(), 0, 0);
     for step in 0..600 {
@@ -134,10 +144,47 @@ fn only_what_expired_goes<T: LowerTier>(tier: &mut T, seed: u64, settle: impl Fn
                     values.push(&value);
                     model.insert(key.clone(), value);
                 }
-                tier.put(&rows(keys.iter().map(Vec::as_slice)), &values).unwrap();
+                (of.put)(tier, &rows(keys.iter().map(Vec::as_slice)), &values).unwrap();
             }
-            4 => {
-                let keys = some_keys(&mut random, true);
+            4 => (of.check_reads)(tier, &mut model, now, &mut random),
+            5 | 6 => {
+                let next = (of.expire)(tier, now).unwrap();
+                let least = model.values().map(|value| expiry_of(value)).min();
+                // It is asked again before anything expires that it was not told of since.
+                if let (Some(next), Some(least)) = (next, least) {
+                    assert!(next <= now || next <= least || least <= now, "{next} {least} {now}");
+                }
+            }
+            _ if random.below(10) == 0 => {
+                settle(tier, now);
+                let before = model.len();
+                model.retain(|_, value| expiry_of(value) > now);
+                dropped += before - model.len();
+                assert_eq!((of.entries)(tier), model);
+            }
+            _ => {}
+        }
+    }
+    assert!(dropped > 20, "{dropped}");
+}
+
+/// Has a tier in memory look for all that has expired.
+fn search_all<T>(tier: &mut T, of: &Expiring<T>, now: Millis) {
+    let mut calls = 0;
+    while (of.expire)(tier, now).unwrap().is_some_and(|next| next <= now) {
+        calls += 1;
+        assert!(calls < 1000, "it has an end");
+    }
+}
+
+impl<T: LowerTier> Expiring<T> {
+    fn lower() -> Self {
+        Expiring {
+            put: T::put,
+            expire: T::expire,
+            entries: |tier| frozen_entries(&*tier.freeze().unwrap()),
+            check_reads: |tier, model, now, random| {
+                let keys = some_keys(random, true);
                 let (mut found, mut values) = (Vec::new(), ByteRows::default());
                 tier.get(&rows(keys.iter().map(Vec::as_slice)), &mut found, &mut values)
                     .unwrap();
@@ -152,39 +199,17 @@ fn only_what_expired_goes<T: LowerTier>(tier: &mut T, seed: u64, settle: impl Fn
                         None => assert!(!found),
                     }
                 }
-            }
-            5 | 6 => {
-                let next = tier.expire(now).unwrap();
-                let least = model.values().map(|value| expiry_of(value)).min();
-                // It is asked again before anything expires that it was not told of since.
-                if let (Some(next), Some(least)) = (next, least) {
-                    assert!(next <= now || next <= least || least <= now, "{next} {least} {now}");
-                }
-            }
-            _ if random.below(10) == 0 => {
-                settle(tier, now);
-                let before = model.len();
-                model.retain(|_, value| expiry_of(value) > now);
-                dropped += before - model.len();
-                assert_eq!(frozen_entries(&*tier.freeze().unwrap()), model);
-            }
-            _ => {}
+            },
         }
     }
-    assert!(dropped > 20, "{dropped}");
 }
 
 #[test]
 fn memory_is_searched_for_what_expired() {
     for seed in 0..50 {
         let mut tier = MemoryTier::expiring();
-        only_what_expired_goes(&mut tier, seed, |tier, now| {
-            let mut calls = 0;
-            while tier.expire(now).unwrap().is_some_and(|next| next <= now) {
-                calls += 1;
-                assert!(calls < 1000, "it has an end");
-            }
-        });
+        let of = Expiring::lower();
+        only_what_expired_goes(&mut tier, &of, seed, |tier, now| search_all(tier, &of, now));
         assert_eq!(tier.len() as usize, frozen_entries(&*tier.freeze().unwrap()).len());
     }
 }
@@ -294,21 +319,29 @@ fn memory_gives_back_what_is_dead() {
 }
 
 #[cfg(feature = "rocksdb")]
+fn options(folder: &std::path::Path) -> RocksDbOptions {
+    RocksDbOptions {
+        folder: folder.join("state"),
+        memory_bytes: 8 << 20,
+        background_threads: 2,
+    }
+}
+
+/// An empty database, and the folder that it lives in.
+#[cfg(feature = "rocksdb")]
+fn database() -> (tempfile::TempDir, RocksDb) {
+    let folder = tempfile::tempdir().unwrap();
+    let database = RocksDb::open(options(folder.path())).unwrap();
+    (folder, database)
+}
+
+#[cfg(feature = "rocksdb")]
 mod with_rocksdb {
     use super::*;
 
-    fn options(folder: &std::path::Path) -> RocksDbOptions {
-        RocksDbOptions {
-            folder: folder.join("state"),
-            memory_bytes: 8 << 20,
-            background_threads: 2,
-        }
-    }
-
     #[test]
     fn rocksdb_agrees_with_a_tree() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = RocksDb::open(options(folder.path())).unwrap();
+        let (_folder, database) = database();
         for seed in 0..5 {
             agrees_with_a_tree(&mut database.tier(&format!("tier-{seed}")).unwrap(), seed);
             parts_agree_with_a_tree(&mut database.tier(&format!("parts-{seed}")).unwrap(), seed);
@@ -317,12 +350,11 @@ mod with_rocksdb {
 
     #[test]
     fn compaction_drops_what_expired() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = RocksDb::open(options(folder.path())).unwrap();
+        let (_folder, database) = database();
         for seed in 0..5 {
             let after = std::time::Duration::from_millis(60);
             let mut tier = database.expiring_tier(&format!("tier-{seed}"), after).unwrap();
-            only_what_expired_goes(&mut tier, seed, |tier, now| {
+            only_what_expired_goes(&mut tier, &Expiring::lower(), seed, |tier, now| {
                 assert_eq!(tier.expire(now).unwrap(), None);
                 tier.compact();
             });
@@ -332,8 +364,7 @@ mod with_rocksdb {
     /// An entry on disk is hidden by a newer one, also when that is dropped.
     #[test]
     fn what_was_replaced_does_not_come_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = RocksDb::open(options(folder.path())).unwrap();
+        let (_folder, database) = database();
         let mut tier = database
             .expiring_tier("tier", std::time::Duration::from_secs(1))
             .unwrap();

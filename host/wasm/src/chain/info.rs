@@ -19,6 +19,7 @@ pub(crate) struct ChainInfo {
     pub(crate) place: Rc<str>,
     /// Schema of each state: one nullable field.
     pub(crate) states: Vec<SchemaRef>,
+    pub(super) state_names: Vec<String>,
     /// Numbers of the states that the guest keeps by slot, which are all but large ones.
     pub(crate) resident: Vec<u32>,
     pub(crate) large: Rc<[LargeState]>,
@@ -96,6 +97,7 @@ impl ChainInfo {
                 .map(|operator| (operator.0, name(operator.0)))
                 .collect(),
             states: states.iter().map(|state| state.schema.clone()).collect(),
+            state_names: states.iter().map(|state| state.name.clone()).collect(),
             resident: resident.map(|(number, _)| number).collect(),
             large: large.collect(),
             migrations: migrations.collect(),

@@ -286,13 +286,14 @@ struct Wide {
 }
 
 /// Keeps one state under the name of another version's, and nothing else.
-struct Holds<T: Owned + Clone> {
+struct Holds<K, T: Owned + Clone> {
     _state: ValueState<T>,
+    _key: std::marker::PhantomData<K>,
 }
 
-impl<T: Owned + Clone> KeyedProcess for Holds<T> {
+impl<K: Owned + Clone, T: Owned + Clone> KeyedProcess for Holds<K, T> {
     type In = Event;
-    type Key = i32;
+    type Key = K;
     type Out = Event;
 
     fn process(&mut self, row: Event, cx: &mut Context<'_, Self>) {
@@ -324,11 +325,16 @@ struct LostVariant {
     kind: WithoutSmall,
 }
 
-fn holds<T: Owned + Clone>(events: Stream<impl Chain<Out = Event>>, params: &Params) {
+fn holds<K: Owned + Clone, T: Owned + Clone>(
+    events: Stream<impl Chain<Out = Event>>,
+    key: fn(i64) -> K,
+    params: &Params,
+) {
     events
-        .key_by(|event: &Event| event.key as i32)
-        .process(|setup| Holds {
+        .key_by(move |event: &Event| key(event.key))
+        .process(|setup| Holds::<K, T> {
             _state: setup.value_state::<T>("profile"),
+            _key: std::marker::PhantomData,
         })
         .uid("profile")
         .sink("out", Files::to_ndjson(&params.output));
@@ -385,6 +391,68 @@ fn windows_v2(events: &Stream<Rows<Event>>) -> Stream<Rows<Told>> {
     most.union(sums)
 }
 
+/// Sums of money in every kind of aggregate, as the version keeps them.
+fn amounts<M: Amount + Owned + Clone>(
+    events: &Stream<Rows<Event>>,
+    amount_of: fn(i64) -> M,
+    migrated: fn(AmountV1) -> M,
+) -> Stream<Rows<Told>> {
+    let keyed = || {
+        let timed = events
+            .clone()
+            .watermarks(Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(4)));
+        timed.key_by(|event: &Event| event.key)
+    };
+    let add = move |amount: &mut M, event: Event| *amount = amount_of(amount.cents() + event.value);
+    let merge = move |amount: &mut M, other: &M| *amount = amount_of(amount.cents() + other.cents());
+    let tumbling = keyed()
+        .window(Tumbling::of(Duration::from_millis(400)))
+        .aggregate_with(
+            move || amount_of(0),
+            add,
+            merge,
+            |key, window: Window, amount: &M| told("tumbling-amount", key, window.start.millis(), amount.cents()),
+        )
+        .migrate(migrated)
+        .uid("tumbling-amount");
+    let session = keyed()
+        .window(Session::gap(Duration::from_millis(30)))
+        .aggregate_with(
+            move || amount_of(0),
+            add,
+            merge,
+            |key, window: Window, amount: &M| told("session-amount", key, window.start.millis(), amount.cents()),
+        )
+        .migrate(migrated)
+        .uid("session-amount");
+    let triggered = keyed()
+        .window(Tumbling::of(Duration::from_millis(400)))
+        .trigger(EventTimeTrigger)
+        .aggregate_with(
+            move || amount_of(0),
+            add,
+            merge,
+            |key, window: Window, amount: &M| told("triggered-amount", key, window.start.millis(), amount.cents()),
+        )
+        .migrate(migrated)
+        .uid("triggered-amount");
+    tumbling.union(session).union(triggered)
+}
+
+/// A row as a rolling aggregate of version 1 keeps it.
+#[derive(Record, Clone)]
+struct LatestV1 {
+    key: i64,
+    text: String,
+}
+
+/// The same in version 2.
+#[derive(Record, Clone)]
+struct LatestV2 {
+    key: i64,
+    number: i64,
+}
+
 fn told(operator: &str, key: i64, at: i64, count: i64) -> Told {
     Told {
         operator: operator.to_owned(),
@@ -428,7 +496,29 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
                     key: |key: &i32| i64::from(*key),
                 });
             let size_ms = if params.version == "1" { 400 } else { 800 };
-            profile.uid("profile").union(windows_v1(&events, size_ms))
+            let amount_of = |cents: i64| AmountV1 {
+                cents: cents.to_string(),
+            };
+            let latest = events
+                .clone()
+                .map(|event: Event| LatestV1 {
+                    key: event.key,
+                    text: event.value.to_string(),
+                })
+                .parallelism(1)
+                .key_by(LatestV1::FIELDS.key)
+                .reduce(|sum: &mut LatestV1, row: LatestV1| {
+                    sum.text =
+                        (sum.text.parse::<i64>().unwrap_or(0) + row.text.parse::<i64>().unwrap_or(0)).to_string();
+                })
+                .uid("latest")
+                .map(|row: LatestV1| told("latest", row.key, 0, row.text.parse().unwrap_or(-1)));
+            let amounts = amounts(&events, amount_of, |old| old);
+            let aggregates = amounts.union(latest);
+            profile
+                .uid("profile")
+                .union(windows_v1(&events, size_ms))
+                .union(aggregates)
         }
         "2" => {
             let profile = timed.key_by(|event: &Event| event.key).process(|setup| {
@@ -446,10 +536,27 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
                     key: |key: &i64| *key,
                 }
             });
-            profile.uid("profile").union(windows_v2(&events))
+            let latest = events
+                .clone()
+                .map(|event: Event| LatestV2 {
+                    key: event.key,
+                    number: event.value,
+                })
+                .parallelism(1)
+                .key_by(LatestV2::FIELDS.key)
+                .reduce(|sum: &mut LatestV2, row: LatestV2| sum.number += row.number)
+                .migrate(|old: LatestV1| LatestV2 {
+                    key: old.key,
+                    number: old.text.parse().unwrap_or(-1),
+                })
+                .uid("latest")
+                .map(|row: LatestV2| told("latest", row.key, 0, row.number));
+            let aggregates = amounts(&events, amount, |old| amount(old.cents())).union(latest);
+            profile.uid("profile").union(windows_v2(&events)).union(aggregates)
         }
-        "too-narrow" => return holds::<TooNarrow>(timed, params),
-        "lost-variant" => return holds::<LostVariant>(timed, params),
+        "too-narrow" => return holds::<_, TooNarrow>(timed, |key| key as i32, params),
+        "lost-variant" => return holds::<_, LostVariant>(timed, |key| key as i32, params),
+        "text-key" => return holds::<_, ProfileV1>(timed, |key| key.to_string(), params),
         other => panic!("there is no version `{other}`"),
     };
     told.sink("out", Files::to_ndjson(&params.output));

@@ -3,8 +3,11 @@
 //! ```text
 //! write       a local temporary file without a name, growing
 //! pre_commit  uploaded in pieces; what completes the upload goes into the checkpoint
-//! commit      completed: the object is there
+//! commit      completed: the object is there; an empty object notes which part of the subtask was the last
 //! ```
+//!
+//! A store forgets uploads that are completed. So that one whose object was taken away since is not taken for one that
+//! was lost, the note is asked; it also keeps numbers from beginning anew.
 //!
 //! Uploads that were begun and never completed take room, and stores do not list them to clients such as this one.
 //! A writer drops its own that no checkpoint holds. Those of a checkpoint that came to nothing and of a process that
@@ -13,6 +16,7 @@
 
 mod store;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
 
@@ -25,7 +29,7 @@ use serde_json::{Value, json};
 use self::store::{Store, Upload};
 use super::part::Part;
 use super::part_writer::PartWriter;
-use super::sink::{Existing, Settings, already_there, parse_name};
+use super::sink::{Existing, Settings, already_there, parse_name, parse_record, record_name};
 
 /// What schemes of URLs stand for.
 const SCHEMES: &[&str] = &["s3://", "s3a://", "gs://", "az://"];
@@ -68,27 +72,36 @@ impl Sink for ObjectsSink {
         let store = self.store()?;
         let parts = parts(&store)?;
         match self.settings.existing {
-            Existing::Refuse if !parts.is_empty() => Err(already_there(store.url(), parts.len())),
-            Existing::Refuse | Existing::Append => Ok(()),
-            Existing::Overwrite => parts.iter().try_for_each(|name| store.delete(name)),
+            Existing::Refuse if !parts.is_empty() => return Err(already_there(store.url(), parts.len())),
+            Existing::Append => return Ok(()),
+            Existing::Refuse => {}
+            Existing::Overwrite => parts.iter().try_for_each(|name| store.delete(name))?,
         }
+        // Numbers begin anew where nothing is there any more.
+        let notes = Notes::read(&store)?;
+        let mut notes = notes.0.iter().map(|(subtask, number)| record_name(*subtask, *number));
+        notes.try_for_each(|name| store.delete(&name))
     }
 
     fn recover(&self, prepared: &[Committable], _kept: &[Committable]) -> Result<()> {
-        let store = self.store()?;
-        for committable in prepared {
-            store.complete(&decode(committable)?)?;
+        if prepared.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let store = self.store()?;
+        Notes::read(&store)?.commit(&store, prepared).map(drop)
     }
 
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
         let store = self.store()?;
-        let parts = parts(&store)?;
+        let (parts, notes) = (parts(&store)?, Notes::read(&store)?);
         let own = parts.iter().filter_map(|name| parse_name(name));
         let own = own.filter(|name| name.subtask == context.subtask);
+        let numbers = own
+            .map(|name| name.number)
+            .chain(notes.0.get(&context.subtask).copied());
         Ok(Box::new(Writer {
-            next_number: own.map(|name| name.number + 1).max().unwrap_or(0),
+            next_number: numbers.max().map_or(0, |last| last + 1),
+            notes,
             store,
             settings: self.settings.clone(),
             schema: self.schema.clone(),
@@ -99,6 +112,47 @@ impl Sink for ObjectsSink {
             committed_files: 0,
             poisoned: false,
         }))
+    }
+}
+
+/// The number of the last part that was committed, by subtask.
+struct Notes(BTreeMap<u32, u64>);
+
+impl Notes {
+    fn read(store: &Store) -> Result<Self> {
+        let mut notes = BTreeMap::new();
+        for name in store.list()?.iter().filter_map(|name| parse_record(name)) {
+            let last = notes.entry(name.subtask).or_insert(name.number);
+            *last = name.number.max(*last);
+        }
+        Ok(Notes(notes))
+    }
+
+    /// Completes uploads; how many were not.
+    fn commit(&mut self, store: &Store, committables: &[Committable]) -> Result<u64> {
+        let (mut count, mut last) = (0, BTreeMap::<u32, u64>::new());
+        for committable in committables {
+            let upload = decode(committable)?;
+            let Some(name) = parse_name(&upload.name) else {
+                continue; // it was decoded as one
+            };
+            let known = self.0.get(&name.subtask).is_some_and(|last| *last >= name.number);
+            count += u64::from(store.complete(&upload, known)?);
+            let last = last.entry(name.subtask).or_insert(name.number);
+            *last = name.number.max(*last);
+        }
+        for (subtask, number) in last {
+            let before = self.0.get(&subtask).copied();
+            if before.is_some_and(|before| before >= number) {
+                continue;
+            }
+            store.put_empty(&record_name(subtask, number))?;
+            self.0.insert(subtask, number);
+            if let Some(before) = before {
+                store.delete(&record_name(subtask, before))?;
+            }
+        }
+        Ok(count)
     }
 }
 
@@ -139,6 +193,7 @@ struct Writer {
     schema: SchemaRef,
     subtask: u32,
     next_number: u64,
+    notes: Notes,
     part: Option<Growing>,
     /// Uploaded and not yet pre-committed.
     uploads: Vec<Upload>,
@@ -216,9 +271,7 @@ impl SinkWriter for Writer {
     }
 
     fn commit(&mut self, committables: &[Committable]) -> Result<()> {
-        for committable in committables {
-            self.committed_files += u64::from(self.store.complete(&decode(committable)?)?);
-        }
+        self.committed_files += self.notes.commit(&self.store, committables)?;
         Ok(())
     }
 

@@ -134,8 +134,15 @@ impl Store {
         }
     }
 
-    /// Makes an upload an object; false: it was.
-    pub(super) fn complete(&self, upload: &Upload) -> Result<bool> {
+    /// Makes an empty object.
+    pub(super) fn put_empty(&self, name: &str) -> Result<()> {
+        let path = self.path(name);
+        let put = self.objects.put(&path, PutPayload::default());
+        self.wait(name, "written", put).map(drop)
+    }
+
+    /// Makes an upload an object; false: it was, or is `known` to have been, though somebody has taken it away since.
+    pub(super) fn complete(&self, upload: &Upload, known: bool) -> Result<bool> {
         let path = self.path(&upload.name);
         let pieces = upload.pieces.iter().map(|id| PartId { content_id: id.clone() });
         let completed = self.uploads.complete_multipart(&path, &upload.id, pieces.collect());
@@ -145,6 +152,7 @@ impl Store {
         // Completed before, the store does not know the upload any more; but the object is there.
         match self.runtime.block_on(self.objects.head(&path)) {
             Ok(object) if object.size == upload.bytes => Ok(false),
+            Err(object_store::Error::NotFound { .. }) if known => Ok(false),
             _ => Err(error),
         }
     }

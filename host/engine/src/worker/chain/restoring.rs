@@ -2,7 +2,8 @@
 //!
 //! While rows come, state comes from the newest layer on, a batch a turn. Rows of entries that have come are taken
 //! meanwhile, the others wait, a few blocks of them; for whatever else is to happen the rest of the state comes first. What
-//! the guest may not hold comes last and goes to the lower tier.
+//! the guest may not hold comes last and goes to the lower tier. Large states come by key group, in turn with what is kept
+//! by slot; the group of the row that waits for longest comes next.
 
 use arrow_array::RecordBatch;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
@@ -11,8 +12,8 @@ use millrace_core::{Error, Result};
 use millrace_net::partition::select;
 use millrace_operators::keyed::KeyedOperator;
 use millrace_state::convert::Converter;
-use millrace_state::redistribute::TaskRestore;
-use millrace_state::{NewestFirst, Restored};
+use millrace_state::redistribute::{CollectionRestore, TaskRestore};
+use millrace_state::{ByGroup, NewestFirst, OfGroups, Restored};
 
 use super::function::with_function;
 use super::{ChainContext, ChainTask, HeadOperator};
@@ -23,7 +24,12 @@ const WAITING_ROWS_MAX: usize = 16 * 1024;
 
 /// State on its way, and who waits for it.
 pub(super) struct Restoring {
-    layers: NewestFirst,
+    /// What is kept by slot, until all of it has come.
+    layers: Option<NewestFirst>,
+    /// Large states, likewise.
+    groups: Option<ByGroup>,
+    /// Whose turn it is where both are there.
+    groups_next: bool,
     /// In the order in which they came.
     waiting: Vec<Waiting>,
     /// Changes are tracked for it alone.
@@ -71,7 +77,7 @@ impl ChainTask {
         }
         if let HeadOperator::Keyed { operator, .. } = &mut self.head {
             operator.expect_restored(restore.batches.iter().map(RecordBatch::num_rows).sum())?;
-            restore_collections(&self.tables.collections, &restore, operator)?;
+            restore_collections(&self.tables.collections, &restore.collections, operator)?;
         }
         let guest = &mut self.guest;
         if let HeadOperator::Keyed { operator, .. } = &mut self.head
@@ -124,8 +130,8 @@ impl ChainTask {
         tier.as_ref().map(|tier| tier.restored_bytes_max())
     }
 
-    /// Begins to go on from what a checkpoint holds, of the same schema. Before the first row. Call
-    /// [`restore_some`](Self::restore_some) until nothing [`is_restoring`](Self::is_restoring).
+    /// Begins to go on from what a checkpoint holds, of the same schema, but for what it holds of large states. Before the
+    /// first row. Call [`restore_some`](Self::restore_some) until nothing [`is_restoring`](Self::is_restoring).
     pub(crate) fn begin_restore(&mut self, mut layers: NewestFirst, now: Millis) -> Result<()> {
         let drained = self.restore_watermark(layers.watermark(), false, now);
         match &mut self.head {
@@ -135,6 +141,7 @@ impl ChainTask {
             HeadOperator::Window { operator, .. } => operator.begin_restore(),
             HeadOperator::Keyed { operator, .. } => {
                 operator.begin_restore(usize::try_from(layers.resident_count()?).unwrap_or(usize::MAX))?;
+                restore_collections(&self.tables.collections, &layers.take_broadcast(), operator)?;
             }
         }
         let tracks_changes = !self.tables.tracked;
@@ -142,11 +149,38 @@ impl ChainTask {
             self.track_changes();
         }
         self.restoring = Some(Box::new(Restoring {
-            layers,
+            layers: Some(layers),
+            groups: None,
+            groups_next: false,
             waiting: Vec::new(),
             tracks_changes,
         }));
         Ok(())
+    }
+
+    /// Begins to go on from what a checkpoint holds of large states, if there are any. Behind what is said of all else by
+    /// [`restore`](Self::restore) or [`begin_restore`](Self::begin_restore), and before the first row.
+    pub(crate) fn begin_restore_collections(&mut self, groups: Option<ByGroup>) {
+        let (Some(groups), HeadOperator::Keyed { operator, .. }) = (groups, &mut self.head) else {
+            return;
+        };
+        operator.begin_restore_collections();
+        let restoring = self.restoring.get_or_insert_with(|| {
+            Box::new(Restoring {
+                layers: None,
+                groups: None,
+                groups_next: false,
+                waiting: Vec::new(),
+                tracks_changes: false,
+            })
+        });
+        restoring.groups = Some(groups);
+    }
+
+    /// Whether what is kept by slot is still to come.
+    pub(super) fn is_restoring_slots(&self) -> bool {
+        let restoring = self.restoring.as_ref();
+        restoring.is_some_and(|restoring| restoring.layers.is_some())
     }
 
     /// Whether state is still to come.
@@ -167,12 +201,68 @@ impl ChainTask {
         let Some(restoring) = &mut self.restoring else {
             return Ok(());
         };
-        match restoring.layers.next_rows()? {
-            Some(Restored::Newest(batch)) => self.restore_newest(&batch)?,
-            Some(Restored::Older(batch)) => self.restore_older(&batch)?,
-            None => return self.end_restore(context),
+        restoring.groups_next = restoring.layers.is_none() || !restoring.groups_next;
+        let some_may_go = match (&mut restoring.layers, &mut restoring.groups) {
+            (_, Some(groups)) if restoring.groups_next => {
+                let next = groups.next_rows()?;
+                self.restore_groups(next)?
+            }
+            (Some(layers), _) => {
+                let next = layers.next_rows()?;
+                self.restore_slots(next)?;
+                true
+            }
+            (None, _) => true,
+        };
+        let restoring = self.restoring.as_ref();
+        if restoring.is_some_and(|restoring| restoring.layers.is_none() && restoring.groups.is_none()) {
+            return self.end_restore(context);
         }
-        self.take_waiting(context)
+        match some_may_go {
+            true => self.take_waiting(context),
+            false => Ok(()),
+        }
+    }
+
+    /// What is kept by slot; none: all of it has come.
+    fn restore_slots(&mut self, next: Option<Restored>) -> Result<()> {
+        match next {
+            Some(Restored::Newest(batch)) => return self.restore_newest(&batch),
+            Some(Restored::Older(batch)) => return self.restore_older(&batch),
+            None => {}
+        }
+        if let Some(restoring) = &mut self.restoring {
+            restoring.layers = None;
+        }
+        match &mut self.head {
+            HeadOperator::Stateless => {}
+            HeadOperator::Keyed { operator, .. } => operator.end_restore(),
+            HeadOperator::Window { operator, .. } => operator.end_restore(),
+        }
+        Ok(())
+    }
+
+    /// Large states; none: all of them have come. Whether rows may be taken that could not be before.
+    fn restore_groups(&mut self, next: Option<OfGroups>) -> Result<bool> {
+        let HeadOperator::Keyed { operator, .. } = &mut self.head else {
+            return Err(Error::internal("large states came for a head that has no keyed state"));
+        };
+        match next {
+            Some(OfGroups::Entries { state, batch }) => {
+                let batches = vec![batch];
+                let entries = CollectionRestore { state, batches };
+                restore_collections(&self.tables.collections, &[entries], operator)?;
+                return Ok(false);
+            }
+            Some(OfGroups::Whole(groups)) => operator.groups_have_come(&groups),
+            None => {
+                operator.end_restore_collections();
+                if let Some(restoring) = &mut self.restoring {
+                    restoring.groups = None;
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn restore_newest(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -248,6 +338,22 @@ impl ChainTask {
         if let Some(restoring) = &mut self.restoring {
             restoring.waiting = left;
         }
+        self.want_group()
+    }
+
+    /// Has the large states of the row that waits for longest come next.
+    fn want_group(&self) -> Result<()> {
+        let restoring = self.restoring.as_ref();
+        let Some((groups, first)) = restoring.and_then(|all| all.groups.as_ref().zip(all.waiting.first())) else {
+            return Ok(());
+        };
+        let HeadOperator::Keyed { operator, .. } = &self.head else {
+            return Ok(());
+        };
+        let key = key_columns(&first.keys, &first.block.slice(0, 1))?;
+        if let Some(group) = operator.missing_group(&key)? {
+            groups.want(group);
+        }
         Ok(())
     }
 
@@ -256,11 +362,6 @@ impl ChainTask {
         let Some(restoring) = self.restoring.take() else {
             return Ok(());
         };
-        match &mut self.head {
-            HeadOperator::Stateless => {}
-            HeadOperator::Keyed { operator, .. } => operator.end_restore(),
-            HeadOperator::Window { operator, .. } => operator.end_restore(),
-        }
         if restoring.tracks_changes {
             self.forget_changes();
         }
@@ -299,11 +400,11 @@ fn split(head: &mut HeadOperator, keys: &KeySource, block: &Block) -> Result<(Op
 /// Gives an operator what is stored of its large states.
 fn restore_collections(
     declared: &[CollectionSchema],
-    restore: &TaskRestore,
+    stored: &[CollectionRestore],
     operator: &mut KeyedOperator,
 ) -> Result<()> {
     for (number, schema) in declared.iter().enumerate() {
-        let stored = restore.collections.iter().filter(|stored| stored.state == schema.name);
+        let stored = stored.iter().filter(|stored| stored.state == schema.name);
         for batch in stored.flat_map(|stored| &stored.batches) {
             operator.restore_collection(number, batch)?;
         }

@@ -9,10 +9,11 @@ use arrow_row::{RowConverter, SortField};
 use arrow_schema::{DataType, SchemaRef};
 use millrace_core::backend::ByteRows;
 use millrace_core::collections::{CollectionKind, CollectionSchema};
+use millrace_core::key::decode_prefixes;
 use millrace_core::{Error, Result};
 
 use crate::changes::TableSchema;
-use crate::entry_codec::broken;
+use crate::entry_codec::{GROUP_BYTES, broken};
 
 /// The index at the end of an entry of a list.
 pub(super) fn index_of(entry: &[u8]) -> Result<u64> {
@@ -49,6 +50,16 @@ impl Codec {
     /// Another one of the same entries.
     pub(super) fn try_clone(&self) -> Result<Self> {
         Codec::new(self.key_schema.clone(), self.schema.clone(), self.max_parallelism)
+    }
+
+    /// What is behind the key of an entry.
+    pub(super) fn entry_of<'e>(&self, entry: &'e [u8]) -> Result<&'e [u8]> {
+        let mut behind = entry;
+        decode_prefixes(&self.key_schema, std::iter::once(&entry[GROUP_BYTES..]), |rest| {
+            behind = rest;
+            Ok(())
+        })?;
+        Ok(behind)
     }
 
     /// Keys of a map, or indexes of a list.

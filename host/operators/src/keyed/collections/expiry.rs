@@ -178,6 +178,25 @@ impl Collection {
         }
     }
 
+    /// Whether a key has an entry that has not expired. Nothing is renewed by this.
+    pub(super) fn has_live(&mut self, key: &[u8]) -> Result<bool> {
+        let Some(now) = self.expiry.as_ref().map(|expiry| expiry.now) else {
+            return Ok(true);
+        };
+        let (mut from, mut more) = (key.to_vec(), true);
+        while more {
+            more = self.scan(key, &from, LOOKED_AT, usize::MAX)?;
+            if self.values.iter().any(|value| expiry_of(value) > now) {
+                return Ok(true);
+            }
+            if let Some(last) = self.keys.len().checked_sub(1) {
+                // The least of all that is greater.
+                from = [self.keys.get(last), &[0]].concat();
+            }
+        }
+        Ok(false)
+    }
+
     /// Which items of a list live: all, where none expires.
     pub(super) fn live_items(&mut self, key: &[u8]) -> Result<Runs> {
         let Some(expiry) = &self.expiry else {

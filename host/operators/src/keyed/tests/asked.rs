@@ -86,23 +86,7 @@ fn keys_are_found_and_have_their_turn_wherever_they_are() {
     ] {
         for seed in 0..12 {
             let mut random = Random::new(seed + 5000);
-            let guest = Guest {
-                random: Random::new(seed),
-                values: BTreeMap::new(),
-                expected: BTreeMap::new(),
-                timers: BTreeMap::new(),
-                fired: Vec::new(),
-                base_time: 0,
-                idle: false,
-            };
-            let mut run = Run {
-                resident_max,
-                keeps,
-                operator: Run::tracked(resident_max, keeps),
-                guest,
-                layers: Vec::new(),
-                at_barrier: None,
-            };
+            let mut run = Run::new(seed, resident_max, keeps);
             run.operator.set_applies(128);
             let key_count = 1 + random.below(150);
             for step in 0..80 {

@@ -3,8 +3,11 @@
 //! The double of the guest reads in each call what the model says was there when the call began, and writes at random.
 //! Entries live for ever, or for a time that is another one after a restore.
 
+mod singly;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use arrow_array::builder::{Int64Builder, StringBuilder};
@@ -89,6 +92,8 @@ fn collection_schemas(lives: Lives) -> [CollectionSchema; 2] {
 
 /// Reads and writes large states alone; its slots never hold anything.
 struct Writer {
+    /// Keys that have had their turn.
+    turns: Vec<i64>,
     random: Random,
     collections: SharedCollections,
     model: Model,
@@ -260,6 +265,17 @@ impl KeyedFunction for Writer {
         })
     }
 
+    fn apply(&mut self, _: &[Slot], keys: &[ArrayRef]) -> Result<Effects> {
+        let keys = keys[0].as_primitive::<Int64Type>().values().to_vec();
+        self.check_reads(&keys);
+        let collections = vec![self.map_writes(&keys), self.list_writes(&keys)];
+        self.turns.extend(keys);
+        Ok(Effects {
+            collections,
+            ..Effects::default()
+        })
+    }
+
     fn timers(&mut self, _: TimerKind, _: &[Slot], _: &[Millis], keys: &[ArrayRef]) -> Result<Effects> {
         let keys = keys[0].as_primitive::<Int64Type>().values().to_vec();
         self.check_reads(&keys);
@@ -294,6 +310,7 @@ fn subtask(seed: u64, lives: Lives, now: Millis) -> Subtask {
     Subtask {
         operator,
         writer: Writer {
+            turns: Vec::new(),
             random: Random::new(seed),
             collections,
             model: Model::default(),
@@ -361,14 +378,64 @@ fn owned(parallelism: u32, keys: i64) -> Vec<Vec<i64>> {
 }
 
 /// Rows of these key groups.
-fn of_groups(batch: &RecordBatch, range: &std::ops::Range<u32>) -> RecordBatch {
+fn of_groups(batch: &RecordBatch, range: &Range<u32>) -> RecordBatch {
     let groups: &UInt32Array = batch.column(0).as_primitive();
     let own = groups.iter().map(|group| group.map(|group| range.contains(&group)));
     filter_record_batch(batch, &own.collect()).unwrap()
 }
 
-/// Starts again with as many subtasks, from the layers of all.
-fn restored(before: &[Subtask], models: Vec<Model>, parallelism: u32, seed: u64, lives: Lives) -> Vec<Subtask> {
+/// Restores a subtask layer by layer.
+fn restore_by_layer(subtask: &mut Subtask, before: &[Subtask], groups: &Range<u32>) {
+    for old in before {
+        for (state, layers) in old.layers.iter().enumerate() {
+            for layer in layers {
+                let own = of_groups(layer, groups);
+                subtask.operator.restore_collection(state, &own).unwrap();
+            }
+        }
+    }
+}
+
+/// Restores a subtask key group by key group, in any order, with rows in between of keys whose group has come.
+fn restore_by_group(
+    subtask: &mut Subtask,
+    before: &[Subtask],
+    groups: &Range<u32>,
+    own: &[i64],
+    random: &mut Random,
+) -> usize {
+    let keys = block(own);
+    let mut left = groups.clone().collect::<Vec<_>>();
+    let mut steps = 0;
+    subtask.operator.begin_restore_collections();
+    while !left.is_empty() {
+        let group = left.swap_remove(random.below(left.len() as u64) as usize);
+        restore_by_layer(subtask, before, &(group..group + 1));
+        subtask.operator.groups_have_come(&[group]);
+        let missing = subtask.operator.missing_group(keys.rows.columns()).unwrap();
+        let known = subtask.operator.find_restored(keys.rows.columns()).unwrap();
+        assert_eq!(missing.is_some(), known.contains(&false));
+        assert!(missing.is_none_or(|missing| left.contains(&missing)));
+        let come = own.iter().zip(known).filter(|(_, known)| *known);
+        let come = come.map(|(key, _)| *key).collect::<Vec<_>>();
+        if !come.is_empty() && random.below(2) == 0 {
+            subtask.step(random, &come, 0);
+            steps += 1;
+        }
+    }
+    subtask.operator.end_restore_collections();
+    steps
+}
+
+/// Starts again with as many subtasks, from the layers of all, by layer or by group.
+fn restored(
+    before: &[Subtask],
+    models: Vec<Model>,
+    (parallelism, by_group): (u32, bool),
+    seed: u64,
+    lives: Lives,
+    ran: &mut Ran,
+) -> Vec<Subtask> {
     let mut model = Model::default();
     for one in models {
         model.map.extend(one.map);
@@ -378,23 +445,25 @@ fn restored(before: &[Subtask], models: Vec<Model>, parallelism: u32, seed: u64,
     let after = (0..parallelism).map(|number| {
         let mut subtask = subtask(seed + u64::from(number), lives, before[0].writer.now);
         let range = groups.groups_of(number);
-        for old in before {
-            for (state, layers) in old.layers.iter().enumerate() {
-                for layer in layers {
-                    let own = of_groups(layer, &range);
-                    subtask.operator.restore_collection(state, &own).unwrap();
-                    // What comes next may lie on it, if nobody else has a part of it.
-                    if before.len() == parallelism as usize && own.num_rows() > 0 {
-                        subtask.layers[state].push(own);
-                    }
-                }
-            }
-        }
         let own = owned(parallelism, 40).swap_remove(number as usize);
         let mut own_model = model.clone();
         own_model.map.retain(|(key, _), _| own.contains(key));
         own_model.lists.retain(|key, _| own.contains(key));
         subtask.writer.model = own_model;
+        match by_group {
+            false => restore_by_layer(&mut subtask, before, &range),
+            true => {
+                let random = &mut Random::new(seed);
+                ran.in_between += restore_by_group(&mut subtask, before, &range, &own, random);
+            }
+        }
+        // What comes next may lie on it, if nobody else has a part of it.
+        if before.len() == parallelism as usize {
+            let same = &before[number as usize].layers;
+            for (layers, stored) in subtask.layers.iter_mut().zip(same) {
+                layers.extend(stored.iter().cloned());
+            }
+        }
         subtask
     });
     after.collect()
@@ -404,6 +473,8 @@ fn restored(before: &[Subtask], models: Vec<Model>, parallelism: u32, seed: u64,
 #[derive(Default)]
 struct Ran {
     restores: usize,
+    /// Steps in the middle of them.
+    in_between: usize,
     rows: usize,
     entries: usize,
     stored: u64,
@@ -437,7 +508,8 @@ fn run(seed: u64, ran: &mut Ran, mut lives: impl FnMut(&mut Random) -> Lives) ->
                     _ => 1 + random.below(3) as u32,
                 };
                 let lives = lives(&mut random);
-                subtasks = restored(&subtasks, models, parallelism, seed * 100 + step as u64, lives);
+                let how = (parallelism, random.below(2) == 0);
+                subtasks = restored(&subtasks, models, how, seed * 100 + step as u64, lives, ran);
                 full = parallelism != before;
                 ran.restores += 1;
             }
@@ -460,13 +532,14 @@ fn collections_are_what_trees_are_after_any_restore() {
     }
     let Ran {
         restores,
+        in_between,
         rows,
         entries,
         ..
     } = ran;
     assert!(
-        restores > 60 && rows > 500 && entries > 1_000,
-        "{restores}, {rows}, {entries}"
+        restores > 60 && in_between > 100 && rows > 500 && entries > 1_000,
+        "{restores}, {in_between}, {rows}, {entries}"
     );
 }
 
@@ -495,71 +568,13 @@ fn entries_that_expired_are_never_seen_and_never_stay() {
     }
     let Ran {
         restores,
+        in_between,
         rows,
         entries,
         stored,
     } = ran;
     assert!(
-        restores > 120 && rows > 1_000 && entries > 1_000 && stored as usize > entries,
-        "{restores}, {rows}, {entries}, {stored}"
+        restores > 120 && in_between > 200 && rows > 1_000 && entries > 1_000 && stored as usize > entries,
+        "{restores}, {in_between}, {rows}, {entries}, {stored}"
     );
-}
-
-#[test]
-fn a_snapshot_holds_what_changed() {
-    let mut subtask = subtask(1, Lives(None), 0);
-    let mut random = Random::new(1);
-    let own = (0..20).collect::<Vec<i64>>();
-    let rows = |subtask: &mut Subtask| {
-        subtask.layers = [Vec::new(), Vec::new()];
-        subtask.begin_snapshot(false);
-        subtask.finish_snapshot();
-        let batches = subtask.layers.iter().flatten();
-        batches.map(RecordBatch::num_rows).sum::<usize>()
-    };
-    for step in 0..40 {
-        subtask.step(&mut random, &own, step);
-    }
-    let all = rows(&mut subtask);
-    assert_eq!(all as u64, subtask.operator.collection_entries());
-    assert_eq!(rows(&mut subtask), 0);
-    let before = subtask.writer.model.clone();
-    subtask.step(&mut random, &own, 1_000);
-    let changed = rows(&mut subtask);
-    assert!(changed < all / 2, "{changed} of {all}");
-    assert_ne!(before, subtask.writer.model);
-}
-
-/// One entry of a call at a time: each sees what the ones before have written.
-#[test]
-fn entries_by_themselves_see_those_before() {
-    let mut subtask = subtask(3, Lives(None), 0);
-    let block = block(&[1, 2, 1]);
-    let Subtask { operator, writer, .. } = &mut subtask;
-    operator
-        .collections
-        .as_ref()
-        .unwrap()
-        .borrow_mut()
-        .begin_call(block.rows.columns());
-    let collections: Rc<RefCell<dyn Collections>> = writer.collections.clone();
-    let append = |value: i64| CollectionWrites {
-        state: 1,
-        entries: vec![0],
-        actions: vec![WriteAction::Append],
-        keys: None,
-        values: Arc::new(Int64Array::from(vec![value])),
-    };
-    let mut lengths = Vec::new();
-    for entry in 0..3 {
-        let mut collections = collections.borrow_mut();
-        collections.narrow(Some(entry));
-        assert_eq!(collections.entry_count(), 1);
-        lengths.extend(collections.list_length(1, &[0]).unwrap());
-        collections.apply(&[append(entry.into())]).unwrap();
-    }
-    assert_eq!(lengths, [0, 0, 1]);
-    let mut collections = collections.borrow_mut();
-    collections.narrow(None);
-    assert_eq!(collections.list_length(1, &[0, 1, 2]).unwrap(), [2, 1, 2]);
 }

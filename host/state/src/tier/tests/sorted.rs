@@ -101,27 +101,13 @@ fn agrees(tier: &mut dyn SortedTier, seed: u64) {
     }
 }
 
-/// What is not there any more has expired, and what has not is there. `settle` has all go that may.
-fn only_what_expired_goes<T: SortedTier>(tier: &mut T, seed: u64, settle: impl Fn(&mut T, Millis)) {
-    let mut random = Random::new(seed);
-    let (mut model, mut now, mut dropped) = (Entries::new(), 0, 0);
-    for step in 0..600 {
-        now += random.below(4) as Millis;
-        match random.below(8) {
-            0..=3 => {
-                let keys = some_keys(&mut random, false);
-                let mut values = ByteRows::default();
-                for key in &keys {
-                    let never = random.below(9) == 0;
-                    let expires = now + random.below(60) as Millis;
-                    let mut value = expiry_bytes(if never { Millis::MAX } else { expires }).to_vec();
-                    value.extend(vec![step as u8; random.below(20) as usize]);
-                    values.push(&value);
-                    model.insert(key.clone(), value);
-                }
-                tier.put(&rows(keys.iter().map(Vec::as_slice)), &values).unwrap();
-            }
-            4 => {
+impl<T: SortedTier> Expiring<T> {
+    fn sorted() -> Self {
+        Expiring {
+            put: T::put,
+            expire: T::expire,
+            entries: |tier| frozen_entries(&*tier.freeze().unwrap()),
+            check_reads: |tier, model, now, _| {
                 let (mut keys, mut values) = (ByteRows::default(), ByteRows::default());
                 let range = ScanRange {
                     from: &[],
@@ -138,39 +124,17 @@ fn only_what_expired_goes<T: SortedTier>(tier: &mut T, seed: u64, settle: impl F
                 assert!(got.iter().all(|(key, value)| model.get(key) == Some(value)));
                 let mut gone = model.iter().filter(|(key, _)| !got.contains_key(*key));
                 assert!(gone.all(|(_, value)| expiry_of(value) <= now));
-            }
-            5 | 6 => {
-                let next = tier.expire(now).unwrap();
-                let least = model.values().map(|value| expiry_of(value)).min();
-                // It is asked again before anything expires that it was not told of since.
-                if let (Some(next), Some(least)) = (next, least) {
-                    assert!(next <= now || next <= least || least <= now, "{next} {least} {now}");
-                }
-            }
-            _ if random.below(10) == 0 => {
-                settle(tier, now);
-                let before = model.len();
-                model.retain(|_, value| expiry_of(value) > now);
-                dropped += before - model.len();
-                assert_eq!(frozen_entries(&*tier.freeze().unwrap()), model);
-            }
-            _ => {}
+            },
         }
     }
-    assert!(dropped > 20, "{dropped}");
 }
 
 #[test]
 fn sorted_memory_is_searched_for_what_expired() {
     for seed in 0..50 {
         let mut tier = SortedMemoryTier::expiring();
-        only_what_expired_goes(&mut tier, seed, |tier, now| {
-            let mut calls = 0;
-            while tier.expire(now).unwrap().is_some_and(|next| next <= now) {
-                calls += 1;
-                assert!(calls < 1000, "it has an end");
-            }
-        });
+        let of = Expiring::sorted();
+        only_what_expired_goes(&mut tier, &of, seed, |tier, now| search_all(tier, &of, now));
         assert_eq!(tier.len() as usize, frozen_entries(&*tier.freeze().unwrap()).len());
     }
 }
@@ -178,19 +142,13 @@ fn sorted_memory_is_searched_for_what_expired() {
 #[cfg(feature = "rocksdb")]
 #[test]
 fn sorted_compaction_drops_what_expired() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = RocksDbOptions {
-        folder: folder.path().join("state"),
-        memory_bytes: 8 << 20,
-        background_threads: 2,
-    };
-    let database = RocksDb::open(options).unwrap();
+    let (_folder, database) = database();
     for seed in 0..5 {
         let name = format!("expiring-{seed}");
         let mut tier = database
             .expiring_sorted_tier(&name, std::time::Duration::from_millis(60))
             .unwrap();
-        only_what_expired_goes(&mut tier, seed, |tier, now| {
+        only_what_expired_goes(&mut tier, &Expiring::sorted(), seed, |tier, now| {
             tier.expire(now).unwrap();
             tier.compact();
         });
@@ -209,13 +167,7 @@ fn sorted_memory_agrees_with_a_tree() {
 #[cfg(feature = "rocksdb")]
 #[test]
 fn sorted_rocksdb_agrees_with_a_tree() {
-    let folder = tempfile::tempdir().unwrap();
-    let options = RocksDbOptions {
-        folder: folder.path().join("state"),
-        memory_bytes: 8 << 20,
-        background_threads: 2,
-    };
-    let database = RocksDb::open(options).unwrap();
+    let (_folder, database) = database();
     for seed in 0..5 {
         agrees(&mut database.sorted_tier(&format!("tier-{seed}")).unwrap(), seed);
     }
