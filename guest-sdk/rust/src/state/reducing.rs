@@ -42,8 +42,11 @@ use crate::value::Owned;
 /// ```
 pub struct ReducingState<T: Owned + Clone> {
     value: ValueState<T>,
-    reduce: Box<dyn Fn(&mut T, T)>,
+    reduce: Merge<T>,
 }
+
+/// Merges the second into the first.
+type Merge<T> = Box<dyn Fn(&mut T, T)>;
 
 impl<T: Owned + Clone> std::fmt::Debug for ReducingState<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
