@@ -99,9 +99,9 @@ impl Server {
         Self::tagged(&self.request("GET", "?uploads"), "Key")
     }
 
-    /// Lines of all objects whose names begin like this, without the header of each.
+    /// Lines of all objects whose names begin like this, without the header of each. Hidden ones are no part of a table.
     pub fn read_csv(&self, prefix: &str) -> Vec<String> {
-        let objects = self.objects(prefix).into_iter();
+        let objects = self.objects(prefix).into_iter().filter(|key| !key.contains("/."));
         let texts = objects.map(|key| self.request("GET", &format!("/{key}")));
         texts
             .flat_map(|text| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>())
