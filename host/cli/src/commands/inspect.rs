@@ -208,6 +208,7 @@ fn origins(graph: &Graph) -> BTreeSet<String> {
         OperatorKind::Source { .. }
         | OperatorKind::Sink { .. }
         | OperatorKind::Watermarks(_)
+        | OperatorKind::Lookup(_)
         | OperatorKind::Function { .. } => None,
     });
     requests
@@ -283,6 +284,7 @@ fn sinks(prepared: &Prepared) -> String {
             OperatorKind::Source { .. }
             | OperatorKind::Watermarks(_)
             | OperatorKind::Requests(_)
+            | OperatorKind::Lookup(_)
             | OperatorKind::Function { .. } => String::new(),
         };
         let meaning = match delivery {
