@@ -14,6 +14,8 @@ mod fixture;
 mod kills;
 mod large;
 mod lifetimes;
+mod lookups;
+mod lookups_postgres;
 mod object_store;
 mod operator_state;
 mod parallelism;

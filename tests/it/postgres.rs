@@ -73,7 +73,7 @@ fn prepared(database: &Database) -> Vec<String> {
 }
 
 /// A field of each type with three values, one of them null.
-fn all_types() -> RecordBatch {
+pub(crate) fn all_types() -> RecordBatch {
     let mut lists = ListBuilder::new(StringBuilder::new());
     lists.append_value([Some("a\"b"), None]);
     lists.append_null();

@@ -31,8 +31,8 @@ pub(crate) struct GraphBuilder {
     event_time: Vec<u32>,
     /// Operators whose state is named after that of another, if that has a name: which, whose, and what follows the name.
     named_after: Vec<(u32, u32, &'static str)>,
-    /// Operators that make requests, each with the function that it makes them for.
-    requests: Vec<(u32, u32)>,
+    /// Operators of the host that work for a function, each with that and a word for what it does.
+    helpers: Vec<(u32, u32, &'static str)>,
 }
 
 /// A chain that grows.
@@ -89,10 +89,10 @@ impl GraphBuilder {
         self.named_after.push((operator, other, suffix));
     }
 
-    /// The first operator makes requests for the second, after which it is called, and has as many subtasks.
-    pub(crate) fn requests_of(&mut self, requests: u32, function: u32) {
-        self.requests.push((requests, function));
-        self.name_state_after(requests, function, "requests");
+    /// The first operator works for the second, after which it is called, and has as many subtasks.
+    pub(crate) fn helper_of(&mut self, helper: u32, function: u32, work: &'static str) {
+        self.helpers.push((helper, function, work));
+        self.name_state_after(helper, function, work);
     }
 
     /// The operator's input must have event time.
@@ -119,7 +119,7 @@ impl GraphBuilder {
             wit::OperatorKind::Watermarks(_) => return true,
             wit::OperatorKind::Source(_) => return false,
             wit::OperatorKind::Function(function) => self.chains[function.chain as usize].operators[0],
-            wit::OperatorKind::Sink(_) | wit::OperatorKind::Requests(_) => operator,
+            wit::OperatorKind::Sink(_) | wit::OperatorKind::Requests(_) | wit::OperatorKind::Lookup(_) => operator,
         };
         let mut feeders = self.edges.iter().filter(|edge| edge.to_operator == first);
         feeders.all(|edge| self.has_event_time(edge.from_operator))
@@ -303,7 +303,8 @@ impl GraphBuilder {
             wit::OperatorKind::Source(_)
             | wit::OperatorKind::Sink(_)
             | wit::OperatorKind::Watermarks(_)
-            | wit::OperatorKind::Requests(_) => false,
+            | wit::OperatorKind::Requests(_)
+            | wit::OperatorKind::Lookup(_) => false,
         }
     }
 
@@ -333,7 +334,8 @@ impl GraphBuilder {
             wit::OperatorKind::Function(_)
             | wit::OperatorKind::Sink(_)
             | wit::OperatorKind::Watermarks(_)
-            | wit::OperatorKind::Requests(_) => {
+            | wit::OperatorKind::Requests(_)
+            | wit::OperatorKind::Lookup(_) => {
                 let message = format!(
                     "`{}` refuses no rows: `on_reject` belongs to sources, `try_map` and `try_flat_map`",
                     operator.name
@@ -346,7 +348,7 @@ impl GraphBuilder {
     /// Checks what only the SDK can know, and hands the graph over.
     pub(crate) fn finish(mut self) -> Result<Finished, String> {
         self.share_parallelism();
-        self.share_with_requests();
+        self.share_with_helpers();
         self.share_uids();
         self.check_event_time();
         if !self.errors.is_empty() {
@@ -376,12 +378,12 @@ impl GraphBuilder {
         Ok(Finished { graph, chains: closed })
     }
 
-    fn share_with_requests(&mut self) {
-        for (requests, function) in std::mem::take(&mut self.requests) {
+    fn share_with_helpers(&mut self) {
+        for (helper, function, work) in std::mem::take(&mut self.helpers) {
             let function = &self.operators[function as usize];
-            let (name, parallelism) = (format!("{} requests", function.name), function.parallelism);
-            let requests = &mut self.operators[requests as usize];
-            (requests.name, requests.parallelism) = (name, parallelism);
+            let (name, parallelism) = (format!("{} {work}", function.name), function.parallelism);
+            let helper = &mut self.operators[helper as usize];
+            (helper.name, helper.parallelism) = (name, parallelism);
         }
     }
 

@@ -463,6 +463,7 @@ pub mod http;
 pub mod join;
 pub mod keyed;
 pub mod log;
+pub mod lookup;
 pub mod metrics;
 mod open;
 pub mod parameters;

@@ -25,6 +25,7 @@ pub use crate::connect::{
 pub use crate::http::{Http, HttpError, Request, Response, Retry};
 pub use crate::join::TimeBound;
 pub use crate::keyed::{KeySelector, KeyedStream};
+pub use crate::lookup::LookupTable;
 pub use crate::metrics::{Counter, Gauge, Histogram};
 pub use crate::process::{
     BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedBroadcastProcess, KeyedProcess,

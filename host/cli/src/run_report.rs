@@ -76,7 +76,7 @@ pub fn text(report: &Report, operators: &[String]) -> String {
 }
 
 /// What is said of a task if it happened.
-fn noteworthy(task: &TaskMetrics) -> [(&'static str, u64); 4] {
+fn noteworthy(task: &TaskMetrics) -> [(&'static str, u64); 6] {
     [
         (
             "partial matches given up",
@@ -85,6 +85,14 @@ fn noteworthy(task: &TaskMetrics) -> [(&'static str, u64); 4] {
         ("requests made again", task.total(|metrics| &metrics.request_retries)),
         ("requests timed out", task.total(|metrics| &metrics.request_timeouts)),
         ("requests failed", task.total(|metrics| &metrics.request_failures)),
+        (
+            "reads of the table that failed",
+            task.total(|metrics| &metrics.lookup_failures),
+        ),
+        (
+            "rows of the table skipped",
+            task.total(|metrics| &metrics.lookup_rejected),
+        ),
     ]
 }
 
@@ -149,6 +157,12 @@ fn task_json(task: &TaskMetrics) -> Value {
         "request_retries": task.total(|metrics| &metrics.request_retries),
         "request_timeouts": task.total(|metrics| &metrics.request_timeouts),
         "request_failures": task.total(|metrics| &metrics.request_failures),
+        "lookup_hits": task.total(|metrics| &metrics.lookup_hits),
+        "lookup_misses": task.total(|metrics| &metrics.lookup_misses),
+        "lookup_reads": task.total(|metrics| &metrics.lookup_reads),
+        "lookup_failures": task.total(|metrics| &metrics.lookup_failures),
+        "lookup_rejected": task.total(|metrics| &metrics.lookup_rejected),
+        "lookup_rows": task.total(|metrics| &metrics.lookup_rows),
         "rejected": task.total(|metrics| &metrics.rejected),
         "quarantined": task.total(|metrics| &metrics.quarantined),
         "shadow_bytes_max": task.total(|metrics| &metrics.shadow_bytes_max),

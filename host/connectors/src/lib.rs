@@ -51,7 +51,7 @@ use millrace_core::connector::Connector;
 use millrace_core::{Error, Result};
 
 pub use dead_letter::{DeadLetter, Stage, is_dead_letters};
-pub use enums::{Enums, sink_with_names, source_with_names};
+pub use enums::{Enums, keyed_table_with_names, sink_with_names, source_with_names};
 pub use format::json_row;
 pub use stdio::STDOUT_CLOSED;
 

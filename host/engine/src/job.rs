@@ -25,6 +25,7 @@ use crate::rest::{Endpoint, JobView};
 use crate::restore;
 use crate::snapshot_tasks::{SnapshotTask, snapshot_tasks};
 use crate::supervisor::{Durable, Supervisor};
+use crate::tables;
 use crate::worker::{RejectPolicies, SlotJob, SlotReport};
 
 /// A running job.
@@ -342,6 +343,7 @@ fn slot_job(prepared: Prepared) -> Result<Arc<SlotJob>> {
         ids: operator_ids(&graph),
         rejects: Arc::new(RejectPolicies::open(&graph, &options.on_trap)?),
         clients: clients(&graph, &options)?,
+        tables: tables::open(&graph, &connectors, &options)?,
         pipeline,
         options,
         parameters,
@@ -357,7 +359,9 @@ fn task_metrics(prepared: &Prepared) -> Vec<TaskMetrics> {
         let (role, operators) = match &task.kind {
             TaskKind::Source { .. } => (TaskRole::Source, Vec::new()),
             TaskKind::Sink { .. } => (TaskRole::Sink, Vec::new()),
-            TaskKind::Watermarks { .. } | TaskKind::Requests { .. } => (TaskRole::Operator, Vec::new()),
+            TaskKind::Watermarks { .. } | TaskKind::Requests { .. } | TaskKind::Lookup { .. } => {
+                (TaskRole::Operator, Vec::new())
+            }
             TaskKind::Chain { chain, .. } => {
                 let members = &prepared.graph.chains[chain.0 as usize].operators;
                 let names = members

@@ -24,6 +24,7 @@ mod restore;
 mod savepoints;
 mod snapshot_tasks;
 mod supervisor;
+mod tables;
 mod worker;
 
 pub use backend::StateBackend;

@@ -67,6 +67,18 @@ pub struct SubtaskMetrics {
     pub request_timeouts: Counter,
     /// Rows whose requests had no response for another reason.
     pub request_failures: Counter,
+    /// Keys of blocks that were remembered.
+    pub lookup_hits: Counter,
+    /// Keys of blocks that a table was asked for.
+    pub lookup_misses: Counter,
+    /// How often a table was read whole, or asked for keys.
+    pub lookup_reads: Counter,
+    /// How often that failed, and rows went on with what was read before.
+    pub lookup_failures: Counter,
+    /// Rows of a table that could not be read and were skipped.
+    pub lookup_rejected: Counter,
+    /// Rows of a table that are in memory.
+    pub lookup_rows: Counter,
     /// Rows rejected by functions or formats.
     pub rejected: Counter,
     /// Rows, timers and windows set aside in careful mode.
@@ -105,6 +117,12 @@ impl SubtaskMetrics {
             request_retries: Counter::default(),
             request_timeouts: Counter::default(),
             request_failures: Counter::default(),
+            lookup_hits: Counter::default(),
+            lookup_misses: Counter::default(),
+            lookup_reads: Counter::default(),
+            lookup_failures: Counter::default(),
+            lookup_rejected: Counter::default(),
+            lookup_rows: Counter::default(),
             rejected: Counter::default(),
             quarantined: Counter::default(),
             shadow_bytes_max: Counter::default(),

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use millrace_connectors::{Enums, sink_with_names, source_with_names};
+use millrace_connectors::{Enums, keyed_table_with_names, sink_with_names, source_with_names};
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
-use millrace_core::connector::{Delivery, Options, Replay, Sink, SinkContext, Source};
+use millrace_core::connector::{Boundedness, Delivery, KeyedTable, Options, Replay, Sink, SinkContext, Source};
 use millrace_core::graph::{
-    Chain, ConnectorConfig, Graph, Head, OperatorIndex, OperatorKind, Origin, Parameter, operator_ids,
+    Chain, ConnectorConfig, Graph, Head, LookupDecl, OperatorIndex, OperatorKind, Origin, Parameter, TableAccess,
+    operator_ids,
 };
 use millrace_core::key::check_key_schema;
 use millrace_core::plan::{self, Plan, TaskKind};
@@ -272,10 +273,20 @@ fn check_defaults(graph: &Graph) -> Result<()> {
     Ok(())
 }
 
-/// Sources and sinks by operator.
+/// Sources, sinks and tables by operator.
 pub(crate) struct Connectors {
     pub(crate) sources: BTreeMap<OperatorIndex, Arc<dyn Source>>,
     pub(crate) sinks: BTreeMap<OperatorIndex, Arc<dyn Sink>>,
+    pub(crate) tables: BTreeMap<OperatorIndex, Table>,
+}
+
+/// A table that rows are looked up in.
+#[derive(Clone)]
+pub(crate) enum Table {
+    /// It is read as a whole.
+    Whole(Arc<dyn Source>),
+    /// It is asked for keys.
+    Keyed(Arc<dyn KeyedTable>),
 }
 
 impl Connectors {
@@ -283,6 +294,7 @@ impl Connectors {
         let mut connectors = Connectors {
             sources: BTreeMap::new(),
             sinks: BTreeMap::new(),
+            tables: BTreeMap::new(),
         };
         let ids = operator_ids(graph);
         for (index, operator) in (0u32..).map(OperatorIndex).zip(&graph.operators) {
@@ -308,6 +320,11 @@ impl Connectors {
                     });
                     let sink = sink.map_err(|error| error.context(format!("sink `{}`", operator.name)))?;
                     connectors.sinks.insert(index, sink);
+                }
+                OperatorKind::Lookup(declared) => {
+                    let table = table(declared);
+                    let table = table.map_err(|error| error.context(format!("operator `{}`", operator.name)))?;
+                    connectors.tables.insert(index, table);
                 }
                 OperatorKind::Watermarks(_) | OperatorKind::Requests(_) | OperatorKind::Function { .. } => {}
             }
@@ -345,6 +362,45 @@ fn source(config: &ConnectorConfig, rows: RowSchema<'_>) -> Result<Arc<dyn Sourc
         Some(enums) => source_with_names(source, enums),
         None => source,
     })
+}
+
+fn table(declared: &LookupDecl) -> Result<Table> {
+    let config = &declared.connector;
+    let rows = RowSchema {
+        schema: &declared.table,
+        hints: &declared.table_hints,
+    };
+    if let TableAccess::Full { .. } = declared.access {
+        let source = source(config, rows)?;
+        return match source.boundedness() {
+            Boundedness::Bounded => Ok(Table::Whole(source)),
+            Boundedness::Unbounded => Err(Error::user(
+                "LU0002",
+                "the table is to be read whole, but it has no end: do not follow or watch its files",
+            )),
+        };
+    }
+    let connector = millrace_connectors::connector(&config.kind)?;
+    let options = Options::new(config.options.clone())?;
+    let key: Vec<usize> = declared.key.iter().map(|column| *column as usize).collect();
+    let enums = rows.enums();
+    let schema = enums.as_ref().map_or(rows.schema, Enums::outside);
+    let table = connector.keyed_table(options, schema.clone(), &key)?.ok_or_else(|| {
+        let message = format!(
+            "connector `{}` cannot be asked by key: have the table read whole",
+            config.kind
+        );
+        Error::user("LU0002", message)
+    })?;
+    let Some(enums) = enums else {
+        return Ok(Table::Keyed(table));
+    };
+    let hints: Vec<Hints> = key
+        .iter()
+        .filter_map(|column| rows.hints.get(*column).cloned())
+        .collect();
+    let key = Enums::of(&Arc::new(declared.key_schema()?), &hints);
+    Ok(Table::Keyed(keyed_table_with_names(table, enums, key)))
 }
 
 fn sink(config: &ConnectorConfig, rows: RowSchema<'_>, context: &SinkContext) -> Result<Arc<dyn Sink>> {
@@ -426,6 +482,13 @@ fn output_rows<'g>(graph: &'g Graph, plan: &Plan, exchange: &plan::Exchange) -> 
                 hints: &requests.hints,
             },
             _ => unreachable!("a task of requests is of an operator of requests"),
+        },
+        TaskKind::Lookup { operator } => match &graph.operators[operator.0 as usize].kind {
+            OperatorKind::Lookup(lookup) => RowSchema {
+                schema: &lookup.schema,
+                hints: &lookup.hints,
+            },
+            _ => unreachable!("a task of a lookup is of an operator of a lookup"),
         },
         TaskKind::Watermarks { .. } => {
             let upstream = plan.exchanges.iter().find(|other| other.to == exchange.from);

@@ -24,6 +24,7 @@ pub(crate) fn identity(task: &TaskKind, graph: &Graph) -> OperatorIndex {
         TaskKind::Source { operator, .. }
         | TaskKind::Watermarks { operator, .. }
         | TaskKind::Requests { operator }
+        | TaskKind::Lookup { operator }
         | TaskKind::Sink { operator } => *operator,
         TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
     }
@@ -36,7 +37,10 @@ pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<
         let operator = identity(&task.kind, graph);
         let connector = match &graph.operators[operator.0 as usize].kind {
             OperatorKind::Source { connector, .. } | OperatorKind::Sink { connector } => Some(connector.kind.clone()),
-            OperatorKind::Watermarks(_) | OperatorKind::Requests(_) | OperatorKind::Function { .. } => None,
+            OperatorKind::Watermarks(_)
+            | OperatorKind::Requests(_)
+            | OperatorKind::Lookup(_)
+            | OperatorKind::Function { .. } => None,
         };
         let keyed = match &task.kind {
             TaskKind::Chain { chain, .. } => KeyedSchema::of_head(&graph.chains[chain.0 as usize].head),
@@ -45,9 +49,12 @@ pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<
                 OperatorKind::Source { .. }
                 | OperatorKind::Sink { .. }
                 | OperatorKind::Watermarks(_)
+                | OperatorKind::Lookup(_)
                 | OperatorKind::Function { .. } => None,
             },
-            TaskKind::Source { .. } | TaskKind::Watermarks { .. } | TaskKind::Sink { .. } => None,
+            TaskKind::Source { .. } | TaskKind::Watermarks { .. } | TaskKind::Lookup { .. } | TaskKind::Sink { .. } => {
+                None
+            }
         };
         let task = SnapshotTask {
             id: ids[operator.0 as usize].clone(),

@@ -5,7 +5,8 @@
 //!
 //! [`KeyTable`] maps keys to slots, [`TimerService`] keeps timers of slots, and [`KeyedOperator`] joins them to
 //! a keyed function. [`WindowOperator`] does the same for windows and their accumulators. [`PatternOperator`] is a keyed
-//! function of the host's own, for patterns of events. [`RequestsOperator`] has rows wait for answers to their requests.
+//! function of the host's own, for patterns of events. [`RequestsOperator`] has rows wait for answers to their requests,
+//! [`LookupOperator`] looks rows up in tables.
 //! `careful` keeps traps of the
 //! guest away from both.
 
@@ -18,6 +19,7 @@ mod entry_codec;
 mod frozen_rows;
 pub mod key_table;
 pub mod keyed;
+pub mod lookup;
 pub mod pattern;
 mod present;
 pub mod requests;
@@ -35,6 +37,7 @@ mod tree_tier;
 
 pub use key_table::{KeyBatch, KeyTable};
 pub use keyed::KeyedOperator;
+pub use lookup::LookupOperator;
 pub use pattern::{PatternCounters, PatternOperator};
 pub use requests::RequestsOperator;
 pub use timers::TimerService;

@@ -2,6 +2,7 @@
 //!
 //! Nothing here trusts the guest: indices and shapes are checked as they are converted.
 
+mod lookup;
 mod pattern;
 mod requests;
 
@@ -311,6 +312,7 @@ impl Tables {
                 })
             }
             dataflow::OperatorKind::Requests(requests) => graph::OperatorKind::Requests(self.requests(requests)?),
+            dataflow::OperatorKind::Lookup(lookup) => graph::OperatorKind::Lookup(self.lookup(lookup)?),
             dataflow::OperatorKind::Function(function) => {
                 if function.chain as usize >= self.chains {
                     return refuse(format!(

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::options::{Options, any_option, reject_option};
-use super::{Description, Reject, Sink, Source};
+use super::{Description, KeyedTable, Reject, Sink, Source};
 use crate::bindings::dataflow as wit;
 use crate::value::Record;
 
@@ -67,6 +67,14 @@ pub struct CustomSource<T> {
 impl<T: Record> CustomSource<T> {
     reject_option!("Connector::source::<Row>(\"queue\")");
     any_option!("let source = Connector::source::<Row>(\"queue\").option(\"topic\", \"rows\");");
+}
+
+impl<T: Record> KeyedTable for CustomSource<T> {
+    type Record = T;
+
+    fn into_table(self) -> Description {
+        self.into_description()
+    }
 }
 
 impl<T: Record> Source for CustomSource<T> {

@@ -1,7 +1,7 @@
 //! Connectors: where rows come from and where they go.
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
-//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table, [`Redis`] to a
+//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table and is asked for rows of one, [`Redis`] to a
 //! Redis server; [`Sqlite`] reads and writes tables in a file, [`Tcp`] sockets; [`Webhook`] takes requests with rows, or makes them; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Hybrid`] reads one source and then another. [`Connector`] names any other.
 
@@ -28,7 +28,7 @@ pub use files::{AvroCodec, Compression, Files, FilesSink, FilesSource};
 pub use generator::Generator;
 pub use hybrid::Hybrid;
 pub use nexmark::Nexmark;
-pub use postgres::{Postgres, PostgresSink};
+pub use postgres::{Postgres, PostgresSink, PostgresTable};
 pub use redis::{Redis, RedisSink};
 pub use sqlite::{Sqlite, SqliteSink, SqliteSource};
 pub use standard::{Stdin, StdinSource, Stdout, StdoutSink};
@@ -42,6 +42,15 @@ pub trait Source {
 
     /// Kind, options and policy.
     fn into_description(self) -> Description;
+}
+
+/// Is asked for rows by key: the argument of [`LookupTable::cached`](crate::lookup::LookupTable::cached).
+pub trait KeyedTable {
+    /// The rows that it has.
+    type Record: Record;
+
+    /// Kind, options and policy.
+    fn into_table(self) -> Description;
 }
 
 /// Takes rows: the argument of [`Stream::sink`](crate::Stream::sink).

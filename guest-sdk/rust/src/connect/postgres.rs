@@ -1,10 +1,13 @@
 //! A table of a PostgreSQL server.
 
-use super::Sink;
-use super::options::{Options, any_option};
-use crate::bindings::dataflow as wit;
+use std::marker::PhantomData;
 
-/// Writes to a table of a PostgreSQL server.
+use super::options::{Options, any_option, reject_option};
+use super::{Description, KeyedTable, Reject, Sink};
+use crate::bindings::dataflow as wit;
+use crate::value::Record;
+
+/// Writes to a table of a PostgreSQL server, or has rows looked up in one.
 ///
 /// Columns go by name and must be of types that hold every value: `i64` goes into `bigint` or `numeric`, but not
 /// into `integer`. Lists, maps and structs go into `jsonb` or `json`, text into `text`, `varchar` and `json`,
@@ -43,6 +46,137 @@ impl Postgres {
         options.set("url", url.into());
         options.set("table", table.into());
         PostgresSink { options }
+    }
+
+    /// Is asked for rows of a table or view by key, in a [lookup join](crate::lookup).
+    ///
+    /// Columns go by name; what the table has beyond the record's is not read. Values mean what they mean in JSON lines: times are
+    /// read from `timestamp` and `timestamptz`, lists and structs from `json` and `jsonb`. The key columns should have an
+    /// index.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Product { id: i64, cents: i64 }
+    /// let products = Postgres::table::<Product>("postgres://shop@localhost/shop", "products");
+    /// ```
+    pub fn table<T: Record>(url: impl Into<String>, table: impl Into<String>) -> PostgresTable<T> {
+        let mut options = Options::default();
+        options.set("url", url.into());
+        options.set("table", table.into());
+        PostgresTable {
+            options,
+            on_reject: Reject::Fail,
+            record: PhantomData,
+        }
+    }
+}
+
+/// The options that say how we get into a server.
+macro_rules! access_options {
+    ($example:literal) => {
+        /// The password is in this file, not in the URL. Without it and [`password_env`](Self::password_env), it is looked
+        /// for as `psql` does: in the URL, in the variable `PGPASSWORD`, in the file `~/.pgpass`.
+        ///
+        /// ```
+        /// # use millrace::prelude::*;
+        /// # #[derive(Record)]
+        /// # struct Row { text: String }
+        #[doc = concat!("let table = ", $example, ".password_file(\"/run/secrets/sales\");")]
+        /// ```
+        pub fn password_file(self, path: impl Into<String>) -> Self {
+            self.option("password.file", path.into())
+        }
+
+        /// The password is in this environment variable of `jobctl`, not in the URL.
+        ///
+        /// ```
+        /// # use millrace::prelude::*;
+        /// # #[derive(Record)]
+        /// # struct Row { text: String }
+        #[doc = concat!("let table = ", $example, ".password_env(\"SALES_PASSWORD\");")]
+        /// ```
+        pub fn password_env(self, name: impl Into<String>) -> Self {
+            self.option("password.env", name.into())
+        }
+
+        /// How much the connection is protected, as `sslmode` of `psql`: `disable`, `prefer` (without this), `require`,
+        /// `verify-ca`, `verify-full`. The URL may have it as well: `?sslmode=verify-full&sslrootcert=ca.pem`.
+        ///
+        /// ```
+        /// # use millrace::prelude::*;
+        /// # #[derive(Record)]
+        /// # struct Row { text: String }
+        #[doc = concat!("let table = ", $example, ".ssl_mode(\"verify-full\").ssl_root_certificate(\"ca.pem\");")]
+        /// ```
+        pub fn ssl_mode(self, mode: &str) -> Self {
+            self.option("sslmode", mode)
+        }
+
+        /// The file of certificates (PEM) by which the server's is checked, or `system`: those that the machine trusts.
+        ///
+        /// ```
+        /// # use millrace::prelude::*;
+        /// # #[derive(Record)]
+        /// # struct Row { text: String }
+        #[doc = concat!("let table = ", $example, ".ssl_root_certificate(\"system\");")]
+        /// ```
+        pub fn ssl_root_certificate(self, path: impl Into<String>) -> Self {
+            self.option("sslrootcert", path.into())
+        }
+
+        /// The files of a certificate and of its key (PEM), for servers that ask for one.
+        ///
+        /// ```
+        /// # use millrace::prelude::*;
+        /// # #[derive(Record)]
+        /// # struct Row { text: String }
+        #[doc = concat!("let table = ", $example, ".ssl_certificate(\"sales.crt\", \"sales.key\");")]
+        /// ```
+        pub fn ssl_certificate(self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
+            self.option("sslcert", certificate.into())
+                .option("sslkey", key.into())
+        }
+    };
+}
+
+/// A table that is asked for rows by key: made by [`Postgres`].
+#[derive(Debug)]
+pub struct PostgresTable<T> {
+    options: Options,
+    on_reject: Reject,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T: Record> PostgresTable<T> {
+    /// Finds only rows for which this condition of SQL is true.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Product { id: i64, cents: i64 }
+    /// let products = Postgres::table::<Product>("postgres://shop@localhost/shop", "products").filter("NOT retired");
+    /// ```
+    pub fn filter(self, condition: &str) -> Self {
+        self.option("where", condition)
+    }
+
+    access_options!("Postgres::table::<Row>(\"postgres://sales@localhost/sales\", \"notes\")");
+    reject_option!("Postgres::table::<Row>(\"postgres://localhost/sales\", \"notes\")");
+    any_option!(
+        "let rows = Postgres::table::<Row>(\"postgres://localhost/sales\", \"notes\").option(\"where\", \"TRUE\");"
+    );
+}
+
+impl<T: Record> KeyedTable for PostgresTable<T> {
+    type Record = T;
+
+    fn into_table(self) -> Description {
+        Description {
+            kind: "postgres".to_owned(),
+            options: self.options.into_list(),
+            on_reject: self.on_reject,
+        }
     }
 }
 
@@ -87,60 +221,7 @@ impl PostgresSink {
         self.option("batch.rows", rows)
     }
 
-    /// The password is in this file, not in the URL. Without it and [`password_env`](Self::password_env), it is looked
-    /// for as `psql` does: in the URL, in the variable `PGPASSWORD`, in the file `~/.pgpass`.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// let totals = Postgres::to("postgres://sales@localhost/sales", "totals").password_file("/run/secrets/sales");
-    /// ```
-    pub fn password_file(self, path: impl Into<String>) -> Self {
-        self.option("password.file", path.into())
-    }
-
-    /// The password is in this environment variable of `jobctl`, not in the URL.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// let totals = Postgres::to("postgres://sales@localhost/sales", "totals").password_env("SALES_PASSWORD");
-    /// ```
-    pub fn password_env(self, name: impl Into<String>) -> Self {
-        self.option("password.env", name.into())
-    }
-
-    /// How much the connection is protected, as `sslmode` of `psql`: `disable`, `prefer` (without this), `require`,
-    /// `verify-ca`, `verify-full`. The URL may have it as well: `?sslmode=verify-full&sslrootcert=ca.pem`.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// let totals = Postgres::to("postgres://sales@db.example.org/sales", "totals")
-    ///     .ssl_mode("verify-full")
-    ///     .ssl_root_certificate("ca.pem");
-    /// ```
-    pub fn ssl_mode(self, mode: &str) -> Self {
-        self.option("sslmode", mode)
-    }
-
-    /// The file of certificates (PEM) by which the server's is checked, or `system`: those that the machine trusts.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// let totals = Postgres::to("postgres://sales@db.example.org/sales", "totals").ssl_root_certificate("system");
-    /// ```
-    pub fn ssl_root_certificate(self, path: impl Into<String>) -> Self {
-        self.option("sslrootcert", path.into())
-    }
-
-    /// The files of a certificate and of its key (PEM), for servers that ask for one.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// let totals = Postgres::to("postgres://sales@db.example.org/sales", "totals")
-    ///     .ssl_certificate("sales.crt", "sales.key");
-    /// ```
-    pub fn ssl_certificate(self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
-        self.option("sslcert", certificate.into()).option("sslkey", key.into())
-    }
+    access_options!("Postgres::to(\"postgres://sales@db.example.org/sales\", \"totals\")");
 
     /// Tells this job's transactions from those of another of the same name.
     ///

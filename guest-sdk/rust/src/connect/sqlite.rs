@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::options::{Options, any_option, reject_option};
-use super::{Description, Reject, Sink, Source};
+use super::{Description, KeyedTable, Reject, Sink, Source};
 use crate::bindings::dataflow as wit;
 use crate::value::Record;
 
@@ -103,6 +103,14 @@ impl<T: Record> Source for SqliteSource<T> {
             options: self.options.into_list(),
             on_reject: self.on_reject,
         }
+    }
+}
+
+impl<T: Record> KeyedTable for SqliteSource<T> {
+    type Record = T;
+
+    fn into_table(self) -> Description {
+        self.into_description()
     }
 }
 

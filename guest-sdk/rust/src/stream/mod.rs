@@ -1,6 +1,7 @@
 //! Streams: how a dataflow is written down.
 
 mod exchange;
+mod lookup;
 mod process;
 mod requests;
 mod stages;
@@ -19,6 +20,7 @@ use crate::state::Ttl;
 use crate::value::Record;
 
 pub use exchange::SinkOperator;
+pub use lookup::Keyed;
 pub use process::{Process, ProcessSetup, Processed};
 pub use requests::Ask;
 pub use stages::{Filter, FlatMap, Inspect, Map, Pass, TryFlatMap, TryMap};

@@ -215,7 +215,7 @@ impl<T: Record> Stream<Rows<Answered<T>>> {
     ) -> Stream<Then<Rows<Answered<T>>, S>> {
         let (flow, requests) = (Rc::clone(&self.flow), self.operator);
         let completed = self.then(construct, stage);
-        flow.borrow_mut().requests_of(requests, completed.operator);
+        flow.borrow_mut().helper_of(requests, completed.operator, "requests");
         completed
     }
 }

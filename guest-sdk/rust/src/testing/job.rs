@@ -25,6 +25,15 @@ pub(super) fn erased<O: Outcome>(build: impl Fn(&Flow) -> O + 'static) -> Rc<Bui
     Rc::new(move |flow: &Flow| build(flow).into_result())
 }
 
+/// Rows of a record, as the columns have them.
+fn datums<T: Record + Value<Of<'static> = T>>(schema: &[super::datum::Column], rows: Vec<T>) -> Vec<Vec<Datum>> {
+    let (mut builder, count) = (T::Builder::default(), rows.len());
+    rows.into_iter().for_each(|row| T::push(&mut builder, row));
+    let mut writer = BlockWriter::default();
+    builder.finish(&mut writer);
+    read_rows(schema, &writer.finish(count))
+}
+
 /// A pipeline that runs in a test: see [the module](super).
 pub struct Job {
     pub(super) runner: Runner,
@@ -120,6 +129,7 @@ impl Job {
         let next = Job::begin(settings, Rc::clone(&self.build), Some(&snapshot));
         let before = std::mem::replace(self, next);
         self.runner.written = before.runner.written;
+        self.runner.tables = before.runner.tables;
         self.runner.refused = before.runner.refused;
     }
 
@@ -218,12 +228,8 @@ impl Job {
         let schema = columns(&self.runner.graph.schemas[declared.schema as usize]);
         let own = columns(&to_contract(&T::fields()));
         check(&format!("a row of `{source}`"), &schema, &own);
-        let mut builder = T::Builder::default();
         let (times, rows): (Vec<i64>, Vec<T>) = timed.into_iter().unzip();
-        rows.into_iter().for_each(|row| T::push(&mut builder, row));
-        let mut writer = BlockWriter::default();
-        builder.finish(&mut writer);
-        let rows = read_rows(&schema, &writer.finish(times.len())).into_iter().zip(times);
+        let rows = datums(&schema, rows).into_iter().zip(times);
         let row = |(values, time): (Vec<Datum>, i64)| Row {
             values,
             time,
@@ -237,6 +243,53 @@ impl Job {
             let steps = self.runner.draw(20);
             self.runner.run(steps);
         }
+    }
+
+    /// Says which rows the table has in which an operator looks rows up, from now on: those of an earlier call are gone, as when a
+    /// table was refreshed. The operator has the name of the [`lookup_join`](crate::Stream::lookup_join). After
+    /// [`restart`](Self::restart) they are the same.
+    ///
+    /// # Panics
+    /// If there is no such operator, or its table has other rows.
+    ///
+    /// ```
+    /// use millrace::prelude::*;
+    ///
+    /// # #[derive(Record, Clone)]
+    /// # struct Order { product: i64, pieces: i64 }
+    /// # #[derive(Record, Clone)]
+    /// # struct Product { id: i64, cents: i64 }
+    /// # #[derive(Record, Debug, PartialEq)]
+    /// # struct Sale { cents: i64 }
+    /// let mut job = millrace::testing::Job::new(|flow| {
+    ///     let products = LookupTable::full(Files::csv::<Product>("products.csv"), Product::FIELDS.id);
+    ///     flow.source("orders", Stdin::ndjson::<Order>())
+    ///         .lookup_join(products, |order| order.product, |order, product| Sale { cents: order.pieces * product.cents })
+    ///         .name("priced")
+    ///         .sink("sales", Discard::new());
+    /// });
+    /// job.table("priced", [Product { id: 1, cents: 20 }]);
+    /// job.push_all("orders", [Order { product: 1, pieces: 3 }, Order { product: 2, pieces: 1 }]);
+    /// job.table("priced", [Product { id: 1, cents: 25 }]);
+    /// job.push("orders", Order { product: 1, pieces: 1 });
+    /// assert_eq!(job.rows::<Sale>("sales"), [Sale { cents: 60 }, Sale { cents: 25 }]);
+    /// ```
+    pub fn table<T: Record + Value<Of<'static> = T>>(&mut self, operator: &str, rows: impl IntoIterator<Item = T>) {
+        self.settle();
+        let named = format!("{operator} lookup");
+        let mut operators = (0..).zip(&self.runner.graph.operators);
+        let found = operators.find_map(|(index, other)| match &other.kind {
+            OperatorKind::Lookup(lookup) if other.name == named => Some((index, lookup.table)),
+            _ => None,
+        });
+        let Some((index, table)) = found else {
+            panic!("no operator `{operator}` looks rows up in a table");
+        };
+        let schema = columns(&self.runner.graph.schemas[table as usize]);
+        let own = columns(&to_contract(&T::fields()));
+        check(&format!("a row of the table of `{operator}`"), &schema, &own);
+        let rows = datums(&schema, rows.into_iter().collect());
+        self.runner.tables.set(index, rows);
     }
 
     /// Says that no earlier rows come from a source: for a test's own [`source`](super::source), and to move event

@@ -73,6 +73,7 @@
 //! - Connectors and formats do not run: sources give what the test gives, sinks keep what they get. So no source waits for
 //!   others ([alignment](crate::stream::Watermarks::aligned)): the test is who reads.
 //! - HTTP requests are not made: [`Options::http`] says what comes of them, at once and in order.
+//! - Tables that rows are looked up in have the rows that [`Job::table`] says.
 //! - Keys are spread over subtasks in another way than the host spreads them.
 //! - A panic of the pipeline is a panic of the test, and so is a row that is refused where [the policy](crate::connect::Reject)
 //!   is to fail. Rows refused under another policy are in [`Job::refused`].
@@ -94,6 +95,7 @@ mod guest;
 mod inspect;
 mod job;
 mod keyed;
+mod lookup;
 mod operator;
 mod options;
 mod plan;

@@ -1,11 +1,12 @@
 //! What a subtask is beside its channels: a source with its splits, watermarks, a chain with the host's half, a sink.
 
-use super::datum::{Column, Datum, Key};
+use super::datum::{Column, Datum, Key, columns};
 use super::guest::{ChainInfo, Guest, Row};
 use super::keyed::Keyed;
+use super::runner::Runner;
 use super::time::{FIRST, Generator};
 use super::windows::Windows;
-use crate::bindings::dataflow::{EventTime, Head, Partition, WatermarkSource, Watermarks};
+use crate::bindings::dataflow::{EventTime, Head, OperatorKind, Partition, WatermarkSource, Watermarks};
 use crate::bindings::operators::TimerKind;
 use crate::bindings::types::{DataType, TimeUnit};
 
@@ -144,6 +145,8 @@ pub(crate) enum Body {
     },
     /// Answers requests at once.
     Requests,
+    /// Looks rows up at once.
+    Lookup,
     Chain {
         head: HeadOperator,
         watermark: i64,
@@ -223,7 +226,26 @@ impl Body {
         match self {
             Body::Chain { watermark, .. } => *watermark,
             Body::Watermarks { generator, .. } => generator.watermark,
-            Body::Source { .. } | Body::Passing | Body::Requests | Body::Sink => FIRST,
+            Body::Source { .. } | Body::Passing | Body::Requests | Body::Lookup | Body::Sink => FIRST,
+        }
+    }
+}
+
+impl Runner {
+    /// Columns of the rows that come to a native operator.
+    pub(crate) fn columns_into(&self, task: usize) -> Vec<Column> {
+        let edge = self.plan.edges.iter().find(|edge| edge.to == task);
+        let edge = edge.expect("rows come to every operator but sources");
+        let from = &self.plan.tasks[edge.from];
+        match &self.graph.operators[from.operator as usize].kind {
+            OperatorKind::Source(source) => columns(&self.graph.schemas[source.schema as usize]),
+            OperatorKind::Requests(requests) => columns(&self.graph.schemas[requests.schema as usize]),
+            OperatorKind::Lookup(lookup) => columns(&self.graph.schemas[lookup.schema as usize]),
+            OperatorKind::Function(function) => {
+                let port = &self.graph.chains[function.chain as usize].ports[edge.port as usize];
+                columns(&self.graph.schemas[port.schema as usize])
+            }
+            OperatorKind::Watermarks(_) | OperatorKind::Sink(_) => self.columns_into(edge.from),
         }
     }
 }

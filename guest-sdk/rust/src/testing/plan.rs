@@ -24,6 +24,7 @@ pub(crate) enum Kind {
     Given,
     Watermarks,
     Requests,
+    Lookup,
     Chain(u32),
     Sink,
 }
@@ -87,7 +88,7 @@ impl Plan {
             self.tasks[task].has_time = match self.tasks[task].kind {
                 Kind::Source => false,
                 Kind::Given | Kind::Watermarks => true,
-                Kind::Requests | Kind::Chain(_) | Kind::Sink => {
+                Kind::Requests | Kind::Lookup | Kind::Chain(_) | Kind::Sink => {
                     feeders.peek().is_some() && feeders.all(|edge| self.tasks[edge.from].has_time)
                 }
             };
@@ -101,7 +102,8 @@ impl Plan {
             OperatorKind::Source(_)
             | OperatorKind::Sink(_)
             | OperatorKind::Watermarks(_)
-            | OperatorKind::Requests(_) => operator,
+            | OperatorKind::Requests(_)
+            | OperatorKind::Lookup(_) => operator,
         };
         let found = self.tasks.iter().position(|task| task.operator == first);
         found.expect("every operator is part of a task")
@@ -132,6 +134,7 @@ fn task(graph: &Graph, operator: u32, parallelism: u32) -> Option<Task> {
         OperatorKind::Watermarks(_) if is_given(graph, operator) => Kind::Given,
         OperatorKind::Watermarks(_) => Kind::Watermarks,
         OperatorKind::Requests(_) => Kind::Requests,
+        OperatorKind::Lookup(_) => Kind::Lookup,
         OperatorKind::Function(function) => {
             let is_first = graph.chains[function.chain as usize].operators[0] == operator;
             if !is_first {

@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::datum::{Column, columns};
+use super::datum::columns;
 use super::guest::{ChainInfo, Guest, Refused, Row};
+use super::lookup::Tables;
 use super::operator::{Body, HeadOperator, Split, Strategy};
 use super::plan::{Kind, Plan};
 use super::random::Random;
@@ -67,6 +68,8 @@ pub(crate) struct Runner {
     surroundings: Recorded,
     random: Option<Random>,
     server: Server,
+    /// Tables that rows are looked up in.
+    pub(crate) tables: Tables,
     pub(crate) now: i64,
     /// Rows that sinks were given.
     pub(crate) written: BTreeMap<u32, Vec<Row>>,
@@ -101,7 +104,7 @@ impl Runner {
         }
         let info = |task: &super::plan::Task| match task.kind {
             Kind::Chain(chain) => Some(ChainInfo::new(&graph, chain, task.has_time)),
-            Kind::Source | Kind::Given | Kind::Watermarks | Kind::Requests | Kind::Sink => None,
+            Kind::Source | Kind::Given | Kind::Watermarks | Kind::Requests | Kind::Lookup | Kind::Sink => None,
         };
         let chains: Vec<Option<ChainInfo>> = plan.tasks.iter().map(info).collect();
         let mut runner = Runner {
@@ -113,6 +116,7 @@ impl Runner {
             surroundings: Recorded::default(),
             random: settings.seed.map(Random::new),
             server: settings.server.clone(),
+            tables: Tables::default(),
             now: settings.now,
             written: BTreeMap::new(),
             refused: Vec::new(),
@@ -164,6 +168,7 @@ impl Runner {
                 }
             }
             (OperatorKind::Requests(_), _) => Body::Requests,
+            (OperatorKind::Lookup(_), _) => Body::Lookup,
             (OperatorKind::Watermarks(_), _) if self.passes(task) => Body::Passing,
             (OperatorKind::Watermarks(strategy), _) => Body::Watermarks {
                 strategy: Strategy::new(strategy, &self.columns_into(task)),
@@ -196,22 +201,6 @@ impl Runner {
         let mut feeders = self.plan.edges.iter().filter(|edge| edge.to == task);
         feeders
             .any(|edge| self.plan.tasks[edge.from].kind == Kind::Source && self.strategy_of_source(edge.from).is_some())
-    }
-
-    /// Columns of the rows that come to a native operator.
-    pub(crate) fn columns_into(&self, task: usize) -> Vec<Column> {
-        let edge = self.plan.edges.iter().find(|edge| edge.to == task);
-        let edge = edge.expect("rows come to every operator but sources");
-        let from = &self.plan.tasks[edge.from];
-        match &self.graph.operators[from.operator as usize].kind {
-            OperatorKind::Source(source) => columns(&self.graph.schemas[source.schema as usize]),
-            OperatorKind::Requests(requests) => columns(&self.graph.schemas[requests.schema as usize]),
-            OperatorKind::Function(function) => {
-                let port = &self.graph.chains[function.chain as usize].ports[edge.port as usize];
-                columns(&self.graph.schemas[port.schema as usize])
-            }
-            OperatorKind::Watermarks(_) | OperatorKind::Sink(_) => self.columns_into(edge.from),
-        }
     }
 
     fn open(&mut self, settings: &Settings) {
@@ -463,6 +452,10 @@ impl Runner {
                 let answered = self.server.answer(rows);
                 self.send(task, subtask, 0, answered);
             }
+            Body::Lookup => {
+                let joined = self.look_up(task, &rows);
+                self.send(task, subtask, 0, joined);
+            }
             Body::Watermarks { strategy, generator } => {
                 let before = generator.watermark;
                 strategy.assign(&mut rows, generator, now);
@@ -504,7 +497,7 @@ impl Runner {
                 }
             }),
             Body::Watermarks { .. } => self.announce(task, subtask, &Element::Watermark(LAST)),
-            Body::Source { .. } | Body::Passing | Body::Requests | Body::Sink => {}
+            Body::Source { .. } | Body::Passing | Body::Requests | Body::Lookup | Body::Sink => {}
         }
         self.subtasks[task][subtask].has_ended = true;
         self.announce(task, subtask, &Element::End);
@@ -561,7 +554,7 @@ impl Runner {
                 let idle = open.filter_map(|split| split.generator.as_ref()?.next_idle());
                 idle.min()
             }
-            Body::Watermarks { .. } | Body::Passing | Body::Requests | Body::Sink => None,
+            Body::Watermarks { .. } | Body::Passing | Body::Requests | Body::Lookup | Body::Sink => None,
         };
         self.subtasks.iter().flatten().filter_map(due).min()
     }
@@ -586,7 +579,7 @@ impl Runner {
                             self.announce_splits(task, subtask);
                         }
                     }
-                    Body::Passing | Body::Requests | Body::Sink => {}
+                    Body::Passing | Body::Requests | Body::Lookup | Body::Sink => {}
                 }
             }
         }

@@ -106,7 +106,7 @@ fn take_task(runner: &mut Runner, task: usize) -> TaskState {
                 state.watermark = state.watermark.min(*watermark);
                 runner.with_chain(task, subtask, |head, guest| take_chain(head, guest, &mut state));
             }
-            Body::Passing | Body::Requests | Body::Sink => {}
+            Body::Passing | Body::Requests | Body::Lookup | Body::Sink => {}
         }
     }
     state
@@ -182,7 +182,7 @@ fn give_task(runner: &mut Runner, task: usize, state: &TaskState) -> Result<(), 
                     HeadOperator::Windows(windows) => give_windows(windows, guest, state, owns),
                 })?;
             }
-            Body::Passing | Body::Requests | Body::Sink => {}
+            Body::Passing | Body::Requests | Body::Lookup | Body::Sink => {}
         }
     }
     Ok(())

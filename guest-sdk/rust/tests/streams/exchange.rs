@@ -229,7 +229,10 @@ fn connectors_are_described() {
         .filter_map(|operator| match &operator.kind {
             OperatorKind::Source(source) => Some(&source.connector),
             OperatorKind::Sink(sink) => Some(&sink.connector),
-            OperatorKind::Function(_) | OperatorKind::Watermarks(_) | OperatorKind::Requests(_) => None,
+            OperatorKind::Function(_)
+            | OperatorKind::Watermarks(_)
+            | OperatorKind::Requests(_)
+            | OperatorKind::Lookup(_) => None,
         })
         .map(|connector| {
             let options = connector.options.iter().map(|(name, value)| format!("{name}={value}"));

@@ -8,6 +8,7 @@ mod inference;
 mod joins;
 mod keyed;
 mod large;
+mod lookups;
 mod operator_state;
 mod process;
 mod reduced;

@@ -215,6 +215,7 @@ fn origins(graph: &Graph) -> BTreeSet<String> {
         OperatorKind::Source { .. }
         | OperatorKind::Sink { .. }
         | OperatorKind::Watermarks(_)
+        | OperatorKind::Lookup(_)
         | OperatorKind::Function { .. } => None,
     });
     requests
@@ -314,7 +315,10 @@ fn replay_name(replay: Replay) -> &'static str {
 fn connector_kind(operator: &Operator) -> &str {
     match &operator.kind {
         OperatorKind::Source { connector, .. } | OperatorKind::Sink { connector } => &connector.kind,
-        OperatorKind::Watermarks(_) | OperatorKind::Requests(_) | OperatorKind::Function { .. } => "",
+        OperatorKind::Watermarks(_)
+        | OperatorKind::Requests(_)
+        | OperatorKind::Lookup(_)
+        | OperatorKind::Function { .. } => "",
     }
 }
 

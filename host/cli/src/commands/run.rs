@@ -264,6 +264,7 @@ fn writes_stdout(graph: &Graph) -> bool {
         OperatorKind::Source { .. }
         | OperatorKind::Watermarks(_)
         | OperatorKind::Requests(_)
+        | OperatorKind::Lookup(_)
         | OperatorKind::Function { .. } => false,
     })
 }

@@ -25,6 +25,12 @@ pub fn render(graph: &Graph) -> Value {
             }
             OperatorKind::Sink { connector } => place["Sink"]["connector"]["options"] = options(connector),
             OperatorKind::Requests(requests) => place["Requests"]["schema"] = schema(&requests.schema),
+            OperatorKind::Lookup(lookup) => {
+                let place = &mut place["Lookup"];
+                place["schema"] = schema(&lookup.schema);
+                place["table"] = schema(&lookup.table);
+                place["connector"]["options"] = options(&lookup.connector);
+            }
             OperatorKind::Watermarks(_) | OperatorKind::Function { .. } => {}
         }
     }

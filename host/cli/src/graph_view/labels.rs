@@ -2,8 +2,8 @@
 
 use arrow_schema::{DataType, Field, Schema, TimeUnit};
 use millrace_core::graph::{
-    Chain, Edge, EventTime, Graph, Head, OperatorIndex, OperatorKind, Origin, Partition, RejectPolicy, RequestOrder,
-    RequestsDecl, StateDecl, WatermarkSource, WatermarkStrategy, WindowAssigner, WindowDecl,
+    Chain, Edge, EventTime, Graph, Head, LookupDecl, OperatorIndex, OperatorKind, Origin, Partition, RejectPolicy,
+    RequestOrder, RequestsDecl, StateDecl, TableAccess, WatermarkSource, WatermarkStrategy, WindowAssigner, WindowDecl,
 };
 
 use super::chain_of;
@@ -19,6 +19,7 @@ pub(super) fn operator(graph: &Graph, index: OperatorIndex) -> String {
         OperatorKind::Sink { connector } => (format!("{} sink", connector.kind), None),
         OperatorKind::Watermarks(strategy) => (watermarks(strategy), None),
         OperatorKind::Requests(declared) => (requests(declared), None),
+        OperatorKind::Lookup(declared) => (lookup(declared), Some(&declared.on_reject)),
         OperatorKind::Function {
             construct, on_reject, ..
         } => {
@@ -164,7 +165,6 @@ fn watermarks(strategy: &WatermarkStrategy) -> String {
         EventTime::Computed => "computed event time".to_owned(),
         EventTime::Ingestion => "time of ingestion".to_owned(),
     };
-    let duration = |ms: u64| duration_ms(i64::try_from(ms).unwrap_or(i64::MAX));
     let late = match &strategy.source {
         WatermarkSource::Bounded(0) => String::new(),
         WatermarkSource::Bounded(bound) => format!(", up to {} out of order", duration(*bound)),
@@ -180,6 +180,10 @@ fn watermarks(strategy: &WatermarkStrategy) -> String {
     format!("{time}{late}{idle}{alignment}")
 }
 
+fn duration(ms: u64) -> String {
+    duration_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
 /// Where requests go, in which order rows go on, and how many may be under way.
 fn requests(declared: &RequestsDecl) -> String {
     let origins = declared.origins.iter().map(Origin::to_string).collect::<Vec<_>>();
@@ -192,6 +196,34 @@ fn requests(declared: &RequestsDecl) -> String {
         "HTTP requests to {}, {order}, up to {capacity} under way",
         origins.join(", ")
     )
+}
+
+/// Which table, by which key, and what of it the host has.
+fn lookup(declared: &LookupDecl) -> String {
+    let LookupDecl { connector, table, .. } = declared;
+    let keys: Vec<&str> = declared
+        .key
+        .iter()
+        .filter_map(|column| Some(table.fields().get(*column as usize)?.name().as_str()))
+        .collect();
+    let access = match declared.access {
+        TableAccess::Full { refresh_ms: None, .. } => "read once".to_owned(),
+        TableAccess::Full {
+            refresh_ms: Some(every),
+            ..
+        } => format!("read every {}", duration(every)),
+        TableAccess::Cached {
+            rows_max,
+            expire_after_ms,
+            ..
+        } => {
+            let expires = expire_after_ms.map_or_else(String::new, |after| format!(" for {}", duration(after)));
+            format!("up to {rows_max} rows cached{expires}")
+        }
+        TableAccess::Uncached => "uncached".to_owned(),
+    };
+    let kind = if declared.outer { "left lookup" } else { "lookup" };
+    format!("{kind} in {} table by {}, {access}", connector.kind, keys.join(", "))
 }
 
 fn head_text(chain: &Chain) -> Option<String> {

@@ -152,7 +152,7 @@ fn node(graph: &Graph, index: usize) -> Node {
         OperatorKind::Source { .. } => (Kind::Source, None),
         OperatorKind::Sink { .. } => (Kind::Sink, None),
         OperatorKind::Watermarks(_) => (Kind::Watermarks, None),
-        OperatorKind::Requests(_) => (Kind::Function, None),
+        OperatorKind::Requests(_) | OperatorKind::Lookup(_) => (Kind::Function, None),
         OperatorKind::Function { chain, .. } => (Kind::Function, Some(chain.0 as usize)),
     };
     Node {
@@ -170,7 +170,8 @@ fn chain_of(graph: &Graph, operator: OperatorIndex) -> Option<(ChainIndex, &Chai
         OperatorKind::Source { .. }
         | OperatorKind::Sink { .. }
         | OperatorKind::Watermarks(_)
-        | OperatorKind::Requests(_) => None,
+        | OperatorKind::Requests(_)
+        | OperatorKind::Lookup(_) => None,
     }
 }
 

@@ -14,6 +14,7 @@
 
 mod form;
 mod inwards;
+mod keyed;
 mod outwards;
 mod sink;
 mod source;
@@ -29,6 +30,7 @@ use millrace_core::schema::Hints;
 use millrace_core::{Error, Result};
 
 use form::Form;
+pub use keyed::with_names as keyed_table_with_names;
 pub use sink::with_names as sink_with_names;
 pub use source::with_names as source_with_names;
 

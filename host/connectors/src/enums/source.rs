@@ -45,6 +45,10 @@ impl Source for NamedSource {
         self.inner.replay()
     }
 
+    fn version(&self) -> Result<Option<String>> {
+        self.inner.version()
+    }
+
     fn lost_on_restart(&self) -> Option<String> {
         self.inner.lost_on_restart()
     }
@@ -60,18 +64,26 @@ impl Source for NamedSource {
 
 impl NamedReader {
     fn number(&mut self, given: Rows) -> Result<Rows> {
-        let (rows, bad) = self.enums.to_numbers(&given.rows)?;
-        let mut rejected = given.rejected;
-        for (row, cause) in bad {
-            rejected.push(Rejected {
-                place: self.inner.place(row).unwrap_or_else(|| self.split.clone()),
-                cause,
-                raw: json_row(&given.rows.slice(row, 1)).unwrap_or_default(),
-            });
-        }
-        let bytes = given.bytes;
-        Ok(Rows { rows, rejected, bytes })
+        let (inner, split) = (&mut self.inner, &self.split);
+        number(&self.enums, given, |row| {
+            inner.place(row).unwrap_or_else(|| split.clone())
+        })
     }
+}
+
+/// Rows with numbers for names; those that have other names are rejected.
+pub(super) fn number(enums: &Enums, given: Rows, mut place: impl FnMut(usize) -> String) -> Result<Rows> {
+    let (rows, bad) = enums.to_numbers(&given.rows)?;
+    let mut rejected = given.rejected;
+    for (row, cause) in bad {
+        rejected.push(Rejected {
+            place: place(row),
+            cause,
+            raw: json_row(&given.rows.slice(row, 1)).unwrap_or_default(),
+        });
+    }
+    let bytes = given.bytes;
+    Ok(Rows { rows, rejected, bytes })
 }
 
 impl SplitReader for NamedReader {

@@ -15,7 +15,7 @@ use super::columns::{self, ColumnReader};
 use super::compression::Compression;
 use super::discovery::{self, FilesEnumerator, Watch};
 use super::follow::FollowReader;
-use super::listing::{Found, Input, files, unreadable};
+use super::listing::{Found, Input, files, scan, unreadable};
 use super::permits::Permits;
 use super::records::RecordReader;
 use super::splits::{self, Piece};
@@ -223,6 +223,20 @@ impl Source for FilesSource {
         let follows = move |path: &str| watch.follows && is_followed(compression, &format, path);
         let enumerator = FilesEnumerator::new(&self.path, watch, follows, splits, parallelism)?;
         Ok(Some(Arc::new(enumerator)))
+    }
+
+    fn version(&self) -> Result<Option<String>> {
+        let found = scan(&self.path)?.into_iter();
+        let text = |found: Found| {
+            let Found {
+                path,
+                identity,
+                bytes,
+                modified_ns,
+            } = found;
+            format!("{path} {identity} {bytes} {modified_ns}\n")
+        };
+        Ok(Some(found.map(text).collect()))
     }
 
     fn open(&self, split: &Split, _context: &SubtaskContext) -> Result<Box<dyn SplitReader>> {

@@ -19,8 +19,12 @@ mod text;
 pub(crate) mod zones;
 
 use arrow_array::RecordBatch;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use arrow_schema::SchemaRef;
 use arrow_schema::{DataType, Schema, TimeUnit};
 use millrace_core::connector::Options;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+use millrace_core::connector::Rejected;
 use millrace_core::{Error, Result};
 
 pub(crate) use encode::Encoder;
@@ -85,6 +89,25 @@ pub(crate) struct CsvOptions {
     pub(crate) quote: u8,
     /// Text that means null.
     pub(crate) null: String,
+}
+
+/// Rows that are lines of JSON, so many, and those that are not rows; the place of these ends with `:` and the line's number.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn ndjson_rows(lines: Vec<u8>, count: usize, schema: &SchemaRef) -> Result<(RecordBatch, Vec<Rejected>)> {
+    let mut parser = RowParser::new("", &Format::Ndjson, schema, None, Range::default())?;
+    *parser.buffer_mut() = lines;
+    parser.close();
+    let (mut rows, mut rejected) = (Vec::new(), Vec::new());
+    while !parser.is_finished() {
+        parser.frame(count)?;
+        if let Some((some, bad)) = parser.take(&mut || 0)? {
+            rows.push(some);
+            rejected.extend(bad);
+        }
+    }
+    let rows = arrow_select::concat::concat_batches(schema, &rows)
+        .map_err(|error| Error::internal(format!("decoded rows do not fit their schema: {error}")))?;
+    Ok((rows, rejected))
 }
 
 /// One row as a JSON object, as the format `ndjson` writes it.

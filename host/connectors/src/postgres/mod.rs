@@ -1,7 +1,7 @@
-//! The `postgres` connector: rows into a table of a PostgreSQL server (12 or newer).
+//! The `postgres` connector: rows into a table of a PostgreSQL server (12 or newer), or out of one by key ([`keyed`]).
 //!
 //! [`settings`] are its options, [`server`] the connection ([`tls`], [`passfile`]) and what its errors mean, [`table`]
-//! what the table must look like. Rows travel as binary `COPY` ([`encode`]). There are two modes:
+//! what the table must look like. Rows to it travel as binary `COPY` ([`encode`]). There are two modes:
 //!
 //! - `exactly-once` ([`two_phase`]): each subtask writes the rows of a checkpoint in one transaction, which is
 //!   prepared when the checkpoint is taken and committed when it has completed ([`transactions`]);
@@ -9,6 +9,7 @@
 
 mod address;
 mod encode;
+mod keyed;
 mod numeric;
 mod passfile;
 mod server;
@@ -24,7 +25,7 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use millrace_core::Result;
-use millrace_core::connector::{Connector, Options, Sink, SinkContext, Source};
+use millrace_core::connector::{Connector, KeyedTable, Options, Sink, SinkContext, Source};
 
 /// Connector kind `postgres`.
 pub(crate) struct PostgresConnector;
@@ -36,6 +37,11 @@ impl Connector for PostgresConnector {
 
     fn source(&self, _: Options, _: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
         Ok(None)
+    }
+
+    fn keyed_table(&self, options: Options, schema: SchemaRef, key: &[usize]) -> Result<Option<Arc<dyn KeyedTable>>> {
+        let table = keyed::PostgresTable::new(options, schema, key.to_vec())?;
+        Ok(Some(Arc::new(table)))
     }
 
     fn sink(&self, options: Options, schema: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {

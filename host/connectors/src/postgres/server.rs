@@ -9,7 +9,7 @@ use postgres::error::SqlState;
 use postgres::{Client, Config};
 
 use super::passfile::{self, Login};
-use super::settings::Settings;
+use super::settings::Access;
 use super::tls::Tls;
 use crate::password::Password;
 
@@ -31,8 +31,8 @@ pub(super) struct Server {
 
 impl Server {
     /// From a URL or `key=value` pairs.
-    pub(super) fn parse(settings: &Settings) -> Result<Self> {
-        let mut config: Config = settings.url.parse().map_err(|error: postgres::Error| {
+    pub(super) fn parse(login: &Access) -> Result<Self> {
+        let mut config: Config = login.url.parse().map_err(|error: postgres::Error| {
             let message = format!(
                 "option `url` is not the address of a PostgreSQL server: {}",
                 root_cause(&error)
@@ -51,12 +51,12 @@ impl Server {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(UNACKNOWLEDGED_MAX);
         }
-        config.ssl_mode(settings.tls.client_mode());
+        config.ssl_mode(login.tls.client_mode());
         let shown = shown(&config);
         Ok(Server {
             config,
-            tls: settings.tls.clone(),
-            password: settings.password.clone(),
+            tls: login.tls.clone(),
+            password: login.password.clone(),
             shown,
         })
     }
@@ -180,6 +180,7 @@ pub(super) fn quoted(name: &str) -> String {
 mod tests {
     use arrow_schema::{DataType, Field, Schema};
 
+    use super::super::settings::Settings;
     use super::*;
     use crate::testing::options;
 
@@ -188,7 +189,7 @@ mod tests {
         let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
         let shown = |url: &str| {
             Settings::take(options(&[("url", url), ("table", "t")]), &schema)
-                .and_then(|settings| Server::parse(&settings))
+                .and_then(|settings| Server::parse(&settings.access))
                 .map(|server| server.shown)
                 .map_err(|error| error.code())
         };

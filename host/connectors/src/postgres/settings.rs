@@ -1,4 +1,4 @@
-//! Options of the `postgres` sink. Nothing is asked of the server here.
+//! Options of the `postgres` connector. Nothing is asked of the server here.
 
 use arrow_schema::Schema;
 use millrace_core::connector::Options;
@@ -23,13 +23,28 @@ pub(super) enum Mode {
     Upsert { key: Vec<String> },
 }
 
-/// What the pipeline asks for.
+/// Where the server is, and how we get in.
 #[derive(Debug, Clone)]
-pub(super) struct Settings {
+pub(super) struct Access {
     /// Without the settings of TLS.
     pub(super) url: String,
     pub(super) tls: Tls,
     pub(super) password: Password,
+}
+
+impl Access {
+    pub(super) fn take(options: &mut Options) -> Result<Self> {
+        let Address { rest: url, tls } = Address::parse(&options.required("url")?)?;
+        let tls = Tls::take(options, tls)?;
+        let password = Password::take(options)?;
+        Ok(Access { url, tls, password })
+    }
+}
+
+/// What the pipeline asks for.
+#[derive(Debug, Clone)]
+pub(super) struct Settings {
+    pub(super) access: Access,
     pub(super) table: String,
     pub(super) mode: Mode,
     pub(super) create: bool,
@@ -40,9 +55,7 @@ pub(super) struct Settings {
 
 impl Settings {
     pub(super) fn take(mut options: Options, schema: &Schema) -> Result<Self> {
-        let Address { rest: url, tls } = Address::parse(&options.required("url")?)?;
-        let tls = Tls::take(&mut options, tls)?;
-        let password = Password::take(&mut options)?;
+        let access = Access::take(&mut options)?;
         let table = options.required("table")?;
         let mode = options.text("mode");
         let key = options.text("key");
@@ -59,9 +72,7 @@ impl Settings {
             return Err(refused("rows without columns cannot be written to a table"));
         }
         Ok(Settings {
-            url,
-            tls,
-            password,
+            access,
             table,
             mode: mode_of(mode.as_deref(), key.as_deref(), schema)?,
             create,

@@ -42,7 +42,7 @@ impl PostgresSink {
     }
 
     fn connect(&self, part: &str) -> Result<(Server, Client)> {
-        let server = Server::parse(&self.0.settings)?;
+        let server = Server::parse(&self.0.settings.access)?;
         let client = server.connect(&self.0.identity.connection(part))?;
         Ok((server, client))
     }

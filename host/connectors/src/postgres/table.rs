@@ -152,12 +152,12 @@ pub(super) fn check_schema(schema: &Schema) -> Result<()> {
 }
 
 /// A column of the table.
-struct Column {
-    name: String,
+pub(super) struct Column {
+    pub(super) name: String,
     /// `None`: none that rows can be written as.
-    sql_type: Option<SqlType>,
+    pub(super) sql_type: Option<SqlType>,
     /// As people write it: `character varying(20)`.
-    type_name: String,
+    pub(super) type_name: String,
     /// Refuses rows that do not name it.
     required: bool,
     generated: bool,
@@ -215,7 +215,7 @@ pub(super) fn describe(
 }
 
 /// None if there is no such table.
-fn columns(client: &mut Client, server: &Server, table: &str) -> Result<Vec<Column>> {
+pub(super) fn columns(client: &mut Client, server: &Server, table: &str) -> Result<Vec<Column>> {
     const QUERY: &str = "
         SELECT a.attname::text, coalesce(nullif(t.typbasetype, 0), t.oid)::oid, format_type(a.atttypid, a.atttypmod),
             a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> ''

@@ -1,9 +1,10 @@
 //! The `sqlite` connector: tables of a database in a file.
 //!
-//! [`source`] reads a table by ranges of its rowids. [`sink`] writes rows and the mark of their entry of the write-ahead
+//! [`source`] reads a table by ranges of its rowids, [`keyed`] by keys. [`sink`] writes rows and the mark of their entry of the write-ahead
 //! log in one transaction of the same database, so that each is there once. [`values`] turns columns into SQLite's
 //! values; the other way goes by JSON lines.
 
+mod keyed;
 mod sink;
 mod source;
 mod values;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_schema::SchemaRef;
-use millrace_core::connector::{Connector, Options, Sink, SinkContext, Source};
+use millrace_core::connector::{Connector, KeyedTable, Options, Sink, SinkContext, Source};
 use millrace_core::{Error, Result};
 use rusqlite::{Connection, OpenFlags};
 
@@ -26,6 +27,11 @@ impl Connector for SqliteConnector {
 
     fn source(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
         Ok(Some(Arc::new(source::SqliteSource::new(options, schema)?)))
+    }
+
+    fn keyed_table(&self, options: Options, schema: SchemaRef, key: &[usize]) -> Result<Option<Arc<dyn KeyedTable>>> {
+        let table = keyed::SqliteTable::new(options, schema, key.to_vec())?;
+        Ok(Some(Arc::new(table)))
     }
 
     fn sink(&self, options: Options, schema: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {

@@ -16,48 +16,53 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, Row};
 
 use super::{columns, failed, misfit, open, quoted};
-use crate::format::{Format, Range, RowParser};
+use crate::format::{Format, ndjson_rows};
 use crate::position;
 
 /// See the module's documentation.
 pub(super) struct SqliteSource(Arc<Settings>);
 
-struct Settings {
-    path: String,
-    table: String,
+/// A table and what of it is read.
+pub(super) struct Settings {
+    pub(super) path: String,
+    pub(super) table: String,
     /// Condition for rows to be read.
-    filter: Option<String>,
-    schema: SchemaRef,
+    pub(super) filter: Option<String>,
+    pub(super) schema: SchemaRef,
 }
 
 impl SqliteSource {
     /// From the options in the pipeline.
-    pub(super) fn new(mut options: Options, schema: SchemaRef) -> Result<Self> {
+    pub(super) fn new(options: Options, schema: SchemaRef) -> Result<Self> {
+        Ok(SqliteSource(Arc::new(Settings::take(options, schema)?)))
+    }
+}
+
+impl Settings {
+    pub(super) fn take(mut options: Options, schema: SchemaRef) -> Result<Self> {
         let path = options.required("path")?;
         let table = options.required("table")?;
         let filter = options.text("where");
         options.finish()?;
         Format::Ndjson.check_schema(&schema)?;
-        Ok(SqliteSource(Arc::new(Settings {
+        Ok(Settings {
             path,
             table,
             filter,
             schema,
-        })))
+        })
     }
-}
 
-impl Settings {
-    fn open(&self) -> Result<Connection> {
+    pub(super) fn open(&self) -> Result<Connection> {
         open(&self.path, OpenFlags::SQLITE_OPEN_READ_ONLY)
     }
 
-    fn failed(&self, error: &rusqlite::Error) -> Error {
+    pub(super) fn failed(&self, error: &rusqlite::Error) -> Error {
         failed(&self.path, &format!("table `{}` cannot be read", self.table), error)
     }
 
     /// For each declared column, whether the table has it.
-    fn present(&self, connection: &Connection) -> Result<Vec<bool>> {
+    pub(super) fn present(&self, connection: &Connection) -> Result<Vec<bool>> {
         let names = columns(connection, &self.path, &self.table)?;
         let is_there = |field: &FieldRef| names.iter().any(|name| name.eq_ignore_ascii_case(field.name()));
         let present: Vec<bool> = self.schema.fields().iter().map(is_there).collect();
@@ -77,16 +82,19 @@ impl Settings {
         Ok(present)
     }
 
+    /// The declared columns in a statement.
+    pub(super) fn columns(&self, present: &[bool]) -> String {
+        let name = |(field, there): (&FieldRef, &bool)| match there {
+            true => quoted(field.name()),
+            false => "NULL".to_owned(),
+        };
+        let names = self.schema.fields().iter().zip(present).map(name);
+        names.collect::<Vec<_>>().join(", ")
+    }
+
     /// The statement that reads rows behind `?1`, up to `?2`, at most `?3`.
     fn select(&self, present: &[bool]) -> String {
-        let mut statement = "SELECT rowid".to_owned();
-        for (field, there) in self.schema.fields().iter().zip(present) {
-            let name = match there {
-                true => quoted(field.name()),
-                false => "NULL".to_owned(),
-            };
-            write!(statement, ", {name}").expect("a text takes everything");
-        }
+        let mut statement = format!("SELECT rowid, {}", self.columns(present));
         let filter = self.filter.as_deref().unwrap_or("TRUE");
         write!(
             statement,
@@ -172,16 +180,22 @@ impl Reader {
         let mut rows = statement.query([self.after, self.last, limit])?;
         while let Some(row) = rows.next()? {
             rowids.push(row.get(0)?);
-            append_line(&self.settings.schema, row, &mut lines)?;
+            append_line(&self.settings.schema, row, 1, &mut lines)?;
         }
         Ok((lines, rowids))
     }
 }
 
-fn append_line(schema: &SchemaRef, row: &Row<'_>, lines: &mut Vec<u8>) -> rusqlite::Result<()> {
+/// A row as a line of JSON; its columns begin with this one of the statement's.
+pub(super) fn append_line(
+    schema: &SchemaRef,
+    row: &Row<'_>,
+    first: usize,
+    lines: &mut Vec<u8>,
+) -> rusqlite::Result<()> {
     lines.push(b'{');
     for (index, field) in schema.fields().iter().enumerate() {
-        let value = row.get_ref(index + 1)?;
+        let value = row.get_ref(first + index)?;
         if value == ValueRef::Null {
             continue;
         }
@@ -233,22 +247,10 @@ impl SplitReader for Reader {
             return Ok(Poll::End);
         };
         let bytes = lines.len() as u64;
-        let mut parser = RowParser::new("", &Format::Ndjson, &self.settings.schema, None, Range::default())?;
-        *parser.buffer_mut() = lines;
-        parser.close();
-        let (mut rows, mut rejected) = (Vec::new(), Vec::new());
-        while !parser.is_finished() {
-            parser.frame(rowids.len())?;
-            if let Some((some, bad)) = parser.take(&mut || 0)? {
-                rows.push(some);
-                rejected.extend(bad);
-            }
-        }
+        let (rows, mut rejected) = ndjson_rows(lines, rowids.len(), &self.settings.schema)?;
         for row in &mut rejected {
             self.name(row, &rowids);
         }
-        let rows = arrow_select::concat::concat_batches(&self.settings.schema, &rows)
-            .map_err(|error| Error::internal(format!("decoded rows do not fit their schema: {error}")))?;
         self.after = last;
         Ok(Poll::Rows(Rows { rows, rejected, bytes }))
     }

@@ -86,7 +86,7 @@ impl Column {
     }
 }
 
-fn broken(error: ArrowError) -> Error {
+pub(super) fn broken(error: ArrowError) -> Error {
     Error::internal(format!("a column cannot be made values of SQLite: {error}"))
 }
 

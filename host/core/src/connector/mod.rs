@@ -10,6 +10,7 @@
 //! [`Poll::Pending`].
 
 mod enumerator;
+mod lookup;
 mod options;
 mod secrets;
 
@@ -21,6 +22,7 @@ use arrow_schema::SchemaRef;
 
 use crate::error::Result;
 pub use enumerator::{Enumerated, SplitEnumerator};
+pub use lookup::{KeyedReader, KeyedTable};
 pub use options::Options;
 pub use secrets::without_passwords;
 
@@ -139,6 +141,11 @@ pub trait Source: Send + Sync {
     /// What becomes of rows since a checkpoint when the job goes on from that.
     fn replay(&self) -> Replay {
         Replay::Replayed
+    }
+
+    /// Something that is another as soon as a reader would read anything else; `None`: that is not known.
+    fn version(&self) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// What is lost when the job goes on from a checkpoint, said once as a warning; `None`: nothing.
@@ -280,6 +287,13 @@ pub trait Connector: Send + Sync {
 
     /// A source, or an error that names the wrong option; `None` if the connector has no source.
     fn source(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>>;
+
+    /// A table of rows in `schema` that is asked for rows by these columns of theirs; `None` if the connector has none.
+    /// Touches nothing outside.
+    fn keyed_table(&self, options: Options, schema: SchemaRef, key: &[usize]) -> Result<Option<Arc<dyn KeyedTable>>> {
+        let _ = (options, schema, key);
+        Ok(None)
+    }
 
     /// A sink of rows in `schema`; `None` if the connector has no sink. Touches nothing outside.
     fn sink(&self, options: Options, schema: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>>;

@@ -82,6 +82,7 @@ fn identity<'a>(
         OperatorKind::Sink { connector } => ("sink", connector.kind.as_str()),
         OperatorKind::Watermarks(_) => ("watermarks", ""),
         OperatorKind::Requests(_) => ("requests", ""),
+        OperatorKind::Lookup(lookup) => ("lookup", lookup.connector.kind.as_str()),
         OperatorKind::Function { construct, .. } => ("function", construct.as_str()),
     };
     append(&mut text, kind);
@@ -148,7 +149,8 @@ fn side(graph: &Graph, operator: OperatorIndex, port: u32) -> &str {
         OperatorKind::Source { .. }
         | OperatorKind::Sink { .. }
         | OperatorKind::Watermarks(_)
-        | OperatorKind::Requests(_) => "",
+        | OperatorKind::Requests(_)
+        | OperatorKind::Lookup(_) => "",
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::block::Millis;
 use crate::collections::CollectionSchema;
-use crate::graph::{PatternDecl, RequestsDecl};
+use crate::graph::{LookupDecl, PatternDecl, RequestsDecl};
 use crate::schema::{Declared, Hints};
 
 /// Index of an operator in [`Graph::operators`].
@@ -147,6 +147,8 @@ pub enum OperatorKind {
     Watermarks(WatermarkStrategy),
     /// Makes HTTP requests for rows.
     Requests(RequestsDecl),
+    /// Looks rows up in a table.
+    Lookup(LookupDecl),
     /// Runs in the guest.
     Function {
         /// The SDK's word for it.

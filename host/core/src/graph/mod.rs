@@ -5,12 +5,14 @@
 
 mod identity;
 pub mod logical;
+mod lookup;
 mod origin;
 mod pattern;
 mod requests;
 
 pub use identity::{AUTO_PREFIX, operator_ids};
 pub use logical::*;
+pub use lookup::*;
 pub use origin::Origin;
 pub use pattern::*;
 pub use requests::*;

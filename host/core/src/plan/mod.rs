@@ -43,6 +43,11 @@ pub enum TaskKind {
         /// The declaring operator.
         operator: OperatorIndex,
     },
+    /// Looks rows up in a table.
+    Lookup {
+        /// The declaring operator.
+        operator: OperatorIndex,
+    },
     /// Runs a chain of the guest.
     Chain {
         /// Which.
@@ -198,6 +203,7 @@ fn task_from(graph: &Graph, merged: &[Merged], index: OperatorIndex) -> Option<(
         }),
         OperatorKind::Sink { .. } => native(TaskKind::Sink { operator: index }),
         OperatorKind::Requests(_) => native(TaskKind::Requests { operator: index }),
+        OperatorKind::Lookup(_) => native(TaskKind::Lookup { operator: index }),
         OperatorKind::Function { chain, .. } => {
             let members = &graph.chains[chain.0 as usize].operators;
             let name = |member: &OperatorIndex| graph.operators[member.0 as usize].name.as_str();

@@ -22,7 +22,7 @@ pub(super) fn decide(graph: &Graph, plan: &mut Plan) -> Result<()> {
         let has_time = has[index];
         needed[index] = match &mut plan.tasks[index].kind {
             TaskKind::Source { .. } | TaskKind::Watermarks { .. } | TaskKind::Sink { .. } => false,
-            TaskKind::Requests { .. } => out && has_time,
+            TaskKind::Requests { .. } | TaskKind::Lookup { .. } => out && has_time,
             TaskKind::Chain {
                 chain,
                 time_in,
@@ -54,7 +54,7 @@ fn has_time(plan: &Plan) -> Vec<bool> {
         has[index] = match &plan.tasks[index].kind {
             TaskKind::Source { watermarks, .. } => watermarks.is_some(),
             TaskKind::Watermarks { .. } => true,
-            TaskKind::Chain { .. } | TaskKind::Requests { .. } | TaskKind::Sink { .. } => {
+            TaskKind::Chain { .. } | TaskKind::Requests { .. } | TaskKind::Lookup { .. } | TaskKind::Sink { .. } => {
                 feeders.peek().is_some() && feeders.all(|exchange| has[exchange.from.0])
             }
         };

@@ -65,7 +65,8 @@ fn chain_of<'a>(graph: &'a Graph, operator: &Operator) -> Option<&'a Chain> {
         OperatorKind::Source { .. }
         | OperatorKind::Sink { .. }
         | OperatorKind::Watermarks(_)
-        | OperatorKind::Requests(_) => None,
+        | OperatorKind::Requests(_)
+        | OperatorKind::Lookup(_) => None,
     }
 }
 
@@ -226,6 +227,7 @@ fn output_schema(graph: &Graph, index: OperatorIndex, port: u32) -> Option<&Sche
         OperatorKind::Source { schema, .. } => (port == 0).then_some(schema.as_ref()),
         OperatorKind::Sink { .. } => None,
         OperatorKind::Requests(requests) => (port == 0).then_some(requests.schema.as_ref()),
+        OperatorKind::Lookup(lookup) => (port == 0).then_some(lookup.schema.as_ref()),
         OperatorKind::Watermarks(_) => {
             let upstream = graph.edges.iter().find(|edge| edge.to_operator == index)?;
             if port != 0 || upstream.from_operator >= index {
@@ -259,6 +261,7 @@ fn check_edge(graph: &Graph, edge: &Edge) -> Result<()> {
             check_watermarks(graph, edge, &strategy.source, schema, &name)
         }
         OperatorKind::Requests(requests) => requests.check(schema).map_err(|error| error.context(name)),
+        OperatorKind::Lookup(lookup) => lookup.check(schema).map_err(|error| error.context(name)),
         OperatorKind::Function { .. } => {
             let chain = chain_of(graph, to).expect("chains were checked");
             if chain.operators[0] != edge.to_operator {
@@ -497,7 +500,10 @@ fn check_connected(graph: &Graph) -> Result<()> {
         };
         let inputs = match &operator.kind {
             OperatorKind::Source { .. } => 0,
-            OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) | OperatorKind::Requests(_) => 1,
+            OperatorKind::Sink { .. }
+            | OperatorKind::Watermarks(_)
+            | OperatorKind::Requests(_)
+            | OperatorKind::Lookup(_) => 1,
             OperatorKind::Function { .. } => {
                 let chain = chain_of(graph, operator).expect("chains were checked");
                 if chain.operators[0] == index {

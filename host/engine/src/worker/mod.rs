@@ -2,7 +2,7 @@
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
 //! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is asked, `taking` its parts
-//! in checkpoints; `source` (with `discovery` and `at_barriers`), `watermarks`, `requests`, `chain` and `sink` are the kinds of task; `careful`
+//! in checkpoints; `source` (with `discovery` and `at_barriers`), `watermarks`, `requests`, `lookup`, `chain` and `sink` are the kinds of task; `careful`
 //! is what a slot does after a trap.
 
 mod at_barriers;
@@ -11,6 +11,7 @@ mod chain;
 mod discovery;
 mod inputs;
 mod instance;
+mod lookup;
 mod outputs;
 mod pace;
 mod portion;
@@ -27,7 +28,7 @@ mod watermarks;
 mod wiring;
 
 pub(crate) use questions::Question;
-pub(crate) use rejects::RejectPolicies;
+pub(crate) use rejects::{RejectPolicies, rejected_by};
 pub(crate) use shared::{Attempt, CarefulEvent, Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, edge_names, wire};

@@ -50,9 +50,10 @@ impl RejectPolicies {
             let name = &operator.name;
             let on_reject = match &operator.kind {
                 OperatorKind::Source { on_reject, .. } | OperatorKind::Function { on_reject, .. } => on_reject,
-                OperatorKind::Sink { .. } | OperatorKind::Watermarks(_) | OperatorKind::Requests(_) => {
-                    &RejectPolicy::Fail
-                }
+                OperatorKind::Sink { .. }
+                | OperatorKind::Watermarks(_)
+                | OperatorKind::Requests(_)
+                | OperatorKind::Lookup(_) => &RejectPolicy::Fail,
             };
             policies.push(match on_reject {
                 RejectPolicy::Fail => Policy::Fail,
@@ -150,6 +151,7 @@ fn check_destinations(graph: &Graph, has_default: bool) -> Result<()> {
         OperatorKind::Source { .. }
         | OperatorKind::Watermarks(_)
         | OperatorKind::Requests(_)
+        | OperatorKind::Lookup(_)
         | OperatorKind::Sink { .. } => false,
     });
     match homeless.filter(|_| !has_default) {
@@ -217,7 +219,7 @@ impl Rejects {
     /// Applies the policy of a source to one row.
     pub(crate) fn handle(&self, operator: u32, rejected: &Rejected) -> Result<()> {
         match self.policies.of(operator)? {
-            (Policy::Fail, name) => Err(Error::external("RW0105", failure(name, rejected))),
+            (Policy::Fail, name) => Err(rejected_by(name, rejected)),
             (Policy::Skip, _) => Ok(()),
             (Policy::DeadLetter(file), name) => self.bury(operator, name, file, rejected),
         }
@@ -270,7 +272,10 @@ impl Letters {
                 let members = &graph.chains[chain.0 as usize].operators;
                 members.iter().map(|member| member.0).collect()
             }
-            TaskKind::Watermarks { .. } | TaskKind::Requests { .. } | TaskKind::Sink { .. } => Vec::new(),
+            TaskKind::Watermarks { .. }
+            | TaskKind::Requests { .. }
+            | TaskKind::Lookup { .. }
+            | TaskKind::Sink { .. } => Vec::new(),
         };
         Letters {
             rejects,
@@ -332,6 +337,11 @@ fn operator_place(name: &str) -> String {
 /// One row as JSON, as JSON lines have it; as text for people, where a column is nothing that JSON knows.
 pub(crate) fn row_text(row: &RecordBatch) -> String {
     json_row(row).unwrap_or_else(|_| render_row(row, 0))
+}
+
+/// The error that a row is which cannot be read.
+pub(crate) fn rejected_by(name: &str, rejected: &Rejected) -> Error {
+    Error::external("RW0105", failure(name, rejected))
 }
 
 fn failure(name: &str, rejected: &Rejected) -> String {

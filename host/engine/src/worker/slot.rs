@@ -26,6 +26,7 @@ use millrace_wasm::{GuestChain, Instance, OpenConfig, Pipeline, UserMetric};
 use super::careful::CarefulSlot;
 use super::chain::{ChainTask, SubtaskOf};
 use super::instance::instantiate;
+use super::lookup::LookupTask;
 use super::outputs::LocalElement;
 use super::pace::Pace;
 use super::rejects::{Letters, RejectPolicies, Rejects};
@@ -41,6 +42,7 @@ use crate::in_flight::Conversions;
 use crate::metrics::{Activity, SubtaskMetrics, TaskMetrics};
 use crate::prepare::{Connectors, JobOptions, input_schema};
 use crate::snapshot_tasks::identity;
+use crate::tables::OpenTable;
 
 /// Elements that a subtask may leave waiting in one channel to a neighbour in the same slot.
 const INBOX_ELEMENTS_MAX: usize = 64;
@@ -62,6 +64,8 @@ pub(crate) struct SlotJob {
     pub(crate) connectors: Connectors,
     /// Who makes the requests of each operator that has some.
     pub(crate) clients: BTreeMap<OperatorIndex, Client>,
+    /// Tables that rows are looked up in.
+    pub(crate) tables: BTreeMap<OperatorIndex, OpenTable>,
     /// Identity of each operator in checkpoints.
     pub(crate) ids: Vec<String>,
     pub(crate) rejects: Arc<RejectPolicies>,
@@ -234,6 +238,17 @@ impl Slot {
                 Body::Watermarks(watermarks)
             }
             TaskKind::Requests { operator } => Body::Requests(Box::new(self.open_requests(*operator, context)?)),
+            TaskKind::Lookup { operator } => {
+                let OperatorKind::Lookup(declared) = &job.graph.operators[operator.0 as usize].kind else {
+                    return Err(Error::internal("a task of a lookup is of another operator"));
+                };
+                Body::Lookup(Box::new(LookupTask::open(
+                    &task.name,
+                    declared,
+                    &job.tables[operator],
+                    context,
+                )?))
+            }
             TaskKind::Sink { operator } => Body::Sink(SinkTask::new(job.connectors.sinks[operator].open(context)?)),
             TaskKind::Chain {
                 chain,
@@ -359,7 +374,9 @@ impl Slot {
                     let told = source.finish(outcome);
                     told.and(subtask.letters.finish(outcome))
                 }
-                Body::Watermarks(_) | Body::Requests(_) | Body::Chain(_) => subtask.letters.finish(outcome),
+                Body::Watermarks(_) | Body::Requests(_) | Body::Lookup(_) | Body::Chain(_) => {
+                    subtask.letters.finish(outcome)
+                }
             };
             if outcome == Outcome::Commit {
                 finished.map_err(|error| error.context(format!("task `{}`", subtask.name)))?;
@@ -420,9 +437,10 @@ impl Slot {
             let subtask = subtasks.find(|subtask| subtask.place.task == question.task);
             let held = match subtask.map(|subtask| &mut subtask.body) {
                 Some(Body::Chain(chain)) => chain.look_up(&question.key, question.limit, now),
-                Some(Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Sink(_)) | None => Err(
-                    Error::internal("a slot was asked for the state of a task that has none"),
-                ),
+                Some(Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Lookup(_) | Body::Sink(_))
+                | None => Err(Error::internal(
+                    "a slot was asked for the state of a task that has none",
+                )),
             };
             // What the guest does wrong is the end of the attempt, whoever had it do that.
             let failed = held
@@ -442,7 +460,7 @@ impl Slot {
         let slot = self.index;
         self.subtasks.iter_mut().find_map(|subtask| match &mut subtask.body {
             Body::Chain(task) => task.take_trap(slot),
-            Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Sink(_) => None,
+            Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Lookup(_) | Body::Sink(_) => None,
         })
     }
 

@@ -13,6 +13,7 @@ use millrace_core::time::{Progress, WatermarkMerge};
 use self::barriers::Announced;
 use super::chain::{ChainContext, ChainTask};
 use super::inputs::Inputs;
+use super::lookup::LookupTask;
 use super::outputs::Outputs;
 use super::portion::Portion;
 use super::rejects::{Letters, Rejects};
@@ -30,6 +31,7 @@ pub(crate) enum Body {
     Source(Box<SourceTask>),
     Watermarks(WatermarksTask),
     Requests(Box<RequestsTask>),
+    Lookup(Box<LookupTask>),
     Chain(Box<ChainTask>),
     Sink(SinkTask),
 }
@@ -138,12 +140,19 @@ impl Subtask {
             || self.is_restoring()
             || self.taking.is_exporting()
             || matches!(&self.body, Body::Requests(task) if task.has_answers())
+            || matches!(&self.body, Body::Lookup(task) if task.has_work())
             || !self.waits_for_answers() && self.inputs.has_element(|channel| self.aligner.is_blocked(channel))
     }
 
-    /// Whether a block is next, for which there is room only when others have their answers.
+    /// Whether a block is next, for which there is room only when others have their answers; or one is on its way through a
+    /// lookup.
     fn waits_for_answers(&self) -> bool {
-        matches!(&self.body, Body::Requests(task) if task.waits_for_room())
+        self.is_looking_up() || matches!(&self.body, Body::Requests(task) if task.waits_for_room())
+    }
+
+    /// Whether a block is on its way through a lookup: nothing else is taken, no barrier either.
+    fn is_looking_up(&self) -> bool {
+        matches!(&self.body, Body::Lookup(task) if task.is_busy())
     }
 
     /// Elements of a channel from the same slot that wait here.
@@ -155,7 +164,7 @@ impl Subtask {
     /// room either.
     pub(crate) fn hurries(&self) -> bool {
         let waits_not = |announced: &Announced| matches!(announced, Announced::Unaligned(_));
-        self.firing.is_some() && self.announced.iter().any(waits_not)
+        (self.firing.is_some() || self.is_looking_up()) && self.announced.iter().any(waits_not)
     }
 
     /// Whether the last turn found no room in its outputs.
@@ -209,6 +218,7 @@ impl Subtask {
             }
             self.visit_clock(shared, &mut visit)?;
             visit.worked |= self.step_requests(shared, rejects)?;
+            visit.worked |= self.step_lookup(shared)?;
         }
         self.tell_careful(shared);
         if visit.worked {
@@ -263,6 +273,7 @@ impl Subtask {
         let due = match &mut self.body {
             Body::Watermarks(task) => task.next_idle(),
             Body::Chain(task) => task.next_time(),
+            Body::Lookup(task) => task.next_time(),
             Body::Source(_) | Body::Requests(_) | Body::Sink(_) => None,
         };
         let Some(due) = due else { return Ok(()) };
@@ -277,6 +288,7 @@ impl Subtask {
                 task.handle_time(now);
                 self.firing = Some(Firing::Time);
             }
+            Body::Lookup(task) => task.handle_time(now),
             Body::Source(_) | Body::Requests(_) | Body::Sink(_) => {}
         }
         visit.worked = true;
@@ -304,6 +316,10 @@ impl Subtask {
                 match &mut self.body {
                     Body::Source(_) => {}
                     Body::Requests(task) => task.handle_block(&block)?,
+                    Body::Lookup(task) => {
+                        task.handle_block(block, shared.clock.now_millis())?;
+                        task.step(&mut self.outputs, &self.metrics, false)?;
+                    }
                     Body::Sink(task) => task.handle_block(&block, shared.clock.elapsed(), &self.metrics)?,
                     Body::Watermarks(task) => {
                         let watermark = task.handle_block(block, shared.clock.now_millis(), &mut self.outputs)?;
@@ -356,7 +372,7 @@ impl Subtask {
             Body::Chain(task) if task.takes_one_by_one(&self.inputs.channels()[channel].keys) => 1,
             Body::Chain(task) => task.rows_per_call(),
             Body::Requests(task) => task.room(),
-            Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => rows,
+            Body::Source(_) | Body::Watermarks(_) | Body::Lookup(_) | Body::Sink(_) => rows,
         };
         self.metrics.rows_in.add(rows.min(most) as u64);
         if rows <= most {
@@ -377,7 +393,9 @@ impl Subtask {
             None => {}
             Some(Progress::Idle) => match &mut self.body {
                 Body::Requests(task) => task.handle_idle(),
-                Body::Source(_) | Body::Watermarks(_) | Body::Chain(_) | Body::Sink(_) => self.outputs.idle(),
+                Body::Source(_) | Body::Watermarks(_) | Body::Lookup(_) | Body::Chain(_) | Body::Sink(_) => {
+                    self.outputs.idle();
+                }
             },
             Some(Progress::Watermark(watermark)) => match &mut self.body {
                 // It goes on behind the answers.
@@ -387,7 +405,7 @@ impl Subtask {
                     task.handle_watermark(watermark);
                     self.firing = Some(Firing::Watermark(watermark));
                 }
-                Body::Source(_) | Body::Watermarks(_) | Body::Sink(_) => {
+                Body::Source(_) | Body::Watermarks(_) | Body::Lookup(_) | Body::Sink(_) => {
                     self.metrics.set_watermark(watermark);
                     self.outputs.watermark(watermark);
                 }
@@ -499,7 +517,12 @@ impl Subtask {
                 task.wait_for_room();
                 false
             }
-            Body::Requests(_) | Body::Source(_) | Body::Watermarks(_) | Body::Chain(_) | Body::Sink(_) => true,
+            Body::Requests(_)
+            | Body::Lookup(_)
+            | Body::Source(_)
+            | Body::Watermarks(_)
+            | Body::Chain(_)
+            | Body::Sink(_) => true,
         }
     }
 
@@ -513,6 +536,19 @@ impl Subtask {
         Ok(worked)
     }
 
+    /// Sends on rows that were looked up; what waited for them comes behind.
+    fn step_lookup(&mut self, shared: &Shared) -> Result<bool> {
+        let hurries = self.hurries();
+        let Body::Lookup(task) = &mut self.body else {
+            return Ok(false);
+        };
+        let worked = task.step(&mut self.outputs, &self.metrics, hurries)?;
+        if !task.is_busy() && !self.announced.is_empty() {
+            self.hear_announced(shared)?;
+        }
+        Ok(worked)
+    }
+
     /// Whether rows wait for answers before the end. Where a job stops they are in its last checkpoint.
     fn has_rows_under_way(&self, shared: &Shared) -> bool {
         matches!(&self.body, Body::Requests(task) if !task.is_empty() && !shared.stops_at_checkpoint())
@@ -520,7 +556,7 @@ impl Subtask {
 
     fn handle_end(&mut self, shared: &Shared, rejects: &Rejects) -> Result<()> {
         match &mut self.body {
-            Body::Source(_) | Body::Requests(_) => {}
+            Body::Source(_) | Body::Requests(_) | Body::Lookup(_) => {}
             Body::Sink(task) => task.handle_end()?,
             Body::Watermarks(task) => {
                 if !shared.is_stopping() {

@@ -4,7 +4,8 @@
 //! `applied` what is done to every key, `states` one function with every kind of state, `durable` what must
 //! survive, `large` maps and lists in the host, `enums` those read and written, `operators` one of each (with
 //! `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `operator-state` lists of subtasks,
-//! `patterns` patterns of events, `requests` rows that ask a server, `poison` functions that trap, `queried` what can be asked for, `connected` reads
+//! `patterns` patterns of events, `requests` rows that ask a server,
+//! `lookups` rows that are looked up in tables, `poison` functions that trap, `queried` what can be asked for, `connected` reads
 //! and writes what `from` and `to` say, `streams` endless ones and slow ones, `two-inputs` operators of two inputs.
 
 mod applied;
@@ -16,6 +17,7 @@ mod evolving;
 mod guest_windows;
 mod large;
 mod lifetimes;
+mod lookups;
 mod operator_state;
 mod operators;
 mod patterns;
@@ -162,6 +164,8 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "poison" => poison::build(flow, &params),
         "requests" => requests::build(flow, &params),
         "outcomes" => requests::outcomes(flow, &params),
+        "lookups" => lookups::build(flow, &params),
+        "live-lookup" => lookups::live(flow, &params),
         "queried" => queried::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
     }

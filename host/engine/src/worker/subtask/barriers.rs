@@ -93,7 +93,7 @@ impl Subtask {
     }
 
     pub(super) fn hear(&mut self, announced: Announced, shared: &Shared) -> Result<()> {
-        if self.firing.is_some() || self.is_restoring() {
+        if self.firing.is_some() || self.is_restoring() || self.is_looking_up() {
             self.announced.push(announced);
             return Ok(());
         }
@@ -185,6 +185,8 @@ impl Subtask {
         match &mut self.body {
             Body::Source(task) => snapshot.splits = task.snapshot(id),
             Body::Watermarks(task) => snapshot.splits = vec![task.snapshot()],
+            // Nothing is on its way, and the table is no part of the job.
+            Body::Lookup(_) => {}
             Body::Requests(task) => {
                 let watermark = task.watermark();
                 snapshot.watermark = (watermark != WATERMARK_MIN).then_some(watermark);
