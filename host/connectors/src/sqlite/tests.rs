@@ -272,3 +272,80 @@ fn many_rows_in_a_transaction_are_synced_together() {
     }
     assert_eq!(place.number("SELECT count(*) FROM t"), 200_000);
 }
+
+/// Rows of a table with these keys, in order.
+fn find(
+    place: &Place,
+    schema: &SchemaRef,
+    key: &[usize],
+    more: &[(&str, &str)],
+    keys: &RecordBatch,
+) -> Result<RecordBatch> {
+    let mut pairs = vec![("path", place.path.as_str())];
+    pairs.extend(more);
+    if !more.iter().any(|(name, _)| *name == "table") {
+        pairs.push(("table", "t"));
+    }
+    let table = SqliteConnector
+        .keyed_table(options(&pairs), schema.clone(), key)?
+        .unwrap();
+    table.check()?;
+    let found = table.open()?.find(keys)?;
+    assert_eq!(found.rejected, []);
+    Ok(found.rows)
+}
+
+fn keys(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+    RecordBatch::try_from_iter(columns).unwrap()
+}
+
+#[test]
+fn rows_are_found_by_every_type_of_key() {
+    let place = Place::new();
+    let rows = every_type();
+    place.write(&rows, &[("create", "true")]).unwrap();
+    for (index, field) in rows.schema().fields().iter().enumerate() {
+        if matches!(field.data_type(), DataType::Float64 | DataType::List(_)) {
+            continue;
+        }
+        let key = keys(vec![("key", rows.column(index).slice(0, 1))]);
+        let found = find(&place, &rows.schema(), &[index], &[], &key).unwrap();
+        assert_eq!(found, rows.slice(0, 1), "{field}");
+    }
+}
+
+#[test]
+fn keys_of_several_columns_and_of_many_rows() {
+    let place = Place::new();
+    place.run("CREATE TABLE t (a INTEGER, b TEXT, n INTEGER); CREATE VIEW v AS SELECT b, n + 1 AS n FROM t");
+    let values: Vec<String> = (0..10_000).map(|n| format!("({}, 'b{}', {n})", n / 2, n % 2)).collect();
+    place.run(&format!("INSERT INTO t VALUES {}, (NULL, 'b0', -1)", values.join(", ")));
+    let field = |name: &str, data_type: &DataType| Field::new(name, data_type.clone(), false);
+    let schema = Arc::new(Schema::new(vec![
+        field("n", &DataType::Int64),
+        field("b", &DataType::Utf8),
+    ]));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["b1", "b2", "B0"]));
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7, 8, 9]));
+    let two = keys(vec![("b", texts), ("n", numbers)]);
+    let count = |rows: RecordBatch| rows.num_rows();
+    assert_eq!(count(find(&place, &schema, &[1, 0], &[], &two).unwrap()), 1);
+    assert_eq!(
+        count(find(&place, &schema, &[1, 0], &[("where", "n > 7")], &two).unwrap()),
+        0
+    );
+    assert_eq!(
+        count(find(&place, &schema, &[1, 0], &[("table", "v")], &two).unwrap()),
+        0
+    );
+    // More than one statement takes.
+    let many = keys(vec![(
+        "n",
+        Arc::new(Int64Array::from_iter_values(-50..9_000)) as ArrayRef,
+    )]);
+    assert_eq!(count(find(&place, &schema, &[0], &[], &many).unwrap()), 9_001);
+    let error = find(&place, &schema, &[0], &[("where", "nonsense")], &many).unwrap_err();
+    assert_eq!(error.code(), "CN0160", "{error}");
+    let error = find(&place, &schema, &[0], &[("table", "missing")], &many).unwrap_err();
+    assert_eq!(error.code(), "CN0160", "{error}");
+}
