@@ -161,6 +161,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "aligned" => two_inputs::aligned(flow, &params),
         "poison" => poison::build(flow, &params),
         "requests" => requests::build(flow, &params),
+        "request-traps" => requests::traps(flow, &params),
         "outcomes" => requests::outcomes(flow, &params),
         "queried" => queried::build(flow, &params),
         kind => return Err(format!("there is no kind `{kind}`").into()),
