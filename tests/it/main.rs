@@ -27,6 +27,7 @@ mod queried;
 mod redis;
 mod rejects;
 mod requests;
+mod requests_tls;
 mod running;
 mod running_ends;
 mod savepoint;

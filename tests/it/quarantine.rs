@@ -7,13 +7,16 @@ use std::time::Duration;
 
 use millrace_core::Fault;
 use millrace_core::checkpoint::RestartStrategy;
+use millrace_core::graph::Origin;
 use millrace_engine::{Beginning, JobOptions, OnTrap, Report, Restore};
 use millrace_tests::guests::{Guest, code_cache, jobctl};
+use millrace_tests::http::{Reply, Server};
 use millrace_tests::jobs::{self, as_text, cli, options, parallel, task, wait_until};
 use millrace_tests::running;
 use serde_json::Value;
 
 use crate::durable::{EXACTLY, Place, RATE, ROWS, assert_same, sorted};
+use crate::every_operator::outputs;
 
 /// One of each kind, and two rows that follow each other.
 const BAD: &str = "map:3000,reduce:12000,add:7000,finish:9000,slide:11000,merge:13000,join:15000,close:17000,\
@@ -226,6 +229,72 @@ fn patterns_go_on_without_rows_and_matches_that_trap() {
             !matches.is_empty() && matches.iter().all(|shown| *shown),
             "{letters:#?}"
         );
+    }
+}
+
+/// Functions trap where they ask and where they are answered, while other rows are under way.
+#[test]
+fn rows_that_ask_a_server_go_on_without_those_that_trap() {
+    let server = Server::start(|path, _| Reply {
+        delay: Duration::from_micros(path.len() as u64 % 3 * 100),
+        status: 200,
+        body: path.to_owned(),
+    });
+    let url = server.url();
+    let bad = [
+        ("ask-ordered", [3000, 11000]),
+        ("end-ordered", [5000, 5001]),
+        ("ask-unordered", [7000, 7001]),
+        ("end-unordered", [9000, 13000]),
+    ];
+    let each = |(place, rows): (&'static str, [i64; 2])| rows.map(|row| format!("{place}:{row}"));
+    let places = bad.into_iter().flat_map(each).collect::<Vec<_>>().join(",");
+    let more = [("from", url.as_str()), ("keys", "50"), ("capacity", "20")];
+    let asking = |options: JobOptions| JobOptions {
+        allow_http: vec![Origin::parse(&url).expect("an origin")],
+        ..options
+    };
+    let clean = Job::of("request-traps", &places);
+    let options = asking(clean.place.options(1, EXACTLY, Restore::Nothing));
+    clean
+        .run(options, &[&more[..], &[("spared", "1")]].concat())
+        .expect("it is spared");
+    let expected = outputs(&clean.place.output());
+    for parallelism in [1, 2] {
+        let job = Job::of("request-traps", &places);
+        let options = asking(job.options(parallelism));
+        let report = job
+            .run(options, &[&more[..], &[("rate", RATE)]].concat())
+            .expect("traps are set aside");
+        let got = outputs(&job.place.output());
+        for (name, rows) in &expected {
+            assert_eq!(rows.len(), ROWS.parse::<usize>().expect("a number") - 4, "{name}");
+            assert_same(&got[name], rows);
+        }
+        assert_eq!(report.checkpoints.quarantined, 8);
+        check_asked(&job.letters(), &bad);
+    }
+}
+
+/// Who was to ask was set aside as it came, and who was answered with the answer.
+fn check_asked(letters: &BTreeSet<String>, bad: &[(&'static str, [i64; 2])]) {
+    assert_eq!(letters.len(), 2 * bad.len(), "{letters:#?}");
+    for (place, rows) in bad {
+        for row in rows {
+            let cause = match place.starts_with("ask") {
+                true => format!("row {row} has no question"),
+                false => format!("row {row} has no use for an answer"),
+            };
+            let mut of = letters.iter().filter(|letter| letter.contains(&cause));
+            let letter: Value = serde_json::from_str(of.next().expect("a letter")).expect("JSON");
+            let raw: Value = serde_json::from_str(letter["raw"].as_str().expect("raw")).expect("JSON");
+            let value = match place.starts_with("ask") {
+                true => &raw["value"],
+                false => &raw["0"]["value"],
+            };
+            assert_eq!(value, row, "{letter}");
+            assert_eq!(raw["1"]["status"].is_u64(), place.starts_with("end"), "{letter}");
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use arrow_array::*;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use millrace_core::Fault;
 use millrace_core::connector::{Committable, Delivery, Options, Sink, SinkContext, SinkWriter, SubtaskContext, Waker};
+use millrace_tests::certificates::Authority;
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{as_text, cli};
 use millrace_tests::redis::Server;
@@ -290,6 +291,87 @@ fn what_is_wrong_with_the_server_is_named() {
     let replica = Server::new();
     replica.run(&["REPLICAOF", "127.0.0.1", "1"]);
     refused(at(&replica.url(), &[]), "CN0143", "replica");
+}
+
+/// The server has TLS and nothing else, and wants to see certificates, as Redis does unless it is told otherwise.
+#[test]
+fn connections_with_tls_are_safe() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let (ours, others) = (
+        Authority::new(folder.path(), "ours"),
+        Authority::new(folder.path(), "others"),
+    );
+    let (own, client) = (ours.certify("server", &["localhost"]), ours.certify("client", &[]));
+    let server = Server::with_tls(&ours, &own);
+    let url = server
+        .url()
+        .replace("127.0.0.1", "localhost")
+        .replace("redis:", "rediss:");
+    let bare = url.replace(":secret@", "");
+    let (ours, others) = (as_text(ours.file()), as_text(others.file()));
+    let shown = [
+        ("certificate.file", as_text(&client.certificate)),
+        ("key.file", as_text(&client.key)),
+    ];
+    let at = |url: &str, more: &[(&str, &str)]| {
+        let pairs = [("structure", "list"), ("key", "list"), ("value", "{n}")];
+        make(url, "job", &[&pairs, more].concat()).expect("sound options")
+    };
+    let with = [&[("ca.file", ours)], &shown[..]].concat();
+
+    for (mode, row) in [("exactly-once", 0), ("immediate", 1)] {
+        let sink = at(&url, &[&with[..], &[("mode", mode)]].concat());
+        sink.check().expect("it will do");
+        let mut writer = open(&sink, 0);
+        let prepared = prepare(&mut writer, row..row + 1);
+        writer.commit(&prepared).expect("written");
+        sink.recover(&prepared, &[]).expect("it was");
+    }
+    assert_eq!(list(&server), [0, 1]);
+    let sink = at(&url, &with);
+    let mut writer = open(&sink, 0);
+    let prepared = prepare(&mut writer, 2..30);
+    server.crash();
+    assert_eq!(writer.commit(&prepared).expect_err("no server").code(), "IO0140");
+    server.start();
+    writer.commit(&prepared).expect("on a new connection");
+    assert_eq!(list(&server), (0..30).collect::<Vec<_>>());
+
+    let refused = |sink: Arc<dyn Sink>, code: &str, part: &str| {
+        let error = sink.check().expect_err("it is refused");
+        assert_eq!(error.code(), code, "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    };
+    for url in [&url, &bare] {
+        refused(at(url, &shown), "IO0140", "UnknownIssuer");
+        let foreign = [&[("ca.file", others)], &shown[..]].concat();
+        refused(at(url, &foreign), "IO0140", "UnknownIssuer");
+        refused(
+            at(&url.replace("localhost", "127.0.0.1"), &with),
+            "IO0140",
+            "not valid for name",
+        );
+        refused(at(url, &[("ca.file", ours)]), "IO0140", "CertificateRequired");
+    }
+    refused(at(&url.replace("rediss:", "redis:"), &[]), "IO0140", "localhost");
+    let nowhere = [("ca.file", "/nowhere/ca.pem")];
+    refused(at(&url, &nowhere), "CN0146", "`ca.file`: `/nowhere/ca.pem`");
+    refused(at(&url, &[("ca.file", shown[1].1)]), "CN0146", "no certificates");
+    let foreign_key = [with[0], with[1], ("key.file", as_text(&own.key))];
+    refused(at(&url, &foreign_key), "CN0146", "localhost");
+    let no_key = [with[0], with[1], ("key.file", ours)];
+    refused(at(&url, &no_key), "CN0146", "`key.file`");
+    refused(at(&url.replace("rediss:", "redis:"), &with), "CN0146", "rediss://");
+    refused(at(&format!("{url}/#insecure"), &with), "CN0146", "#insecure");
+    let plain = Server::new();
+    refused(
+        at(&plain.url().replace("redis:", "rediss:"), &with),
+        "IO0140",
+        "127.0.0.1",
+    );
+    let error = make(&url, "job", &[("structure", "list"), ("key", "k"), shown[0]]);
+    assert_eq!(error.err().expect("one without the other").code(), "CN0146");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A small HTTP server for pipelines that ask one: it answers as a function of the path says, and counts. And a client for
-//! pipelines that are asked.
+//! A small HTTP server for pipelines that ask one, with TLS or without: it answers as a function of the path says, and counts.
+//! And a client for pipelines that are asked.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -8,6 +8,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use crate::certificates::Certified;
 use crate::jobs::PATIENCE;
 
 /// What a path is answered with.
@@ -35,16 +40,34 @@ pub struct Asked {
 #[derive(Debug, Clone)]
 pub struct Server {
     port: u16,
+    tls: Option<Arc<ServerConfig>>,
     asked: Arc<Mutex<BTreeMap<String, Asked>>>,
 }
 
 impl Server {
     /// A server that answers path `/a/b` as `reply("/a/b", n)` says, the n-th time that it is asked that, from 0.
     pub fn start(reply: impl Fn(&str, u64) -> Reply + Send + Sync + 'static) -> Server {
+        Self::start_with(None, reply)
+    }
+
+    /// The same with TLS, and this certificate for `localhost`.
+    pub fn start_with_tls(own: &Certified, reply: impl Fn(&str, u64) -> Reply + Send + Sync + 'static) -> Server {
+        let certificate = CertificateDer::from_pem_file(&own.certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(&own.key).expect("a key");
+        let config = ServerConfig::builder().with_no_client_auth();
+        let config = config.with_single_cert(vec![certificate], key);
+        Self::start_with(Some(Arc::new(config.expect("a certificate and its key"))), reply)
+    }
+
+    fn start_with(
+        tls: Option<Arc<ServerConfig>>,
+        reply: impl Fn(&str, u64) -> Reply + Send + Sync + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let server = Server {
             port,
+            tls,
             asked: Arc::default(),
         };
         let (accepting, reply) = (server.clone(), Arc::new(reply));
@@ -52,7 +75,16 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (server, reply, times) = (accepting.clone(), reply.clone(), times.clone());
-                std::thread::spawn(move || server.talk(stream, &*reply, &times));
+                std::thread::spawn(move || {
+                    let _ = stream.set_nodelay(true);
+                    match server.tls.clone() {
+                        None => server.talk(stream, &*reply, &times),
+                        Some(config) => {
+                            let connection = ServerConnection::new(config).expect("a sound configuration");
+                            server.talk(StreamOwned::new(connection, stream), &*reply, &times);
+                        }
+                    }
+                });
             }
         });
         server
@@ -60,7 +92,10 @@ impl Server {
 
     /// Where it is.
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        match self.tls {
+            None => format!("http://127.0.0.1:{}", self.port),
+            Some(_) => format!("https://localhost:{}", self.port),
+        }
     }
 
     /// What was asked of paths that begin with this part.
@@ -77,11 +112,10 @@ impl Server {
 
     fn talk(
         &self,
-        stream: TcpStream,
+        stream: impl Read + Write,
         reply: &(dyn Fn(&str, u64) -> Reply + Send + Sync),
         times: &Mutex<BTreeMap<String, u64>>,
     ) {
-        let _ = stream.set_nodelay(true);
         let mut reader = BufReader::new(stream);
         while let Some(path) = read_request(&mut reader) {
             let part = path.split('/').nth(1).unwrap_or_default().to_owned();
@@ -141,7 +175,7 @@ pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> 
 }
 
 /// The path of the next request, if there is one.
-fn read_request(reader: &mut BufReader<TcpStream>) -> Option<String> {
+fn read_request(reader: &mut BufReader<impl Read>) -> Option<String> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();

@@ -6,23 +6,42 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use crate::certificates::{Authority, Certified};
 use crate::jobs::{as_text, wait_until};
 
 /// A server that writes down each command before it answers, with the password `secret`.
 pub struct Server {
     folder: tempfile::TempDir,
     port: u16,
+    /// Of one with TLS: further arguments.
+    tls: Option<Vec<String>>,
     child: Mutex<Option<Child>>,
 }
 
 impl Server {
     /// One of one's own.
     pub fn new() -> Server {
+        Self::with(None)
+    }
+
+    /// One that speaks nothing but TLS, with this certificate, to clients whose certificates the authority has signed.
+    pub fn with_tls(authority: &Authority, own: &Certified) -> Server {
+        let files = [
+            ("--tls-ca-cert-file", authority.file()),
+            ("--tls-cert-file", &own.certificate),
+            ("--tls-key-file", &own.key),
+        ];
+        let arguments = files.map(|(name, path)| [name.to_owned(), as_text(path).to_owned()]);
+        Self::with(Some(arguments.concat()))
+    }
+
+    fn with(tls: Option<Vec<String>>) -> Server {
         let folder = tempfile::tempdir().expect("temporary folder");
         let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
         let server = Server {
             folder,
             port: port.expect("a free port").port(),
+            tls,
             child: Mutex::new(None),
         };
         server.start();
@@ -33,14 +52,12 @@ impl Server {
     pub fn start(&self) {
         let log = self.folder.path().join("log");
         let mut command = Command::new("redis-server");
-        command.args([
-            "--port",
-            &self.port.to_string(),
-            "--bind",
-            "127.0.0.1",
-            "--requirepass",
-            "secret",
-        ]);
+        let port = self.port.to_string();
+        match &self.tls {
+            None => command.args(["--port", &port]),
+            Some(files) => command.args(["--port", "0", "--tls-port", &port]).args(files),
+        };
+        command.args(["--bind", "127.0.0.1", "--requirepass", "secret"]);
         command.args([
             "--unixsocket",
             as_text(&self.socket()),
@@ -95,7 +112,7 @@ impl Server {
     /// What `redis-cli` prints for a command, which may be an error.
     pub fn run(&self, arguments: &[&str]) -> String {
         let output = Command::new("redis-cli")
-            .args(["-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(["-s", as_text(&self.socket())])
             .args(["--no-auth-warning", "-a", "secret"])
             .args(["--raw"])
             .args(arguments)

@@ -195,6 +195,29 @@ impl RedisSink {
         self.option("password.env", name.into())
     }
 
+    /// With TLS (`rediss://`), the server's certificate must be signed by one in this file (PEM); without this, by one whom the
+    /// machine trusts.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let totals = Redis::list("rediss://cache.internal", "totals").ca_file("/etc/ssl/our-ca.pem");
+    /// ```
+    pub fn ca_file(self, path: impl Into<String>) -> Self {
+        self.option("ca.file", path.into())
+    }
+
+    /// With TLS, these files (PEM) are the certificate that is shown to the server, and its key. Redis wants one unless it is
+    /// told otherwise.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let totals = Redis::list("rediss://cache.internal", "totals").certificate_files("job.crt", "job.key");
+    /// ```
+    pub fn certificate_files(self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
+        self.option("certificate.file", certificate.into())
+            .option("key.file", key.into())
+    }
+
     /// Tells this job's marks from those of another of the same name.
     ///
     /// ```

@@ -6,7 +6,8 @@
 //!
 //! A [`Client`] is an operator's: it knows where requests may go, how long they may take, and which are made again. It keeps
 //! connections for all subtasks. A [`Requester`] is a subtask's; when it is dropped its requests are given up. Proxies of the
-//! environment are not used: where requests go is what the pipeline declares and the owner of the job grants.
+//! environment are not used: where requests go is what the pipeline declares and the owner of the job grants. Whose certificates
+//! are trusted is the owner's to say as well: `SSL_CERT_FILE` and `SSL_CERT_DIR` stand for those of the machine.
 
 mod attempt;
 pub(crate) mod runtime;
@@ -58,6 +59,7 @@ impl Client {
     /// # Errors
     /// `HT0003` if the machine lacks what it takes: threads, certificates.
     pub fn new(declared: &RequestsDecl) -> Result<Self> {
+        check_certificates(declared)?;
         let policy = Arc::new(Policy::new(declared));
         let allowed = policy.clone();
         let redirects = redirect::Policy::custom(move |attempt| {
@@ -104,6 +106,27 @@ impl Client {
             counts: Counts::default(),
         }
     }
+}
+
+/// Without certificates to trust every request over TLS would fail, and not say why.
+fn check_certificates(declared: &RequestsDecl) -> Result<()> {
+    if !declared
+        .origins
+        .iter()
+        .any(|origin| origin.to_string().starts_with("https://"))
+    {
+        return Ok(());
+    }
+    let found = rustls_native_certs::load_native_certs();
+    if !found.certs.is_empty() {
+        return Ok(());
+    }
+    let why = found.errors.first().map(|error| format!(": {error}"));
+    let message = format!(
+        "no certificates to know servers by, neither of the machine nor of `SSL_CERT_FILE`{}",
+        why.unwrap_or_default()
+    );
+    Err(Error::external("HT0003", message))
 }
 
 /// What the tasks of a subtask share with it.

@@ -1,6 +1,6 @@
 //! The `redis` connector: rows into a Redis server (6 or newer, not a cluster) or what speaks like one.
 //!
-//! [`settings`] are its options, [`server`] the connection and what its errors mean. A row becomes a command
+//! [`settings`] are its options, [`server`] the connection ([`tls`]) and what its errors mean. A row becomes a command
 //! ([`commands`]) by its structure: a string, a hash, an element of a list, a stream or a sorted set, a message. Keys
 //! and values are made of columns by a [`template`]. There are two modes:
 //!
@@ -16,6 +16,7 @@ mod settings;
 mod sink;
 mod template;
 mod texts;
+mod tls;
 
 use std::sync::Arc;
 

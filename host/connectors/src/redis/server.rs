@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use millrace_core::{Error, Result};
-use redis::{Client, Connection, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, ServerErrorKind};
+use redis::{
+    Client, Connection, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisError, RedisResult,
+    ServerErrorKind, cmd,
+};
 
 use super::settings::Settings;
+use super::tls::{self, Tls};
 use crate::password::Password;
 
 /// After this a server that does not answer to a connection is given up.
@@ -19,6 +23,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Server {
     info: ConnectionInfo,
     password: Password,
+    tls: Tls,
     /// As people know it: without the password.
     shown: String,
 }
@@ -50,6 +55,7 @@ impl Server {
             );
             Error::user("CN0141", message)
         })?;
+        settings.tls.check(info.addr())?;
         let settings_of = info.redis_settings().clone().set_skip_set_lib_name();
         let shown = match settings_of.db() {
             0 => info.addr().to_string(),
@@ -58,6 +64,7 @@ impl Server {
         Ok(Server {
             info: info.set_redis_settings(settings_of),
             password: settings.password.clone(),
+            tls: settings.tls.clone(),
             shown,
         })
     }
@@ -74,24 +81,29 @@ impl Server {
             let settings = info.redis_settings().clone().set_password(password);
             info = info.set_redis_settings(settings);
         }
-        let connect = || {
-            let connection = Client::open(info)?.get_connection_with_timeout(CONNECT_TIMEOUT)?;
-            connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-            connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
-            Ok(connection)
+        let client = match info.addr() {
+            ConnectionAddr::TcpTls { .. } => Client::build_with_tls(info, self.tls.read()?).and_then(connect_with_tls),
+            _ => Client::open(info).and_then(connect),
         };
-        connect().map_err(|error: RedisError| {
-            let refused = match error.kind() {
-                ErrorKind::Server(kind) => kind != ServerErrorKind::BusyLoading,
-                ErrorKind::AuthenticationFailed | ErrorKind::Extension => true,
-                _ => false,
-            };
-            let (code, what) = match refused {
-                true => ("IO0141", "refuses the connection"),
-                false => ("IO0140", "cannot be reached"),
-            };
-            Error::external(code, format!("Redis at {} {what}: {}", self.shown, words(&error)))
-        })
+        client.map_err(|error| self.unconnected(&error))
+    }
+
+    /// An error of a connection that is not there yet.
+    fn unconnected(&self, error: &RedisError) -> Error {
+        let words = words(error);
+        if error.kind() == ErrorKind::InvalidClientConfig {
+            return tls::refused(format!("Redis at {}: {words}", self.shown));
+        }
+        let refused = match error.kind() {
+            ErrorKind::Server(kind) => kind != ServerErrorKind::BusyLoading,
+            ErrorKind::AuthenticationFailed | ErrorKind::Extension => true,
+            _ => false,
+        };
+        let (code, what) = match refused {
+            true => ("IO0141", "refuses the connection"),
+            false => ("IO0140", "cannot be reached"),
+        };
+        Error::external(code, format!("Redis at {} {what}: {words}", self.shown))
     }
 
     /// An error of a command; `what` was being done.
@@ -106,6 +118,26 @@ impl Server {
             format!("{what}: Redis at {}: {words}", self.shown),
         ))
     }
+}
+
+fn connect(client: Client) -> RedisResult<Connection> {
+    let connection = client.get_connection_with_timeout(CONNECT_TIMEOUT)?;
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
+    Ok(connection)
+}
+
+/// The two sides come to know each other with the first command; what is wrong with their certificates is to be seen here.
+fn connect_with_tls(client: Client) -> RedisResult<Connection> {
+    let mut connection = connect(client)?;
+    connection.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    match cmd("PING").exec(&mut connection) {
+        Err(error) if error.is_io_error() || error.is_connection_dropped() => return Err(error),
+        // What the server has against the user shows later.
+        Ok(()) | Err(_) => {}
+    }
+    connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    Ok(connection)
 }
 
 /// What went wrong; of many commands that failed, the first.

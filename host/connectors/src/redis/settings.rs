@@ -5,6 +5,7 @@ use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
 
 use super::template::Template;
+use super::tls::Tls;
 use crate::password::Password;
 use crate::write_ahead::Limits;
 
@@ -78,6 +79,7 @@ pub(super) enum Mode {
 pub(super) struct Settings {
     pub(super) url: String,
     pub(super) password: Password,
+    pub(super) tls: Tls,
     pub(super) structure: Structure,
     pub(super) mode: Mode,
     pub(super) key: Template,
@@ -100,6 +102,7 @@ impl Settings {
         let settings = Settings {
             url,
             password: Password::take(&mut options)?,
+            tls: Tls::take(&mut options)?,
             structure: named("structure", &structure, &Structure::ALL)?,
             mode: match options.text("mode") {
                 None => Mode::ExactlyOnce,

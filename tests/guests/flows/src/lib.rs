@@ -163,6 +163,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "aligned" => two_inputs::aligned(flow, &params),
         "poison" => poison::build(flow, &params),
         "requests" => requests::build(flow, &params),
+        "request-traps" => requests::traps(flow, &params),
         "outcomes" => requests::outcomes(flow, &params),
         "lookups" => lookups::build(flow, &params),
         "live-lookup" => lookups::live(flow, &params),

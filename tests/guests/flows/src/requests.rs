@@ -1,8 +1,10 @@
-//! Rows that ask a server: in order and as they are answered, with windows behind; and all that can come of a request.
+//! Rows that ask a server: in order and as they are answered, with windows behind; all that can come of a request; and functions
+//! that trap in front of a request and behind its answer.
 
 use millrace::prelude::*;
 
 use super::operators::Outputs;
+use super::poison::{self, Poison};
 use super::{Event, Params};
 
 /// A row and what the server said.
@@ -94,4 +96,39 @@ pub(crate) fn outcomes(flow: &Flow, params: &Params) {
         _ => Ok(said(event, answer)),
     });
     Outputs(&params.output).put("out", answered.on_reject(Reject::Skip));
+}
+
+/// Traps on the rows that `bad` says: where they ask, and where they are answered, in either order of rows. A job that is spared
+/// does not have these rows.
+pub(crate) fn traps(flow: &Flow, params: &Params) {
+    let poison = Poison::new(params);
+    let events = poison::events(flow, params);
+    let configured = |http: Http| http.origin(&params.from).capacity(params.capacity as u32);
+    let outputs = Outputs(&params.output);
+    let ways: [(_, &'static [&'static str; 2], _); 2] = [
+        ("ordered", &["ask-ordered", "end-ordered"], configured(Http::ordered())),
+        (
+            "unordered",
+            &["ask-unordered", "end-unordered"],
+            configured(Http::unordered()),
+        ),
+    ];
+    for (name, places, http) in ways {
+        let [ask, end] = *places;
+        let (asks, ends, server) = (poison.clone(), poison.clone(), params.from.clone());
+        let asked = move |event: &Event| {
+            assert!(!asks.is(ask, event.value), "row {} has no question", event.value);
+            Request::get(format!("{server}/{name}/{}", event.value))
+        };
+        let answered = move |event: Event, answer| {
+            assert!(
+                !ends.is(end, event.value),
+                "row {} has no use for an answer",
+                event.value
+            );
+            said(event, answer)
+        };
+        let rows = poison::only(events.clone(), &poison, places).async_map(http, asked, answered);
+        outputs.put(name, rows.name(name).uid(name));
+    }
 }
