@@ -129,35 +129,33 @@ fn a_job_that_is_killed_again_and_again_loses_no_entry() {
     kill_again_and_again(&[], |life| 200 + life * 41 % 150);
 }
 
+/// Some 40 MB of state.
+const MUCH_STATE: [(&str, &str); 5] = [
+    UNTIMED,
+    ("keys", "29"),
+    ("spread", "1500"),
+    ("bytes", "900"),
+    ("rows", "60000"),
+];
+
 /// Much state and short lives: it is killed in the middle of restoring, and goes on from checkpoints that it took right
 /// behind that.
 #[test]
 fn a_job_that_is_killed_while_it_restores_loses_no_entry() {
-    let more = [
-        UNTIMED,
-        ("keys", "29"),
-        ("spread", "1500"),
-        ("bytes", "900"),
-        ("rows", "60000"),
-    ];
-    kill_again_and_again(&more, |life| if life == 0 { 1_500 } else { 120 + life * 67 % 240 });
+    kill_again_and_again(
+        &MUCH_STATE,
+        |life| if life == 0 { 1_500 } else { 120 + life * 67 % 240 },
+    );
 }
 
 /// The trap comes again while state is still being restored.
 #[test]
 fn a_trap_in_the_middle_of_restoring_loses_no_entry() {
-    let more = [
-        UNTIMED,
-        ("keys", "29"),
-        ("spread", "1500"),
-        ("bytes", "900"),
-        ("rows", "60000"),
-    ];
-    let expected = expected(&more);
+    let expected = expected(&MUCH_STATE);
     for (parallelism, disk) in [(1, false), (2, true)] {
         let place = Place::new();
         let options = options(&place, parallelism, disk, Restore::Nothing);
-        let more = [&more[..], &[RATE, ("trap", "43210")]].concat();
+        let more = [&MUCH_STATE[..], &[RATE, ("trap", "43210")]].concat();
         let report = run(&place, options, &more);
         assert_same(&sorted(&place.output()), &expected);
         assert_eq!(report.checkpoints.restarts, 2, "{:?}", report.checkpoints);

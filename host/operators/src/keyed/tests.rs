@@ -66,6 +66,19 @@ struct Guest {
 }
 
 impl Guest {
+    /// Nothing has happened yet.
+    fn new(seed: u64) -> Self {
+        Guest {
+            random: Random::new(seed),
+            values: BTreeMap::new(),
+            expected: BTreeMap::new(),
+            timers: BTreeMap::new(),
+            fired: Vec::new(),
+            base_time: 0,
+            idle: false,
+        }
+    }
+
     fn enter(&mut self, slots: &[Slot], keys: &[i64]) -> Effects {
         let mut effects = Effects::default();
         if !self.idle && self.random.below(10) > 0 {
@@ -187,15 +200,7 @@ fn fire_all(operator: &mut KeyedOperator, guest: &mut dyn KeyedFunction) -> Resu
 #[test]
 fn agrees_with_a_map() {
     for seed in 0..20 {
-        let mut guest = Guest {
-            random: Random::new(seed),
-            values: BTreeMap::new(),
-            expected: BTreeMap::new(),
-            timers: BTreeMap::new(),
-            fired: Vec::new(),
-            base_time: 0,
-            idle: false,
-        };
+        let mut guest = Guest::new(seed);
         let mut random = Random::new(seed + 1000);
         let mut operator = KeyedOperator::new(schema(), STATES, false).unwrap();
         let key_count = 1 + random.below(200);
@@ -384,15 +389,7 @@ impl Run {
             resident_max,
             keeps,
             operator: Run::tracked(resident_max, keeps),
-            guest: Guest {
-                random: Random::new(seed),
-                values: BTreeMap::new(),
-                expected: BTreeMap::new(),
-                timers: BTreeMap::new(),
-                fired: Vec::new(),
-                base_time: 0,
-                idle: false,
-            },
+            guest: Guest::new(seed),
             layers: Vec::new(),
             at_barrier: None,
         }
