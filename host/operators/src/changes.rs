@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch, StructArray, UInt32Array, new_null_array};
+use arrow_buffer::BooleanBuffer;
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use millrace_core::checkpoint::{DELETED_COLUMN, GROUP_COLUMN, RowSource, TableDelta, columns};
@@ -61,7 +62,7 @@ impl TableSchema {
 
     /// Rows of entries that are there.
     pub(crate) fn rows(&self, keys: Vec<ArrayRef>, more: Vec<ArrayRef>) -> Result<RecordBatch> {
-        let deleted = vec![false; keys[0].len()];
+        let deleted = BooleanBuffer::new_unset(keys[0].len());
         self.batch(keys, deleted.into(), more)
     }
 
@@ -75,7 +76,7 @@ impl TableSchema {
         let count = keys[0].len();
         let more = self.schema.fields()[3..].iter();
         let more = more.map(|field| new_null_array(field.data_type(), count)).collect();
-        self.batch(keys, vec![true; count].into(), more)
+        self.batch(keys, BooleanBuffer::new_set(count).into(), more)
     }
 
     fn batch(&self, keys: Vec<ArrayRef>, deleted: BooleanArray, more: Vec<ArrayRef>) -> Result<RecordBatch> {
@@ -139,6 +140,11 @@ fn describe(schema: &Schema) -> Vec<String> {
 /// Whether layers would hold far more rows than there are entries if an increment of so many came onto them.
 pub(crate) fn is_outgrown(layer_rows: u64, changed: usize, live_rows: u64) -> bool {
     layer_rows + changed as u64 > LAYER_ROWS_MIN.max(2 * live_rows)
+}
+
+/// One more than the highest of these slots.
+fn bound(slots: &[Slot]) -> Slot {
+    slots.iter().max().map_or(0, |last| last + 1)
 }
 
 /// What an operator keeps for its snapshots; it is there once it tracks its changes.
@@ -221,9 +227,7 @@ impl Changes {
 
     /// These entries came back from a lower tier. Earlier layers may know them.
     pub(crate) fn came_back(&mut self, slots: &[Slot]) {
-        for &slot in slots {
-            self.stored.insert(slot);
-        }
+        self.stored.insert_all(slots, bound(slots));
     }
 
     /// These entries are gone, which restoring can tell without a row.
@@ -236,8 +240,7 @@ impl Changes {
 
     /// These entries came from layers that later snapshots stack on.
     pub(crate) fn restored(&mut self, slots: &[Slot], rows: usize) {
-        let bound = slots.iter().max().map_or(0, |last| last + 1);
-        self.stored.insert_all(slots, bound);
+        self.stored.insert_all(slots, bound(slots));
         self.layer_rows += rows as u64;
         self.has_base = true;
     }
@@ -366,9 +369,7 @@ impl Changes {
 
     /// These entries have been exported as these rows.
     pub(crate) fn exported(&mut self, slots: &[Slot], rows: RecordBatch) {
-        for &slot in slots {
-            self.stored.insert(slot);
-        }
+        self.stored.insert_all(slots, bound(slots));
         self.layer_rows += rows.num_rows() as u64;
         if let Some(taking) = &mut self.taking {
             taking.batches.push(rows);

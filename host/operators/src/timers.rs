@@ -66,15 +66,17 @@ impl TimerService {
 
     /// Appends the times of a slot's timers of a kind, in order.
     pub(crate) fn times_of(&self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
-        let timers = match kind {
-            TimerKind::EventTime => &self.event_time,
-            TimerKind::ProcessingTime => &self.processing_time,
-        };
+        let timers = self.of_kind(kind);
         let earliest = timers.earliest(slot);
         if earliest != NEVER {
             times.push(earliest);
             times.extend(timers.later.get(&slot).into_iter().flatten());
         }
+    }
+
+    /// Whether no timer of a kind is set.
+    pub(crate) fn has_none(&self, kind: TimerKind) -> bool {
+        self.of_kind(kind).count == 0
     }
 
     /// Deletes all timers of a slot.
@@ -112,6 +114,13 @@ impl TimerService {
     /// Bytes of memory held, about.
     pub fn memory_bytes(&self) -> usize {
         self.event_time.memory_bytes() + self.processing_time.memory_bytes()
+    }
+
+    fn of_kind(&self, kind: TimerKind) -> &Timers {
+        match kind {
+            TimerKind::EventTime => &self.event_time,
+            TimerKind::ProcessingTime => &self.processing_time,
+        }
     }
 
     fn kind(&mut self, kind: TimerKind) -> &mut Timers {

@@ -2,8 +2,8 @@
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
 //! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is asked, `taking` its parts
-//! in checkpoints; `source` (with `discovery` and `at_barriers`), `watermarks`, `requests`, `lookup`, `chain` and `sink` are the kinds of task; `careful`
-//! is what a slot does after a trap.
+//! in checkpoints and `piece` how much of its state it exports at a time; `source` (with `discovery` and `at_barriers`),
+//! `watermarks`, `requests`, `lookup`, `chain` and `sink` are the kinds of task; `careful` is what a slot does after a trap.
 
 mod at_barriers;
 mod careful;
@@ -14,6 +14,7 @@ mod instance;
 mod lookup;
 mod outputs;
 mod pace;
+mod piece;
 mod portion;
 mod questions;
 mod rejects;

@@ -197,10 +197,15 @@ impl Slot {
             worked |= self.answer_questions()?;
             self.end_careful();
             let mut wait: Option<Duration> = None;
-            // Rows that come before an overtaken barrier is seen are copied: the sooner the fewer.
-            let recording = self.subtasks.iter().any(Subtask::is_recording);
+            // Rows that come before an overtaken barrier is seen are copied: the sooner the fewer. And entries that no
+            // row has touched yet are exported in order, which costs less than where rows touch them.
+            let snapshots = |subtask: &Subtask| subtask.is_recording() || subtask.is_exporting();
             let turn = Turn {
-                elements: if recording { 1 } else { ELEMENTS_PER_VISIT },
+                elements: if self.subtasks.iter().any(snapshots) {
+                    1
+                } else {
+                    ELEMENTS_PER_VISIT
+                },
                 commands: self.commands,
             };
             for index in 0..self.subtasks.len() {

@@ -15,6 +15,7 @@ use super::chain::{ChainContext, ChainTask};
 use super::inputs::Inputs;
 use super::lookup::LookupTask;
 use super::outputs::Outputs;
+use super::piece::PieceSize;
 use super::portion::Portion;
 use super::rejects::{Letters, Rejects};
 use super::requests::RequestsTask;
@@ -85,6 +86,8 @@ pub(crate) struct Subtask {
     firing: Option<Firing>,
     aligner: Aligner,
     taking: Taking,
+    /// Of the state that it exports.
+    piece: PieceSize,
     /// The last checkpoint whose barrier was passed on.
     last_barrier: Option<CheckpointId>,
     /// Said in the middle of a firing, or while state comes.
@@ -118,6 +121,7 @@ impl Subtask {
             firing: None,
             aligner,
             taking: Taking::default(),
+            piece: PieceSize::default(),
             last_barrier: None,
             announced: Vec::new(),
             place,

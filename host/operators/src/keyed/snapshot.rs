@@ -8,10 +8,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::builder::{Int64Builder, ListBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch};
+use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, FieldRef};
 use arrow_select::filter::{filter, filter_record_batch};
 use millrace_core::block::Millis;
@@ -196,21 +196,28 @@ impl KeyedOperator {
         if let Some(lifetimes) = &self.lifetimes {
             columns.push(lifetimes.column(slots)?);
         }
-        let mut times = Vec::new();
         for (_, kind) in TIMER_COLUMNS {
-            let mut lists = ListBuilder::new(Int64Builder::new()).with_field(times_field());
-            for &slot in slots {
-                times.clear();
-                match function.keeps_timers() {
-                    true => function.timers_of(slot, kind, &mut times),
-                    false => self.timers.times_of(slot, kind, &mut times),
-                }
-                lists.values().append_slice(&times);
-                lists.append(true);
-            }
-            columns.push(Arc::new(lists.finish()) as ArrayRef);
+            columns.push(self.timer_column(slots, kind, function)?);
         }
         Ok(columns)
+    }
+
+    fn timer_column(&self, slots: &[Slot], kind: TimerKind, function: &dyn KeyedFunction) -> Result<ArrayRef> {
+        let (mut times, mut ends) = (Vec::new(), vec![0]);
+        match function.keeps_timers() {
+            true => ends.extend(slots.iter().map(|&slot| {
+                function.timers_of(slot, kind, &mut times);
+                times.len() as i32
+            })),
+            false if self.timers.has_none(kind) => ends.resize(slots.len() + 1, 0),
+            false => ends.extend(slots.iter().map(|&slot| {
+                self.timers.times_of(slot, kind, &mut times);
+                times.len() as i32
+            })),
+        }
+        let ends = OffsetBuffer::new(ends.into());
+        let lists = ListArray::try_new(times_field(), ends, Arc::new(Int64Array::from(times)), None);
+        Ok(Arc::new(lists.map_err(broken)?))
     }
 
     /// Takes up where an operator left off that had seen this watermark. Before the first row and before

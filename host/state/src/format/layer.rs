@@ -80,7 +80,9 @@ pub(crate) fn encode(file: String, batches: &[RecordBatch]) -> Result<Option<Enc
 
 fn to_file(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Bytes, ArrowError> {
     let options = IpcWriteOptions::default().try_with_compression(Some(COMPRESSION))?;
-    let mut writer = FileWriter::try_new_with_options(Vec::new(), schema.as_ref(), options)?;
+    // It need not grow then: whoever moves a hundred MB holds up all threads that ask for memory.
+    let room = batches.iter().map(RecordBatch::get_array_memory_size).sum();
+    let mut writer = FileWriter::try_new_with_options(Vec::with_capacity(room), schema.as_ref(), options)?;
     let mut rest = batches;
     while !rest.is_empty() {
         let mut rows = 0;

@@ -9,9 +9,6 @@ use crate::worker::inputs::Sight;
 use crate::worker::shared::{Event, Shared};
 use crate::worker::wiring::Channel;
 
-/// Entries of a snapshot exported at a time: some 0.1 ms.
-const ENTRIES_PER_EXPORT: usize = 4096;
-
 /// What the supervisor says of a checkpoint that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Announced {
@@ -56,6 +53,11 @@ impl Subtask {
     /// Whether rows that a barrier overtook are still being copied.
     pub(crate) fn is_recording(&self) -> bool {
         self.taking.is_recording()
+    }
+
+    /// Whether a snapshot is being exported.
+    pub(crate) fn is_exporting(&self) -> bool {
+        self.taking.is_exporting()
     }
 
     /// Whether a barrier that is looked for is there.
@@ -232,7 +234,11 @@ impl Subtask {
         let (Some(snapshot), Body::Chain(task)) = (self.taking.exporting(), &mut self.body) else {
             return Ok(false);
         };
-        if let Some(table) = task.export_some(ENTRIES_PER_EXPORT)? {
+        let begun = shared.clock.elapsed();
+        let table = task.export_some(self.piece.entries())?;
+        let took = shared.clock.elapsed().saturating_sub(begun);
+        self.piece.handle_piece(took, table.is_some());
+        if let Some(table) = table {
             snapshot.table = Some(table);
             snapshot.collections = task.take_collections();
             self.taking.exported();
