@@ -5,6 +5,7 @@
 //! that watermarks are made per split), and decides where blocks carry event time. It is a pure function:
 //! the same graph and parallelism give the same plan.
 
+mod placement;
 mod time;
 mod validate;
 
@@ -13,6 +14,8 @@ use crate::graph::{
     ChainIndex, Edge, EventTime, Graph, OperatorIndex, OperatorKind, Partition, WatermarkSource, WatermarkStrategy,
 };
 use crate::key::MAX_PARALLELISM_LIMIT;
+
+pub use placement::{DEFAULT_SLOT_SHARING_GROUP, Placement, SlotIndex, SlotSharingGroup};
 
 /// Key groups of a job that does not say otherwise.
 pub const MAX_PARALLELISM_DEFAULT: u32 = 128;
@@ -99,8 +102,8 @@ pub struct Plan {
     pub exchanges: Vec<Exchange>,
     /// Number of key groups.
     pub max_parallelism: u32,
-    /// Number of slots: the largest parallelism.
-    pub slots: u32,
+    /// Which subtask runs in which slot.
+    pub placement: Placement,
 }
 
 /// Checks a graph and plans it for a parallelism.
@@ -114,15 +117,15 @@ pub fn plan_as(graph: &Graph, parallelism: u32, given: impl Fn(OperatorIndex) ->
     let max_parallelism = max_parallelism(graph)?;
     let nodes = nodes(graph, parallelism, max_parallelism, &given)?;
     let (tasks, task_of) = order(graph, nodes)?;
+    let in_groups = tasks.iter().map(|task| (DEFAULT_SLOT_SHARING_GROUP, task.parallelism));
     let mut plan = Plan {
-        slots: 1,
+        placement: Placement::new(in_groups),
         tasks,
         exchanges: Vec::new(),
         max_parallelism,
     };
     plan.exchanges = exchanges(graph, &plan.tasks, &task_of);
     check_alignment(graph, &plan)?;
-    plan.slots = plan.tasks.iter().map(|task| task.parallelism).max().unwrap_or(1);
     time::decide(graph, &mut plan)?;
     Ok(plan)
 }
