@@ -101,6 +101,11 @@ impl Placement {
         (0..self.slot_count()).map(SlotIndex)
     }
 
+    /// Whether there is no group but that of tasks which name none.
+    pub fn is_undivided(&self) -> bool {
+        self.groups.iter().all(|group| group.name == DEFAULT_SLOT_SHARING_GROUP)
+    }
+
     /// All groups, in the order of their slots.
     pub fn groups(&self) -> &[SlotSharingGroup] {
         &self.groups
@@ -179,6 +184,7 @@ mod tests {
         for slot in placement.slots() {
             assert_eq!(placement.subtask_in(slot), slot.0);
         }
+        assert!(placement.is_undivided() && !Placement::new([("models", 2)]).is_undivided());
         let tasks = |slot| {
             placement
                 .tasks_in(SlotIndex(slot))

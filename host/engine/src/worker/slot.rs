@@ -16,7 +16,7 @@ use millrace_connectors::http::Client;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::SplitEnumerator;
 use millrace_core::graph::{Graph, OperatorIndex};
-use millrace_core::plan::{Plan, SlotIndex};
+use millrace_core::plan::{Plan, SlotIndex, TaskKind};
 use millrace_core::{Error, Fault, Result};
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
@@ -29,7 +29,7 @@ use super::outputs::LocalElement;
 use super::rejects::{RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
 use super::subtask::{Body, Subtask, Turn};
-use super::wiring::SlotWiring;
+use super::wiring::{SlotWiring, SubtaskWiring};
 use crate::backend::Backend;
 use crate::in_flight::Conversions;
 use crate::metrics::{Activity, TaskMetrics};
@@ -130,7 +130,15 @@ impl Slot {
         let sleeper = shared.sleepers[index.0 as usize].clone();
         sleeper.adopt_current_thread();
         let instance = Rc::new(RefCell::new(instantiate(&job, index)?));
-        let careful = (!start.careful.is_empty()).then(|| {
+        let has_trapped = |subtask: &SubtaskWiring| match &start.plan.tasks[subtask.task].kind {
+            TaskKind::Chain { chain, .. } => start.careful.contains_key(&chain.0),
+            TaskKind::Source { .. }
+            | TaskKind::Watermarks { .. }
+            | TaskKind::Requests { .. }
+            | TaskKind::Lookup { .. }
+            | TaskKind::Sink { .. } => false,
+        };
+        let careful = wiring.subtasks.iter().any(has_trapped).then(|| {
             let careful = CarefulSlot::new(job.clone(), index, instance.clone());
             Rc::new(careful)
         });

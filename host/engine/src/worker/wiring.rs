@@ -213,6 +213,9 @@ pub(crate) fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRe
 
 #[cfg(test)]
 mod tests {
+    use millrace_core::graph::OperatorIndex;
+    use millrace_core::plan::{Placement, Task, TaskKind};
+
     use super::*;
 
     #[test]
@@ -232,5 +235,52 @@ mod tests {
         }
         assert_eq!(part_of(1, 2, 5), 3..5);
         assert_eq!(part_of(2, 5, 2), 0..1);
+    }
+
+    /// Of each channel between two tasks in these groups: the slot of its receiver, the number of its sender, and whether it
+    /// is a queue.
+    fn channels(groups: [(&str, u32); 2], partition: Partition) -> Vec<(usize, u32, bool)> {
+        let task = |(_, parallelism)| Task {
+            name: String::new(),
+            kind: TaskKind::Sink {
+                operator: OperatorIndex(0),
+            },
+            parallelism,
+        };
+        let exchange = Exchange {
+            from: TaskIndex(0),
+            from_port: 0,
+            to: TaskIndex(1),
+            to_input: 0,
+            partition,
+        };
+        let plan = Plan {
+            tasks: groups.map(task).to_vec(),
+            exchanges: vec![exchange],
+            max_parallelism: 128,
+            placement: Placement::new(groups),
+        };
+        let sleepers: Vec<Sleeper> = plan.placement.slots().map(|_| Sleeper::default()).collect();
+        let mut found = Vec::new();
+        for (slot, wiring) in wire(&plan, &["a", "b"], &sleepers).iter().enumerate() {
+            let receivers = wiring.subtasks.iter().filter(|subtask| subtask.task == 1);
+            for channel in receivers.flat_map(|subtask| &subtask.channels) {
+                found.push((slot, channel.sender, matches!(channel.origin, Origin::Remote(_))));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn only_neighbours_in_a_slot_hand_rows_over_directly() {
+        let forward = |groups| channels(groups, Partition::Forward);
+        assert_eq!(forward([("a", 2), ("a", 2)]), [(0, 0, false), (1, 1, false)]);
+        // Subtask i sends to subtask i, wherever they are.
+        assert_eq!(forward([("a", 2), ("b", 2)]), [(2, 0, true), (3, 1, true)]);
+        let rebalanced = |groups| channels(groups, Partition::Rebalance);
+        let expect = [(0, 0, false), (0, 1, true), (1, 0, true), (1, 1, false)];
+        assert_eq!(rebalanced([("a", 2), ("a", 2)]), expect);
+        assert_eq!(rebalanced([("a", 1), ("b", 2)]), [(1, 0, true), (2, 0, true)]);
+        assert_eq!(rebalanced([("a", 2), ("b", 1)]), [(2, 0, true), (2, 1, true)]);
     }
 }

@@ -15,7 +15,6 @@ use millrace_wasm::{GuestChain, OpenConfig};
 use super::Slot;
 use crate::metrics::SubtaskMetrics;
 use crate::prepare::input_schema;
-use crate::snapshot_tasks::identity;
 use crate::worker::chain::{ChainTask, SubtaskOf};
 use crate::worker::lookup::LookupTask;
 use crate::worker::pace::Pace;
@@ -49,7 +48,7 @@ impl Slot {
             .get(self.subtask as usize)
             .cloned()
             .unwrap_or_else(surplus);
-        let operator = identity(&task.kind, &self.job.graph);
+        let operator = task.kind.first_operator(&self.job.graph);
         let stored = self.restored(operator).filter(|_| self.start.channels);
         let place = Place {
             task: wiring.task,
