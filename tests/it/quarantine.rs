@@ -8,7 +8,7 @@ use std::time::Duration;
 use millrace_core::Fault;
 use millrace_core::checkpoint::RestartStrategy;
 use millrace_core::graph::Origin;
-use millrace_engine::{Beginning, JobOptions, OnTrap, Report, Restore};
+use millrace_engine::{Beginning, JobOptions, LogSink, OnTrap, Report, Restore};
 use millrace_tests::guests::{Guest, code_cache, jobctl};
 use millrace_tests::http::{Reply, Server};
 use millrace_tests::jobs::{self, as_text, cli, options, parallel, task, wait_until};
@@ -170,6 +170,13 @@ fn check_letters(letters: &BTreeSet<String>) {
 
 #[test]
 fn a_job_comes_to_what_it_comes_to_without_the_rows_that_trap() {
+    for parallelism in [1, 2] {
+        comes_to_the_same(parallelism, &[("rate", RATE)], jobs::options().log);
+    }
+}
+
+/// The job with these parameters puts out and keeps what one does that is spared what traps.
+pub(crate) fn comes_to_the_same(parallelism: u32, more: &[(&str, &str)], log: LogSink) {
     let (rows, state) = spared(BAD);
     assert!(
         rows.len() > 10_000 && state.len() > 90,
@@ -178,20 +185,20 @@ fn a_job_comes_to_what_it_comes_to_without_the_rows_that_trap() {
         state.len()
     );
     let aside = ASIDE.iter().map(|(_, _, count)| *count as u64).sum::<u64>();
-    for parallelism in [1, 2] {
-        let job = Job::new(BAD);
-        let report = job
-            .run(job.options(parallelism), &[("rate", RATE)])
-            .expect("traps are set aside");
-        assert_same(&sorted(&job.place.output()), &rows);
-        assert_eq!(job.state(), state);
-        check_letters(&job.letters());
-        assert_eq!(report.checkpoints.quarantined, aside);
-        assert!(report.checkpoints.restarts >= 1, "{:?}", report.checkpoints);
-        let buckets = task(&report.tasks, "process");
-        assert!(buckets.total(|metrics| &metrics.quarantined) >= 3);
-        assert!(buckets.total(|metrics| &metrics.shadow_bytes_max) > 0);
-    }
+    let job = Job::new(BAD);
+    let options = JobOptions {
+        log,
+        ..job.options(parallelism)
+    };
+    let report = job.run(options, more).expect("traps are set aside");
+    assert_same(&sorted(&job.place.output()), &rows);
+    assert_eq!(job.state(), state);
+    check_letters(&job.letters());
+    assert_eq!(report.checkpoints.quarantined, aside);
+    assert!(report.checkpoints.restarts >= 1, "{:?}", report.checkpoints);
+    let buckets = task(&report.tasks, "process");
+    assert!(buckets.total(|metrics| &metrics.quarantined) >= 3);
+    assert!(buckets.total(|metrics| &metrics.shadow_bytes_max) > 0);
 }
 
 /// A row that traps in a condition never was, and of a match that traps nothing comes.

@@ -21,7 +21,12 @@ fn rows() -> Vec<(i64, i64, i64)> {
 }
 
 /// Starts the job, and waits until it has taken all rows.
-fn start(place: &Place, arguments: &[&str], rows: &[(i64, i64, i64)]) -> millrace_tests::running::Running {
+fn start(
+    place: &Place,
+    arguments: &[&str],
+    more: &[(&str, &str)],
+    rows: &[(i64, i64, i64)],
+) -> millrace_tests::running::Running {
     let mut text = String::new();
     for (key, value, time) in rows {
         writeln!(text, r#"{{"key": {key}, "value": {value}, "time": {time}}}"#).expect("text");
@@ -30,7 +35,8 @@ fn start(place: &Place, arguments: &[&str], rows: &[(i64, i64, i64)]) -> millrac
     let mut all = place.checkpoints("200ms");
     all.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     all.push("--parallelism=2".to_owned());
-    let running = place.start("queried", &all, &[("input", &place.text("rows.ndjson"))]);
+    let input = place.text("rows.ndjson");
+    let running = place.start("queried", &all, &[&[("input", input.as_str())], more].concat());
     place.wait_for("running");
     for operator in ["counts", "kinds", "kept", "tumbling", "sliding", "sessions"] {
         // The last rows are of many keys; behind them nothing comes.
@@ -80,9 +86,9 @@ fn total(place: &Place, from: &str) -> i64 {
 
 const OPERATORS: [&str; 5] = ["kinds", "tumbling", "sliding", "sessions", "counts"];
 
-fn is_told_what_a_savepoint_holds(arguments: &[&str]) {
+fn is_told_what_a_savepoint_holds(arguments: &[&str], more: &[(&str, &str)]) {
     let (place, rows) = (Place::new(), rows());
-    let running = start(&place, arguments, &rows);
+    let running = start(&place, arguments, more, &rows);
     let mut random = Random::new(11);
     let keys: Vec<i64> = (0..12)
         .map(|_| random.below(KEYS))
@@ -137,18 +143,25 @@ fn is_told_what_a_savepoint_holds(arguments: &[&str]) {
 
 #[test]
 fn a_running_job_is_asked_with_state_in_memory() {
-    is_told_what_a_savepoint_holds(&[]);
+    is_told_what_a_savepoint_holds(&[], &[]);
 }
 
 #[test]
 fn a_running_job_is_asked_with_state_on_disk() {
-    is_told_what_a_savepoint_holds(&["--state-backend=rocksdb", "--state-cache=1"]);
+    is_told_what_a_savepoint_holds(&["--state-backend=rocksdb", "--state-cache=1"], &[]);
+}
+
+/// No slot that is asked has the number of the subtask that knows.
+#[test]
+fn a_running_job_is_asked_in_slots_of_many_groups() {
+    let groups = "counts:a:3,kinds:b,sessions:c:2,kept:a";
+    is_told_what_a_savepoint_holds(&[], &[("groups", groups)]);
 }
 
 #[test]
 fn what_is_not_there_is_named() {
     let (place, rows) = (Place::new(), rows());
-    let running = start(&place, &[], &rows[..2_000]);
+    let running = start(&place, &[], &[], &rows[..2_000]);
     let refuse = |arguments: &[&str], parts: &[&str]| {
         let arguments = [&["state", "get"], arguments].concat();
         place.refuse(&arguments, 2, parts);

@@ -96,7 +96,7 @@ fn a_job_that_is_killed_again_and_again_puts_out_everything_once() {
 }
 
 /// Kills the job as soon as its newest checkpoint holds rows in flight.
-fn kill_in_flight(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
+pub(crate) fn kill_in_flight(place: &Place, parallelism: u32, more: &[(&str, &str)]) {
     let begin = Instant::now();
     let job = more
         .iter()

@@ -140,6 +140,7 @@ impl GraphBuilder {
             uid: None,
             kind,
             parallelism: None,
+            slot_sharing_group: None,
         });
         self.operators.len() as u32 - 1
     }
@@ -200,6 +201,34 @@ impl GraphBuilder {
             wit::Head::Window(window) => window.accumulator.migrations.push(schema),
             wit::Head::Stateless | wit::Head::Pattern(_) | wit::Head::Unkeyed(_) => {}
         }
+    }
+
+    /// Takes the last operator out of a chain, if there is one before it: the number of that.
+    pub(crate) fn split_last(&mut self, chain: u32) -> Option<u32> {
+        let draft = &mut self.chains[chain as usize];
+        let &[.., before, last] = draft.operators.as_slice() else {
+            return None;
+        };
+        draft.operators.pop();
+        if draft.ports.iter().any(|port| port.operator == last) {
+            let name = &self.operators[last as usize].name;
+            self.errors.push(format!(
+                "`{name}` is put into a slot-sharing group behind its side output: name the group before the side output is \
+                 taken"
+            ));
+        }
+        Some(before)
+    }
+
+    /// Begins a chain with an operator that was taken out of another.
+    pub(crate) fn begin_with(&mut self, operator: u32, rows: Vec<Field>, origins: &[Origin]) -> u32 {
+        let chain = self.open_chain([rows], wit::Head::Stateless);
+        self.chains[chain as usize].operators.push(operator);
+        if let wit::OperatorKind::Function(function) = &mut self.operators[operator as usize].kind {
+            function.chain = chain;
+        }
+        self.connect(origins, operator, 0);
+        chain
     }
 
     pub(crate) fn has_chain(&self, chain: u32) -> bool {
@@ -323,6 +352,15 @@ impl GraphBuilder {
         }
     }
 
+    pub(crate) fn set_slot_sharing_group(&mut self, operator: u32, group: &str) {
+        let operator = &mut self.operators[operator as usize];
+        operator.slot_sharing_group = Some(group.to_owned());
+        if group.trim().is_empty() {
+            let message = format!("`{}` cannot be in a slot-sharing group without a name", operator.name);
+            self.error(message);
+        }
+    }
+
     /// Says what happens to rows that an operator refuses.
     pub(crate) fn on_reject(&mut self, operator: u32, policy: wit::RejectPolicy) {
         let operator = &mut self.operators[operator as usize];
@@ -349,6 +387,7 @@ impl GraphBuilder {
     pub(crate) fn finish(mut self) -> Result<Finished, String> {
         self.share_parallelism();
         self.share_with_helpers();
+        self.check_slot_sharing_groups();
         self.share_uids();
         self.check_event_time();
         if !self.errors.is_empty() {
@@ -382,8 +421,9 @@ impl GraphBuilder {
         for (helper, function, work) in std::mem::take(&mut self.helpers) {
             let function = &self.operators[function as usize];
             let (name, parallelism) = (format!("{} {work}", function.name), function.parallelism);
+            let group = function.slot_sharing_group.clone();
             let helper = &mut self.operators[helper as usize];
-            (helper.name, helper.parallelism) = (name, parallelism);
+            (helper.name, helper.parallelism, helper.slot_sharing_group) = (name, parallelism, group);
         }
     }
 
@@ -414,6 +454,25 @@ impl GraphBuilder {
             }
             for &operator in &chain.operators {
                 self.operators[operator as usize].parallelism = asked.map(|(_, parallelism)| parallelism);
+            }
+        }
+    }
+
+    /// Refuses chains that were ended before one of their functions got another group than those before it.
+    fn check_slot_sharing_groups(&mut self) {
+        for chain in &self.chains {
+            let operators = chain
+                .operators
+                .iter()
+                .map(|operator| &self.operators[*operator as usize]);
+            let mut said =
+                operators.filter_map(|operator| Some((&operator.name, operator.slot_sharing_group.as_ref()?)));
+            let Some((first, group)) = said.next() else { continue };
+            if let Some((second, other)) = said.find(|(_, other)| *other != group) {
+                self.errors.push(format!(
+                    "`{first}` is in the slot-sharing group `{group}` and `{second}` in `{other}`, but they are fused into \
+                     one: name the group directly behind `{second}`"
+                ));
             }
         }
     }

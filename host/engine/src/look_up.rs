@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use millrace_core::graph::{Chain, Graph};
 use millrace_core::key::{KeyGroups, hash_rows};
-use millrace_core::plan::TaskKind;
+use millrace_core::plan::{TaskIndex, TaskKind};
 use millrace_core::schema::KeyedSchema;
 use millrace_core::{Error, Result};
 use millrace_state::savepoint::{self, Held, KeyText};
@@ -59,7 +59,7 @@ pub(crate) fn look_up(job: &SlotJob, control: &Control, operator: &str, key: &[S
     let task = plan.tasks.iter().position(|task| of_chain(&task.kind));
     let task = task.ok_or_else(|| Error::internal("a chain is no task"))?;
     let parallelism = plan.tasks[task].parallelism;
-    let slot = match savepoint::subtask_of_key(&stateful.schema, &key) {
+    let subtask = match savepoint::subtask_of_key(&stateful.schema, &key) {
         Some(subtask) if subtask < parallelism => subtask,
         Some(subtask) => {
             let message = format!(
@@ -75,6 +75,7 @@ pub(crate) fn look_up(job: &SlotJob, control: &Control, operator: &str, key: &[S
             KeyGroups::new(parallelism, plan.max_parallelism).subtask_of(hashes[0])
         }
     };
+    let slot = plan.placement.slot_of(TaskIndex(task), subtask);
     let (answer, answered) = sync_channel(1);
     shared.ask(
         slot,

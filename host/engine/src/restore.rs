@@ -292,7 +292,7 @@ pub(crate) fn start(
     }
     Ok(Arc::new(Start {
         attempt,
-        backend: Backend::open(&options.backend, limit, plan.slots)?,
+        backend: Backend::open(&options.backend, limit, plan.placement.slot_count())?,
         plan,
         settles,
         channels,

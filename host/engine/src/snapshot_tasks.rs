@@ -1,6 +1,6 @@
 //! Which parts of a job hand over snapshots, and by what identity checkpoints know them.
 
-use millrace_core::graph::{Graph, OperatorIndex, OperatorKind};
+use millrace_core::graph::{Graph, OperatorKind};
 use millrace_core::plan::{Plan, TaskKind};
 use millrace_core::schema::KeyedSchema;
 
@@ -18,23 +18,11 @@ pub(crate) struct SnapshotTask {
     pub(crate) first: u32,
 }
 
-/// The operator by which a task is known in checkpoints: its first.
-pub(crate) fn identity(task: &TaskKind, graph: &Graph) -> OperatorIndex {
-    match task {
-        TaskKind::Source { operator, .. }
-        | TaskKind::Watermarks { operator, .. }
-        | TaskKind::Requests { operator }
-        | TaskKind::Lookup { operator }
-        | TaskKind::Sink { operator } => *operator,
-        TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
-    }
-}
-
 /// The tasks of a plan with the identity that they have in checkpoints: that of their first operator.
 pub(crate) fn snapshot_tasks(plan: &Plan, graph: &Graph, ids: &[String]) -> Vec<SnapshotTask> {
     let mut first = 0;
     let tasks = plan.tasks.iter().map(|task| {
-        let operator = identity(&task.kind, graph);
+        let operator = task.kind.first_operator(graph);
         let connector = match &graph.operators[operator.0 as usize].kind {
             OperatorKind::Source { connector, .. } | OperatorKind::Sink { connector } => Some(connector.kind.clone()),
             OperatorKind::Watermarks(_)

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, CheckpointKind, Decision, Restarts, Trap};
 use millrace_core::control::{Controller, Failure, OperationId, Order};
+use millrace_core::plan::SlotIndex;
 use millrace_core::{Error, Fault, Result};
 use millrace_state::codes::is_damage;
 use millrace_state::{Checkpoints, Restorable, Run, Storage};
@@ -197,7 +198,7 @@ impl Supervisor {
             }
         };
         let config = self.job.options.checkpoints.as_ref().map(|options| &options.config);
-        let slots = plan.slots;
+        let slots = plan.placement.slot_count();
         let shared = Arc::new(Shared::new(self.clock, slots, config, sender.clone()));
         shared.align(&plan);
         if let Some(checkpointing) = &mut self.checkpointing {
@@ -210,10 +211,10 @@ impl Supervisor {
         let careful = traps.map(Traps::careful).unwrap_or_default();
         let begin = (attempt, checkpoint, careful);
         let running = Attempt::new(&shared, &plan);
-        let start = restore::start(&self.job, (plan, &tasks), settles, &self.splits, begin)?;
+        let start = restore::start(&self.job, (plan.clone(), &tasks), settles, &self.splits, begin)?;
         self.control.listen(Some((sender, running)));
         let mut threads = Vec::new();
-        for (index, wiring) in (0u32..).zip(wirings) {
+        for (index, wiring) in plan.placement.slots().zip(wirings) {
             match spawn(index, self.job.clone(), start.clone(), shared.clone(), wiring) {
                 Ok(thread) => threads.push(thread),
                 // The slots already started wait for this one: let them go.
@@ -444,7 +445,7 @@ fn may_pass(error: &Error) -> bool {
 }
 
 fn spawn(
-    index: u32,
+    index: SlotIndex,
     job: Arc<SlotJob>,
     start: Arc<Start>,
     shared: Arc<Shared>,
@@ -471,7 +472,7 @@ fn spawn(
 }
 
 fn run_slot(
-    index: u32,
+    index: SlotIndex,
     job: Arc<SlotJob>,
     start: Arc<Start>,
     shared: Arc<Shared>,
@@ -493,7 +494,7 @@ fn run_slot(
 /// A panic in a slot must not leave the others waiting for it.
 struct FailOnPanic {
     shared: Arc<Shared>,
-    slot: u32,
+    slot: SlotIndex,
     /// Until the slot has come to its end.
     armed: bool,
 }
@@ -517,7 +518,7 @@ mod tests {
         let shared = Arc::new(Shared::new(Clock::start(), 1, None, sender));
         let guard = FailOnPanic {
             shared: shared.clone(),
-            slot: 0,
+            slot: SlotIndex(0),
             armed: true,
         };
         let slot = std::thread::spawn(move || {

@@ -332,6 +332,7 @@ impl Tables {
             uid: operator.uid,
             kind,
             parallelism: operator.parallelism,
+            slot_sharing_group: operator.slot_sharing_group,
         })
     }
 

@@ -95,7 +95,7 @@ impl Instance {
             if error.is::<PoolConcurrencyLimitError>() {
                 return Error::user(
                     "GR0012",
-                    format!("one process holds {INSTANCES_MAX} instances at most; choose a lower parallelism"),
+                    format!("one process holds {INSTANCES_MAX} instances at most, one for each slot; choose a lower parallelism or fewer slot-sharing groups"),
                 );
             }
             let failure = trap::failure(&error, store.data_mut());

@@ -134,6 +134,14 @@ pub trait Chain: 'static {
     /// The stream to which a function that can refuse rows is added.
     fn refusing<X: Chain>(stream: Stream<X>) -> Stream<Self::Refusing<X>>;
 
+    /// Its last function alone, behind rows; the chain itself if its head is its only function.
+    type Alone: Chain<Out = Self::Out>;
+
+    /// The stream with the chain ended before its last function.
+    fn alone(stream: Stream<Self>) -> Stream<Self::Alone>
+    where
+        Self: Sized;
+
     /// Runs a call, giving the rows to `tail`.
     fn run<E: Tail<Self::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError>;
 
@@ -257,6 +265,12 @@ impl<C: Chain, S: Stage<In = C::Out>> Chain for Then<C, S> {
 
     fn refusing<X: Chain>(stream: Stream<X>) -> Stream<C::Refusing<X>> {
         C::refusing(stream)
+    }
+
+    type Alone = Then<Rows<C::Out>, S>;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self::Alone> {
+        stream.split_last()
     }
 
     #[inline(always)]

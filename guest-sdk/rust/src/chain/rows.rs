@@ -43,6 +43,12 @@ impl<T: Record> Chain for Rows<T> {
         stream
     }
 
+    type Alone = Self;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self> {
+        stream
+    }
+
     #[inline(always)]
     fn run<E: Tail<T>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         let Work::Rows { block, .. } = work else {

@@ -96,6 +96,12 @@ impl<W: CoFunction> Chain for CoRows<W> {
         stream
     }
 
+    type Alone = Self;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self> {
+        stream
+    }
+
     #[inline(always)]
     fn run<E: Tail<W::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         match *work {

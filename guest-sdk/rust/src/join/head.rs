@@ -161,6 +161,12 @@ impl<G: GroupFunction> Chain for GroupHead<G> {
         stream.share()
     }
 
+    type Alone = Self;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self> {
+        stream
+    }
+
     #[inline(always)]
     fn run<E: Tail<G::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         let Some(firing) = Firing::of(work)? else {

@@ -142,6 +142,12 @@ impl<R: RollingFunction> Chain for Rolling<R> {
         stream.share()
     }
 
+    type Alone = Self;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self> {
+        stream
+    }
+
     #[inline(always)]
     fn run<E: Tail<R::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         let &Work::Rows { block, slots, .. } = work else {

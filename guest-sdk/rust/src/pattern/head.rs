@@ -202,6 +202,12 @@ impl<M: MatchFunction> Chain for PatternHead<M> {
         stream.share()
     }
 
+    type Alone = Self;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self> {
+        stream
+    }
+
     #[inline(always)]
     fn run<E: Tail<M::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         match *work {

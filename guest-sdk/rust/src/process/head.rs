@@ -301,6 +301,12 @@ impl<F: ProcessFunction> Chain for Processing<F> {
         stream.share()
     }
 
+    type Alone = Self;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self> {
+        stream
+    }
+
     #[inline(always)]
     fn run<E: Tail<F::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         match *work {

@@ -168,6 +168,40 @@ impl<C: Chain> Stream<C> {
         operators(self.start_new_chain()).start_new_chain()
     }
 
+    /// Has the last operator run in the slots of this group. A slot is a thread with an instance of the pipeline; operators
+    /// share slots with those of their group and with no others, so that what is slow, or needs much memory, holds up
+    /// nobody else. What follows is in the same group until another one is named; where streams of different groups meet,
+    /// and where none was named, it is in the group `default`.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// # fn is_likely(sale: &Sale) -> bool { sale.cents < 1_000_00 }
+    /// fn checked(sales: Stream<Rows<Sale>>) {
+    ///     sales
+    ///         .filter(|sale| sale.cents > 0)
+    ///         .filter(|sale| is_likely(sale)) // takes long
+    ///         .parallelism(8)
+    ///         .slot_sharing_group("models")
+    ///         .key_by(Sale::FIELDS.shop)
+    ///         .sum(Sale::FIELDS.cents)
+    ///         .slot_sharing_group("default")
+    ///         .sink("out", Discard::new());
+    /// }
+    /// ```
+    ///
+    /// Functions of different groups are not fused: one that is given a group begins a chain, as if
+    /// [`start_new_chain`](Stream::start_new_chain) stood before it, and rows go to it through a queue. A group has as many
+    /// slots as its most parallel operator has subtasks, and a job as many as its groups together. State does not depend on
+    /// groups: a job goes on from a savepoint that was taken with others.
+    pub fn slot_sharing_group(self, name: &str) -> Stream<C::Alone> {
+        if let Some(operator) = self.named_operator("slot-sharing group") {
+            self.flow.borrow_mut().set_slot_sharing_group(operator, name);
+        }
+        C::alone(self)
+    }
+
     /// Gives every row to every subtask of what comes next.
     ///
     /// ```
@@ -466,6 +500,20 @@ impl SinkOperator {
     /// ```
     pub fn parallelism(self, subtasks: u32) -> Self {
         self.flow.borrow_mut().set_parallelism(self.operator, subtasks);
+        self
+    }
+
+    /// Has it run in the slots of this group; without that, in those of what writes to it. See
+    /// [`Stream::slot_sharing_group`].
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// fn write(rows: Stream<Rows<(i64,)>>) {
+    ///     rows.sink("rows", Files::to_csv("out")).slot_sharing_group("writers");
+    /// }
+    /// ```
+    pub fn slot_sharing_group(self, name: &str) -> Self {
+        self.flow.borrow_mut().set_slot_sharing_group(self.operator, name);
         self
     }
 }

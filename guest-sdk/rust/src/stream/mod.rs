@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use crate::bindings::dataflow as wit;
 use crate::chain::closed::Closed;
-use crate::chain::exit::{Extra, Nowhere, Port};
+use crate::chain::exit::{Extra, NoExtra, Nowhere, Port};
 use crate::chain::{Chain, Rows, Stage, Then};
 use crate::graph::{Handle, Origin};
 use crate::schema::Field;
@@ -231,6 +231,25 @@ impl<C: Chain> Stream<C> {
             self.flow.borrow_mut().set_parallelism(operator, subtasks);
         }
         self
+    }
+}
+
+impl<C: Chain, S: Stage<In = C::Out>> Stream<Then<C, S>> {
+    /// Ends the chain before its last function, with which another one begins.
+    pub(crate) fn split_last(mut self) -> Stream<Then<Rows<C::Out>, S>> {
+        let Then { chain, stage } = self.take_chain();
+        let (flow, last) = (Rc::clone(&self.flow), self.operator);
+        let whole = self.open.expect("a function is in a chain");
+        let before = flow.borrow_mut().split_last(whole);
+        let number = match before {
+            None => whole,
+            Some(before) => {
+                let origins = Stream::opened(Rc::clone(&flow), whole, before, chain).close(NoExtra);
+                flow.borrow_mut().begin_with(last, C::Out::fields(), &origins)
+            }
+        };
+        let chain = Rows::new();
+        Stream::opened(flow, number, last, Then { chain, stage })
     }
 }
 

@@ -226,6 +226,12 @@ impl<W: WindowFunction> Chain for WindowHead<W> {
         stream.share()
     }
 
+    type Alone = Self;
+
+    fn alone(stream: Stream<Self>) -> Stream<Self> {
+        stream
+    }
+
     #[inline(always)]
     fn run<E: Tail<W::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
         match &mut self.0 {

@@ -3,6 +3,7 @@
 mod applied;
 mod connected;
 mod exchange;
+mod groups;
 mod guest_windows;
 mod inference;
 mod joins;

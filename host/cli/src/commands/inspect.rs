@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use millrace_core::connector::{Delivery, Replay, without_passwords};
 use millrace_core::graph::{Graph, Head, Operator, OperatorKind, Origin, Parameter, ParameterType, StateKind};
+use millrace_core::plan::{Plan, TaskIndex};
 use millrace_core::{Error, Result};
 use millrace_engine::{JobOptions, Loaded, Prepared};
 use serde_json::{Value, json};
@@ -171,6 +172,8 @@ fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String],
         json!({ "name": name, "delivery": delivery_name(delivery) })
     });
     let sinks = sinks.collect::<Vec<_>>();
+    let groups = slot_groups(prepared.plan());
+    let groups = groups.map(|(name, slots, tasks)| json!({ "name": name, "slots": slots, "tasks": tasks }));
     json!({
         "sha256": hash,
         "bytes": bytes,
@@ -179,6 +182,7 @@ fn as_json(hash: &str, bytes: usize, declared: &[Parameter], imports: &[String],
         "sources": sources,
         "sinks": sinks,
         "asks_for": { "http": origins(graph) },
+        "slot_sharing_groups": groups.collect::<Vec<_>>(),
         "graph": graph_view::json::render(graph),
     })
 }
@@ -199,6 +203,7 @@ fn as_text(
     );
     section(&mut text, "parameters", &parameters(declared));
     section(&mut text, "graph", &graph_view::text::render(view));
+    section(&mut text, "slots, at parallelism 1", &slots(prepared.plan()));
     section(&mut text, "streams", &streams(graph));
     section(&mut text, "state", &states(graph));
     section(&mut text, "sources", &sources(prepared));
@@ -250,6 +255,28 @@ fn parameters(declared: &[Parameter]) -> String {
             .unwrap_or_else(|| "(required)".to_owned());
         let kind = format!("{:?}", parameter.parameter_type).to_lowercase();
         table.row(vec![parameter.name.clone(), kind, default, parameter.doc.clone()]);
+    }
+    table.render()
+}
+
+/// The groups of slots: of each its name, how many slots it has, and the tasks that run there.
+fn slot_groups(plan: &Plan) -> impl Iterator<Item = (&str, usize, Vec<&str>)> {
+    plan.placement.groups().iter().map(|group| {
+        let tasks = plan.tasks.iter().enumerate();
+        let tasks = tasks.filter(|(task, _)| plan.placement.group_of(TaskIndex(*task)) == group);
+        let names = tasks.map(|(_, task)| task.name.as_str()).collect();
+        (group.name.as_str(), group.slots.len(), names)
+    })
+}
+
+/// The groups of slots, if there is more than the default one.
+fn slots(plan: &Plan) -> String {
+    if plan.placement.is_undivided() {
+        return String::new();
+    }
+    let mut table = Table::new(&[("group", Align::Left), ("slots", Align::Right), ("tasks", Align::Left)]);
+    for (group, slots, tasks) in slot_groups(plan) {
+        table.row(vec![group.to_owned(), slots.to_string(), tasks.join(", ")]);
     }
     table.render()
 }

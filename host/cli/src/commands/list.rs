@@ -77,6 +77,8 @@ mod tests {
             started_ms: 1_700_000_000_123,
             uptime_ms: 65_000,
             parallelism: 4,
+            slots: 4,
+            slot_sharing_groups: Vec::new(),
             restarts: 1,
             last_failure: None,
             checkpoint_dir: None,

@@ -14,6 +14,7 @@ pub mod text;
 pub use labels::schema_text;
 
 use millrace_core::graph::{Chain, ChainIndex, Graph, OperatorIndex, OperatorKind};
+use millrace_core::plan::{DEFAULT_SLOT_SHARING_GROUP, slot_sharing_groups};
 
 use crate::output::{Printer, printable_line};
 
@@ -48,7 +49,7 @@ pub enum Kind {
 pub struct Node {
     /// Its name.
     pub name: String,
-    /// What it does, in some words.
+    /// What it does, in some words, and its slot-sharing group if there are several.
     pub detail: String,
     /// What it looks like.
     pub kind: Kind,
@@ -72,12 +73,16 @@ pub struct Link {
 impl View {
     /// The view of a graph. Indices that point nowhere (the planner refuses such a graph) are left out.
     pub fn new(graph: &Graph) -> Self {
-        let nodes: Vec<Node> = graph
-            .operators
-            .iter()
-            .enumerate()
-            .map(|(index, _)| node(graph, index))
-            .collect();
+        let groups = slot_sharing_groups(graph);
+        let divided = groups.iter().any(|group| *group != DEFAULT_SLOT_SHARING_GROUP);
+        let nodes = groups.iter().enumerate().map(|(index, group)| {
+            let mut node = node(graph, index);
+            if divided {
+                node.detail += &printable_line(&format!(", group {group}"));
+            }
+            node
+        });
+        let nodes: Vec<Node> = nodes.collect();
         let mut links = Vec::new();
         for chain in &graph.chains {
             links.extend(chain.operators.windows(2).map(|pair| Link {

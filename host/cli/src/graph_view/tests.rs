@@ -29,6 +29,7 @@ fn operator(name: &str, kind: OperatorKind) -> Operator {
         uid: None,
         kind,
         parallelism: None,
+        slot_sharing_group: None,
     }
 }
 

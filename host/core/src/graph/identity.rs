@@ -208,6 +208,7 @@ mod tests {
                 uid: None,
                 kind,
                 parallelism: None,
+                slot_sharing_group: None,
             });
         }
         graph.edges = edges.iter().map(|(from, to, input)| edge(*from, *to, *input)).collect();

@@ -171,6 +171,8 @@ pub struct Operator {
     pub kind: OperatorKind,
     /// Number of subtasks, if not the job's.
     pub parallelism: Option<u32>,
+    /// Whose slots it runs in, if not in those of its inputs.
+    pub slot_sharing_group: Option<String>,
 }
 
 /// Which subtask gets a row.

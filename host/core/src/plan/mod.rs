@@ -2,9 +2,11 @@
 //!
 //! Chaining is the guest's (a chain arrives fused); the planner checks the graph, turns each chain and each
 //! native operator into one [`Task`], merges a watermark strategy into the source it directly follows (so
-//! that watermarks are made per split), and decides where blocks carry event time. It is a pure function:
-//! the same graph and parallelism give the same plan.
+//! that watermarks are made per split), and decides where blocks carry event time and in which slot each subtask runs. It
+//! is a pure function: the same graph and parallelism give the same plan.
 
+mod groups;
+mod placement;
 mod time;
 mod validate;
 
@@ -13,6 +15,9 @@ use crate::graph::{
     ChainIndex, Edge, EventTime, Graph, OperatorIndex, OperatorKind, Partition, WatermarkSource, WatermarkStrategy,
 };
 use crate::key::MAX_PARALLELISM_LIMIT;
+
+pub use groups::slot_sharing_groups;
+pub use placement::{DEFAULT_SLOT_SHARING_GROUP, Placement, SlotIndex, SlotSharingGroup};
 
 /// Key groups of a job that does not say otherwise.
 pub const MAX_PARALLELISM_DEFAULT: u32 = 128;
@@ -64,6 +69,20 @@ pub enum TaskKind {
     },
 }
 
+impl TaskKind {
+    /// The first of its operators, by which checkpoints know the task.
+    pub fn first_operator(&self, graph: &Graph) -> OperatorIndex {
+        match self {
+            TaskKind::Source { operator, .. }
+            | TaskKind::Watermarks { operator, .. }
+            | TaskKind::Requests { operator }
+            | TaskKind::Lookup { operator }
+            | TaskKind::Sink { operator } => *operator,
+            TaskKind::Chain { chain, .. } => graph.chains[chain.0 as usize].operators[0],
+        }
+    }
+}
+
 /// A chain or native operator with its parallelism.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
@@ -99,8 +118,8 @@ pub struct Plan {
     pub exchanges: Vec<Exchange>,
     /// Number of key groups.
     pub max_parallelism: u32,
-    /// Number of slots: the largest parallelism.
-    pub slots: u32,
+    /// Which subtask runs in which slot.
+    pub placement: Placement,
 }
 
 /// Checks a graph and plans it for a parallelism.
@@ -112,17 +131,20 @@ pub fn plan(graph: &Graph, parallelism: u32) -> Result<Plan> {
 pub fn plan_as(graph: &Graph, parallelism: u32, given: impl Fn(OperatorIndex) -> Option<u32>) -> Result<Plan> {
     validate::check(graph)?;
     let max_parallelism = max_parallelism(graph)?;
-    let nodes = nodes(graph, parallelism, max_parallelism, &given)?;
+    let groups = slot_sharing_groups(graph);
+    let nodes = nodes(graph, (parallelism, max_parallelism), &groups, &given)?;
     let (tasks, task_of) = order(graph, nodes)?;
+    let in_groups = tasks
+        .iter()
+        .map(|task| (groups[task.kind.first_operator(graph).0 as usize], task.parallelism));
     let mut plan = Plan {
-        slots: 1,
+        placement: Placement::new(in_groups),
         tasks,
         exchanges: Vec::new(),
         max_parallelism,
     };
     plan.exchanges = exchanges(graph, &plan.tasks, &task_of);
     check_alignment(graph, &plan)?;
-    plan.slots = plan.tasks.iter().map(|task| task.parallelism).max().unwrap_or(1);
     time::decide(graph, &mut plan)?;
     Ok(plan)
 }
@@ -147,9 +169,14 @@ struct Node {
     operators: Vec<OperatorIndex>,
 }
 
-fn nodes(graph: &Graph, parallelism: u32, max_parallelism: u32, given: Given<'_>) -> Result<Vec<Node>> {
+fn nodes(
+    graph: &Graph,
+    (parallelism, max_parallelism): (u32, u32),
+    groups: &[&str],
+    given: Given<'_>,
+) -> Result<Vec<Node>> {
     let mut nodes = Vec::new();
-    let merged = merged_watermarks(graph);
+    let merged = merged_watermarks(graph, groups);
     for index in (0..graph.operators.len() as u32).map(OperatorIndex) {
         let Some((kind, operators, name)) = task_from(graph, &merged, index) else {
             continue;
@@ -218,8 +245,8 @@ fn task_from(graph: &Graph, merged: &[Merged], index: OperatorIndex) -> Option<(
     }
 }
 
-/// Watermark operators that directly and alone follow a source and read a field.
-fn merged_watermarks(graph: &Graph) -> Vec<Merged> {
+/// Watermark operators that directly and alone follow a source, in its slots, and read a field.
+fn merged_watermarks(graph: &Graph, groups: &[&str]) -> Vec<Merged> {
     let mut merged = Vec::new();
     for (index, operator) in graph.operators.iter().enumerate() {
         let index = OperatorIndex(index as u32);
@@ -236,6 +263,7 @@ fn merged_watermarks(graph: &Graph) -> Vec<Merged> {
             .count()
             == 1;
         let same = operator.parallelism.is_none() || operator.parallelism == source.parallelism;
+        let same = same && groups[index.0 as usize] == groups[edge.from_operator.0 as usize];
         let is_source = matches!(source.kind, OperatorKind::Source { .. });
         if is_source && alone && same && edge.partition == Partition::Forward && !is_computed(strategy) {
             merged.push((edge.from_operator, index, strategy.clone()));
@@ -254,7 +282,7 @@ fn check_alignment(graph: &Graph, plan: &Plan) -> Result<()> {
             let name = &graph.operators[operator.0 as usize].name;
             let message = format!(
                 "watermarks `{name}` are to be aligned in the group `{}`, but they do not follow a source directly and \
-                 alone, by a field",
+                 alone, by a field and in its slots",
                 alignment.group
             );
             return Err(Error::user("GR0017", message));

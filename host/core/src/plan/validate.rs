@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_schema::{DataType, Schema};
 
+use super::groups;
 use crate::error::{Error, Result};
 use crate::graph::{
     AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition, StateKind,
@@ -26,6 +27,7 @@ pub(super) fn check(graph: &Graph) -> Result<()> {
     }
     check_uids(graph)?;
     check_chains(graph)?;
+    groups::check(graph)?;
     for edge in &graph.edges {
         check_edge(graph, edge)?;
     }

@@ -29,6 +29,12 @@ pub struct Job {
     pub uptime_ms: u64,
     /// Subtasks of operators that do not set their own.
     pub parallelism: u32,
+    /// Threads that subtasks run on, each with an instance of the pipeline.
+    #[serde(default)]
+    pub slots: u32,
+    /// Whose slots these are.
+    #[serde(default)]
+    pub slot_sharing_groups: Vec<SlotSharingGroup>,
     /// Times that it was restarted in this process.
     pub restarts: u32,
     /// Why it was restarted the last time.
@@ -39,6 +45,15 @@ pub struct Job {
     pub savepoint_dir: String,
     /// The newest completed checkpoint of this process.
     pub last_checkpoint: Option<Checkpoint>,
+}
+
+/// Operators that share slots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotSharingGroup {
+    /// Its name; `default` is that of operators that name none.
+    pub name: String,
+    /// Its slots.
+    pub slots: u32,
 }
 
 /// A completed checkpoint.

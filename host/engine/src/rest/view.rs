@@ -161,6 +161,11 @@ impl JobView {
             duration_ms: checkpoints.last_duration.as_millis() as u64,
             bytes: checkpoints.last_bytes,
         });
+        let placement = &self.job.plan.placement;
+        let groups = placement.groups().iter().map(|group| messages::SlotSharingGroup {
+            name: group.name.clone(),
+            slots: group.slots.len() as u32,
+        });
         messages::Job {
             name: self.name.clone(),
             run: self.run.clone(),
@@ -169,6 +174,8 @@ impl JobView {
             started_ms: self.started_ms,
             uptime_ms: self.clock.elapsed().as_millis() as u64,
             parallelism: self.parallelism,
+            slots: placement.slot_count(),
+            slot_sharing_groups: groups.collect(),
             restarts: checkpoints.restarts,
             last_failure: self.control.0.last_failure(),
             checkpoint_dir: self.checkpoint_dir.clone(),

@@ -13,6 +13,7 @@ use millrace_core::checkpoint::{CheckpointId, Trap};
 use millrace_core::connector::Rejected;
 use millrace_core::function::TimerKind;
 use millrace_core::graph::{Chain, Head};
+use millrace_core::plan::SlotIndex;
 use millrace_core::{Error, Result};
 use millrace_operators::careful::{Careful, Entry, Instances, Quarantined, Shadow, SharedShadow};
 use millrace_wasm::{GuestChain, Instance, OpenConfig, render_time};
@@ -28,7 +29,7 @@ use crate::metrics::SubtaskMetrics;
 /// What the chains of a slot share in careful mode.
 pub(crate) struct CarefulSlot {
     job: Arc<SlotJob>,
-    slot: u32,
+    slot: SlotIndex,
     instance: Rc<RefCell<Instance>>,
     chains: RefCell<Vec<OpenChain>>,
 }
@@ -41,7 +42,7 @@ struct OpenChain {
 }
 
 impl CarefulSlot {
-    pub(crate) fn new(job: Arc<SlotJob>, slot: u32, instance: Rc<RefCell<Instance>>) -> Self {
+    pub(crate) fn new(job: Arc<SlotJob>, slot: SlotIndex, instance: Rc<RefCell<Instance>>) -> Self {
         CarefulSlot {
             job,
             slot,
@@ -80,7 +81,7 @@ impl CarefulSlot {
             calls,
             declared: declared.clone(),
             told: Vec::new(),
-            passes_at: trap.filter(|trap| trap.subtask == self.slot).map(|trap| trap.rows),
+            passes_at: trap.filter(|trap| trap.subtask == config.subtask).map(|trap| trap.rows),
         }
     }
 }

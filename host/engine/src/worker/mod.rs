@@ -1,4 +1,4 @@
-//! A worker's slots: threads that each run one subtask of every task.
+//! A worker's slots: threads that each run one subtask of every task that shares them.
 //!
 //! `wiring` turns a plan into channels, `slot` is the loop, `subtask` one task's copy, `inputs` what waits in front of
 //! it, `outputs` where its rows go, `portion` how much it takes in a turn, `questions` what it is asked, `taking` its parts

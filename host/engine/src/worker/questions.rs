@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arrow_array::{ArrayRef, RecordBatch};
 use millrace_core::Result;
+use millrace_core::plan::SlotIndex;
 
 /// What a subtask holds for a key.
 #[derive(Debug, Default)]
@@ -43,21 +44,21 @@ impl Questions {
     }
 
     /// Asks a slot, which has to be woken.
-    pub(crate) fn push(&self, slot: u32, question: Question) {
-        let (some, questions) = &self.slots[slot as usize];
+    pub(crate) fn push(&self, slot: SlotIndex, question: Question) {
+        let (some, questions) = &self.slots[slot.0 as usize];
         lock(questions).push(question);
         some.store(true, Ordering::SeqCst);
     }
 
     /// Whether a slot has been asked something.
     #[inline]
-    pub(crate) fn has_some(&self, slot: u32) -> bool {
-        self.slots[slot as usize].0.load(Ordering::SeqCst)
+    pub(crate) fn has_some(&self, slot: SlotIndex) -> bool {
+        self.slots[slot.0 as usize].0.load(Ordering::SeqCst)
     }
 
     /// What a slot has been asked.
-    pub(crate) fn take(&self, slot: u32) -> Vec<Question> {
-        let (some, questions) = &self.slots[slot as usize];
+    pub(crate) fn take(&self, slot: SlotIndex) -> Vec<Question> {
+        let (some, questions) = &self.slots[slot.0 as usize];
         let mut questions = lock(questions);
         some.store(false, Ordering::SeqCst);
         std::mem::take(&mut *questions)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use millrace_core::Error;
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, CheckpointMode, SubtaskSnapshot, Trap};
-use millrace_core::plan::{Plan, TaskKind};
+use millrace_core::plan::{Plan, SlotIndex, TaskKind};
 use millrace_core::time::Alignment;
 use millrace_net::queue::Sleeper;
 
@@ -309,9 +309,9 @@ impl Shared {
     }
 
     /// Asks a slot something.
-    pub(crate) fn ask(&self, slot: u32, question: Question) {
+    pub(crate) fn ask(&self, slot: SlotIndex, question: Question) {
         self.questions.push(slot, question);
-        self.sleepers[slot as usize].wake();
+        self.sleepers[slot.0 as usize].wake();
     }
 
     /// Number of commands so far.

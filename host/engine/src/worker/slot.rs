@@ -1,4 +1,4 @@
-//! The slot loop: one thread, one sandboxed instance, one subtask of every task.
+//! The slot loop: one thread, one sandboxed instance, one subtask of every task that runs there.
 //!
 //! The loop visits its subtasks in plan order, senders before receivers. A subtask steps only if its
 //! outputs have room, so nothing in a slot ever waits inside a step; when a whole round did nothing, the
@@ -16,7 +16,7 @@ use millrace_connectors::http::Client;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
 use millrace_core::connector::SplitEnumerator;
 use millrace_core::graph::{Graph, OperatorIndex};
-use millrace_core::plan::Plan;
+use millrace_core::plan::{Plan, SlotIndex, TaskKind};
 use millrace_core::{Error, Fault, Result};
 use millrace_net::queue::Sleeper;
 use millrace_state::Restorable;
@@ -29,7 +29,7 @@ use super::outputs::LocalElement;
 use super::rejects::{RejectPolicies, Rejects};
 use super::shared::{Command, Event, Outcome, Shared};
 use super::subtask::{Body, Subtask, Turn};
-use super::wiring::SlotWiring;
+use super::wiring::{SlotWiring, SubtaskWiring};
 use crate::backend::Backend;
 use crate::in_flight::Conversions;
 use crate::metrics::{Activity, TaskMetrics};
@@ -99,7 +99,9 @@ pub(crate) struct SlotReport {
 
 /// One slot, on its thread.
 pub(crate) struct Slot {
-    index: u32,
+    index: SlotIndex,
+    /// Number of all its subtasks.
+    subtask: u32,
     job: Arc<SlotJob>,
     start: Arc<Start>,
     shared: Arc<Shared>,
@@ -119,22 +121,31 @@ pub(crate) struct Slot {
 impl Slot {
     /// Makes the instance and opens every subtask.
     pub(crate) fn open(
-        index: u32,
+        index: SlotIndex,
         job: Arc<SlotJob>,
         start: Arc<Start>,
         shared: Arc<Shared>,
         wiring: SlotWiring,
     ) -> Result<Self> {
-        let sleeper = shared.sleepers[index as usize].clone();
+        let sleeper = shared.sleepers[index.0 as usize].clone();
         sleeper.adopt_current_thread();
         let instance = Rc::new(RefCell::new(instantiate(&job, index)?));
-        let careful = (!start.careful.is_empty()).then(|| {
+        let has_trapped = |subtask: &SubtaskWiring| match &start.plan.tasks[subtask.task].kind {
+            TaskKind::Chain { chain, .. } => start.careful.contains_key(&chain.0),
+            TaskKind::Source { .. }
+            | TaskKind::Watermarks { .. }
+            | TaskKind::Requests { .. }
+            | TaskKind::Lookup { .. }
+            | TaskKind::Sink { .. } => false,
+        };
+        let careful = wiring.subtasks.iter().any(has_trapped).then(|| {
             let careful = CarefulSlot::new(job.clone(), index, instance.clone());
             Rc::new(careful)
         });
         let rejects = Rc::new(Rejects::new(job.rejects.clone(), shared.mode.is_some()));
         let mut slot = Slot {
             index,
+            subtask: start.plan.placement.subtask_in(index),
             job,
             start,
             shared,
@@ -262,9 +273,9 @@ impl Slot {
 
     /// The trap that an error was, if it was one.
     fn trap(&mut self) -> Option<Trap> {
-        let slot = self.index;
-        self.subtasks.iter_mut().find_map(|subtask| match &mut subtask.body {
-            Body::Chain(task) => task.take_trap(slot),
+        let subtask = self.subtask;
+        self.subtasks.iter_mut().find_map(|of| match &mut of.body {
+            Body::Chain(task) => task.take_trap(subtask),
             Body::Source(_) | Body::Watermarks(_) | Body::Requests(_) | Body::Lookup(_) | Body::Sink(_) => None,
         })
     }
@@ -360,7 +371,8 @@ impl Slot {
         }
         subtask.set_activity(Activity::Busy, &self.shared);
         let visit = subtask.visit(turn, &self.shared, &self.rejects);
-        let visit = visit.map_err(|error| error.context(format!("task `{}`, subtask {}", subtask.name, self.index)))?;
+        let visit =
+            visit.map_err(|error| error.context(format!("task `{}`, subtask {}", subtask.name, self.subtask)))?;
         subtask.set_activity(Activity::Idle, &self.shared);
         self.deliver_local(index);
         Ok((visit.worked || exported, visit.wait))

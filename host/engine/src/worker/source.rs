@@ -492,7 +492,7 @@ fn announce(progress: Option<Progress>, outputs: &mut Outputs) {
 
 #[cfg(test)]
 mod tests {
-    use millrace_core::plan::{Exchange, Task, TaskIndex, TaskKind};
+    use millrace_core::plan::{Exchange, Placement, Task, TaskIndex, TaskKind};
 
     use super::*;
 
@@ -517,7 +517,7 @@ mod tests {
                 tasks: vec![task(1), task(parallelism)],
                 exchanges: vec![exchange],
                 max_parallelism: 128,
-                slots: parallelism,
+                placement: Placement::new([("default", 1), ("default", parallelism)]),
             };
             assert_eq!(rows_per_poll(&plan, 100), expect);
         };

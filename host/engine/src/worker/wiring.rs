@@ -1,7 +1,7 @@
 //! From a plan to channels: which subtask of which slot reads what from whom.
 //!
-//! Slot i runs subtask i of every task whose parallelism exceeds i. A channel between two subtasks of one
-//! slot is direct; between two slots it is a bounded queue.
+//! Where each subtask runs is the plan's to say. A channel between two subtasks of one slot is direct; between two
+//! slots it is a bounded queue.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use millrace_core::block::Block;
 use millrace_core::checkpoint::EdgeName;
 use millrace_core::graph::Partition;
 use millrace_core::key::KeyGroups;
-use millrace_core::plan::{Exchange, Plan};
+use millrace_core::plan::{Exchange, Plan, TaskIndex};
 use millrace_core::random::SplitMix64;
 use millrace_core::{Error, Result};
 use millrace_net::queue::{self, Receiver, Sleeper};
@@ -84,31 +84,28 @@ pub(crate) fn edge_names(plan: &Plan, ids: &[&str]) -> Vec<EdgeName> {
 
 /// Makes all channels of a plan; the result has one entry per slot. `ids` are the identities of its tasks.
 pub(crate) fn wire(plan: &Plan, ids: &[&str], sleepers: &[Sleeper]) -> Vec<SlotWiring> {
-    let mut slots: Vec<SlotWiring> = (0..plan.slots as usize)
-        .map(|slot| SlotWiring {
-            subtasks: (0..plan.tasks.len())
-                .filter(|&task| plan.tasks[task].parallelism as usize > slot)
-                .map(|task| SubtaskWiring {
-                    task,
-                    channels: Vec::new(),
-                    edges: Vec::new(),
-                })
-                .collect(),
-        })
-        .collect();
+    let unconnected = |task: TaskIndex| SubtaskWiring {
+        task: task.0,
+        channels: Vec::new(),
+        edges: Vec::new(),
+    };
+    let slots = plan.placement.slots().map(|slot| SlotWiring {
+        subtasks: plan.placement.tasks_in(slot).map(unconnected).collect(),
+    });
+    let mut slots: Vec<SlotWiring> = slots.collect();
     for (exchange, name) in plan.exchanges.iter().zip(edge_names(plan, ids)) {
         let name = Arc::new(name);
-        for sender in 0..plan.tasks[exchange.from.0].parallelism as usize {
+        for sender in 0..plan.tasks[exchange.from.0].parallelism {
             wire_sender(plan, exchange, &name, sender, sleepers, &mut slots);
         }
     }
     slots
 }
 
-fn position(slot: &SlotWiring, task: usize) -> usize {
+fn position(slot: &SlotWiring, task: TaskIndex) -> usize {
     slot.subtasks
         .iter()
-        .position(|subtask| subtask.task == task)
+        .position(|subtask| subtask.task == task.0)
         .expect("the slot runs a subtask of this task")
 }
 
@@ -116,13 +113,13 @@ fn wire_sender(
     plan: &Plan,
     exchange: &Exchange,
     edge: &Arc<EdgeName>,
-    sender: usize,
+    sender: u32,
     sleepers: &[Sleeper],
     slots: &mut [SlotWiring],
 ) {
-    let senders = plan.tasks[exchange.from.0].parallelism as usize;
+    let senders = plan.tasks[exchange.from.0].parallelism;
     let receivers = plan.tasks[exchange.to.0].parallelism;
-    let all = 0..receivers as usize;
+    let all = 0..receivers;
     let (route, receivers_of) = match &exchange.partition {
         Partition::Forward => (Route::One, sender..sender + 1),
         Partition::Global => (Route::One, all),
@@ -132,8 +129,8 @@ fn wire_sender(
         ),
         Partition::HashComputed => (Route::HashComputed, all),
         Partition::Rebalance => (Route::Rebalance, all),
-        Partition::Rescale => (Route::Rebalance, part_of(sender, senders, receivers as usize)),
-        Partition::Shuffle => (Route::Shuffle(SplitMix64::new(sender as u64)), all),
+        Partition::Rescale => (Route::Rebalance, part_of(sender, senders, receivers)),
+        Partition::Shuffle => (Route::Shuffle(SplitMix64::new(u64::from(sender))), all),
         Partition::Numbered => (Route::Numbered, all),
         Partition::Broadcast => (Route::Broadcast, all),
     };
@@ -148,11 +145,14 @@ fn wire_sender(
         | Partition::Global => KeySource::None,
         Partition::Broadcast => KeySource::Broadcast,
     };
+    let slot_of = |task, subtask| plan.placement.slot_of(task, subtask).0 as usize;
+    let from = slot_of(exchange.from, sender);
     let mut targets = Vec::new();
     for receiver in receivers_of {
-        let subtask = position(&slots[receiver], exchange.to.0);
-        let channels = &mut slots[receiver].subtasks[subtask].channels;
-        let (target, origin) = if receiver == sender {
+        let to = slot_of(exchange.to, receiver);
+        let subtask = position(&slots[to], exchange.to);
+        let channels = &mut slots[to].subtasks[subtask].channels;
+        let (target, origin) = if to == from {
             (
                 Target::Local {
                     subtask,
@@ -161,7 +161,7 @@ fn wire_sender(
                 Origin::Local,
             )
         } else {
-            let (sending, receiving) = queue::channel(sleepers[sender].clone(), sleepers[receiver].clone());
+            let (sending, receiving) = queue::channel(sleepers[from].clone(), sleepers[to].clone());
             (Target::Remote(sending), Origin::Remote(receiving))
         };
         channels.push(Channel {
@@ -169,28 +169,28 @@ fn wire_sender(
             origin,
             keys: keys.clone(),
             edge: edge.clone(),
-            sender: sender as u32,
+            sender,
         });
         targets.push(target);
     }
     let groups = KeyGroups::new(receivers, plan.max_parallelism);
-    let position = position(&slots[sender], exchange.from.0);
+    let position = position(&slots[from], exchange.from);
     let edge = EdgeOutput {
         port: exchange.from_port,
         route,
         targets,
         groups,
     };
-    slots[sender].subtasks[position].edges.push(edge);
+    slots[from].subtasks[position].edges.push(edge);
 }
 
 /// Which receivers a sender of so many has for itself: all of them are somebody's.
-fn part_of(sender: usize, senders: usize, receivers: usize) -> Range<usize> {
+fn part_of(sender: u32, senders: u32, receivers: u32) -> Range<u32> {
     if receivers < senders {
         let own = sender * receivers / senders;
         return own..own + 1;
     }
-    let start = |sender: usize| (sender * receivers).div_ceil(senders);
+    let start = |sender: u32| (sender * receivers).div_ceil(senders);
     start(sender)..start(sender + 1)
 }
 
@@ -213,17 +213,20 @@ pub(crate) fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRe
 
 #[cfg(test)]
 mod tests {
+    use millrace_core::graph::OperatorIndex;
+    use millrace_core::plan::{Placement, Task, TaskKind};
+
     use super::*;
 
     #[test]
     fn every_receiver_is_somebodys() {
         for senders in 1..9 {
             for receivers in 1..9 {
-                let mut taken = vec![0; receivers];
+                let mut taken = vec![0; receivers as usize];
                 for sender in 0..senders {
                     let part = part_of(sender, senders, receivers);
                     assert!(!part.is_empty());
-                    part.for_each(|receiver| taken[receiver] += 1);
+                    part.for_each(|receiver| taken[receiver as usize] += 1);
                 }
                 let (least, most) = (taken.iter().min().unwrap(), taken.iter().max().unwrap());
                 assert!(*least >= 1 && most - least <= 1, "{senders} {receivers} {taken:?}");
@@ -232,5 +235,52 @@ mod tests {
         }
         assert_eq!(part_of(1, 2, 5), 3..5);
         assert_eq!(part_of(2, 5, 2), 0..1);
+    }
+
+    /// Of each channel between two tasks in these groups: the slot of its receiver, the number of its sender, and whether it
+    /// is a queue.
+    fn channels(groups: [(&str, u32); 2], partition: Partition) -> Vec<(usize, u32, bool)> {
+        let task = |(_, parallelism)| Task {
+            name: String::new(),
+            kind: TaskKind::Sink {
+                operator: OperatorIndex(0),
+            },
+            parallelism,
+        };
+        let exchange = Exchange {
+            from: TaskIndex(0),
+            from_port: 0,
+            to: TaskIndex(1),
+            to_input: 0,
+            partition,
+        };
+        let plan = Plan {
+            tasks: groups.map(task).to_vec(),
+            exchanges: vec![exchange],
+            max_parallelism: 128,
+            placement: Placement::new(groups),
+        };
+        let sleepers: Vec<Sleeper> = plan.placement.slots().map(|_| Sleeper::default()).collect();
+        let mut found = Vec::new();
+        for (slot, wiring) in wire(&plan, &["a", "b"], &sleepers).iter().enumerate() {
+            let receivers = wiring.subtasks.iter().filter(|subtask| subtask.task == 1);
+            for channel in receivers.flat_map(|subtask| &subtask.channels) {
+                found.push((slot, channel.sender, matches!(channel.origin, Origin::Remote(_))));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn only_neighbours_in_a_slot_hand_rows_over_directly() {
+        let forward = |groups| channels(groups, Partition::Forward);
+        assert_eq!(forward([("a", 2), ("a", 2)]), [(0, 0, false), (1, 1, false)]);
+        // Subtask i sends to subtask i, wherever they are.
+        assert_eq!(forward([("a", 2), ("b", 2)]), [(2, 0, true), (3, 1, true)]);
+        let rebalanced = |groups| channels(groups, Partition::Rebalance);
+        let expect = [(0, 0, false), (0, 1, true), (1, 0, true), (1, 1, false)];
+        assert_eq!(rebalanced([("a", 2), ("a", 2)]), expect);
+        assert_eq!(rebalanced([("a", 1), ("b", 2)]), [(1, 0, true), (2, 0, true)]);
+        assert_eq!(rebalanced([("a", 2), ("b", 1)]), [(2, 0, true), (2, 1, true)]);
     }
 }

@@ -6,6 +6,7 @@ use std::hint::black_box;
 use millrace::connect::RedisSink;
 use millrace::prelude::*;
 
+use super::groups::{placed, placed_sink};
 use super::{Event, Params};
 
 /// One result: of which operator, for which key, for which time or number, and what.
@@ -92,9 +93,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     if params.rate > 0 {
         generator = generator.rate(params.rate as u64);
     }
-    let events = flow
-        .source("events", generator)
-        .uid("source")
+    let events = placed(flow.source("events", generator).uid("source"), params, "source")
         .map(|event: Event| Event {
             time: event.time - event.value * 7919 % 40,
             ..event
@@ -104,12 +103,12 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
             Duration::from_millis(40) + params.disorder,
         ))
         .uid("events");
-    let counts = events
-        .clone()
-        .key_by(Event::FIELDS.key)
-        .count()
-        .uid("counts")
-        .map(|counted: Counted<i64>| fact("counts", counted.key, counted.count, 0));
+    let counts = placed(
+        events.clone().key_by(Event::FIELDS.key).count().uid("counts"),
+        params,
+        "counts",
+    )
+    .map(|counted: Counted<i64>| fact("counts", counted.key, counted.count, 0));
     let tumbling = events
         .clone()
         .key_by(Event::FIELDS.key)
@@ -122,11 +121,11 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
         .key_by(|event: &Event| format!("key {}", event.key))
         .window(Sliding::of(Duration::from_millis(900), Duration::from_millis(300)))
         .sum(Event::FIELDS.value)
-        .uid("sliding")
-        .map(|sum: Windowed<String, i64>| {
-            let key = sum.key.trim_start_matches("key ").parse().expect("a number");
-            fact("sliding", key, sum.start.millis(), sum.value)
-        });
+        .uid("sliding");
+    let sliding = placed(sliding, params, "sliding").map(|sum: Windowed<String, i64>| {
+        let key = sum.key.trim_start_matches("key ").parse().expect("a number");
+        fact("sliding", key, sum.start.millis(), sum.value)
+    });
     let sessions = events
         .clone()
         .key_by(Event::FIELDS.key)
@@ -145,6 +144,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
             attempt: 0,
         })
         .uid("buckets");
+    let buckets = placed(buckets, params, "buckets");
     if !params.letters.is_empty() {
         // By one function or by another in the same chain.
         events
@@ -161,14 +161,14 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let rounds = params.work;
     let facts = if rounds > 0 {
         let worked = facts.rebalance().map(move |fact: Fact| work(fact, rounds));
-        worked.uid("work").rebalance()
+        placed(worked.uid("work"), params, "work").rebalance()
     } else {
         facts
     };
     if !params.redis.is_empty() {
         facts.sink("facts", redis(&params.redis, &params.structure));
     } else if params.postgres.is_empty() {
-        facts.sink("facts", Files::to_csv(&params.output));
+        placed_sink(facts.sink("facts", Files::to_csv(&params.output)), params);
     } else {
         let table = Postgres::to(&params.postgres, "facts").create(true);
         let upserted = params

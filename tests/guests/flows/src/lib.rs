@@ -3,7 +3,7 @@
 //! The parameter `kind` picks one. `windows` has those over event time, `edges` every way from subtask to subtask,
 //! `applied` what is done to every key, `states` one function with every kind of state, `durable` what must
 //! survive, `large` maps and lists in the host, `enums` those read and written, `operators` one of each (with
-//! `guest_windows`), `evolving` what changes, `lifetimes` state that expires, `operator-state` lists of subtasks,
+//! `guest_windows`), `evolving` what changes, `groups` what runs in slots of its own, `lifetimes` state that expires, `operator-state` lists of subtasks,
 //! `patterns` patterns of events, `requests` rows that ask a server,
 //! `lookups` rows that are looked up in tables, `poison` functions that trap, `queried` what can be asked for, `connected` reads
 //! and writes what `from` and `to` say, `streams` endless ones and slow ones, `two-inputs` operators of two inputs.
@@ -14,6 +14,7 @@ mod durable;
 mod edges;
 mod enums;
 mod evolving;
+mod groups;
 mod guest_windows;
 mod large;
 mod lifetimes;
@@ -127,6 +128,9 @@ pub struct Params {
     /// 1: without that
     #[parameter(default = "0")]
     spared: i64,
+    /// Slot-sharing groups of some operators, as operator:group:subtasks
+    #[parameter(default = "")]
+    groups: String,
 }
 
 fn generated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
@@ -151,6 +155,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "connected" => connected::build(flow, &params),
         "durable" => durable::build(flow, &params),
         "evolving" => evolving::build(flow, &params),
+        "groups" => groups::build(flow, &params),
         "large" => large::build(flow, &params),
         "lifetimes" => lifetimes::build(flow, &params),
         "operators" | "clock" => operators::build(flow, &params),

@@ -6,6 +6,7 @@
 
 use millrace::prelude::*;
 
+use super::groups::{placed, placed_sink};
 use super::{Event, Params};
 
 /// One result: of which operator, for which key, for which time or number, and what.
@@ -148,13 +149,12 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let branch = || events.clone();
     let facts = stateless(branch(), &poison)
         .union(totals(branch(), &poison))
-        .union(tumbling(branch(), &poison))
-        .union(sliding(branch(), &poison))
-        .union(sessions(branch(), &poison))
-        .union(buckets(branch(), &poison));
-    facts
-        .filter(|fact: &Fact| fact.value != NOTHING)
-        .sink("facts", Files::to_csv(&params.output));
+        .union(placed(tumbling(branch(), &poison), params, "tumbling"))
+        .union(placed(sliding(branch(), &poison), params, "sliding"))
+        .union(placed(sessions(branch(), &poison), params, "sessions"))
+        .union(placed(buckets(branch(), &poison), params, "buckets"));
+    let facts = facts.filter(|fact: &Fact| fact.value != NOTHING);
+    placed_sink(facts.sink("facts", Files::to_csv(&params.output)), params);
 }
 
 pub(crate) type Events = Stream<Rows<Event>>;

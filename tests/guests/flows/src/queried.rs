@@ -2,6 +2,7 @@
 
 use millrace::prelude::*;
 
+use super::groups::placed;
 use super::{Event, Params};
 
 /// All kinds of state of a key, and timers that are far away.
@@ -59,7 +60,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let watermarks = Watermarks::bounded(Event::FIELDS.time, Duration::from_secs(1_000_000));
     let events = events.watermarks(watermarks).uid("watermarks").share();
     let keyed = || events.clone().key_by(Event::FIELDS.key);
-    keyed()
+    let kinds = keyed()
         .process(|setup| {
             let fresh = setup.value_state("fresh");
             setup.ttl(&fresh, Ttl::after(Duration::from_secs(100_000)));
@@ -72,21 +73,21 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
                 fresh,
             }
         })
-        .uid("kinds")
-        .sink("kinds-out", Discard::new());
+        .uid("kinds");
+    placed(kinds, params, "kinds").sink("kinds-out", Discard::new());
     let value = Event::FIELDS.value;
     let tumbling = keyed().window(Tumbling::of(Duration::from_millis(1_000)));
     tumbling.sum(value).uid("tumbling").sink("tumbling-out", Discard::new());
     let sliding = keyed().window(Sliding::of(Duration::from_millis(1_000), Duration::from_millis(500)));
     sliding.count().uid("sliding").sink("sliding-out", Discard::new());
     let sessions = keyed().window(Session::gap(Duration::from_millis(50)));
-    sessions.max(value).uid("sessions").sink("sessions-out", Discard::new());
-    keyed().count().uid("counts").sink("counts-out", Discard::new());
-    events
+    placed(sessions.max(value).uid("sessions"), params, "sessions").sink("sessions-out", Discard::new());
+    placed(keyed().count().uid("counts"), params, "counts").sink("counts-out", Discard::new());
+    let kept = events
         .rebalance()
         .process_with_state(|setup| Kept {
             values: setup.list_state("values"),
         })
-        .uid("kept")
-        .sink("kept-out", Discard::new());
+        .uid("kept");
+    placed(kept, params, "kept").sink("kept-out", Discard::new());
 }

@@ -69,6 +69,7 @@ fn operator(name: &str, kind: OperatorKind) -> Operator {
         uid: None,
         kind,
         parallelism: None,
+        slot_sharing_group: None,
     }
 }
 
@@ -243,6 +244,8 @@ pub(crate) fn build(kind: &str, head_name: &str) -> Graph {
             graph.operators[0].uid = Some("same".to_owned());
             graph.operators[2].uid = Some("same".to_owned());
         }
+        "group-blank" => graph.operators[2].slot_sharing_group = Some(" ".to_owned()),
+        "group-long" => graph.operators[2].slot_sharing_group = Some("g".repeat(300)),
         "auto-uid" => graph.operators[2].uid = Some("auto-0123".to_owned()),
         "empty-uid" => graph.operators[2].uid = Some(String::new()),
         "connector" => {

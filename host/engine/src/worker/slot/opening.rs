@@ -15,7 +15,6 @@ use millrace_wasm::{GuestChain, OpenConfig};
 use super::Slot;
 use crate::metrics::SubtaskMetrics;
 use crate::prepare::input_schema;
-use crate::snapshot_tasks::identity;
 use crate::worker::chain::{ChainTask, SubtaskOf};
 use crate::worker::lookup::LookupTask;
 use crate::worker::pace::Pace;
@@ -33,7 +32,7 @@ impl Slot {
         let task = &self.start.plan.tasks[wiring.task];
         let waker = self.sleeper.clone();
         let context = SubtaskContext {
-            subtask: self.index,
+            subtask: self.subtask,
             parallelism: task.parallelism,
             waker: Waker(Arc::new(move || waker.wake())),
             checkpoints: self.shared.mode.is_some(),
@@ -44,12 +43,16 @@ impl Slot {
         let known = &self.job.metrics[wiring.task];
         // Of a plan that only lets rows through there may be more than the job has.
         let surplus = || Arc::new(SubtaskMetrics::new(known.operators.len()));
-        let metrics = known.subtasks.get(self.index as usize).cloned().unwrap_or_else(surplus);
-        let operator = identity(&task.kind, &self.job.graph);
+        let metrics = known
+            .subtasks
+            .get(self.subtask as usize)
+            .cloned()
+            .unwrap_or_else(surplus);
+        let operator = task.kind.first_operator(&self.job.graph);
         let stored = self.restored(operator).filter(|_| self.start.channels);
         let place = Place {
             task: wiring.task,
-            subtask: self.index,
+            subtask: self.subtask,
         };
         let mut subtask = Subtask::new(
             task.name.clone(),
@@ -61,7 +64,7 @@ impl Slot {
             metrics,
         );
         if let Some((checkpoint, operator)) = stored {
-            let channels = self.start.conversions.channels(checkpoint, operator, self.index)?;
+            let channels = self.start.conversions.channels(checkpoint, operator, self.subtask)?;
             subtask.restore_channels(channels, self.start.settles)?;
         }
         Ok(subtask)
@@ -96,7 +99,7 @@ impl Slot {
                 let mut watermarks = WatermarksTask::new(strategy);
                 if let Some((_, operator)) = self.restored(*operator)
                     && operator.parallelism == task.parallelism
-                    && let Some(split) = operator.subtasks[self.index as usize].splits.first()
+                    && let Some(split) = operator.subtasks[self.subtask as usize].splits.first()
                 {
                     watermarks.restore(&split.clone().into());
                 }
