@@ -14,14 +14,12 @@
 //!
 //! A row of which no condition holds is dropped before its key is looked up, if the pattern may pass over it. Conditions that
 //! look at the rows of a partial match are asked when a row is matched, of all keys together, a row of each key at a
-//! time. `waiting` has the rows that the watermark has not passed, `keys` what has begun of each key, `matcher` steps partial
-//! matches, `buffer` and `batches` keep the rows that they share, `stored` is what a key is in snapshots.
+//! time. What a row does to what has begun of its key is `millrace_pattern`'s. Here `waiting` has the rows that the watermark has
+//! not passed, `keys` what has begun of each key, `batches` the columns of rows, `stored` is what a key is in snapshots.
 
 mod batches;
-mod buffer;
 mod calls;
 mod keys;
-mod matcher;
 mod stored;
 mod waiting;
 
@@ -30,14 +28,13 @@ use arrow_schema::SchemaRef;
 use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::function::{Effects, KeyedFunction, PatternFunction, Slot, StateFunction, TimerKind, touched};
 use millrace_core::graph::PatternDecl;
-use millrace_core::pattern::{Conditions, Program, StoredFields};
+use millrace_core::pattern::{StoredFields, compile};
 use millrace_core::{Error, Result};
+use millrace_pattern::{Conditions, Incoming, Matcher, Place, Stored};
 
 use self::batches::{Batches, Owner};
-use self::buffer::{Incoming, Place};
 use self::calls::Gathered;
 use self::keys::Keys;
-use self::matcher::Matcher;
 use self::waiting::Waiting;
 
 /// What patterns did, for metrics.
@@ -81,14 +78,19 @@ pub struct PatternOperator {
     /// Conditions of the rows that were admitted last.
     admitted: Vec<Conditions>,
     turns: Vec<Turn>,
+    /// Tells what is stored of this pattern from what is stored of others.
+    fingerprint: i64,
+    /// A key that is exported or imported.
+    stored: Stored,
 }
 
 impl PatternOperator {
     /// For rows of this schema.
     pub fn new(pattern: &PatternDecl, schema: &SchemaRef) -> Result<Self> {
-        let program = Program::compile(pattern)?;
+        let program = compile(pattern)?;
         Ok(PatternOperator {
             keys: Keys::new(&program),
+            fingerprint: program.fingerprint(),
             matcher: Matcher::new(program),
             batches: Batches::new(schema.clone()),
             waiting: Waiting::new(),
@@ -103,6 +105,7 @@ impl PatternOperator {
             counters: PatternCounters::default(),
             admitted: Vec::new(),
             turns: Vec::new(),
+            stored: Stored::default(),
         })
     }
 

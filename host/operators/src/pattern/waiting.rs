@@ -6,9 +6,8 @@
 
 use millrace_core::block::Millis;
 use millrace_core::function::Slot;
-use millrace_core::pattern::Conditions;
+use millrace_pattern::{Conditions, Place};
 
-use super::buffer::Place;
 use crate::time_buckets::TimeBuckets;
 
 /// No row.

@@ -11,14 +11,16 @@ use millrace_core::Result;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction};
 use millrace_core::graph::PatternDecl;
-use millrace_core::pattern::{Program, state_decl};
+use millrace_core::pattern::state_decl;
+use millrace_pattern::{Incoming, Key, Matcher, NO_NODE, Place, Program};
 
-use super::matching::pattern;
+use self::random::pattern;
 use crate::KeyedOperator;
 use crate::pattern::PatternOperator;
-use crate::pattern::buffer::{Incoming, NO_NODE, Place};
-use crate::pattern::matcher::{Key, Matcher};
 use crate::testing::Random;
+
+#[path = "../../../pattern/src/tests/random.rs"]
+mod random;
 
 /// A match: key, time, whether it ran out of time, and stage and id of each row.
 type Line = (i64, Millis, bool, Vec<(u32, i64)>);
