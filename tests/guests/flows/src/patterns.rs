@@ -1,4 +1,4 @@
-//! Patterns of every kind over rows that come out of order, each with a sink of its own.
+//! Patterns of every kind over rows that come out of order, each with a sink of its own. Rows are generated, or those of `input`.
 
 use millrace::prelude::*;
 
@@ -110,8 +110,11 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     if params.rate > 0 {
         generator = generator.rate(params.rate as u64);
     }
-    let events = flow
-        .source("events", generator)
+    let events: Stream<Rows<Event>> = match params.input.as_str() {
+        "" => flow.source("events", generator),
+        input => flow.source("events", Files::ndjson(input)),
+    };
+    let events = events
         .uid("source")
         .map(|event: Event| Event {
             time: event.time - event.value * 7919 % 40,
