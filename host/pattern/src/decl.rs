@@ -93,4 +93,6 @@ pub struct PatternDecl {
     pub late_port: Option<u32>,
     /// Partial matches of a key; more are dropped, the oldest first, and counted.
     pub partial_matches_max: u32,
+    /// Rows of a key and of equal time are in an order of their own: whoever gives them to the matcher sees to it.
+    pub orders_equal_times: bool,
 }

@@ -180,6 +180,7 @@ impl Program {
     /// let pattern = PatternDecl {
     ///     elements: vec![stage], conditions: vec![false], within_ms: None, within_gap_ms: None,
     ///     after_match: AfterMatch::NoSkip, timeouts: false, late_port: None, partial_matches_max: 10,
+    ///     orders_equal_times: false,
     /// };
     /// assert!(Program::compile(&pattern).unwrap().positions[0].accepts);
     /// ```

@@ -108,6 +108,7 @@ impl Key {
 /// # let pattern = PatternDecl {
 /// #     elements: vec![stage("a", 0), stage("b", 1)], conditions: vec![false, false], within_ms: None, within_gap_ms: None,
 /// #     after_match: AfterMatch::NoSkip, timeouts: false, late_port: None, partial_matches_max: 10,
+/// #     orders_equal_times: false,
 /// # };
 /// let (mut matcher, mut key) = (Matcher::new(Program::compile(&pattern).unwrap()), Key::default());
 /// for (row, holds) in [(0, 0b01), (1, 0b10)] {

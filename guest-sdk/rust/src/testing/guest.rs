@@ -9,7 +9,7 @@ use super::plan::is_window;
 use crate::abi::Instance;
 use crate::abi::host::recorded;
 use crate::bindings::dataflow::{Chain, Graph, Head, StateDecl};
-use crate::bindings::operators::{CallError, CallResult, Candidates, Moment, OpenConfig};
+use crate::bindings::operators::{CallError, CallResult, Candidates, Moment, OpenConfig, RowConditions};
 use crate::bindings::types;
 use crate::block::Block;
 use crate::chain::Work;
@@ -226,8 +226,8 @@ impl Guest<'_> {
         self.gather(&result, |_| String::new());
     }
 
-    /// Which conditions of a pattern hold of rows, or may.
-    pub(crate) fn conditions(&mut self, rows: &[Row]) -> Vec<u64> {
+    /// What a pattern has to know of rows.
+    pub(crate) fn conditions(&mut self, rows: &[Row]) -> RowConditions {
         let block = self.info.block(0, rows);
         let conditions = self.instance.conditions(self.info.number, &block);
         self.returned(conditions)

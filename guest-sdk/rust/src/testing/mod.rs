@@ -127,7 +127,9 @@
 //! # Rows in any order
 //!
 //! What a pipeline puts out should not depend on the order in which rows come, as far as
-//! they may be out of order: [`assert_order_does_not_matter`] tries many.
+//! they may be out of order: [`assert_order_does_not_matter`] tries many. Rows of a key and of equal time that a pattern is
+//! looked for in need an order for that
+//! ([`order_equal_times_by`](crate::pattern::PatternStream::order_equal_times_by)).
 
 mod collections;
 mod convert;

@@ -10,6 +10,7 @@ use millrace_pattern::{self as pattern, Incoming, Matcher, NO_NODE, Place, Progr
 use super::convert::convert_row;
 use super::datum::{Column, Key};
 use super::guest::{Guest, Row};
+use super::time::LAST;
 use crate::bindings::dataflow as wit;
 use crate::bindings::operators::{Candidates, MatchPaths, Matches};
 use crate::chain::Work;
@@ -21,8 +22,10 @@ pub(crate) struct Patterns {
     late_port: Option<u32>,
     /// Rows are matched in the order of event time, and not as they come.
     has_time: bool,
-    /// Rows that the watermark has not passed, by time and arrival.
-    waiting: BTreeMap<(i64, u64), Waiting>,
+    /// Rows of equal time are in an order of their own. Without event time they wait for the end of their millisecond.
+    orders_equal_times: bool,
+    /// Rows that the watermark, or else the clock, has not passed: by time, what they are ordered by, and arrival.
+    waiting: BTreeMap<(i64, Vec<u8>, u64), Waiting>,
     arrivals: u64,
     /// What has begun, of keys of which anything has.
     begun: BTreeMap<Key, pattern::Key>,
@@ -37,8 +40,17 @@ pub(crate) struct Patterns {
 struct Waiting {
     key: Key,
     row: Row,
+    may: u64,
+}
+
+/// A row with its key, and what was said of it.
+struct Asked {
+    key: Key,
+    row: Row,
     /// Conditions that hold of it, or may, if they look at other rows.
     may: u64,
+    /// What it is ordered by among those of equal time.
+    order: Vec<u8>,
 }
 
 /// What a snapshot has of the patterns of a task.
@@ -47,8 +59,8 @@ pub(crate) struct StoredPatterns {
     program: i64,
     columns: Vec<Column>,
     begun: BTreeMap<Key, (Stored, Vec<Row>)>,
-    /// In the order of time.
-    waiting: Vec<(Key, Row)>,
+    /// In their order, with their times.
+    waiting: Vec<(i64, Key, Row)>,
 }
 
 impl StoredPatterns {
@@ -79,6 +91,7 @@ fn declaration(declared: &wit::Pattern) -> pattern::PatternDecl {
         timeouts: declared.timeouts,
         late_port: declared.late_port,
         partial_matches_max: declared.partial_matches_max,
+        orders_equal_times: declared.orders_equal_times,
     }
 }
 
@@ -142,6 +155,7 @@ impl Patterns {
             matcher: Matcher::new(program),
             late_port: declared.late_port,
             has_time,
+            orders_equal_times: declared.orders_equal_times,
             waiting: BTreeMap::new(),
             arrivals: 0,
             begun: BTreeMap::new(),
@@ -163,30 +177,38 @@ impl Patterns {
             Some(_) => {}
             None => self.dropped += late.len() as u64,
         }
-        for (key, row, may) in with_conditions(guest, in_time) {
-            if may == 0 && self.matcher.program.ignores_others {
+        for asked in ask_about(guest, in_time) {
+            if asked.may == 0 && self.matcher.program.ignores_others {
                 continue;
             }
-            match has_time {
-                true => self.wait(key, row, may),
-                false => self.match_row(guest, &key, row, at.now, may),
+            let time = if has_time { asked.row.time } else { at.now };
+            match has_time || self.orders_equal_times {
+                true => self.wait(time, asked),
+                false => self.match_row(guest, &asked.key, asked.row, time, asked.may),
             }
         }
         self.put_out(guest);
     }
 
-    fn wait(&mut self, key: Key, row: Row, may: u64) {
+    fn wait(&mut self, time: i64, asked: Asked) {
         self.arrivals += 1;
-        let place = (row.time, self.arrivals);
+        let place = (time, asked.order, self.arrivals);
+        let Asked { key, row, may, .. } = asked;
         self.waiting.insert(place, Waiting { key, row, may });
+    }
+
+    /// Matches rows that wait, up to a time.
+    fn match_waiting(&mut self, guest: &mut Guest<'_>, upto: i64) {
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= upto) {
+            let ((time, ..), Waiting { key, row, may }) = entry.remove_entry();
+            self.match_row(guest, &key, row, time, may);
+        }
     }
 
     /// Matches what the watermark has reached, and ends what has run out of time.
     pub(crate) fn watermark(&mut self, guest: &mut Guest<'_>, watermark: i64) {
-        while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= watermark) {
-            let Waiting { key, row, may } = entry.remove();
-            let time = row.time;
-            self.match_row(guest, &key, row, time, may);
+        if self.has_time || watermark == LAST {
+            self.match_waiting(guest, watermark);
         }
         if self.has_time {
             self.end_partials(watermark);
@@ -194,18 +216,23 @@ impl Patterns {
         self.put_out(guest);
     }
 
-    /// Ends what has run out of time by the clock.
+    /// The same of the clock, without event time.
     pub(crate) fn time(&mut self, guest: &mut Guest<'_>, now: i64) {
         if !self.has_time {
+            self.match_waiting(guest, now - 1);
             self.end_partials(now);
         }
         self.put_out(guest);
     }
 
-    /// When something runs out of time by the clock.
+    /// When the clock has rows matched that wait, or something run out of time.
     pub(crate) fn next_time(&self) -> Option<i64> {
-        let begun = self.begun.values().filter(|_| !self.has_time);
-        begun.filter_map(|key| self.matcher.deadline(key)).min()
+        if self.has_time {
+            return None;
+        }
+        let waits = self.waiting.keys().next().map(|(time, ..)| time + 1);
+        let deadlines = self.begun.values().filter_map(|key| self.matcher.deadline(key));
+        deadlines.chain(waits).min()
     }
 
     fn end_partials(&mut self, upto: i64) {
@@ -345,8 +372,8 @@ impl Patterns {
             let rows = rows.map(|(place, _)| self.rows[&place.row].clone()).collect();
             into.begun.insert(key.clone(), (stored, rows));
         }
-        let waiting = self.waiting.values();
-        let waiting = waiting.map(|waiting| (waiting.key.clone(), waiting.row.clone()));
+        let waiting = self.waiting.iter();
+        let waiting = waiting.map(|((time, ..), waiting)| (*time, waiting.key.clone(), waiting.row.clone()));
         into.waiting.extend(waiting);
     }
 
@@ -375,11 +402,12 @@ impl Patterns {
             let (begun, _) = restored.expect("it was stored of the same pattern");
             self.begun.insert(key.clone(), begun);
         }
-        let own = stored.waiting.iter().filter(|(key, _)| owns(key));
-        let own = own.map(|(key, row)| Ok((key.clone(), converted(row)?)));
+        let own = stored.waiting.iter().filter(|(_, key, _)| owns(key));
+        let times: Vec<i64> = own.clone().map(|(time, ..)| *time).collect();
+        let own = own.map(|(_, key, row)| Ok((key.clone(), converted(row)?)));
         let own = own.collect::<Result<Vec<_>, String>>()?;
-        for (key, row, may) in with_conditions(guest, own) {
-            self.wait(key, row, may);
+        for (time, asked) in times.into_iter().zip(ask_about(guest, own)) {
+            self.wait(time, asked);
         }
         Ok(())
     }
@@ -397,13 +425,24 @@ fn no_paths() -> MatchPaths {
     }
 }
 
-/// Rows with the conditions that hold of each, or may.
-fn with_conditions(guest: &mut Guest<'_>, rows: Vec<(Key, Row)>) -> Vec<(Key, Row, u64)> {
+/// Rows with what the chain says of each.
+fn ask_about(guest: &mut Guest<'_>, rows: Vec<(Key, Row)>) -> Vec<Asked> {
     if rows.is_empty() {
         return Vec::new();
     }
     let (keys, rows): (Vec<Key>, Vec<Row>) = rows.into_iter().unzip();
     let conditions = guest.conditions(&rows);
-    let rows = keys.into_iter().zip(rows).zip(conditions);
-    rows.map(|((key, row), may)| (key, row, may)).collect()
+    let mut start = 0;
+    let mut order = |index: usize| {
+        let end = conditions.order_ends.get(index).map_or(start, |end| *end as usize);
+        conditions.order[std::mem::replace(&mut start, end)..end].to_vec()
+    };
+    let rows = keys.into_iter().zip(rows).zip(&conditions.holds).enumerate();
+    let asked = rows.map(|(index, ((key, row), may))| Asked {
+        order: order(index),
+        may: *may,
+        key,
+        row,
+    });
+    asked.collect()
 }

@@ -262,6 +262,75 @@ fn the_order_of_rows_does_not_matter() {
     });
 }
 
+/// Rows of equal time, in the order of a key of theirs, against all pairs of neighbours in sorted rows.
+#[test]
+fn rows_of_equal_time_have_an_order_of_their_own() {
+    fn pairs(flow: &Flow) {
+        testing::source::<Login>(flow, "logins")
+            .key_by(Login::FIELDS.user)
+            .pattern(Pattern::<Login>::begin("first").next("second"))
+            .order_equal_times_by(|login| (login.ok, std::cmp::Reverse(login.n)))
+            .select(found)
+            .uid("pairs")
+            .sink("found", Discard::new());
+    }
+    let rows: Vec<(i64, Login)> = (0..90)
+        .map(|n| {
+            (
+                n / 20,
+                login(["ann", "bob"][n as usize * 7 % 5 % 2], n * 13 % 7 < 3, n * 37 % 90),
+            )
+        })
+        .collect();
+    let mut expected = Vec::new();
+    for user in ["ann", "bob"] {
+        let mut own: Vec<_> = rows.iter().filter(|(_, login)| login.user == user).collect();
+        own.sort_by_key(|(time, login)| (*time, login.ok, -login.n));
+        let pair = |pair: &[&(i64, Login)]| format!("{user} {}: f{} s{}", pair[1].0, pair[0].1.n, pair[1].1.n);
+        expected.extend(own.windows(2).map(pair));
+    }
+    expected.sort();
+    for restart in [None, Some(0), Some(13), Some(50), Some(89)] {
+        let mut job = Options::new().parallelism(2).start(pairs);
+        let mut out = Vec::new();
+        for (index, (time, row)) in rows.iter().enumerate() {
+            job.push_at("logins", *time, row.clone());
+            job.watermark("logins", time - 1);
+            if restart == Some(index) {
+                out.extend(shown(&mut job, "found"));
+                job = Job::restore(&job.snapshot(), pairs);
+            }
+        }
+        job.finish();
+        out.extend(shown(&mut job, "found"));
+        out.sort();
+        assert_eq!(out, expected, "restarted behind {restart:?}");
+    }
+}
+
+/// Without event time rows of equal time are those of a millisecond, which has to pass.
+#[test]
+fn rows_of_a_millisecond_have_an_order_of_their_own() {
+    let mut job = Options::new().now(1_000).start(|flow: &Flow| {
+        flow.source("logins", Stdin::ndjson::<Login>())
+            .key_by(Login::FIELDS.user)
+            .pattern(Pattern::<Login>::begin("first").next("second"))
+            .order_equal_times_by(|login| login.n)
+            .select(found)
+            .sink("found", Discard::new());
+    });
+    job.push_all("logins", [login("ann", true, 3), login("ann", true, 1)]);
+    job.push("logins", login("ann", true, 2));
+    job.restart();
+    assert_eq!(shown(&mut job, "found"), [""; 0]);
+    job.advance_processing_time(Duration::from_millis(1));
+    assert_eq!(shown(&mut job, "found"), ["ann 1000: f1 s2", "ann 1000: f2 s3"]);
+    job.push("logins", login("ann", true, 0));
+    // The input ends within its millisecond.
+    job.finish();
+    assert_eq!(shown(&mut job, "found"), ["ann 1001: f3 s0"]);
+}
+
 /// Without event time rows are matched as they come, and the clock ends what takes too long.
 #[test]
 fn the_clock_ends_matches_without_event_time() {

@@ -9,7 +9,7 @@ use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, ListArray, RecordBatc
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, Fields};
 use millrace_core::block::Block;
-use millrace_core::function::{PatternFunction, Slot};
+use millrace_core::function::{PatternFunction, RowConditions, Slot};
 use millrace_core::pattern::StoredFields;
 use millrace_core::{Error, Result};
 use millrace_pattern::{Incoming, Place, Stored, StoredCompleted, StoredNode, StoredPartial};
@@ -251,12 +251,13 @@ impl PatternOperator {
         let rows = self.stored_rows(&stored)?;
         let (conditions, aside) = match stored.waiting.iter().any(|waiting| *waiting > 0) {
             true => (guest.conditions(&rows)?, guest.take_set_aside()),
-            false => (vec![0; rows.row_count()], Vec::new()),
+            false => (RowConditions::default(), Vec::new()),
         };
         let batch = self.batches.next();
         let times = rows.times.as_ref().ok_or_else(unknown)?;
-        let mut incoming = Vec::with_capacity(conditions.len());
-        for ((row, &time), &may) in (0..).zip(times.iter()).zip(&conditions) {
+        let mut incoming = Vec::with_capacity(times.len());
+        for (row, &time) in (0..).zip(times.iter()) {
+            let may = conditions.holds.get(row as usize).copied().unwrap_or_default();
             incoming.push(Incoming::new(Place { batch, row }, time, may));
         }
         let mut owners = vec![Owner::Nobody; incoming.len()];
@@ -271,6 +272,10 @@ impl PatternOperator {
             let owners = &mut owners[range];
             self.import_key(&stored, index, slot, own, owners).ok_or_else(unknown)?;
             for (row, owner) in own.iter().zip(owners) {
+                if self.orders_equal_times {
+                    let order = conditions.order_of(row.place.row as usize);
+                    self.order_waiting(*owner, order.into());
+                }
                 self.leave_aside(row, owner, &aside);
             }
         }

@@ -247,6 +247,7 @@ fn found(pattern: &str, rows: &str, more: &str) -> Vec<String> {
         timeouts: false,
         late_port: None,
         partial_matches_max: 1_000,
+        orders_equal_times: false,
     };
     let (mut matcher, mut key) = (Matcher::new(Program::compile(&decl).unwrap()), Key::default());
     let mut names = Vec::new();

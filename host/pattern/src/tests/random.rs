@@ -72,6 +72,7 @@ pub(super) fn pattern(random: &mut Random) -> PatternDecl {
         timeouts: false,
         late_port: None,
         partial_matches_max: 1_000_000,
+        orders_equal_times: false,
     };
     let within_ms = Program::compile(&pattern).map_or(Some(4), |_| pattern.within_ms);
     PatternDecl { within_ms, ..pattern }
