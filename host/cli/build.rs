@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 
 type Failure = Box<dyn std::error::Error>;
 
+/// The SDK, its macros, and what tests of pipelines share with the host.
+const SDK_CRATES: [&str; 3] = ["guest-sdk/rust", "guest-sdk/rust-derive", "host/pattern"];
+
 /// A file to embed: its name in the pack and where it is now.
 struct Packed {
     name: String,
@@ -31,7 +34,7 @@ fn main() -> Result<(), Failure> {
     fs::write(&manifest, sdk_workspace(&root)?)?;
 
     let mut sdk = Vec::new();
-    for folder in ["guest-sdk/rust", "guest-sdk/rust-derive", "wit"] {
+    for folder in SDK_CRATES.iter().chain(&["wit"]) {
         collect(&root, folder, &["guest-sdk/rust/template"], &mut sdk)?;
     }
     sdk.push(Packed {
@@ -87,13 +90,16 @@ fn sdk_workspace(root: &Path) -> Result<String, Failure> {
     println!("cargo::rerun-if-changed={}", root.join("Cargo.toml").display());
     let whole: toml::Table = fs::read_to_string(root.join("Cargo.toml"))?.parse()?;
     let whole = whole["workspace"].as_table().ok_or("no [workspace]")?;
-    let members = ["guest-sdk/rust", "guest-sdk/rust-derive"];
     let mut inherited = BTreeSet::new();
-    for member in members {
+    for member in SDK_CRATES {
         let manifest: toml::Table = fs::read_to_string(root.join(member).join("Cargo.toml"))?.parse()?;
-        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
-            if let Some(section) = manifest.get(section).and_then(toml::Value::as_table) {
-                inherited.extend(section.keys().cloned());
+        let targets = manifest.get("target").and_then(toml::Value::as_table);
+        let targets = targets.into_iter().flat_map(toml::Table::values);
+        for part in targets.filter_map(toml::Value::as_table).chain([&manifest]) {
+            for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+                if let Some(section) = part.get(section).and_then(toml::Value::as_table) {
+                    inherited.extend(section.keys().cloned());
+                }
             }
         }
     }
@@ -102,7 +108,7 @@ fn sdk_workspace(root: &Path) -> Result<String, Failure> {
 
     let mut workspace = toml::Table::new();
     workspace.insert("resolver".into(), whole["resolver"].clone());
-    workspace.insert("members".into(), toml::Value::try_from(members)?);
+    workspace.insert("members".into(), toml::Value::try_from(SDK_CRATES)?);
     for key in ["package", "lints"] {
         workspace.insert(key.into(), whole[key].clone());
     }

@@ -1,11 +1,14 @@
 //! Patterns of events: killed halfway, on every backend, and what is refused.
 
+use std::fs;
+
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text, options, read_ndjson, task};
+use millrace_tests::random::Random;
 
 use crate::every_operator::{kill_twice, outputs};
 
-const SINKS: usize = 7;
+const SINKS: usize = 8;
 
 #[test]
 fn patterns_go_on_at_another_parallelism() {
@@ -63,6 +66,49 @@ fn partial_matches_are_bounded_and_counted() {
     rows.sort_unstable();
     let expected = (989..999).map(|first| format!("a{first} b999"));
     assert!(rows.iter().eq(&expected.collect::<Vec<_>>()), "{rows:?}");
+}
+
+/// Rows of a key and of equal time follow each other in the order that the pattern gives them, against sorted rows; whatever the
+/// order in which they come.
+#[test]
+fn rows_of_equal_time_are_in_the_order_of_the_pattern() {
+    let mut random = Random::new(7);
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut events: Vec<(i64, i64, i64)> = (0..2_000)
+        .map(|value| (random.below(20), value, random.below(60)))
+        .collect();
+    let mut expected = Vec::new();
+    for key in 0..20 {
+        let mut own: Vec<_> = events.iter().filter(|event| event.0 == key).collect();
+        own.sort_by_key(|(_, value, time)| (*time, -(value * 7919 % 13), *value));
+        expected.extend(
+            own.windows(2)
+                .map(|pair| format!("{key} a{} b{}", pair[0].1, pair[1].1)),
+        );
+    }
+    expected.sort_unstable();
+    for (number, options) in [options(), jobs::parallel(2), jobs::blocks_of(1)]
+        .into_iter()
+        .enumerate()
+    {
+        let input = folder.path().join(format!("events-{number}.ndjson"));
+        let line =
+            |(key, value, time): &(i64, i64, i64)| format!("{{\"key\":{key},\"value\":{value},\"time\":{time}}}\n");
+        fs::write(&input, events.iter().map(line).collect::<String>()).expect("temporary file");
+        let output = folder.path().join(format!("out-{number}"));
+        let pairs = [
+            ("kind", "pattern-order"),
+            ("input", as_text(&input)),
+            ("output", as_text(&output)),
+            ("disorder", "1s"),
+        ];
+        jobs::succeed(Guest::Flows, options, &pairs);
+        let row = |row: &serde_json::Value| format!("{} {}", row["key"], row["rows"].as_str().expect("text"));
+        let mut found: Vec<String> = read_ndjson(&output).iter().map(row).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "run {number}");
+        events.reverse();
+    }
 }
 
 /// Without event time rows are matched as they come, and the clock ends what takes too long.

@@ -283,6 +283,83 @@ fn disorderly(seed: u64, count: i64) -> Vec<Event> {
     (0..count).map(event).collect()
 }
 
+/// Patterns of every kind, whatever the order in which channels are read, and with a restart in the middle.
+#[test]
+fn patterns_find_what_they_find_in_the_engine() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let pairs = [
+        ("kind", "patterns"),
+        ("rows", "3000"),
+        ("output", as_text(folder.path())),
+    ];
+    jobs::succeed(Guest::Flows, jobs::parallel(1), &pairs);
+    let expected = engine(folder.path());
+    assert!(
+        expected.len() > 5 && expected["steps"].len() > 50,
+        "{:?}",
+        expected.keys()
+    );
+    for (options, restart, told) in ways() {
+        let mut tested = started(options, &pairs);
+        for first in (0..3_000).step_by(50) {
+            let event = |index: u64| Event {
+                key: mix(index) % 97,
+                value: index as i64,
+                time: index as i64 / 2,
+            };
+            tested.push_all("events", (first..first + 50).map(event));
+            if Some(first) == restart {
+                tested.restart();
+            }
+        }
+        tested.finish();
+        assert_same(&job(&mut tested), &expected, &told);
+    }
+}
+
+/// Random rows, some of them late, and many of equal times.
+#[test]
+fn patterns_of_random_rows_find_what_they_find_in_the_engine() {
+    // Which rows are late is up to blocks, and a slow machine cuts a block in two: there blocks are rows.
+    for (seed, (disorder, block_rows)) in (1..).zip([("0ms", 1), ("30ms", 1), ("1s", 7), ("1s", 256)]) {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let input = folder.path().join("events.ndjson");
+        let events = disorderly(seed, 1_500);
+        fs::write(&input, ndjson(&events)).expect("temporary file");
+        let output = folder.path().join("out");
+        let pairs = [
+            ("kind", "patterns"),
+            ("input", as_text(&input)),
+            ("output", as_text(&output)),
+            ("disorder", disorder),
+        ];
+        jobs::succeed(Guest::Flows, blocks_of(block_rows), &pairs);
+        let expected = engine(&output);
+        let counts: Vec<usize> = expected.values().map(Vec::len).collect();
+        assert!(counts.iter().sum::<usize>() > 300 && counts.len() > 5, "{counts:?}");
+        for restart in [20, 400] {
+            let mut tested = started(Options::new(), &pairs);
+            for (number, block) in events.chunks(block_rows).enumerate() {
+                tested.push_all("events", block.to_vec());
+                if number == restart {
+                    tested.restart();
+                }
+            }
+            tested.finish();
+            let told = format!("seed {seed}, disorder {disorder}, blocks of {block_rows}, restart {restart}");
+            assert_same(&job(&mut tested), &expected, &told);
+        }
+    }
+}
+
+fn ndjson(events: &[Event]) -> String {
+    let line = |event: &Event| {
+        let Event { key, value, time } = event;
+        format!("{{\"key\":{key},\"value\":{value},\"time\":{time}}}\n")
+    };
+    events.iter().map(line).collect()
+}
+
 /// Windows block by block: what is late, and every firing, not only the last one of a window.
 #[test]
 fn windows_fire_as_in_the_engine_row_by_row() {
@@ -306,11 +383,7 @@ fn windows_fire_as_in_the_engine_row_by_row() {
             let folder = tempfile::tempdir().expect("temporary folder");
             let input = folder.path().join("events.ndjson");
             let events = disorderly(seed, 600);
-            let line = |event: &Event| {
-                let Event { key, value, time } = event;
-                format!("{{\"key\":{key},\"value\":{value},\"time\":{time}}}\n")
-            };
-            fs::write(&input, events.iter().map(line).collect::<String>()).expect("temporary file");
+            fs::write(&input, ndjson(&events)).expect("temporary file");
             let output = folder.path().join("out");
             let size = if kind.contains("session") { "3ms" } else { "20ms" };
             let pairs = [

@@ -1,5 +1,5 @@
-//! Who may depend on whom: cli -> engine -> {operators, wasm, state, net, connectors} -> core and cli -> state, the five
-//! never see each other, and few crates own each heavy dependency.
+//! Who may depend on whom: cli -> engine -> {operators, wasm, state, net, connectors} -> core -> pattern, operators -> pattern and
+//! cli -> state, the five never see each other, and few crates own each heavy dependency.
 
 use std::fs;
 
@@ -10,8 +10,9 @@ use crate::tree::root;
 
 /// What each part of the host may name of the others.
 const ARROWS: &[(&str, &[&str])] = &[
-    ("core", &[]),
-    ("operators", &["core"]),
+    ("pattern", &[]),
+    ("core", &["pattern"]),
+    ("operators", &["core", "pattern"]),
     ("wasm", &["core"]),
     ("state", &["core"]),
     ("net", &["core"]),
@@ -43,7 +44,7 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// External crates that `core` may have: it is read first and compiled by everyone.
 const CORE_DEPENDENCIES_MAX: usize = 10;
 
-/// What `core` and `operators` never see: they have no I/O to wait for.
+/// What `pattern`, `core` and `operators` never see: they have no I/O to wait for.
 const RUNTIMES: &[&str] = &["tokio", "async-std", "smol", "futures", "mio"];
 
 /// Packages in the lock file; each is somebody to trust.
@@ -125,12 +126,14 @@ fn the_core_stays_light() {
         "host/core has {} dependencies: {own:?}",
         own.len()
     );
-    let pure = ["core", "operators"].map(|part| dependencies(part, ALL)).concat();
+    let pure = ["pattern", "core", "operators"]
+        .map(|part| dependencies(part, ALL))
+        .concat();
     let runtimes: Vec<String> = pure
         .into_iter()
         .filter(|name| RUNTIMES.contains(&name.as_str()))
         .collect();
-    report("core and operators wait for nothing", &runtimes);
+    report("pattern, core and operators wait for nothing", &runtimes);
 }
 
 #[test]

@@ -25,7 +25,16 @@ const UNSAFE: &[(&str, &str)] = &[
 ];
 
 /// Parts without any.
-const SAFE_PARTS: &[&str] = &["core", "operators", "state", "net", "connectors", "engine", "cli"];
+const SAFE_PARTS: &[&str] = &[
+    "pattern",
+    "core",
+    "operators",
+    "state",
+    "net",
+    "connectors",
+    "engine",
+    "cli",
+];
 
 /// Where the host may read a clock, and what for.
 const CLOCKS: &[(&str, &str)] = &[

@@ -8,7 +8,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// A packed file: its path with `/`, and its content.
 pub type PackedFile = (&'static str, &'static [u8]);
 
-/// Sources of the SDK, its derive macros and the WIT, with a `Cargo.toml` that makes them a workspace. Paths are
+/// Sources of the SDK, its derive macros, the matcher that its tests share with the host, and the WIT, with a `Cargo.toml` that makes them a workspace. Paths are
 /// those of the repository.
 pub fn sdk_files() -> &'static [PackedFile] {
     SDK_FILES
@@ -53,6 +53,7 @@ mod tests {
             "Cargo.toml",
             "guest-sdk/rust/src/lib.rs",
             "guest-sdk/rust-derive/src/lib.rs",
+            "host/pattern/src/lib.rs",
             "wit/world.wit",
         ] {
             assert!(names.contains(&name), "{name} is missing in {names:?}");

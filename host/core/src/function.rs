@@ -167,10 +167,31 @@ pub struct Candidates {
     pub paths: MatchPaths,
 }
 
+/// What a pattern has to know of the rows of a block.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowConditions {
+    /// Of each row the conditions that hold of it; of those that look at other rows: that may hold.
+    pub holds: Vec<u64>,
+    /// What rows of equal time are ordered by, byte by byte, of all rows; empty, if the pattern does not order them.
+    pub order: Vec<u8>,
+    /// Where the bytes of each row end; empty as well.
+    pub order_ends: Vec<u32>,
+}
+
+impl RowConditions {
+    /// What a row is ordered by among those of equal time; nothing, if they are not ordered.
+    pub fn order_of(&self, row: usize) -> &[u8] {
+        let end = |row: usize| self.order_ends.get(row).map(|end| *end as usize);
+        let start = row.checked_sub(1).map_or(Some(0), end);
+        let range = start.zip(end(row)).map(|(start, end)| start..end);
+        range.and_then(|range| self.order.get(range)).unwrap_or_default()
+    }
+}
+
 /// The functions of a chain that begins with a pattern.
 pub trait PatternFunction {
-    /// Of each row the conditions that hold of it; of those that look at other rows: that may hold.
-    fn conditions(&mut self, rows: &Block) -> Result<Vec<u64>>;
+    /// What the pattern has to know of each row.
+    fn conditions(&mut self, rows: &Block) -> Result<RowConditions>;
 
     /// Whether each condition holds that looks at other rows.
     fn iterative_conditions(&mut self, rows: &Block, candidates: &Candidates) -> Result<Vec<bool>>;

@@ -5,7 +5,7 @@
 //! deterministic function. Read in this order: [`block`] (what moves), [`graph`] (what a pipeline
 //! declares), [`plan`] (what runs), [`function`] (what user code looks like to the operators),
 //! [`connector`] (sources and sinks), [`key`] and [`time`] (what is decided about keys and watermarks), [`checkpoint`] (what survives),
-//! [`pattern`] (patterns of events as automata), [`requests`] (what is asked of servers for rows),
+//! [`pattern`] (what is stored of patterns of events), [`requests`] (what is asked of servers for rows),
 //! [`schema`] and [`upgrade`] (what survives a change of the pipeline).
 
 #![forbid(unsafe_code)]

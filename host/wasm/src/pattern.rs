@@ -1,7 +1,7 @@
 //! The calls of a chain that begins with a pattern: conditions of rows, and matches that go out.
 
 use millrace_core::block::Block;
-use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction};
+use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, RowConditions};
 use millrace_core::{Error, Result};
 
 use crate::bindings::operators;
@@ -43,24 +43,44 @@ impl GuestChain {
         }
         Err(self.malformed(&format!("{answers} answers to {asked} {what}")))
     }
+
+    /// Bytes to order rows by are there for each row, if the pattern orders any, and for none otherwise.
+    fn check_order(&self, conditions: &operators::RowConditions) -> Result<()> {
+        let ends = &conditions.order_ends;
+        let expected = if self.info.orders_equal_times {
+            conditions.holds.len()
+        } else {
+            0
+        };
+        let last = ends.last().map_or(0, |last| *last as usize);
+        match ends.len() == expected && ends.is_sorted() && last == conditions.order.len() {
+            true => Ok(()),
+            false => Err(self.malformed("what rows of equal time are ordered by is not that of each row")),
+        }
+    }
 }
 
 impl PatternFunction for GuestChain {
-    fn conditions(&mut self, rows: &Block) -> Result<Vec<u64>> {
+    fn conditions(&mut self, rows: &Block) -> Result<RowConditions> {
         self.encode(rows);
         let (chain, moment) = (self.info.index, self.moment);
         let wire = self.take_scratch();
         let result = self.call(|guest, store| guest.call_conditions(store, chain, moment, &wire));
         self.scratch = wire;
         let conditions = result.map_err(|failure| self.error(failure, Some(rows)))?;
-        self.check_answers("rows", conditions.len(), rows.row_count())?;
+        self.check_answers("rows", conditions.holds.len(), rows.row_count())?;
+        self.check_order(&conditions)?;
         let known = match self.info.conditions {
             0 => 0,
             count => u64::MAX >> (64 - count),
         };
-        match conditions.iter().any(|conditions| conditions & !known != 0) {
+        match conditions.holds.iter().any(|conditions| conditions & !known != 0) {
             true => Err(self.malformed("a row has a condition that the pattern does not have")),
-            false => Ok(conditions),
+            false => Ok(RowConditions {
+                holds: conditions.holds,
+                order: conditions.order,
+                order_ends: conditions.order_ends,
+            }),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The chains of a pipeline, by number.
 
-use crate::bindings::operators::{CallError, CallResult, Candidates, Moment, OpenConfig};
+use crate::bindings::operators::{CallError, CallResult, Candidates, Moment, OpenConfig, RowConditions};
 use crate::block::Block;
 use crate::chain::closed::ErasedChain;
 use crate::chain::{Head, Work, failure};
@@ -43,7 +43,7 @@ impl Instance {
         self.chain(chain)?.accumulate(input, at, slots, rows)
     }
 
-    pub(crate) fn conditions(&mut self, chain: u32, rows: &Block) -> Result<Vec<u64>, CallError> {
+    pub(crate) fn conditions(&mut self, chain: u32, rows: &Block) -> Result<RowConditions, CallError> {
         let chain = self.chain(chain)?;
         let time_in = chain.has_time();
         chain.head().conditions(rows, time_in)

@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use crate::Flow;
 use crate::bindings::dataflow::{self, BuildInput, Graph, Parameter};
 use crate::bindings::operators::{
-    self, CallError, CallResult, Candidates, Matches, Moment, OpenConfig, PrefetchRequest, TimerKind,
+    self, CallError, CallResult, Candidates, Matches, Moment, OpenConfig, PrefetchRequest, RowConditions, TimerKind,
 };
 use crate::bindings::types;
 use crate::block::Block;
@@ -175,7 +175,7 @@ impl<P: Pipeline> operators::Guest for Component<P> {
         with_instance(|instance| instance.call(chain, at, &work))
     }
 
-    fn conditions(chain: u32, _at: Moment, rows: types::Block) -> Result<Vec<u64>, CallError> {
+    fn conditions(chain: u32, _at: Moment, rows: types::Block) -> Result<RowConditions, CallError> {
         let rows = host_block(rows);
         with_instance(|instance| instance.conditions(chain, &rows))
     }

@@ -25,7 +25,7 @@ pub(crate) use context::TimerAction;
 pub(crate) use rows::Decoded;
 pub use rows::Rows;
 
-use crate::bindings::operators::{CallError, Candidates, CollectionWrites, Matches, TimerKind};
+use crate::bindings::operators::{CallError, Candidates, CollectionWrites, Matches, RowConditions, TimerKind};
 
 /// One call's rows, timers or windows.
 #[derive(Debug, Clone, Copy)]
@@ -187,8 +187,8 @@ pub trait Head {
         Err(failure("this chain has no window"))
     }
 
-    /// Of each row the conditions of a pattern that hold of it, or may.
-    fn conditions(&mut self, _rows: &Block, _time_in: bool) -> Result<Vec<u64>, CallError> {
+    /// Of each row the conditions of a pattern that hold of it, or may, and what it is ordered by.
+    fn conditions(&mut self, _rows: &Block, _time_in: bool) -> Result<RowConditions, CallError> {
         Err(failure("this chain has no pattern"))
     }
 

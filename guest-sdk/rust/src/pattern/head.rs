@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use super::condition::Condition;
 use super::matched::{Match, Matched};
-use crate::bindings::operators::{CallError, Candidates, MatchPaths, Matches};
+use crate::bindings::operators::{CallError, Candidates, MatchPaths, Matches, RowConditions};
 use crate::block::Block;
 use crate::chain::{Chain, Decoded, Emit, Head, RowContext, Rows, Tail, Work, failure, take_given};
 use crate::keyed::SharedKey;
@@ -13,6 +13,9 @@ use crate::{Out, Stream, position};
 
 /// Puts out a row of a match whose time is over.
 pub(super) type TimedOut<T, K> = Box<dyn for<'x, 'm, 'b> Fn(u32, &'x Match<'m, 'b, T, K>, &'x mut RowContext)>;
+
+/// Appends what a row of equal time is ordered by, as a [`SortKey`](super::SortKey).
+pub(super) type Order<T> = Box<dyn for<'r, 'a> Fn(&'r <T as Value>::Of<'a>, &'r mut Vec<u8>)>;
 
 /// What is made of a match.
 pub trait MatchFunction: 'static {
@@ -108,6 +111,7 @@ pub struct PatternHead<M: MatchFunction> {
     pub(super) conditions: Vec<Condition<M::In>>,
     pub(super) stages: Vec<String>,
     pub(super) timed_out: Option<TimedOut<M::In, M::Key>>,
+    pub(super) order: Option<Order<M::In>>,
     pub(super) given: u64,
 }
 
@@ -229,9 +233,10 @@ impl<M: MatchFunction> Chain for PatternHead<M> {
 }
 
 impl<M: MatchFunction> Head for PatternHead<M> {
-    fn conditions(&mut self, rows: &Block, time_in: bool) -> Result<Vec<u64>, CallError> {
+    fn conditions(&mut self, rows: &Block, time_in: bool) -> Result<RowConditions, CallError> {
         let rows = Decoded::<M::In>::new(rows, time_in);
         let mut all = Vec::with_capacity(rows.count);
+        let (mut order, mut order_ends) = (Vec::new(), Vec::new());
         for index in 0..rows.count {
             position::set_entry(index as u32);
             position::enter(self.operator);
@@ -239,9 +244,17 @@ impl<M: MatchFunction> Head for PatternHead<M> {
             let conditions = self.conditions.iter().enumerate();
             let holds = conditions.map(|(number, condition)| u64::from(condition.may_hold(&row)) << number);
             all.push(holds.fold(0, |all, holds| all | holds));
+            if let Some(of_row) = &self.order {
+                of_row(&row, &mut order);
+                order_ends.push(order.len() as u32);
+            }
         }
         position::leave();
-        Ok(all)
+        Ok(RowConditions {
+            holds: all,
+            order,
+            order_ends,
+        })
     }
 
     fn iterative_conditions(

@@ -40,9 +40,11 @@ mod builder;
 mod condition;
 mod head;
 mod matched;
+mod order;
 mod stream;
 
 pub use builder::{AfterMatch, Pattern};
 pub use head::{MatchFunction, PatternHead, Select};
 pub use matched::{Match, Matched};
+pub use order::SortKey;
 pub use stream::PatternStream;

@@ -7,11 +7,12 @@
 use std::marker::PhantomData;
 
 use super::builder::{Declared, Pattern, within_ms};
-use super::head::{FlatSelect, MatchFunction, PatternHead, Select, TimedOut};
+use super::head::{FlatSelect, MatchFunction, Order, PatternHead, Select, TimedOut};
 use super::matched::Match;
+use super::order::SortKey;
 use crate::bindings::dataflow as wit;
 use crate::keyed::KeyedStream;
-use crate::value::{Owned, Record};
+use crate::value::{Owned, Record, Value};
 use crate::{Out, OutputTag, Stream};
 
 /// Matches of a key that have begun, unless something else is asked for.
@@ -24,6 +25,7 @@ pub struct PatternStream<T: Record, K: Owned + Clone> {
     partial_matches_max: u32,
     late: Option<&'static str>,
     timed_out: Option<TimedOut<T, K>>,
+    order: Option<Order<T>>,
 }
 
 impl<T: Record, K: Owned + Clone> std::fmt::Debug for PatternStream<T, K> {
@@ -43,6 +45,7 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
             partial_matches_max: PARTIAL_MATCHES_MAX,
             late: None,
             timed_out: None,
+            order: None,
         }
     }
 
@@ -64,6 +67,39 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
     pub fn partial_matches_max(self, partial_matches_max: u32) -> Self {
         PatternStream {
             partial_matches_max,
+            ..self
+        }
+    }
+
+    /// Orders rows of equal time, of a key: the least first, and those that are equal still as they came. Otherwise all of them stay
+    /// in the order in which they came, which may be another after a restart, or at another parallelism. (Flink's
+    /// `EventComparator`.)
+    ///
+    /// Without event time these are rows that arrive in the same millisecond; they wait for its end. The function sees each row once,
+    /// in place; what it returns is a [`SortKey`].
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Trade { share: i64, sequence: i64, cents: i64 }
+    /// fn falls(trades: KeyedStream<Trade, i64>) {
+    ///     let fall = Pattern::<Trade>::begin("high")
+    ///         .next("low")
+    ///         .where_iterative(|trade, before| before.last("high").is_some_and(|high| trade.cents < high.cents));
+    ///     trades
+    ///         .pattern(fall)
+    ///         .order_equal_times_by(|trade| trade.sequence)
+    ///         .select(|found| (found.key(),))
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn order_equal_times_by<S, F>(self, key: F) -> Self
+    where
+        S: SortKey,
+        F: for<'r, 'a> Fn(&'r <T as Value>::Of<'a>) -> S + 'static,
+    {
+        PatternStream {
+            order: Some(Box::new(move |row, bytes| key(row).write(bytes))),
             ..self
         }
     }
@@ -183,6 +219,7 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
             // The chain's first port.
             late_port: self.late.map(|_| 0),
             partial_matches_max: self.partial_matches_max,
+            orders_equal_times: self.order.is_some(),
         };
         let (chain, operator) = self.keyed.begin(construct, |_, key_schema| {
             wit::Head::Pattern(wit::KeyedPattern { key_schema, pattern })
@@ -203,6 +240,7 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
             conditions: declared.conditions,
             stages: declared.stages,
             timed_out: self.timed_out,
+            order: self.order,
             given: 0,
         };
         Stream::opened(flow, chain, operator, head)

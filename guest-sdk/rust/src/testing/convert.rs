@@ -14,7 +14,7 @@ pub(crate) fn convert(old: &Column, new: &Column, value: &Datum) -> Result<Datum
     }
     match (&old.field.data_type, &new.field.data_type) {
         (DataType::StructOf, DataType::StructOf) => {
-            let members = members(old, new, value.items())?;
+            let members = convert_row(&old.children, &new.children, value.items())?;
             Ok(Datum::Struct(members))
         }
         (DataType::ListOf, DataType::ListOf) | (DataType::MapOf, DataType::MapOf) => {
@@ -35,16 +35,16 @@ pub(crate) fn convert(old: &Column, new: &Column, value: &Datum) -> Result<Datum
 }
 
 /// Members of a struct, or columns of a row, by their names.
-fn members(old: &Column, new: &Column, values: &[Datum]) -> Result<Vec<Datum>, String> {
+pub(crate) fn convert_row(old: &[Column], new: &[Column], values: &[Datum]) -> Result<Vec<Datum>, String> {
     let known = |column: &Column, child: &Column| column.field.name == child.field.name;
     let mut converted = Vec::new();
-    for child in &new.children {
+    for child in new {
         let renamed = |column: &Column| child.field.aliases.contains(&column.field.name);
-        let found = old.children.iter().position(|column| known(column, child));
-        let found = found.or_else(|| old.children.iter().position(renamed));
+        let found = old.iter().position(|column| known(column, child));
+        let found = found.or_else(|| old.iter().position(renamed));
         converted.push(match found {
-            Some(index) if !child.field.variants.is_empty() => tag(&old.children[index], child, &values[index])?,
-            Some(index) => convert(&old.children[index], child, &values[index])?,
+            Some(index) if !child.field.variants.is_empty() => tag(&old[index], child, &values[index])?,
+            Some(index) => convert(&old[index], child, &values[index])?,
             None if child.field.nullable => Datum::Null,
             None => when_missing(child, &child.field.when_missing)?,
         });

@@ -1,12 +1,15 @@
 //! Calls of a chain: what goes in, and what comes out, with the schemas that both are read by.
 
+use millrace_pattern::Program;
+
 use super::collections::{self, Collections};
 use super::datum::{Column, Datum, Key, columns, read_rows, show, time_column, write_rows};
+use super::patterns;
 use super::plan::is_window;
 use crate::abi::Instance;
 use crate::abi::host::recorded;
 use crate::bindings::dataflow::{Chain, Graph, Head, StateDecl};
-use crate::bindings::operators::{CallError, CallResult, Moment, OpenConfig};
+use crate::bindings::operators::{CallError, CallResult, Candidates, Moment, OpenConfig, RowConditions};
 use crate::bindings::types;
 use crate::block::Block;
 use crate::chain::Work;
@@ -35,6 +38,8 @@ pub(crate) struct ChainInfo {
     pub(crate) has_time: bool,
     /// Rows have no key: state is the subtask's.
     pub(crate) is_unkeyed: bool,
+    /// What it looks for, if it begins with a pattern.
+    pub(crate) program: Option<Program>,
 }
 
 /// A port and the columns of its blocks.
@@ -56,7 +61,8 @@ pub(crate) struct StateInfo {
 }
 
 impl ChainInfo {
-    pub(crate) fn new(graph: &Graph, number: u32, has_time: bool) -> Self {
+    /// An error is for the author of the pipeline.
+    pub(crate) fn new(graph: &Graph, number: u32, has_time: bool) -> Result<Self, String> {
         let chain = graph.chains[number as usize].clone();
         let schema = |schema: u32| columns(&graph.schemas[schema as usize]);
         let port = |port: &crate::bindings::dataflow::Port| {
@@ -90,7 +96,15 @@ impl ChainInfo {
             Head::Window(window) => (schema(window.key_schema), vec![state(&window.accumulator)]),
             Head::Pattern(pattern) => (schema(pattern.key_schema), Vec::new()),
         };
-        ChainInfo {
+        let program = match &chain.head {
+            Head::Pattern(pattern) => Some(patterns::compile(&pattern.pattern)),
+            Head::Stateless | Head::Unkeyed(_) | Head::Keyed(_) | Head::Window(_) => None,
+        };
+        let name = || &graph.operators[chain.operators[0] as usize].name;
+        let program = program
+            .transpose()
+            .map_err(|error| format!("operator `{}`: {error}", name()))?;
+        Ok(ChainInfo {
             number,
             inputs: chain.inputs.iter().map(|input| schema(*input)).collect(),
             ports: chain.ports.iter().map(port).collect(),
@@ -98,8 +112,9 @@ impl ChainInfo {
             states,
             has_time,
             is_unkeyed: matches!(chain.head, Head::Unkeyed(_)),
+            program,
             chain,
-        }
+        })
     }
 
     /// Whether its blocks of rows carry event time.
@@ -209,6 +224,20 @@ impl Guest<'_> {
         let result = self.instance.accumulate(number, input, at, slots, &block);
         let result = self.returned(result);
         self.gather(&result, |_| String::new());
+    }
+
+    /// What a pattern has to know of rows.
+    pub(crate) fn conditions(&mut self, rows: &[Row]) -> RowConditions {
+        let block = self.info.block(0, rows);
+        let conditions = self.instance.conditions(self.info.number, &block);
+        self.returned(conditions)
+    }
+
+    /// Which conditions hold of rows beside the rows of matches that have begun.
+    pub(crate) fn iterative_conditions(&mut self, rows: &[Row], candidates: &Candidates) -> Vec<bool> {
+        let block = self.info.block(0, rows);
+        let answers = self.instance.iterative_conditions(self.info.number, &block, candidates);
+        self.returned(answers)
     }
 
     /// Accumulators to accumulators.

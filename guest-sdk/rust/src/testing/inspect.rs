@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use super::convert::{check, is_integer, is_same};
 use super::datum::{Column, Datum, Key, columns, read_rows, show_types, write_rows};
-use super::guest::Guest;
+use super::guest::{Guest, Row};
 use super::job::Job;
 use super::operator::{Body, HeadOperator};
 use super::spread::subtask_of;
 use super::time::FIRST;
 use crate::graph::to_contract;
-use crate::harness::Level;
+use crate::harness::{Level, read};
 use crate::keyed::AsKey;
 use crate::state::large::write_column;
-use crate::value::{Owned, Value};
+use crate::value::{Owned, Record, Value};
 use crate::values::Timestamp;
 
 /// What a key is given as: the key itself, or `&str` for a `String`.
@@ -103,7 +103,8 @@ impl Job {
         crate::state::kept::read_values(&block).next().flatten()
     }
 
-    /// Keys that an operator keeps something for, state or timers, in order.
+    /// Keys that an operator keeps something for: state, timers, rows that wait for a pattern and matches that have begun. In
+    /// order.
     ///
     /// # Panics
     /// If there is no such operator, or its keys are of another type.
@@ -132,6 +133,7 @@ impl Job {
                 match head {
                     HeadOperator::Keyed(keyed) => keys.extend(keyed.slots.keys().cloned()),
                     HeadOperator::Windows(windows) => keys.extend(windows.pieces.keys().map(|piece| piece.0.clone())),
+                    HeadOperator::Patterns(patterns) => keys.extend(patterns.keys().cloned()),
                     HeadOperator::Stateless => {}
                 }
             }
@@ -174,7 +176,7 @@ impl Job {
                     .filter(|timer| timer.0 == is_processing && timer.2 == key);
                 own.map(|timer| Timestamp::from_millis(timer.1)).collect()
             }
-            HeadOperator::Stateless | HeadOperator::Windows(_) => Vec::new(),
+            HeadOperator::Stateless | HeadOperator::Windows(_) | HeadOperator::Patterns(_) => Vec::new(),
         })
     }
 
@@ -232,8 +234,8 @@ impl Job {
         refused.collect()
     }
 
-    /// Rows that windows of the host dropped since the job began, or was restored: late ones without a late output, and
-    /// those between windows.
+    /// Rows that patterns and windows of the host dropped since the job began, or was restored: late ones without a late output,
+    /// and those between windows.
     ///
     /// # Panics
     /// If there is no such operator.
@@ -258,6 +260,79 @@ impl Job {
                 head: HeadOperator::Windows(windows),
                 ..
             } => windows.dropped,
+            Body::Chain {
+                head: HeadOperator::Patterns(patterns),
+                ..
+            } => patterns.dropped,
+            _ => 0,
+        };
+        self.runner.subtasks[task].iter().map(dropped).sum()
+    }
+
+    /// Matches of a pattern that have begun, of a key: of each its rows, with the stages that took them. In the order of their
+    /// first rows.
+    ///
+    /// Rows that borrow are read by an owned record with the same fields.
+    ///
+    /// # Panics
+    /// If there is no such operator, or its rows or keys are of another type.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # use millrace::testing;
+    /// # #[derive(Record, Clone, Debug, PartialEq)]
+    /// # struct Login { user: i64, ok: bool }
+    /// let mut job = testing::Job::new(|flow| {
+    ///     let failures = Pattern::<Login>::begin("failures").where_(|login| !login.ok).times(3);
+    ///     testing::source::<Login>(flow, "logins")
+    ///         .key_by(Login::FIELDS.user)
+    ///         .pattern(failures)
+    ///         .select(|found| (found.key(),))
+    ///         .uid("failures")
+    ///         .sink("out", Discard::new());
+    /// });
+    /// let failed = Login { user: 7, ok: false };
+    /// job.push_at("logins", 5, failed.clone());
+    /// job.watermark("logins", 5);
+    /// assert_eq!(job.partial_matches::<Login>("failures", 7), [[("failures".to_owned(), failed)]]);
+    /// ```
+    pub fn partial_matches<T: Record + Owned>(&mut self, operator: &str, key: impl IntoKey) -> Vec<Vec<(String, T)>> {
+        let task = self.keyed(operator);
+        let key = self.key(task, key);
+        let info = self.runner.chains[task].as_ref().expect("it is a chain");
+        let schema = info.inputs[0].clone();
+        let own = columns(&to_contract(&T::fields()));
+        check(&format!("a row of `{operator}`"), &schema, &own);
+        self.with_keyed(task, &key, |head, _| {
+            let HeadOperator::Patterns(patterns) = head else {
+                panic!("`{operator}` looks for no pattern");
+            };
+            let read = |path: Vec<(&str, &Row)>| {
+                let block = write_rows(&schema, path.iter().map(|(_, row)| row.values.as_slice()));
+                let stages = path.iter().map(|(stage, _)| (*stage).to_owned());
+                stages.zip(read::<T>(&block)).collect()
+            };
+            patterns.partial_matches(&key).into_iter().map(read).collect()
+        })
+    }
+
+    /// Matches that have begun, of a pattern, and were given up: of a key with more than
+    /// [its bound](crate::pattern::PatternStream::partial_matches_max), or restored for another pattern than the one they are of.
+    ///
+    /// # Panics
+    /// If there is no such operator.
+    ///
+    /// ```
+    /// # use millrace::testing::Job;
+    /// fn is_bound_high_enough(job: &mut Job) -> bool { job.dropped_partial_matches("failures") == 0 }
+    /// ```
+    pub fn dropped_partial_matches(&mut self, operator: &str) -> u64 {
+        let task = self.keyed(operator);
+        let dropped = |subtask: &super::runner::Subtask| match &subtask.body {
+            Body::Chain {
+                head: HeadOperator::Patterns(patterns),
+                ..
+            } => patterns.dropped_partials(),
             _ => 0,
         };
         self.runner.subtasks[task].iter().map(dropped).sum()

@@ -67,7 +67,7 @@
 //!
 //! A job of this module does what the host does: when windows fire and what is late, how sessions merge, in which order
 //! timers of a key fire, when state expires, how watermarks of several inputs become one, what a restart keeps. That is
-//! tested against the host. Differences are
+//! tested against the host. Patterns of events are found by the host's own code. Differences are
 //!
 //! - Nothing is fast, and nothing is bounded: every row is looked at on its own, and all is in memory.
 //! - Connectors and formats do not run: sources give what the test gives, sinks keep what they get. So no source waits for
@@ -78,6 +78,47 @@
 //! - A panic of the pipeline is a panic of the test, and so is a row that is refused where [the policy](crate::connect::Reject)
 //!   is to fail. Rows refused under another policy are in [`Job::refused`].
 //!
+//! # Patterns of events
+//!
+//! A pattern is looked for as anywhere else: rows wait for the watermark, what is complete goes on, and what runs out of time
+//! does so when the watermark, or without event time the clock, says so. Between two rows a test sees what has begun:
+//!
+//! ```
+//! use millrace::prelude::*;
+//! use millrace::testing::{self, Job};
+//!
+//! #[derive(Record, Clone, Debug, PartialEq)]
+//! struct Login { user: String, ok: bool }
+//!
+//! fn guessed(flow: &Flow) {
+//!     let guessed = Pattern::<Login>::begin("failures")
+//!         .where_(|login| !login.ok)
+//!         .times(2)
+//!         .next("success")
+//!         .where_(|login| login.ok)
+//!         .within(Duration::from_secs(60));
+//!     testing::source::<Login>(flow, "logins")
+//!         .key_by(Login::FIELDS.user)
+//!         .pattern(guessed)
+//!         .select(|found| (found.key(), found.rows("failures").count() as i64))
+//!         .uid("guessed")
+//!         .sink("alarms", Discard::new());
+//! }
+//!
+//! let login = |ok| Login { user: "ann".to_owned(), ok };
+//! let mut job = Job::new(guessed);
+//! job.push_at("logins", 2_000, login(false));
+//! job.push_at("logins", 1_000, login(false));
+//! job.watermark("logins", 2_500);
+//! assert_eq!(job.partial_matches::<Login>("guessed", "ann").len(), 2);
+//!
+//! // The job fails, and goes on.
+//! job.restart();
+//! job.push_at("logins", 3_000, login(true));
+//! job.watermark("logins", 3_000);
+//! assert_eq!(job.rows::<(String, i64)>("alarms"), [("ann".to_owned(), 2)]);
+//! ```
+//!
 //! # One function
 //!
 //! [`source`] is a stream for whatever is to be tested, with times and watermarks as the test gives them:
@@ -86,7 +127,9 @@
 //! # Rows in any order
 //!
 //! What a pipeline puts out should not depend on the order in which rows come, as far as
-//! they may be out of order: [`assert_order_does_not_matter`] tries many.
+//! they may be out of order: [`assert_order_does_not_matter`] tries many. Rows of a key and of equal time that a pattern is
+//! looked for in need an order for that
+//! ([`order_equal_times_by`](crate::pattern::PatternStream::order_equal_times_by)).
 
 mod collections;
 mod convert;
@@ -98,6 +141,7 @@ mod keyed;
 mod lookup;
 mod operator;
 mod options;
+mod patterns;
 mod plan;
 mod property;
 mod random;

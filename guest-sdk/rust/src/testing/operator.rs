@@ -3,6 +3,7 @@
 use super::datum::{Column, Datum, Key, columns};
 use super::guest::{ChainInfo, Guest, Row};
 use super::keyed::Keyed;
+use super::patterns::Patterns;
 use super::runner::Runner;
 use super::time::{FIRST, Generator};
 use super::windows::Windows;
@@ -127,6 +128,7 @@ pub(crate) enum HeadOperator {
     Stateless,
     Keyed(Box<Keyed>),
     Windows(Box<Windows>),
+    Patterns(Box<Patterns>),
 }
 
 /// See the module's documentation.
@@ -160,7 +162,10 @@ impl HeadOperator {
             Head::Stateless => HeadOperator::Stateless,
             Head::Keyed(_) | Head::Unkeyed(_) => HeadOperator::Keyed(Box::new(Keyed::new(info, subtask))),
             Head::Window(window) => HeadOperator::Windows(Box::new(Windows::new(&window.window))),
-            Head::Pattern(_) => unreachable!("pipelines with patterns are refused"),
+            Head::Pattern(pattern) => {
+                let program = info.program.clone().expect("a pattern was compiled");
+                HeadOperator::Patterns(Box::new(Patterns::new(program, &pattern.pattern, info.has_time)))
+            }
         }
     }
 
@@ -176,6 +181,7 @@ impl HeadOperator {
             }
             HeadOperator::Keyed(keyed) => keyed.rows(guest, input, &keys(partition, rows), rows),
             HeadOperator::Windows(windows) => windows.rows(guest, input, &keys(partition, rows), rows),
+            HeadOperator::Patterns(patterns) => patterns.rows(guest, &keys(partition, rows), rows),
         }
     }
 
@@ -185,6 +191,7 @@ impl HeadOperator {
             HeadOperator::Stateless => {}
             HeadOperator::Keyed(keyed) => keyed.fire(guest, TimerKind::EventTime, watermark),
             HeadOperator::Windows(windows) => windows.fire(guest, watermark),
+            HeadOperator::Patterns(patterns) => patterns.watermark(guest, watermark),
         }
     }
 
@@ -192,14 +199,17 @@ impl HeadOperator {
     pub(crate) fn next_time(&self) -> Option<i64> {
         match self {
             HeadOperator::Keyed(keyed) => keyed.next_time(),
+            HeadOperator::Patterns(patterns) => patterns.next_time(),
             HeadOperator::Stateless | HeadOperator::Windows(_) => None,
         }
     }
 
     /// Fires what is due then.
     pub(crate) fn time(&mut self, guest: &mut Guest<'_>, now: i64) {
-        if let HeadOperator::Keyed(keyed) = self {
-            keyed.fire(guest, TimerKind::ProcessingTime, now);
+        match self {
+            HeadOperator::Keyed(keyed) => keyed.fire(guest, TimerKind::ProcessingTime, now),
+            HeadOperator::Patterns(patterns) => patterns.time(guest, now),
+            HeadOperator::Stateless | HeadOperator::Windows(_) => {}
         }
     }
 }

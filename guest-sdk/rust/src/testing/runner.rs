@@ -17,7 +17,7 @@ use super::time::{Generator, LAST, Merge, Progress};
 use crate::Flow;
 use crate::abi::Instance;
 use crate::abi::host::{Recorded, recorded};
-use crate::bindings::dataflow::{EventTime, Graph, Head, OperatorKind, RejectPolicy, WatermarkSource};
+use crate::bindings::dataflow::{EventTime, Graph, OperatorKind, RejectPolicy, WatermarkSource};
 use crate::bindings::operators::Moment;
 use crate::chain::Work;
 use crate::chain::closed::ErasedChain;
@@ -90,12 +90,6 @@ impl Runner {
     /// A pipeline that nothing was given to yet; [`open`](Self::open) follows.
     pub(crate) fn new(build: &Build, settings: &Settings) -> Result<Runner, String> {
         let (graph, chains) = build_once(build)?;
-        if let Some(chain) = graph.chains.iter().find(|chain| matches!(chain.head, Head::Pattern(_))) {
-            let name = &graph.operators[chain.operators[0] as usize].name;
-            return Err(format!(
-                "operator `{name}` looks for a pattern, which the host does and tests in here cannot: run it with `jobctl run`"
-            ));
-        }
         let plan = Plan::new(&graph, settings.parallelism);
         let slots = plan.tasks.iter().map(|task| task.parallelism).max().unwrap_or(1);
         let mut instances = vec![Instance::new(chains)];
@@ -103,10 +97,10 @@ impl Runner {
             instances.push(Instance::new(build_once(build)?.1));
         }
         let info = |task: &super::plan::Task| match task.kind {
-            Kind::Chain(chain) => Some(ChainInfo::new(&graph, chain, task.has_time)),
-            Kind::Source | Kind::Given | Kind::Watermarks | Kind::Requests | Kind::Lookup | Kind::Sink => None,
+            Kind::Chain(chain) => ChainInfo::new(&graph, chain, task.has_time).map(Some),
+            Kind::Source | Kind::Given | Kind::Watermarks | Kind::Requests | Kind::Lookup | Kind::Sink => Ok(None),
         };
-        let chains: Vec<Option<ChainInfo>> = plan.tasks.iter().map(info).collect();
+        let chains: Vec<Option<ChainInfo>> = plan.tasks.iter().map(info).collect::<Result<_, _>>()?;
         let mut runner = Runner {
             graph,
             plan,
@@ -492,7 +486,10 @@ impl Runner {
         match &self.subtasks[task][subtask].body {
             Body::Chain { .. } => self.with_chain(task, subtask, |head, guest| match head {
                 HeadOperator::Keyed(keyed) if keyed.own_key.is_some() => keyed.end(guest),
-                HeadOperator::Stateless | HeadOperator::Keyed(_) | HeadOperator::Windows(_) => {
+                HeadOperator::Stateless
+                | HeadOperator::Keyed(_)
+                | HeadOperator::Windows(_)
+                | HeadOperator::Patterns(_) => {
                     guest.call(&Work::Close, |_| String::new());
                 }
             }),

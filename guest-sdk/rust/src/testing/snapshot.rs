@@ -7,6 +7,7 @@ use super::datum::{Column, Datum, Key};
 use super::guest::{Guest, StateInfo};
 use super::keyed::{KeyTimer, Keyed};
 use super::operator::{Body, HeadOperator};
+use super::patterns::StoredPatterns;
 use super::runner::Runner;
 use super::spread::subtask_of;
 use super::time::{FIRST, LAST};
@@ -42,6 +43,15 @@ struct TaskState {
     pieces: BTreeMap<(Key, Piece), Datum>,
     accumulator: Option<StateInfo>,
     unfired: BTreeSet<(Key, Piece)>,
+    patterns: Option<StoredPatterns>,
+}
+
+impl TaskState {
+    /// Whether something would be lost without it.
+    fn holds(&self) -> bool {
+        let begun = self.patterns.as_ref().is_some_and(|patterns| !patterns.is_empty());
+        begun || !self.pieces.is_empty() || self.states.values().any(|(_, values)| !values.is_empty())
+    }
 }
 
 impl Snapshot {
@@ -61,8 +71,7 @@ impl Snapshot {
     pub(crate) fn give(&self, runner: &mut Runner) -> Result<(), String> {
         let known: Vec<String> = (0..runner.subtasks.len()).map(|task| identity(runner, task)).collect();
         for (name, state) in &self.tasks {
-            let holds = !state.states.values().all(|(_, values)| values.is_empty()) || !state.pieces.is_empty();
-            if holds && !known.contains(name) {
+            if state.holds() && !known.contains(name) {
                 return Err(format!("the state of `{name}` is lost: there is no such operator"));
             }
         }
@@ -123,6 +132,7 @@ fn take_chain(head: &HeadOperator, guest: &mut Guest<'_>, state: &mut TaskState)
             state.pieces.extend(windows.pieces.keys().cloned().zip(values));
             state.unfired.extend(windows.unfired.iter().cloned());
         }
+        HeadOperator::Patterns(patterns) => patterns.store(&guest.info.inputs[0], &mut state.patterns),
     }
 }
 
@@ -180,6 +190,10 @@ fn give_task(runner: &mut Runner, task: usize, state: &TaskState) -> Result<(), 
                     HeadOperator::Keyed(keyed) => give_keyed(keyed, guest, state, owns, subtasks),
                     HeadOperator::Windows(_) if is_drained => Ok(()),
                     HeadOperator::Windows(windows) => give_windows(windows, guest, state, owns),
+                    HeadOperator::Patterns(patterns) => match &state.patterns {
+                        Some(stored) => patterns.restore(guest, stored, owns),
+                        None => Ok(()),
+                    },
                 })?;
             }
             Body::Passing | Body::Requests | Body::Lookup | Body::Sink => {}

@@ -11,6 +11,7 @@ mod keyed;
 mod large;
 mod lookups;
 mod operator_state;
+mod patterns;
 mod process;
 mod reduced;
 mod rejects;

@@ -34,6 +34,7 @@ fn new_makes_a_project_that_names_the_unpacked_sdk() {
         "Cargo.toml",
         "src/lib.rs",
         "../rust-derive/Cargo.toml",
+        "../../host/pattern/Cargo.toml",
         "../../wit/world.wit",
         "../../Cargo.toml",
     ] {

@@ -7,12 +7,11 @@ mod identity;
 pub mod logical;
 mod lookup;
 mod origin;
-mod pattern;
 mod requests;
 
 pub use identity::{AUTO_PREFIX, operator_ids};
 pub use logical::*;
 pub use lookup::*;
+pub use millrace_pattern::{AfterMatch, Connection, Contiguity, PatternDecl, PatternElement};
 pub use origin::Origin;
-pub use pattern::*;
 pub use requests::*;

@@ -10,7 +10,7 @@ use crate::graph::{
     AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition, StateKind,
     WatermarkSource,
 };
-use crate::pattern::Program;
+use crate::pattern;
 
 fn refuse(code: &'static str, message: impl Into<String>) -> Result<()> {
     Err(Error::user(code, message))
@@ -119,7 +119,8 @@ fn check_chains(graph: &Graph) -> Result<()> {
 /// A pattern makes sense, and has one input.
 fn check_pattern(graph: &Graph, chain: &Chain) -> Result<()> {
     let Head::Keyed {
-        pattern: Some(pattern), ..
+        pattern: Some(declared),
+        ..
     } = &chain.head
     else {
         return Ok(());
@@ -128,7 +129,7 @@ fn check_pattern(graph: &Graph, chain: &Chain) -> Result<()> {
     if chain.inputs.len() != 1 {
         return refuse("GR0018", format!("operator `{name}`: a pattern has one input"));
     }
-    Program::compile(pattern)
+    pattern::compile(declared)
         .map(drop)
         .map_err(|error| error.context(format!("operator `{name}`")))
 }

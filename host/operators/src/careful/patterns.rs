@@ -6,29 +6,40 @@
 use arrow_array::UInt32Array;
 use arrow_select::take::take_record_batch;
 use millrace_core::block::Block;
-use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, TriedFunction};
+use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, RowConditions, TriedFunction};
 use millrace_core::{Error, Result};
 
 use super::{CarefulCalls, Entry};
 use crate::changes::broken;
 
 impl<F: TriedFunction + PatternFunction> PatternFunction for CarefulCalls<'_, F> {
-    fn conditions(&mut self, rows: &Block) -> Result<Vec<u64>> {
+    fn conditions(&mut self, rows: &Block) -> Result<RowConditions> {
         self.careful.rows_aside.clear();
         if !self.careful.is_by_entry() {
             return self.function.conditions(rows);
         }
-        let mut all = Vec::with_capacity(rows.row_count());
+        let mut all = RowConditions::default();
+        // Who orders rows says so of all of them; a row that is set aside is nowhere.
+        let mut ordered = false;
         for row in 0..rows.row_count() {
             let one = rows.slice(row, 1);
             match self.attempt(|function| function.conditions(&one))? {
-                Ok(conditions) => all.extend(conditions),
+                Ok(conditions) => {
+                    ordered |= !conditions.order_ends.is_empty();
+                    all.holds.extend(conditions.holds);
+                    all.order.extend(conditions.order);
+                    all.order_ends.push(all.order.len() as u32);
+                }
                 Err(fault) => {
-                    all.push(0);
+                    all.holds.push(0);
+                    all.order_ends.push(all.order.len() as u32);
                     self.careful.rows_aside.push(row as u32);
                     self.set_aside(Entry::Row(one), fault);
                 }
             }
+        }
+        if !ordered {
+            all.order_ends.clear();
         }
         Ok(all)
     }

@@ -7,8 +7,8 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use arrow_select::interleave::interleave_record_batch;
 use millrace_core::{Error, Result};
+use millrace_pattern::{Buffer, Place};
 
-use super::buffer::{Buffer, Place};
 use super::waiting::Waiting;
 
 /// A batch is sparse when less than this part of its rows is wanted.

@@ -7,9 +7,9 @@ use arrow_buffer::ScalarBuffer;
 use millrace_core::block::{Block, Millis};
 use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, Slot};
 use millrace_core::{Error, Result};
+use millrace_pattern::{Buffer, Incoming, NO_NODE, Place};
 
 use super::batches::Owner;
-use super::buffer::{Buffer, Incoming, NO_NODE, Place};
 use super::{PatternOperator, Turn};
 
 /// Matches that go out with one call.

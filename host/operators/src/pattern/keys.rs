@@ -5,9 +5,8 @@
 
 use millrace_core::block::Millis;
 use millrace_core::function::Slot;
-use millrace_core::pattern::Program;
+use millrace_pattern::{Key, Matcher, Program};
 
-use super::matcher::{Key, Matcher};
 use crate::time_buckets::TimeBuckets;
 
 const PAGE: usize = 1024;

@@ -14,30 +14,27 @@
 //!
 //! A row of which no condition holds is dropped before its key is looked up, if the pattern may pass over it. Conditions that
 //! look at the rows of a partial match are asked when a row is matched, of all keys together, a row of each key at a
-//! time. `waiting` has the rows that the watermark has not passed, `keys` what has begun of each key, `matcher` steps partial
-//! matches, `buffer` and `batches` keep the rows that they share, `stored` is what a key is in snapshots.
+//! time. What a row does to what has begun of its key is `millrace_pattern`'s. Here `waiting` has the rows that the watermark has
+//! not passed, `keys` what has begun of each key, `batches` the columns of rows, `stored` is what a key is in snapshots.
 
 mod batches;
-mod buffer;
 mod calls;
 mod keys;
-mod matcher;
 mod stored;
 mod waiting;
 
 use arrow_array::{ArrayRef, UInt32Array};
 use arrow_schema::SchemaRef;
-use millrace_core::block::{Block, Millis, WATERMARK_MIN};
+use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
 use millrace_core::function::{Effects, KeyedFunction, PatternFunction, Slot, StateFunction, TimerKind, touched};
 use millrace_core::graph::PatternDecl;
-use millrace_core::pattern::{Conditions, Program, StoredFields};
+use millrace_core::pattern::{StoredFields, compile};
 use millrace_core::{Error, Result};
+use millrace_pattern::{Conditions, Incoming, Matcher, Place, Stored};
 
 use self::batches::{Batches, Owner};
-use self::buffer::{Incoming, Place};
 use self::calls::Gathered;
 use self::keys::Keys;
-use self::matcher::Matcher;
 use self::waiting::Waiting;
 
 /// What patterns did, for metrics.
@@ -71,6 +68,8 @@ pub struct PatternOperator {
     fields: StoredFields,
     schema: SchemaRef,
     late_port: Option<u32>,
+    /// Rows of equal time are not matched as they came: so they wait, by the clock if they have no other time.
+    orders_equal_times: bool,
     watermark: Millis,
     now: Millis,
     /// By which clock matches run out of time.
@@ -78,20 +77,28 @@ pub struct PatternOperator {
     /// Where that has come to, of the call that was prepared last.
     upto: Millis,
     counters: PatternCounters,
-    /// Conditions of the rows that were admitted last.
+    /// Conditions of the rows that were admitted last,
     admitted: Vec<Conditions>,
+    /// and what those of equal time are ordered by.
+    orders: Vec<Box<[u8]>>,
     turns: Vec<Turn>,
+    /// Tells what is stored of this pattern from what is stored of others.
+    fingerprint: i64,
+    /// A key that is exported or imported.
+    stored: Stored,
 }
 
 impl PatternOperator {
     /// For rows of this schema.
     pub fn new(pattern: &PatternDecl, schema: &SchemaRef) -> Result<Self> {
-        let program = Program::compile(pattern)?;
+        let program = compile(pattern)?;
         Ok(PatternOperator {
             keys: Keys::new(&program),
+            fingerprint: program.fingerprint(),
             matcher: Matcher::new(program),
             batches: Batches::new(schema.clone()),
-            waiting: Waiting::new(),
+            waiting: Waiting::new(pattern.orders_equal_times),
+            orders_equal_times: pattern.orders_equal_times,
             gathered: Gathered::default(),
             fields: StoredFields::new(schema),
             schema: schema.clone(),
@@ -102,7 +109,9 @@ impl PatternOperator {
             upto: Millis::MIN,
             counters: PatternCounters::default(),
             admitted: Vec::new(),
+            orders: Vec::new(),
             turns: Vec::new(),
+            stored: Stored::default(),
         })
     }
 
@@ -135,7 +144,10 @@ impl PatternOperator {
     pub fn next_processing_time(&self) -> Option<Millis> {
         match self.clock {
             TimerKind::EventTime => None,
-            TimerKind::ProcessingTime => self.keys.next_look(),
+            TimerKind::ProcessingTime => {
+                let waits = self.waiting.first_time().map(|time| time.saturating_add(1));
+                self.keys.next_look().into_iter().chain(waits).min()
+            }
         }
     }
 
@@ -146,14 +158,20 @@ impl PatternOperator {
             None => TimerKind::ProcessingTime,
         };
         self.admitted.clear();
+        self.orders.clear();
         let rows = self.in_time(block, guest)?;
         if rows.row_count() == 0 {
             return Ok(rows);
         }
-        self.admitted = guest.conditions(&rows)?;
-        if self.admitted.len() != rows.row_count() {
+        let conditions = guest.conditions(&rows)?;
+        if conditions.holds.len() != rows.row_count() {
             return Err(Error::internal("there are not as many conditions as rows"));
         }
+        if self.orders_equal_times {
+            let orders = (0..rows.row_count()).map(|row| conditions.order_of(row).into());
+            self.orders.extend(orders);
+        }
+        self.admitted = conditions.holds;
         let (aside, ignores_others) = (guest.take_set_aside(), self.matcher.program.ignores_others);
         if aside.is_empty() && (!ignores_others || self.admitted.iter().all(|conditions| *conditions != 0)) {
             return Ok(rows);
@@ -164,6 +182,10 @@ impl PatternOperator {
         };
         let wanted = (0..rows.row_count() as u32).filter(is_wanted).collect::<Vec<_>>();
         self.admitted = wanted.iter().map(|&row| self.admitted[row as usize]).collect();
+        if self.orders_equal_times {
+            let orders = wanted.iter().map(|&row| std::mem::take(&mut self.orders[row as usize]));
+            self.orders = orders.collect();
+        }
         select(&rows, &wanted)
     }
 
@@ -198,7 +220,7 @@ impl PatternOperator {
         }
         let (batch, kept) = (self.batches.next(), rows.rows.clone());
         let all = (0..).zip(&conditions).zip(slots);
-        let Some(times) = &rows.times else {
+        if rows.times.is_none() && !self.orders_equal_times {
             self.batches.add(kept, vec![Owner::Nobody; slots.len()]);
             let now = self.now;
             let turns = all.map(|((row, &may), &slot)| Turn {
@@ -208,11 +230,16 @@ impl PatternOperator {
             self.turns.extend(turns);
             self.match_turns(guest)?;
             return Ok(self.effects(slots));
-        };
+        }
+        let times = rows.times.clone();
+        let times = times.unwrap_or_else(|| vec![self.now; slots.len()].into());
         self.waiting.warm_keys(slots);
         let mut owners = Vec::with_capacity(slots.len());
         for (((row, &may), &slot), &time) in all.zip(times.iter()) {
             owners.push(Owner::Waiting(self.waiting.add(slot, time, may, Place { batch, row })));
+        }
+        for (owner, order) in owners.iter().zip(std::mem::take(&mut self.orders)) {
+            self.order_waiting(*owner, order);
         }
         self.batches.add(kept, owners);
         Ok(Effects {
@@ -221,11 +248,25 @@ impl PatternOperator {
         })
     }
 
+    /// Says what a row that waits is ordered by among those of equal time.
+    fn order_waiting(&mut self, owner: Owner, order: Box<[u8]>) {
+        if let Owner::Waiting(number) = owner {
+            self.waiting.set_order(number, order);
+        }
+    }
+
     /// Chooses what the next call is for: rows first, then matches whose time is over.
     fn take_due(&mut self, kind: TimerKind, upto: Millis, limit: usize, slots: &mut Vec<Slot>) {
         self.upto = upto;
-        if kind == TimerKind::EventTime {
-            self.waiting.take_due(upto, limit);
+        // By the clock rows wait for the end of their millisecond, or of the input.
+        let rows_upto = match (self.clock, kind) {
+            (TimerKind::EventTime, TimerKind::EventTime) => Some(upto),
+            (TimerKind::EventTime, TimerKind::ProcessingTime) => None,
+            (TimerKind::ProcessingTime, TimerKind::EventTime) => (upto == WATERMARK_MAX).then_some(upto),
+            (TimerKind::ProcessingTime, TimerKind::ProcessingTime) => Some(upto.saturating_sub(1)),
+        };
+        if let Some(rows_upto) = rows_upto {
+            self.waiting.take_due(rows_upto, limit);
             slots.extend(self.waiting.due.iter().map(|&number| self.waiting.row(number).slot));
         }
         if slots.is_empty() && kind == self.clock {

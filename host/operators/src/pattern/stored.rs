@@ -1,6 +1,5 @@
 //! A key as it is stored: out of the buffer into columns, and back. See [`StoredFields`].
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_array::builder::BooleanBufferBuilder;
@@ -10,14 +9,16 @@ use arrow_array::{Array, ArrayRef, Int32Array, Int64Array, ListArray, RecordBatc
 use arrow_buffer::{NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{DataType, FieldRef, Fields};
 use millrace_core::block::Block;
-use millrace_core::function::{PatternFunction, Slot};
+use millrace_core::function::{PatternFunction, RowConditions, Slot};
 use millrace_core::pattern::StoredFields;
 use millrace_core::{Error, Result};
+use millrace_pattern::{Incoming, Place, Stored, StoredCompleted, StoredNode, StoredPartial};
 
 use super::batches::Owner;
-use super::buffer::{Buffer, Incoming, NO_NODE, Place};
-use super::matcher::{Completed, Key, Partial, Start};
 use super::{PatternOperator, waiting};
+
+/// In place of the node before the first row of a match.
+const NO_PARENT: i32 = -1;
 
 /// Columns of what is stored, filled key by key.
 #[derive(Default)]
@@ -69,59 +70,33 @@ fn broken(error: impl std::fmt::Display) -> Error {
 
 impl Columns {
     /// Adds a key with the rows of it that wait.
-    fn add(&mut self, key: Option<&Key>, pending: &[&waiting::Row], program: i64, buffer: &Buffer) {
+    fn add(&mut self, stored: &Stored, pending: &[&waiting::Row], program: i64) {
         self.programs.push(program);
         self.waiting.push(pending.len() as i32);
-        if let Some(key) = key {
-            self.add_key(key, buffer);
+        let pending = pending.iter().map(|row| (row.place, row.time));
+        for (place, time) in stored.rows.iter().copied().chain(pending) {
+            self.places.push(place);
+            self.times.push(time);
         }
-        for row in pending {
-            self.places.push(row.place);
-            self.times.push(row.time);
+        for node in &stored.nodes {
+            self.node_rows.push(node.row as i32);
+            self.node_stages.push(i32::from(node.stage));
+            self.node_parents
+                .push(node.parent.map_or(NO_PARENT, |parent| parent as i32));
+        }
+        for partial in &stored.partials {
+            self.positions.push(i32::from(partial.position));
+            self.edges.push(partial.edges.cast_signed());
+            self.partial_nodes.push(partial.node as i32);
+        }
+        for completed in &stored.completed {
+            self.completed_nodes.push(completed.node as i32);
+            self.completed_times.push(completed.time);
         }
         self.row_ends.push(self.times.len() as i32);
         self.node_ends.push(self.node_rows.len() as i32);
         self.partial_ends.push(self.positions.len() as i32);
         self.completed_ends.push(self.completed_nodes.len() as i32);
-    }
-
-    fn add_key(&mut self, key: &Key, buffer: &Buffer) {
-        let ends = key.partials.iter().map(|partial| partial.node);
-        let ends = ends.chain(key.completed().iter().map(|completed| completed.node));
-        // By order, so that rows are stored in that in which they were matched; parents come before their children.
-        let (mut rows, mut nodes) = (BTreeMap::new(), BTreeMap::new());
-        for end in ends {
-            for (number, node) in buffer.path(end) {
-                let order = buffer.event(node.event).order;
-                rows.insert(order, (node.event, 0));
-                if nodes.insert((order, number), 0).is_some() {
-                    break;
-                }
-            }
-        }
-        for ((event, row), index) in rows.values_mut().zip(0..) {
-            *row = index;
-            let event = buffer.event(*event);
-            self.places.push(event.place);
-            self.times.push(event.time);
-        }
-        let mut numbers: BTreeMap<u32, i32> = BTreeMap::from([(NO_NODE, -1)]);
-        for (index, (order, number)) in (0..).zip(nodes.keys()) {
-            let node = buffer.node(*number);
-            numbers.insert(*number, index);
-            self.node_rows.push(rows[order].1);
-            self.node_stages.push(i32::from(node.stage));
-            self.node_parents.push(numbers[&node.parent]);
-        }
-        for partial in &key.partials {
-            self.positions.push(i32::from(partial.position));
-            self.edges.push(partial.edges.cast_signed());
-            self.partial_nodes.push(numbers[&partial.node]);
-        }
-        for completed in key.completed() {
-            self.completed_nodes.push(numbers[&completed.node]);
-            self.completed_times.push(completed.time);
-        }
     }
 
     fn finish(self, fields: &StoredFields, rows: &RecordBatch, present: NullBuffer) -> Result<ArrayRef> {
@@ -151,8 +126,8 @@ impl Columns {
     }
 }
 
-/// What is stored of many keys.
-struct Stored<'a> {
+/// What is stored of many keys, as columns that are read.
+struct StoredColumns<'a> {
     programs: &'a [i64],
     waiting: &'a [i32],
     rows: Lists<'a>,
@@ -189,10 +164,10 @@ impl<'a> Lists<'a> {
     }
 }
 
-impl<'a> Stored<'a> {
+impl<'a> StoredColumns<'a> {
     fn new(values: &'a ArrayRef) -> Option<Self> {
         let key = values.as_struct_opt()?;
-        Some(Stored {
+        Some(StoredColumns {
             programs: key.column(0).as_primitive_opt::<Int64Type>()?.values(),
             waiting: key.column(1).as_primitive_opt::<Int32Type>()?.values(),
             rows: Lists::new(key.column(2))?,
@@ -200,6 +175,38 @@ impl<'a> Stored<'a> {
             partials: Lists::new(key.column(4))?,
             completed: Lists::new(key.column(5))?,
         })
+    }
+
+    /// What had begun of a key, but for its rows; `None`: it makes no sense.
+    fn read(&self, index: usize, into: &mut Stored) -> Option<()> {
+        into.clear();
+        let lists = &self.nodes;
+        let (rows, stages, parents) = (lists.ints(0)?, lists.ints(1)?, lists.ints(2)?);
+        for item in lists.range(index) {
+            into.nodes.push(StoredNode {
+                row: u32::try_from(rows[item]).ok()?,
+                stage: u16::try_from(stages[item]).ok()?,
+                parent: u32::try_from(parents[item]).ok(),
+            });
+        }
+        let lists = &self.partials;
+        let (positions, edges, nodes) = (lists.ints(0)?, lists.longs(1)?, lists.ints(2)?);
+        for item in lists.range(index) {
+            into.partials.push(StoredPartial {
+                position: u16::try_from(positions[item]).ok()?,
+                edges: edges[item].cast_unsigned(),
+                node: u32::try_from(nodes[item]).ok()?,
+            });
+        }
+        let lists = &self.completed;
+        let (nodes, times) = (lists.ints(0)?, lists.longs(1)?);
+        for item in lists.range(index) {
+            into.completed.push(StoredCompleted {
+                node: u32::try_from(nodes[item]).ok()?,
+                time: times[item],
+            });
+        }
+        Some(())
     }
 }
 
@@ -210,7 +217,6 @@ fn unknown() -> Error {
 impl PatternOperator {
     /// What there is of these slots.
     pub(super) fn export(&mut self, slots: &[Slot]) -> Result<ArrayRef> {
-        let program = self.matcher.program.fingerprint();
         let mut columns = Columns::default();
         let mut present = BooleanBufferBuilder::new(slots.len());
         for &slot in slots {
@@ -220,7 +226,11 @@ impl PatternOperator {
                 .iter()
                 .map(|&number| self.waiting.row(number))
                 .collect::<Vec<_>>();
-            columns.add(self.keys.get(slot), &pending, program, &self.matcher.buffer);
+            match self.keys.get(slot) {
+                Some(key) => self.stored.set(key, &self.matcher.buffer),
+                None => self.stored.clear(),
+            }
+            columns.add(&self.stored, &pending, self.fingerprint);
         }
         let rows = self.batches.gather(&columns.places)?;
         columns.finish(&self.fields, &rows, NullBuffer::new(present.finish()))
@@ -229,28 +239,25 @@ impl PatternOperator {
     /// Forgets what there is of a slot; the rows that it alone wanted are to be released.
     pub(super) fn forget(&mut self, slot: Slot) {
         let key = self.keys.take(slot);
-        let buffer = &mut self.matcher.buffer;
-        buffer.freed.extend(self.waiting.forget(slot));
-        key.partials.iter().for_each(|partial| buffer.release(partial.node));
-        key.completed()
-            .iter()
-            .for_each(|completed| buffer.release(completed.node));
+        self.matcher.buffer.freed.extend(self.waiting.forget(slot));
+        self.matcher.forget(&key);
     }
 
     /// Takes up what was stored of these slots.
     pub(super) fn import(&mut self, slots: &[Slot], values: &ArrayRef, guest: &mut dyn PatternFunction) -> Result<()> {
         slots.iter().for_each(|&slot| self.forget(slot));
         self.release_freed()?;
-        let stored = Stored::new(values).ok_or_else(unknown)?;
+        let stored = StoredColumns::new(values).ok_or_else(unknown)?;
         let rows = self.stored_rows(&stored)?;
         let (conditions, aside) = match stored.waiting.iter().any(|waiting| *waiting > 0) {
             true => (guest.conditions(&rows)?, guest.take_set_aside()),
-            false => (vec![0; rows.row_count()], Vec::new()),
+            false => (RowConditions::default(), Vec::new()),
         };
         let batch = self.batches.next();
         let times = rows.times.as_ref().ok_or_else(unknown)?;
-        let mut incoming = Vec::with_capacity(conditions.len());
-        for ((row, &time), &may) in (0..).zip(times.iter()).zip(&conditions) {
+        let mut incoming = Vec::with_capacity(times.len());
+        for (row, &time) in (0..).zip(times.iter()) {
+            let may = conditions.holds.get(row as usize).copied().unwrap_or_default();
             incoming.push(Incoming::new(Place { batch, row }, time, may));
         }
         let mut owners = vec![Owner::Nobody; incoming.len()];
@@ -265,6 +272,10 @@ impl PatternOperator {
             let owners = &mut owners[range];
             self.import_key(&stored, index, slot, own, owners).ok_or_else(unknown)?;
             for (row, owner) in own.iter().zip(owners) {
+                if self.orders_equal_times {
+                    let order = conditions.order_of(row.place.row as usize);
+                    self.order_waiting(*owner, order.into());
+                }
                 self.leave_aside(row, owner, &aside);
             }
         }
@@ -278,7 +289,7 @@ impl PatternOperator {
         self.release_freed()
     }
 
-    fn stored_rows(&self, stored: &Stored<'_>) -> Result<Block> {
+    fn stored_rows(&self, stored: &StoredColumns<'_>) -> Result<Block> {
         let offsets = stored.rows.offsets;
         let (Some(&first), Some(&last)) = (offsets.first(), offsets.last()) else {
             return Err(unknown());
@@ -299,7 +310,7 @@ impl PatternOperator {
     /// taken up.
     fn import_key(
         &mut self,
-        stored: &Stored<'_>,
+        stored: &StoredColumns<'_>,
         index: usize,
         slot: Slot,
         rows: &[Incoming],
@@ -309,20 +320,15 @@ impl PatternOperator {
         let matched = rows.len().checked_sub(waiting)?;
         let (matched, pending) = rows.split_at(matched);
         let (matched_owners, pending_owners) = owners.split_at_mut(matched.len());
-        if stored.programs[index] == self.matcher.program.fingerprint() {
-            let buffer = &mut self.matcher.buffer;
-            let add = |row: &Incoming| {
-                let order = buffer.next_order();
-                buffer.add_event(row.place, row.time, order)
-            };
-            let events = matched.iter().map(add).collect::<Vec<_>>();
-            let key = self.import_begun(stored, index, &events);
-            for (&event, owner) in events.iter().zip(matched_owners) {
+        if stored.programs[index] == self.fingerprint {
+            stored.read(index, &mut self.stored)?;
+            let taken = matched.iter().map(|row| (row.place, row.time));
+            self.stored.rows.extend(taken);
+            let (key, events) = self.matcher.restore(&self.stored)?;
+            for (event, owner) in events.into_iter().zip(matched_owners) {
                 *owner = Owner::Event(event);
-                // It was held while it was taken up.
-                self.matcher.buffer.release_event(event);
             }
-            self.keys.put(slot, key?, &self.matcher);
+            self.keys.put(slot, key, &self.matcher);
         } else {
             self.matcher.dropped += stored.partials.range(index).len() as u64;
         }
@@ -340,73 +346,5 @@ impl PatternOperator {
             self.waiting.give_up(number);
             *owner = Owner::Nobody;
         }
-    }
-
-    fn import_begun(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Key> {
-        let mut key = Key::default();
-        let nodes = self.import_nodes(stored, index, events)?;
-        let taken = self.import_matches(stored, index, &nodes, &mut key);
-        // Each was held while it was taken up.
-        nodes.iter().for_each(|&node| self.matcher.buffer.release(node));
-        taken.map(|()| key)
-    }
-
-    fn import_nodes(&mut self, stored: &Stored<'_>, index: usize, events: &[u32]) -> Option<Vec<u32>> {
-        let mut nodes: Vec<u32> = Vec::new();
-        let lists = &stored.nodes;
-        let (rows, stages, parents) = (lists.ints(0)?, lists.ints(1)?, lists.ints(2)?);
-        for item in lists.range(index) {
-            let event = *events.get(usize::try_from(rows[item]).ok()?)?;
-            let stage = u16::try_from(stages[item]).ok()?;
-            if usize::from(stage) >= self.matcher.program.stages.len() {
-                return None;
-            }
-            let parent = match usize::try_from(parents[item]) {
-                Ok(parent) => *nodes.get(parent)?,
-                Err(_) => NO_NODE,
-            };
-            nodes.push(self.matcher.buffer.add_node(event, stage, parent));
-        }
-        Some(nodes)
-    }
-
-    fn import_matches(&mut self, stored: &Stored<'_>, index: usize, nodes: &[u32], key: &mut Key) -> Option<()> {
-        let buffer = &mut self.matcher.buffer;
-        let mut take = |number: i32| {
-            let node = *nodes.get(usize::try_from(number).ok()?)?;
-            let (_, first) = buffer.path(node).last()?;
-            let first = buffer.event(first.event);
-            let start = Start {
-                time: first.time,
-                order: first.order,
-            };
-            buffer.retain(node);
-            Some((node, start))
-        };
-        let lists = &stored.partials;
-        let (positions, edges, ends) = (lists.ints(0)?, lists.longs(1)?, lists.ints(2)?);
-        for item in lists.range(index) {
-            let position = u16::try_from(positions[item]).ok()?;
-            let known = self.matcher.program.positions.get(usize::from(position))?.edges.len();
-            let edges = edges[item].cast_unsigned();
-            if edges == 0 || edges.leading_zeros() < 64 - known as u32 {
-                return None;
-            }
-            let (node, start) = take(ends[item])?;
-            key.partials.push(Partial {
-                position,
-                edges,
-                node,
-                start,
-            });
-        }
-        let lists = &stored.completed;
-        let (ends, times) = (lists.ints(0)?, lists.longs(1)?);
-        for item in lists.range(index) {
-            let (node, start) = take(ends[item])?;
-            let time = times[item];
-            key.completed_mut().push(Completed { node, start, time });
-        }
-        Some(())
     }
 }

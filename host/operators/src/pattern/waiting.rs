@@ -3,12 +3,14 @@
 //!
 //! Both hold numbers of rows. A row that is [forgotten](Waiting::forget), with its key, leaves its number in its bucket, where
 //! it is met when its time comes; before, if more than half of all numbers are of that kind.
+//!
+//! Rows of equal time are in the order in which they came, or in that of the bytes that the guest has given for each: a bucket is put
+//! in that order when its time has come.
 
 use millrace_core::block::Millis;
 use millrace_core::function::Slot;
-use millrace_core::pattern::Conditions;
+use millrace_pattern::{Conditions, Place};
 
-use super::buffer::Place;
 use crate::time_buckets::TimeBuckets;
 
 /// No row.
@@ -44,13 +46,19 @@ pub(super) struct Waiting {
     current_at: usize,
     current_time: Millis,
     count: usize,
+    /// What each row is ordered by among those of equal time, if the pattern says so.
+    orders: Option<Vec<Box<[u8]>>>,
+    order_bytes: usize,
     /// Taken by [`take_due`](Self::take_due), and to be matched next. They are in the lists of their keys still.
     pub(super) due: Vec<u32>,
 }
 
 impl Waiting {
-    pub(super) fn new() -> Self {
+    /// Empty. `ordered`: rows of equal time have an order of their own.
+    pub(super) fn new(ordered: bool) -> Self {
         Waiting {
+            orders: ordered.then(Vec::new),
+            order_bytes: 0,
             rows: Vec::new(),
             free: Vec::new(),
             last: Vec::new(),
@@ -94,6 +102,26 @@ impl Waiting {
         self.count += 1;
         self.buckets.push(time, number);
         number
+    }
+
+    /// Says what a row is ordered by among those of equal time.
+    pub(super) fn set_order(&mut self, number: u32, order: Box<[u8]>) {
+        let Some(orders) = &mut self.orders else {
+            return;
+        };
+        if orders.len() <= number as usize {
+            orders.resize_with(self.rows.len(), Box::default);
+        }
+        self.order_bytes += order.len();
+        let before = std::mem::replace(&mut orders[number as usize], order);
+        self.order_bytes -= before.len();
+    }
+
+    /// The first time at which a row waits.
+    pub(super) fn first_time(&self) -> Option<Millis> {
+        let current = (self.current_at < self.current.len()).then_some(self.current_time);
+        let first = self.buckets.first().map(|(time, _)| time);
+        current.into_iter().chain(first).min()
     }
 
     /// Looks at the rows that came last of some keys, one after the other without doing anything: memory answers many such
@@ -184,6 +212,10 @@ impl Waiting {
             Some(time) => self.current_time = time,
             None => return false,
         }
+        if let Some(orders) = &self.orders {
+            self.current
+                .sort_by(|a, b| orders[*a as usize].cmp(&orders[*b as usize]));
+        }
         true
     }
 
@@ -264,7 +296,8 @@ impl Waiting {
         let numbers = self.free.capacity() + self.last.capacity() + self.current.capacity() + self.due.capacity();
         // Of a bucket at most half is empty.
         let numbers = numbers + 2 * self.buckets.entry_count();
-        self.rows.capacity() * size_of::<Row>() + numbers * size_of::<u32>()
+        let orders = self.orders.as_ref().map_or(0, Vec::capacity) * size_of::<Box<[u8]>>() + self.order_bytes;
+        self.rows.capacity() * size_of::<Row>() + numbers * size_of::<u32>() + orders
     }
 }
 
@@ -286,7 +319,7 @@ mod tests {
     fn rows_come_in_order_and_by_key() {
         for seed in 0..50 {
             let mut random = Random::new(seed);
-            let (mut waiting, mut model, mut watermark) = (Waiting::new(), Model::new(), 0);
+            let (mut waiting, mut model, mut watermark) = (Waiting::new(false), Model::new(), 0);
             for round in 0..300 {
                 for row in 0..random.below(20) as u32 {
                     let (slot, row) = (random.below(9) as Slot, round * 100 + row);
@@ -339,7 +372,7 @@ mod tests {
     /// Keys that come and go leave nothing behind, however far away the time of their rows is.
     #[test]
     fn numbers_of_forgotten_rows_are_used_again() {
-        let mut waiting = Waiting::new();
+        let mut waiting = Waiting::new(false);
         for row in 0..100_000 {
             waiting.add(7, Millis::from(row % 10) + 1_000_000, 0, place(row));
             assert_eq!(waiting.forget(7), [place(row)]);

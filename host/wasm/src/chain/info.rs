@@ -28,6 +28,8 @@ pub(crate) struct ChainInfo {
     pub(crate) head: HeadKind,
     /// Of a pattern.
     pub(crate) conditions: u32,
+    /// The pattern orders rows of equal time.
+    pub(crate) orders_equal_times: bool,
     /// Rows may ask for every key.
     pub(super) applies: bool,
 }
@@ -75,6 +77,10 @@ impl ChainInfo {
                 (key_schema.fields().clone(), accumulator, HeadKind::Window)
             }
         };
+        let pattern = match &chain.head {
+            Head::Keyed { pattern, .. } => pattern.as_ref(),
+            Head::Stateless | Head::Window { .. } => None,
+        };
         let migrations = states.iter().map(|state| {
             let old = state.migrations.iter().map(|old| old.field.clone());
             old.collect()
@@ -103,12 +109,8 @@ impl ChainInfo {
             migrations: migrations.collect(),
             head,
             applies: matches!(&chain.head, Head::Keyed { applies: true, .. }),
-            conditions: match &chain.head {
-                Head::Keyed {
-                    pattern: Some(pattern), ..
-                } => pattern.conditions.len() as u32,
-                Head::Keyed { pattern: None, .. } | Head::Stateless | Head::Window { .. } => 0,
-            },
+            conditions: pattern.map_or(0, |pattern| pattern.conditions.len() as u32),
+            orders_equal_times: pattern.is_some_and(|pattern| pattern.orders_equal_times),
         }
     }
 

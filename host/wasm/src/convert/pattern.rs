@@ -40,6 +40,7 @@ impl Tables {
                 timeouts: pattern.timeouts,
                 late_port: pattern.late_port,
                 partial_matches_max: pattern.partial_matches_max,
+                orders_equal_times: pattern.orders_equal_times,
             })),
         })
     }

@@ -163,6 +163,7 @@ pub fn flows(flow: &Flow, params: Params) -> Result<()> {
         "patterns" => patterns::build(flow, &params),
         "pattern-traps" => patterns::traps(flow, &params),
         "pattern-bound" => patterns::bounded(flow, &params),
+        "pattern-order" => patterns::ordered(flow, &params),
         "pattern-clock" => patterns::clock(flow, &params),
         "two-inputs" => two_inputs::build(flow, &params),
         "aligned" => two_inputs::aligned(flow, &params),

@@ -1,4 +1,4 @@
-//! Patterns of every kind over rows that come out of order, each with a sink of its own.
+//! Patterns of every kind over rows that come out of order, each with a sink of its own. Rows are generated, or those of `input`.
 
 use millrace::prelude::*;
 
@@ -110,8 +110,11 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     if params.rate > 0 {
         generator = generator.rate(params.rate as u64);
     }
-    let events = flow
-        .source("events", generator)
+    let events: Stream<Rows<Event>> = match params.input.as_str() {
+        "" => flow.source("events", generator),
+        input => flow.source("events", Files::ndjson(input)),
+    };
+    let events = events
         .uid("source")
         .map(|event: Event| Event {
             time: event.time - event.value * 7919 % 40,
@@ -132,6 +135,12 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     ] {
         keyed().pattern(pattern).select(found).uid(name).sink(name, sink(name));
     }
+    keyed()
+        .pattern(steps())
+        .order_equal_times_by(|event| (kind(event), event.value))
+        .select(found)
+        .uid("ordered")
+        .sink("ordered", sink("ordered"));
     let steps = keyed()
         .pattern(steps())
         .late_output(&LATE)
@@ -190,6 +199,18 @@ pub(crate) fn bounded(flow: &Flow, params: &Params) {
         .partial_matches_max(10)
         .select(found)
         .sink("found", Files::to_ndjson(&params.output));
+}
+
+/// Each two rows of a key that follow each other. Rows of equal time do so in the order of their values, as their kinds say.
+pub(crate) fn ordered(flow: &Flow, params: &Params) {
+    flow.source("events", Files::ndjson::<Event>(&params.input))
+        .watermarks(Watermarks::bounded(Event::FIELDS.time, params.disorder))
+        .key_by(Event::FIELDS.key)
+        .pattern(Pattern::<Event>::begin("a").next("b"))
+        .order_equal_times_by(|event| (std::cmp::Reverse(kind(event)), event.value))
+        .select(found)
+        .uid("pairs")
+        .sink("pairs", Files::to_ndjson(&params.output));
 }
 
 static OVER: OutputTag<Found> = OutputTag::new("over");

@@ -534,8 +534,12 @@ impl Guest for Raw {
         Ok(result)
     }
 
-    fn conditions(_chain: u32, _at: Moment, _rows: Block) -> Result<Vec<u64>, CallError> {
-        Ok(Vec::new())
+    fn conditions(_chain: u32, _at: Moment, _rows: Block) -> Result<RowConditions, CallError> {
+        Ok(RowConditions {
+            holds: Vec::new(),
+            order: Vec::new(),
+            order_ends: Vec::new(),
+        })
     }
 
     fn iterative_conditions(

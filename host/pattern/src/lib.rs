@@ -1,4 +1,8 @@
-//! Patterns of events, as an automaton.
+//! Patterns of events: from a declaration to an automaton, and from rows to matches.
+//!
+//! Both the host and tests of pipelines run this crate, so that there is one meaning of a pattern. It knows no columns, no
+//! user code and no clock: a row is a [`Place`], a time, and a set of conditions that hold of it; whoever calls it keeps the
+//! rows, asks for conditions and puts out what is found.
 //!
 //! [`Program::compile`] makes one of what a pipeline declares. Every repetition of every stage becomes a *position*: a place
 //! in a match that one row takes. From each position lead *edges* to those that may come next. A partial match has
@@ -15,16 +19,26 @@
 //!                              +----------+---> c
 //! ```
 //!
-//! The automaton knows no rows: `millrace_operators::pattern` keeps those, asks for conditions and steps partial matches.
+//! [`Matcher`] steps the partial matches of a [`Key`], row by row, [`Buffer`] keeps the rows that they share, and
+//! [`Stored`] is what a snapshot has of a key.
 
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod buffer;
 mod check;
 mod compile;
-mod state;
+mod decl;
+mod matcher;
+mod stored;
 
-use crate::graph::{AfterMatch, PatternDecl};
-use crate::{Error, Result};
+pub use buffer::{Buffer, Event, Incoming, NO_NODE, Node, Place};
+pub use decl::{AfterMatch, Connection, Contiguity, PatternDecl, PatternElement};
+pub use matcher::{Completed, Found, Key, Matcher, Partial, Start};
+pub use stored::{Stored, StoredCompleted, StoredNode, StoredPartial};
 
-pub use state::{STATE_NAME, StoredFields, state_decl};
+/// A point in time or a length of time in ms.
+pub type Millis = i64;
 
 /// A set of conditions, one bit each.
 pub type Conditions = u64;
@@ -157,8 +171,7 @@ impl Program {
     /// Makes an automaton of a pattern; what it means nothing by is refused with a message for its author.
     ///
     /// ```
-    /// use millrace_core::graph::{AfterMatch, Connection, Contiguity, PatternDecl, PatternElement};
-    /// use millrace_core::pattern::Program;
+    /// use millrace_pattern::{AfterMatch, Connection, Contiguity, PatternDecl, PatternElement, Program};
     ///
     /// let stage = PatternElement {
     ///     name: "a".into(), connection: Connection::Next, condition: Some(0), least: 1, most: Some(1), optional: false,
@@ -167,10 +180,11 @@ impl Program {
     /// let pattern = PatternDecl {
     ///     elements: vec![stage], conditions: vec![false], within_ms: None, within_gap_ms: None,
     ///     after_match: AfterMatch::NoSkip, timeouts: false, late_port: None, partial_matches_max: 10,
+    ///     orders_equal_times: false,
     /// };
     /// assert!(Program::compile(&pattern).unwrap().positions[0].accepts);
     /// ```
-    pub fn compile(pattern: &PatternDecl) -> Result<Program> {
+    pub fn compile(pattern: &PatternDecl) -> Result<Program, Refused> {
         compile::compile(pattern)
     }
 
@@ -180,13 +194,35 @@ impl Program {
         let completes = edges.into_iter().any(|edge| edge.target == Target::Timeout);
         !self.timeouts && !completes && self.after_match == Skip::NoSkip
     }
+
+    /// Tells this automaton from others: what is stored of partial matches means something to the same one alone.
+    pub fn fingerprint(&self) -> i64 {
+        let text = format!("{:?} {:?} {:?}", self.stages, self.positions, self.start);
+        // FNV-1a.
+        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        hash.cast_signed()
+    }
 }
 
-fn refused(message: impl Into<String>) -> Error {
-    Error::user("GR0018", message)
+/// A pattern means nothing: what its author has to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-fn skip(after_match: &AfterMatch, stages: &[String]) -> Result<Skip> {
+impl std::error::Error for Refused {}
+
+fn refused(message: impl Into<String>) -> Refused {
+    Refused(message.into())
+}
+
+fn skip(after_match: &AfterMatch, stages: &[String]) -> Result<Skip, Refused> {
     let stage = |name: &String| {
         let found = stages.iter().position(|stage| stage == name);
         found.map(|stage| stage as u16).ok_or_else(|| {
@@ -203,3 +239,13 @@ fn skip(after_match: &AfterMatch, stages: &[String]) -> Result<Skip> {
         AfterMatch::SkipToLast(name) => Skip::ToLast(stage(name)?),
     })
 }
+
+#[cfg(test)]
+#[path = "../../core/src/testing.rs"]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+// Random patterns are made for the tests of another crate, too.
+#[cfg(test)]
+extern crate self as millrace_pattern;

@@ -8,11 +8,9 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use millrace_core::graph::{AfterMatch, Connection, Contiguity, PatternDecl, PatternElement};
-use millrace_core::pattern::Program;
-
-use crate::pattern::buffer::{Incoming, Place};
-use crate::pattern::matcher::{Key, Matcher};
+use crate::{
+    AfterMatch, Connection, Contiguity, Incoming, Key, Matcher, Node, PatternDecl, PatternElement, Place, Program,
+};
 
 /// Of each: pattern, rows, matches; what else the pattern says.
 const FACTS: &str = "\
@@ -249,6 +247,7 @@ fn found(pattern: &str, rows: &str, more: &str) -> Vec<String> {
         timeouts: false,
         late_port: None,
         partial_matches_max: 1_000,
+        orders_equal_times: false,
     };
     let (mut matcher, mut key) = (Matcher::new(Program::compile(&decl).unwrap()), Key::default());
     let mut names = Vec::new();
@@ -265,7 +264,7 @@ fn found(pattern: &str, rows: &str, more: &str) -> Vec<String> {
     }
     let paths = matcher.found.iter().map(|found| {
         let path = matcher.buffer.path(found.node);
-        let row = |(_, node): (u32, &crate::pattern::buffer::Node)| matcher.buffer.event(node.event).place.row;
+        let row = |(_, node): (u32, &Node)| matcher.buffer.event(node.event).place.row;
         let mut path = path.map(row).map(|row| names[row as usize]).collect::<Vec<_>>();
         path.reverse();
         path.join(" ")

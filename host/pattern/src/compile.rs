@@ -2,12 +2,11 @@
 //! joined to the *open ends* that may come before it. An open end gathers what lies between: rows that must not come, and
 //! what a greedy repetition would rather take itself. (Glushkov's construction, with contiguity on its edges.)
 
-use super::check::check;
-use super::{ALWAYS, Conditions, EDGES_MAX, Edge, POSITIONS_MAX, PassOver, Position, Program, Target, refused, skip};
-use crate::Result;
-use crate::graph::{Connection, Contiguity, PatternDecl, PatternElement};
+use crate::check::check;
+use crate::{ALWAYS, Conditions, EDGES_MAX, Edge, POSITIONS_MAX, PassOver, Position, Program, Target, refused, skip};
+use crate::{Connection, Contiguity, PatternDecl, PatternElement, Refused};
 
-pub(super) fn compile(pattern: &PatternDecl) -> Result<Program> {
+pub(super) fn compile(pattern: &PatternDecl) -> Result<Program, Refused> {
     check(pattern)?;
     let mut build = Build::new(pattern);
     let begin = Open::new(From::Start, 0);
@@ -178,7 +177,7 @@ impl<'p> Build<'p> {
         mut opens: Vec<Open>,
         head: Contiguity,
         until: Conditions,
-    ) -> Result<Vec<Open>> {
+    ) -> Result<Vec<Open>, Refused> {
         for number in 0..count {
             let Some(element) = self.elements.get(*next) else {
                 break;
@@ -215,7 +214,7 @@ impl<'p> Build<'p> {
         before: Vec<Open>,
         how: Contiguity,
         until: Conditions,
-    ) -> Result<Vec<Open>> {
+    ) -> Result<Vec<Open>, Refused> {
         let (at, element) = (*next, &self.elements[*next]);
         let own_until = element.until.map_or(0, bit);
         let greedy = (element.condition.map_or(ALWAYS, bit), own_until);
@@ -262,7 +261,7 @@ impl<'p> Build<'p> {
         until: Conditions,
         loops: bool,
         inner: &mut Vec<(u16, usize)>,
-    ) -> Result<Vec<Open>> {
+    ) -> Result<Vec<Open>, Refused> {
         let element = &self.elements[*next];
         let number = self.loops.len();
         if loops {
@@ -309,7 +308,7 @@ impl<'p> Build<'p> {
         how: Contiguity,
         until: Conditions,
         inner: &mut Vec<(u16, usize)>,
-    ) -> Result<Open> {
+    ) -> Result<Open, Refused> {
         if self.positions.len() == POSITIONS_MAX {
             return Err(refused(format!(
                 "the pattern has more than {POSITIONS_MAX} stages, repetitions counted one by one"
@@ -340,7 +339,7 @@ impl<'p> Build<'p> {
         how: Contiguity,
         takes: Takes,
         inner: &mut Vec<(u16, usize)>,
-    ) -> Result<()> {
+    ) -> Result<(), Refused> {
         let pass_over = match how {
             Contiguity::Strict => PassOver::Nothing,
             Contiguity::Relaxed => PassOver::NotTaken,
@@ -379,7 +378,7 @@ impl<'p> Build<'p> {
 
     /// Adds an edge, and what becomes of it when a row was passed over or a greedy repetition has ended; the number of
     /// its plainest form, if that is new.
-    fn add(&mut self, from: u16, edge: Edge, open: &Open) -> Result<Option<usize>> {
+    fn add(&mut self, from: u16, edge: Edge, open: &Open) -> Result<Option<usize>, Refused> {
         let position = &mut self.positions[usize::from(from)];
         let guards = open.guards | open.until | open.until_first;
         let own_first = open.first | open.greedy_first;
@@ -418,7 +417,7 @@ impl<'p> Build<'p> {
     }
 
     /// What is still open at the end of the pattern ends a match.
-    fn finish(&mut self, ends: Vec<Open>, has_time: bool) -> Result<()> {
+    fn finish(&mut self, ends: Vec<Open>, has_time: bool) -> Result<(), Refused> {
         for end in ends {
             let From::Position(from) = end.from else {
                 continue;

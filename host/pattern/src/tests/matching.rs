@@ -2,86 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use millrace_core::graph::{AfterMatch, Connection, Contiguity, PatternDecl, PatternElement};
-use millrace_core::pattern::Program;
-
 use super::model::{Match, Row, matches};
-use crate::pattern::buffer::{Incoming, Node, Place};
-use crate::pattern::matcher::{Key, Matcher};
+use super::random::{CONDITIONS, pattern};
 use crate::testing::Random;
-
-const CONDITIONS: u32 = 4;
-
-fn element(random: &mut Random, number: usize, first: bool) -> PatternElement {
-    let connections = [
-        Connection::Next,
-        Connection::FollowedBy,
-        Connection::FollowedByAny,
-        Connection::NotNext,
-        Connection::NotFollowedBy,
-    ];
-    let connection = connections[random.below(if first { 3 } else { 5 }) as usize];
-    let mut element = PatternElement {
-        name: format!("s{number}"),
-        connection,
-        condition: Some(random.below(u64::from(CONDITIONS)) as u32),
-        least: 1,
-        most: Some(1),
-        optional: false,
-        repeated: [Contiguity::Strict, Contiguity::Relaxed, Contiguity::Any][random.below(3) as usize],
-        greedy: false,
-        until: None,
-        children: 0,
-    };
-    if !element.is_taken() {
-        return element;
-    }
-    element.optional = random.below(4) == 0;
-    match random.below(5) {
-        0 => element.most = None,
-        1 => (element.least, element.most) = (2, None),
-        2 => (element.least, element.most) = (1 + random.below(2) as u32, Some(2 + random.below(2) as u32)),
-        _ => {}
-    }
-    element.greedy = element.most != Some(element.least) && random.below(3) == 0;
-    if element.most.is_none() && random.below(3) == 0 {
-        element.until = Some(random.below(u64::from(CONDITIONS)) as u32);
-    }
-    element
-}
-
-pub(super) fn pattern(random: &mut Random) -> PatternDecl {
-    let mut elements = Vec::new();
-    while elements.len() < 4 {
-        if random.below(5) == 0 && elements.len() < 3 {
-            let mut group = element(random, elements.len(), true);
-            (group.condition, group.greedy, group.children) = (None, false, 2);
-            group.most = group.most.map(|most| most.min(2)).filter(|_| random.below(2) == 0);
-            group.least = 1;
-            group.until = group.until.filter(|_| group.most.is_none());
-            elements.push(group);
-            elements.push(element(random, elements.len(), true));
-            elements.push(element(random, elements.len(), false));
-        } else {
-            elements.push(element(random, elements.len(), elements.is_empty()));
-        }
-        if random.below(3) == 0 {
-            break;
-        }
-    }
-    let pattern = PatternDecl {
-        elements,
-        conditions: vec![false; CONDITIONS as usize],
-        within_ms: (random.below(2) == 0).then(|| 2 + random.below(6) as i64),
-        within_gap_ms: (random.below(4) == 0).then(|| 1 + random.below(4) as i64),
-        after_match: AfterMatch::NoSkip,
-        timeouts: false,
-        late_port: None,
-        partial_matches_max: 1_000_000,
-    };
-    let within_ms = Program::compile(&pattern).map_or(Some(4), |_| pattern.within_ms);
-    PatternDecl { within_ms, ..pattern }
-}
+use crate::{
+    AfterMatch, Incoming, Key, Matcher, Node, PatternDecl, PatternElement, Place, Program, Stored, StoredCompleted,
+    StoredNode, StoredPartial,
+};
 
 fn rows(random: &mut Random) -> Vec<Row> {
     let mut time = 0;
@@ -120,6 +47,11 @@ fn shown(pattern: &PatternDecl) -> String {
 
 /// Runs the matcher; what it finds, with the number of rows that had come by then.
 fn run(pattern: &PatternDecl, rows: &[Row]) -> Vec<Match> {
+    run_with(pattern, rows, |_, _| {})
+}
+
+/// The same, with something done before each row.
+fn run_with(pattern: &PatternDecl, rows: &[Row], mut between: impl FnMut(&mut Matcher, &mut Key)) -> Vec<Match> {
     let program = Program::compile(pattern).unwrap();
     let stages = pattern.elements.iter().enumerate();
     let stages = stages.filter(|(_, element)| element.is_taken() && element.children == 0);
@@ -127,6 +59,7 @@ fn run(pattern: &PatternDecl, rows: &[Row]) -> Vec<Match> {
     let (mut matcher, mut key) = (Matcher::new(program), Key::default());
     let mut all = Vec::new();
     for (number, row) in (0..).zip(rows.iter().map(Some).chain([None])) {
+        between(&mut matcher, &mut key);
         let Some(row) = row else {
             matcher.advance(&mut key, i64::MAX);
             take(&mut matcher, rows.len(), &stages, &mut all);
@@ -205,6 +138,81 @@ fn skips_what_the_strategy_says() {
         let rows = rows(&mut random);
         let mut left = matches(&pattern, &rows);
         check_skipping(seed, &pattern, &run(&pattern, &rows), &mut left);
+    }
+}
+
+/// What is stored of a key and taken up by another matcher goes on as if nothing had been.
+#[test]
+fn what_was_stored_goes_on() {
+    for seed in 0..4_000 {
+        let mut random = Random::new(seed);
+        let mut pattern = pattern(&mut random);
+        pattern.within_ms = pattern.within_ms.or(Some(4));
+        if random.below(2) == 0 {
+            pattern.after_match = AfterMatch::SkipPastLast;
+        }
+        let rows = rows(&mut random);
+        let mut stored = Stored::default();
+        let restored = run_with(&pattern, &rows, |matcher, key| {
+            if random.below(2) == 0 {
+                return;
+            }
+            stored.set(key, &matcher.buffer);
+            *matcher = Matcher::new(matcher.program.clone());
+            let (taken_up, events) = matcher.restore(&stored).expect("it is of this pattern");
+            *key = taken_up;
+            assert_eq!(events.len(), stored.rows.len());
+            let mut again = Stored::default();
+            again.set(key, &matcher.buffer);
+            assert_eq!(again, stored, "seed {seed}");
+        });
+        assert_eq!(restored, run(&pattern, &rows), "seed {seed}: {}", shown(&pattern));
+    }
+}
+
+/// What names rows or places that are not there is refused, whatever it names.
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let pattern = pattern(&mut Random::new(1));
+    let mut matcher = Matcher::new(Program::compile(&pattern).unwrap());
+    let edges = matcher.program.positions[0].edges.len() as u32;
+    assert!(edges > 0, "{}", shown(&pattern));
+    let node = StoredNode {
+        row: 0,
+        stage: 0,
+        parent: None,
+    };
+    let partial = StoredPartial {
+        position: 0,
+        edges: 1,
+        node: 0,
+    };
+    let good = Stored {
+        rows: vec![(Place::default(), 7)],
+        nodes: vec![node],
+        partials: vec![partial],
+        completed: vec![StoredCompleted { node: 0, time: 7 }],
+    };
+    let (key, events) = matcher.restore(&good).expect("it makes sense");
+    assert_eq!((key.partials.len(), key.completed().len(), events.len()), (1, 1, 1));
+    matcher.forget(&key);
+    assert_eq!(matcher.buffer.event_count(), 0);
+    type Change = fn(&mut Stored, u32);
+    let changes: [Change; 8] = [
+        |bad, _| bad.nodes[0].row = 1,
+        |bad, _| bad.nodes[0].stage = 100,
+        |bad, _| bad.nodes[0].parent = Some(0),
+        |bad, _| bad.partials[0].node = 1,
+        |bad, _| bad.partials[0].position = 1_000,
+        |bad, _| bad.partials[0].edges = 0,
+        |bad, edges| bad.partials[0].edges = 1 << edges,
+        |bad, _| bad.completed[0].node = 1,
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let mut bad = good.clone();
+        change(&mut bad, edges);
+        assert!(matcher.restore(&bad).is_none(), "change {number}");
+        assert_eq!(matcher.buffer.event_count(), 0);
     }
 }
 

@@ -3,4 +3,4 @@
 mod flink;
 mod matching;
 mod model;
-mod operator;
+mod random;

@@ -1,13 +1,24 @@
-//! What is stored of a key of a pattern: one value, in which whoever reads a savepoint finds the rows that wait and the
-//! matches that have begun.
+//! Patterns of events, as the host has them: what a pattern means is said by `millrace_pattern`, which knows no columns; here is
+//! what is stored of a key, as columns.
+//!
+//! That is one value, in which whoever reads a savepoint finds the rows that wait and the matches that have begun.
 
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use millrace_pattern::{PatternDecl, Program};
 
-use super::Program;
 use crate::graph::{StateDecl, StateKind};
 use crate::schema::Hints;
+use crate::{Error, Result};
+
+/// Makes an automaton of a declared pattern.
+///
+/// # Errors
+/// GR0018, with a message for the author of a pattern that means nothing.
+pub fn compile(pattern: &PatternDecl) -> Result<Program> {
+    Program::compile(pattern).map_err(|refused| Error::user("GR0018", refused.to_string()))
+}
 
 /// Name of the state of a pattern.
 pub const STATE_NAME: &str = "pattern";
@@ -87,16 +98,4 @@ fn hints(row_hints: Vec<Hints>) -> Hints {
     };
     let item = with(vec![plain(), with(row_hints)]);
     with(vec![plain(), plain(), with(vec![item]), plain(), plain(), plain()])
-}
-
-impl Program {
-    /// Tells this automaton from others: what is stored of partial matches means something to the same one alone.
-    pub fn fingerprint(&self) -> i64 {
-        let text = format!("{:?} {:?} {:?}", self.stages, self.positions, self.start);
-        // FNV-1a.
-        let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
-        hash.cast_signed()
-    }
 }

@@ -4,98 +4,140 @@
 //! that one alone and on which conditions hold, so a step is a loop over edges and no more; the rest is about which matches
 //! go out, and which are given up because of them.
 
-use millrace_core::block::Millis;
-use millrace_core::pattern::{ALWAYS, Conditions, PassOver, Program, Skip, Target, bits};
 use smallvec::SmallVec;
 
-use super::buffer::{Buffer, Incoming, NO_NODE};
+use crate::buffer::{Buffer, Incoming, NO_NODE};
+use crate::{ALWAYS, Conditions, Millis, PassOver, Program, Skip, Target, bits};
 
 /// A match that has begun.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Partial {
+pub struct Partial {
     /// Where it has come to.
-    pub(super) position: u16,
+    pub position: u16,
     /// The edges that it waits on.
-    pub(super) edges: u64,
+    pub edges: u64,
     /// Its last row.
-    pub(super) node: u32,
+    pub node: u32,
     /// Its first row.
-    pub(super) start: Start,
+    pub start: Start,
 }
 
 /// The first row of a match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) time: Millis,
-    pub(super) order: u64,
+pub struct Start {
+    /// When it was.
+    pub time: Millis,
+    /// Its order among the rows matched.
+    pub order: u64,
 }
 
 /// A match that waits for partial matches that began before it, since they may yet skip it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Completed {
-    pub(super) node: u32,
-    pub(super) start: Start,
-    pub(super) time: Millis,
+pub struct Completed {
+    /// Its last row.
+    pub node: u32,
+    /// Its first row.
+    pub start: Start,
+    /// When it was complete.
+    pub time: Millis,
 }
 
 /// A match to be put out. It holds its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) node: u32,
-    pub(super) time: Millis,
+pub struct Found {
+    /// Its last row.
+    pub node: u32,
+    /// When it was complete, or over.
+    pub time: Millis,
     /// It ran out of time before it was complete.
-    pub(super) timed_out: bool,
+    pub timed_out: bool,
 }
 
 /// Partial matches that lie beside what else is known of their key.
 const PARTIALS_INLINE: usize = 3;
 
 /// The partial matches of a key.
-pub(super) type Partials = SmallVec<[Partial; PARTIALS_INLINE]>;
+type Partials = SmallVec<[Partial; PARTIALS_INLINE]>;
 
 /// What has begun of a key. Most keys have few partial matches: these and all else are two neighbouring cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Key {
-    pub(super) partials: Partials,
+pub struct Key {
+    /// Partial matches, in the order of their first rows.
+    pub partials: Partials,
     /// Boxed, since few patterns have any.
     #[expect(clippy::box_collection, reason = "most keys have none, and should be small")]
     completed: Option<Box<Vec<Completed>>>,
     /// It will be looked at then, for the end of a partial match: none ends before. It may be that it has ended since.
-    pub(super) looked_at: Option<Millis>,
+    pub looked_at: Option<Millis>,
 }
 
 impl Key {
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether nothing has begun.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
         self.partials.is_empty() && self.completed().is_empty()
     }
 
-    pub(super) fn completed(&self) -> &[Completed] {
+    /// Matches that wait for earlier ones, in the order of their first rows.
+    #[inline]
+    pub fn completed(&self) -> &[Completed] {
         self.completed.as_ref().map_or(&[], |completed| completed.as_slice())
     }
 
-    pub(super) fn completed_mut(&mut self) -> &mut Vec<Completed> {
+    /// The same, to be changed.
+    pub fn completed_mut(&mut self) -> &mut Vec<Completed> {
         self.completed.get_or_insert_default()
     }
 }
 
 /// Steps the keys of an operator.
+///
+/// Of each key rows come in the order of time. For each: [`advance`](Matcher::advance) to its time, answer what it
+/// [`asks`](Matcher::asks), [`step`](Matcher::step), then [`Buffer::end`]. What is complete lies in [`found`](Matcher::found), and
+/// rows that nobody wants any more in [`Buffer::freed`]: whoever calls takes them from there.
+///
+/// ```
+/// use millrace_pattern::{Contiguity, Incoming, Key, Matcher, PatternElement, Place, Program};
+/// # use millrace_pattern::{AfterMatch, Connection, PatternDecl};
+///
+/// # let stage = |name: &str, condition| PatternElement {
+/// #     name: name.into(), connection: Connection::Next, condition: Some(condition), least: 1, most: Some(1), optional: false,
+/// #     repeated: Contiguity::Relaxed, greedy: false, until: None, children: 0,
+/// # };
+/// # let pattern = PatternDecl {
+/// #     elements: vec![stage("a", 0), stage("b", 1)], conditions: vec![false, false], within_ms: None, within_gap_ms: None,
+/// #     after_match: AfterMatch::NoSkip, timeouts: false, late_port: None, partial_matches_max: 10,
+/// #     orders_equal_times: false,
+/// # };
+/// let (mut matcher, mut key) = (Matcher::new(Program::compile(&pattern).unwrap()), Key::default());
+/// for (row, holds) in [(0, 0b01), (1, 0b10)] {
+///     let mut row = Incoming::new(Place { batch: 0, row }, 7, holds);
+///     matcher.step(&mut key, &mut row, std::iter::empty());
+///     matcher.buffer.end(row);
+/// }
+/// assert_eq!(matcher.found.len(), 1);
+/// ```
 #[derive(Debug)]
-pub(super) struct Matcher {
-    pub(super) program: Program,
-    pub(super) buffer: Buffer,
-    pub(super) found: Vec<Found>,
+pub struct Matcher {
+    /// The pattern.
+    pub program: Program,
+    /// Rows of partial matches, and of those found.
+    pub buffer: Buffer,
+    /// What is to be put out, in order. Each holds its node: who takes it releases it.
+    pub found: Vec<Found>,
     /// Partial matches that were given up for there were too many.
-    pub(super) dropped: u64,
+    pub dropped: u64,
     /// What a row makes of the partial matches of a key.
     after: Vec<Partial>,
 }
 
 impl Matcher {
-    pub(super) fn new(program: Program) -> Self {
+    /// Of a pattern, before the first row.
+    pub fn new(program: Program) -> Self {
         Matcher {
             program,
-            buffer: Buffer::new(),
+            buffer: Buffer::default(),
             found: Vec::new(),
             dropped: 0,
             after: Vec::new(),
@@ -103,6 +145,7 @@ impl Matcher {
     }
 
     /// When a partial match runs out of time.
+    #[inline]
     fn ends(&self, partial: &Partial) -> Option<Millis> {
         let within = self.program.within_ms;
         let whole = within.map(|within| partial.start.time.saturating_add(within));
@@ -114,7 +157,8 @@ impl Matcher {
     }
 
     /// When the first of the partial matches of a key runs out of time.
-    pub(super) fn deadline(&self, key: &Key) -> Option<Millis> {
+    #[inline]
+    pub fn deadline(&self, key: &Key) -> Option<Millis> {
         match self.program.within_gap_ms {
             None => self.ends(key.partials.first()?),
             Some(_) => key.partials.iter().filter_map(|partial| self.ends(partial)).min(),
@@ -123,7 +167,7 @@ impl Matcher {
 
     /// Which conditions have to be asked before a row can be matched that may satisfy these: of which partial match (by its
     /// last row), and which.
-    pub(super) fn asks(&self, key: &Key, may: Conditions, ask: &mut impl FnMut(u32, u8)) {
+    pub fn asks(&self, key: &Key, may: Conditions, ask: &mut impl FnMut(u32, u8)) {
         let iterative = may & self.program.iterative;
         if iterative == 0 {
             return;
@@ -157,7 +201,7 @@ impl Matcher {
     }
 
     /// Matches a row of a key. `answers` are those to [`asks`](Self::asks), in order.
-    pub(super) fn step(&mut self, key: &mut Key, row: &mut Incoming, mut answers: impl Iterator<Item = bool>) {
+    pub fn step(&mut self, key: &mut Key, row: &mut Incoming, mut answers: impl Iterator<Item = bool>) {
         let order = self.buffer.begin(row);
         let (may, time, iterative) = (row.may, row.time, self.program.iterative != 0);
         for at in 0..key.partials.len() {
@@ -339,11 +383,15 @@ impl Matcher {
         }
     }
 
-    /// Event time has come to here: partial matches whose time is over go out, one way or another.
-    pub(super) fn advance(&mut self, key: &mut Key, time: Millis) {
-        if self.deadline(key).is_none_or(|deadline| time < deadline) {
-            return;
+    /// Time has come to here: partial matches whose time is over go out, one way or another.
+    #[inline]
+    pub fn advance(&mut self, key: &mut Key, time: Millis) {
+        if self.deadline(key).is_some_and(|deadline| deadline <= time) {
+            self.end_partials(key, time);
         }
+    }
+
+    fn end_partials(&mut self, key: &mut Key, time: Millis) {
         for at in 0..key.partials.len() {
             let partial = key.partials[at];
             let Some(ends) = self.ends(&partial).filter(|ends| *ends <= time) else {

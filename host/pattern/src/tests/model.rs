@@ -1,8 +1,7 @@
 //! What a pattern means, by definition: all ways to write it out as a plain list of stages, and of each list all rows that
 //! fit. There is no automaton in it, and it takes exponential time.
 
-use millrace_core::graph::{Connection, Contiguity, PatternDecl, PatternElement};
-use millrace_core::pattern::Conditions;
+use crate::{Conditions, Connection, Contiguity, PatternDecl, PatternElement};
 
 /// A row: which conditions hold of it, and when it was.
 #[derive(Debug, Clone, Copy)]

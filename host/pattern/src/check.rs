@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{CONDITIONS_MAX, refused};
-use crate::graph::{AfterMatch, Connection, PatternDecl, PatternElement};
-use crate::{Error, Result};
+use crate::{AfterMatch, CONDITIONS_MAX, Connection, PatternDecl, PatternElement, Refused, refused};
 
 /// Groups in groups.
 const DEPTH_MAX: usize = 16;
@@ -19,7 +17,7 @@ impl PatternElement {
     }
 }
 
-pub(super) fn check(pattern: &PatternDecl) -> Result<()> {
+pub(super) fn check(pattern: &PatternDecl) -> Result<(), Refused> {
     if pattern.conditions.len() > CONDITIONS_MAX {
         let count = pattern.conditions.len();
         return Err(refused(format!(
@@ -61,11 +59,11 @@ pub(super) fn check(pattern: &PatternDecl) -> Result<()> {
     }
 }
 
-fn at(element: &PatternElement, problem: &str) -> Error {
+fn at(element: &PatternElement, problem: &str) -> Refused {
     refused(format!("stage `{}` of the pattern: {problem}", element.name))
 }
 
-fn check_element(pattern: &PatternDecl, element: &PatternElement) -> Result<()> {
+fn check_element(pattern: &PatternDecl, element: &PatternElement) -> Result<(), Refused> {
     let known = |condition: Option<u32>| condition.is_none_or(|number| (number as usize) < pattern.conditions.len());
     if !known(element.condition) || !known(element.until) {
         return Err(at(element, "it names a condition that is not there"));
@@ -101,7 +99,7 @@ fn check_element(pattern: &PatternDecl, element: &PatternElement) -> Result<()> 
 }
 
 /// Checks an element with those in it, which are behind it in the list; the place behind them.
-fn check_place(pattern: &PatternDecl, at_index: usize, first: bool, depth: usize) -> Result<usize> {
+fn check_place(pattern: &PatternDecl, at_index: usize, first: bool, depth: usize) -> Result<usize, Refused> {
     if depth > DEPTH_MAX {
         return Err(refused(format!(
             "groups of a pattern are nested up to {DEPTH_MAX} deep"

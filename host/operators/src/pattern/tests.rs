@@ -9,16 +9,18 @@ use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use millrace_core::Result;
 use millrace_core::block::{Block, Millis, WATERMARK_MAX, WATERMARK_MIN};
-use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction};
-use millrace_core::graph::PatternDecl;
-use millrace_core::pattern::{Program, state_decl};
+use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, RowConditions};
+use millrace_core::graph::{AfterMatch, Connection, Contiguity, PatternDecl, PatternElement};
+use millrace_core::pattern::state_decl;
+use millrace_pattern::{Incoming, Key, Matcher, NO_NODE, Place, Program};
 
-use super::matching::pattern;
+use self::random::pattern;
 use crate::KeyedOperator;
 use crate::pattern::PatternOperator;
-use crate::pattern::buffer::{Incoming, NO_NODE, Place};
-use crate::pattern::matcher::{Key, Matcher};
 use crate::testing::Random;
+
+#[path = "../../../pattern/src/tests/random.rs"]
+mod random;
 
 /// A match: key, time, whether it ran out of time, and stage and id of each row.
 type Line = (i64, Millis, bool, Vec<(u32, i64)>);
@@ -59,7 +61,14 @@ struct Guest {
     late: Vec<i64>,
     /// Whether rows are set aside.
     careful: bool,
+    /// Rows of equal time are ordered.
+    ordered: bool,
     aside: Vec<u32>,
+}
+
+/// What a row is ordered by among those of equal time; some are equal, some have no bytes.
+fn order(id: i64) -> Vec<u8> {
+    vec![255 - (id % 4) as u8; (id * 7 % 3) as usize]
 }
 
 /// Whether a row is set aside when it comes, and when other rows are looked at for it.
@@ -68,12 +77,20 @@ fn is_set_aside(id: i64) -> (bool, bool) {
 }
 
 impl PatternFunction for Guest {
-    fn conditions(&mut self, rows: &Block) -> Result<Vec<u64>> {
+    fn conditions(&mut self, rows: &Block) -> Result<RowConditions> {
         let aside = (0..)
             .zip(column(rows, 1))
             .filter(|(_, id)| self.careful && is_set_aside(**id).0);
         self.aside = aside.map(|(row, _)| row).collect();
-        Ok(column(rows, 2).iter().map(|holds| *holds as u64).collect())
+        let mut conditions = RowConditions {
+            holds: column(rows, 2).iter().map(|holds| *holds as u64).collect(),
+            ..RowConditions::default()
+        };
+        for id in column(rows, 1).iter().filter(|_| self.ordered) {
+            conditions.order.extend(order(*id));
+            conditions.order_ends.push(conditions.order.len() as u32);
+        }
+        Ok(conditions)
     }
 
     fn iterative_conditions(&mut self, rows: &Block, candidates: &Candidates) -> Result<Vec<bool>> {
@@ -190,7 +207,10 @@ fn expected(decl: &PatternDecl, events: &[Event], careful: bool) -> Vec<Line> {
     }
     let mut lines = Vec::new();
     for (number, mut rows) in keys {
-        rows.sort_by_key(|event| event.time);
+        match decl.orders_equal_times {
+            true => rows.sort_by_key(|event| (event.time, order(event.id))),
+            false => rows.sort_by_key(|event| event.time),
+        }
         let (mut matcher, mut key) = (Matcher::new(Program::compile(decl).unwrap()), Key::default());
         for (index, event) in rows.iter().enumerate() {
             matcher.advance(&mut key, event.time);
@@ -245,6 +265,8 @@ fn keys_blocks_and_snapshots_make_no_difference() {
         decl.within_ms = decl.within_ms.or(Some(6));
         let (mut guest, mut layers) = (Guest::default(), Vec::new());
         guest.careful = random.below(3) == 0;
+        decl.orders_equal_times = random.below(3) == 0;
+        guest.ordered = decl.orders_equal_times;
         let mut subject = Subject::new(&decl);
         let (mut watermark, mut in_time, mut late) = (WATERMARK_MIN, Vec::new(), Vec::new());
         for turn in 0..12 {
@@ -287,4 +309,84 @@ fn keys_blocks_and_snapshots_make_no_difference() {
         assert_eq!(subject.keyed.slot_count(), 0, "seed {seed}: keys are kept for nothing");
         assert_eq!(subject.pattern.matcher.buffer.event_count(), 0, "seed {seed}");
     }
+}
+
+/// Any two rows that follow each other, ordered where their times are equal.
+fn ordered_pairs() -> PatternDecl {
+    let stage = |name: &str| PatternElement {
+        name: name.to_owned(),
+        connection: Connection::Next,
+        condition: None,
+        least: 1,
+        most: Some(1),
+        optional: false,
+        repeated: Contiguity::Relaxed,
+        greedy: false,
+        until: None,
+        children: 0,
+    };
+    PatternDecl {
+        elements: vec![stage("a"), stage("b")],
+        conditions: Vec::new(),
+        within_ms: None,
+        within_gap_ms: None,
+        after_match: AfterMatch::NoSkip,
+        timeouts: false,
+        late_port: None,
+        partial_matches_max: 10,
+        orders_equal_times: true,
+    }
+}
+
+/// Without event time rows of a millisecond wait for its end, or for that of the input, also over a snapshot.
+#[test]
+fn rows_of_a_millisecond_are_ordered() {
+    let decl = ordered_pairs();
+    let mut subject = Subject::new(&decl);
+    let mut guest = Guest {
+        ordered: true,
+        ..Guest::default()
+    };
+    let give = |subject: &mut Subject, guest: &mut Guest, now: Millis, ids: &[i64]| {
+        let event = |id: &i64| Event {
+            key: 1,
+            id: *id,
+            time: 0,
+            holds: 0,
+        };
+        let block = Block {
+            times: None,
+            ..block(&ids.iter().map(event).collect::<Vec<_>>())
+        };
+        subject.pattern.set_moment(WATERMARK_MIN, now);
+        let admitted = subject.pattern.admit(&block, guest).unwrap();
+        let keys = [admitted.rows.column(0).clone()];
+        let calls = &mut subject.pattern.with(guest);
+        subject.keyed.handle_block(0, &keys, &admitted, calls).unwrap();
+    };
+    let tick = |subject: &mut Subject, guest: &mut Guest, now: Millis| {
+        subject.pattern.set_moment(WATERMARK_MIN, now);
+        subject.keyed.handle_time(now);
+        while subject.keyed.fire(&mut subject.pattern.with(guest)).unwrap() {}
+        let lines = std::mem::take(&mut guest.lines).into_iter();
+        let pair = |line: Line| (line.1, line.3.iter().map(|step| step.1).collect::<Vec<_>>());
+        lines.map(pair).collect::<Vec<_>>()
+    };
+    // In the order of their bytes: 6 (none), 10, 5, 4.
+    give(&mut subject, &mut guest, 7, &[4, 5, 6]);
+    give(&mut subject, &mut guest, 7, &[10]);
+    assert_eq!(subject.pattern.next_processing_time(), Some(8));
+    assert_eq!(tick(&mut subject, &mut guest, 7), []);
+    let mut layers = Vec::new();
+    subject.snapshot(true, &mut layers, &mut guest);
+    let mut subject = Subject::restored(&decl, &layers, WATERMARK_MIN, &mut guest);
+    assert_eq!(subject.pattern.next_processing_time(), Some(8));
+    let expected = [(7, vec![6, 10]), (7, vec![10, 5]), (7, vec![5, 4])];
+    let mut ids = vec![4, 5, 6, 10];
+    ids.sort_by_key(|id| order(*id));
+    assert_eq!(ids, [6, 10, 5, 4]);
+    assert_eq!(tick(&mut subject, &mut guest, 8), expected);
+    give(&mut subject, &mut guest, 8, &[11]);
+    subject.watermark(WATERMARK_MAX, &mut guest);
+    assert_eq!(tick(&mut subject, &mut guest, 8), [(8, vec![4, 11])]);
 }

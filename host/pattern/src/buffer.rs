@@ -2,16 +2,15 @@
 //!
 //! A match is a path of *nodes* from its last row to its first. Partial matches that begin alike share the nodes of the
 //! beginning, and nodes share *events*, which are rows that some match has taken. Both are counted: what nothing refers to any
-//! more is freed at once, and the places of freed rows wait in [`Buffer::freed`] for whoever keeps the columns.
+//! more is freed at once, and the places of freed rows wait in [`Buffer::freed`] for whoever keeps the rows.
 //!
 //! Most rows are taken once. So an event and one node of it lie in one [`Cell`], under one number, and whoever follows a
 //! match finds a row in a single cache line. More nodes of an event have cells of their own, whose event is empty.
 
-use millrace_core::block::Millis;
-use millrace_core::pattern::Conditions;
+use crate::{Conditions, Millis};
 
 /// No node: a match that has not begun.
-pub(super) const NO_NODE: u32 = u32::MAX;
+pub const NO_NODE: u32 = u32::MAX;
 
 /// No event: no match has taken the row.
 const NO_EVENT: u32 = u32::MAX;
@@ -19,27 +18,32 @@ const NO_EVENT: u32 = u32::MAX;
 /// Cells of a path that are looked at before it is gone along.
 const WARMED_CELLS: usize = 4;
 
-/// Where a row lies.
+/// Where a row lies, as whoever keeps the rows numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Place {
-    pub(super) batch: u32,
-    pub(super) row: u32,
+pub struct Place {
+    /// The batch that it is in.
+    pub batch: u32,
+    /// Its row there.
+    pub row: u32,
 }
 
 /// A row that is being matched.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Incoming {
-    pub(super) place: Place,
-    pub(super) time: Millis,
+pub struct Incoming {
+    /// Where it lies.
+    pub place: Place,
+    /// When it was.
+    pub time: Millis,
     /// Conditions that hold of it, or may, if they look at other rows.
-    pub(super) may: Conditions,
+    pub may: Conditions,
     order: u64,
     /// What it has become, if a match has taken it.
     event: u32,
 }
 
 impl Incoming {
-    pub(super) fn new(place: Place, time: Millis, may: Conditions) -> Self {
+    /// A row that nothing has taken yet.
+    pub fn new(place: Place, time: Millis, may: Conditions) -> Self {
         Incoming {
             place,
             time,
@@ -52,22 +56,26 @@ impl Incoming {
 
 /// A row that was taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Event {
-    pub(super) place: Place,
-    pub(super) time: Millis,
+pub struct Event {
+    /// Where it lies.
+    pub place: Place,
+    /// When it was.
+    pub time: Millis,
     /// Rows of a key were matched in this order.
-    pub(super) order: u64,
+    pub order: u64,
     refs: u32,
 }
 
 /// A row as a stage of a match.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Node {
-    pub(super) event: u32,
+pub struct Node {
+    /// The row.
+    pub event: u32,
     /// The row before, or [`NO_NODE`].
-    pub(super) parent: u32,
+    pub parent: u32,
     refs: u32,
-    pub(super) stage: u16,
+    /// Index into [`Program::stages`](crate::Program::stages).
+    pub stage: u16,
 }
 
 /// Room for an event and a node, each there while something refers to it.
@@ -97,28 +105,18 @@ const EMPTY: Cell = Cell {
 };
 
 /// All nodes and events of an operator.
-#[derive(Debug)]
-pub(super) struct Buffer {
+#[derive(Debug, Default)]
+pub struct Buffer {
     cells: Vec<Cell>,
     free: Vec<u32>,
     /// Of events that are gone.
-    pub(super) freed: Vec<Place>,
+    pub freed: Vec<Place>,
     last_order: u64,
     /// For which rows are gathered.
     call: u32,
 }
 
 impl Buffer {
-    pub(super) fn new() -> Self {
-        Buffer {
-            cells: Vec::new(),
-            free: Vec::new(),
-            freed: Vec::new(),
-            last_order: 0,
-            call: 0,
-        }
-    }
-
     fn cell(&mut self, number: u32) -> &mut Cell {
         &mut self.cells[number as usize]
     }
@@ -132,18 +130,21 @@ impl Buffer {
     }
 
     /// A row is matched now: its order.
-    pub(super) fn begin(&mut self, row: &mut Incoming) -> u64 {
+    #[inline]
+    pub fn begin(&mut self, row: &mut Incoming) -> u64 {
         row.order = self.next_order();
         row.order
     }
 
-    pub(super) fn next_order(&mut self) -> u64 {
+    /// That of a row which was matched before, and is taken up again.
+    pub fn next_order(&mut self) -> u64 {
         self.last_order += 1;
         self.last_order
     }
 
     /// The event that a row becomes.
-    pub(super) fn take(&mut self, row: &mut Incoming) -> u32 {
+    #[inline]
+    pub fn take(&mut self, row: &mut Incoming) -> u32 {
         if row.event == NO_EVENT {
             row.event = self.add_event(row.place, row.time, row.order);
         }
@@ -151,7 +152,8 @@ impl Buffer {
     }
 
     /// A row was matched: what it has become, unless nothing wants it.
-    pub(super) fn end(&mut self, row: Incoming) -> Option<u32> {
+    #[inline]
+    pub fn end(&mut self, row: Incoming) -> Option<u32> {
         if row.event == NO_EVENT {
             self.freed.push(row.place);
             return None;
@@ -161,7 +163,8 @@ impl Buffer {
     }
 
     /// Keeps a row, for whoever asked.
-    pub(super) fn add_event(&mut self, place: Place, time: Millis, order: u64) -> u32 {
+    #[inline]
+    pub fn add_event(&mut self, place: Place, time: Millis, order: u64) -> u32 {
         let number = self.add_cell();
         self.cell(number).event = Event {
             place,
@@ -172,22 +175,26 @@ impl Buffer {
         number
     }
 
-    pub(super) fn event(&self, event: u32) -> &Event {
+    /// An event that is kept.
+    #[inline]
+    pub fn event(&self, event: u32) -> &Event {
         &self.cells[event as usize].event
     }
 
     /// Whether this event is there and lies at this place.
-    pub(super) fn is_at(&self, event: u32, place: Place) -> bool {
+    #[inline]
+    pub fn is_at(&self, event: u32, place: Place) -> bool {
         let event = self.event(event);
         event.refs > 0 && event.place == place
     }
 
     /// The row lies elsewhere now.
-    pub(super) fn move_event(&mut self, event: u32, place: Place) {
+    pub fn move_event(&mut self, event: u32, place: Place) {
         self.cell(event).event.place = place;
     }
 
-    pub(super) fn release_event(&mut self, event: u32) {
+    /// Gives up an event, as whoever kept it.
+    pub fn release_event(&mut self, event: u32) {
         let cell = self.cell(event);
         cell.event.refs -= 1;
         if cell.event.refs > 0 {
@@ -200,7 +207,8 @@ impl Buffer {
     }
 
     /// A node, for whoever asked; it holds its parent and its event.
-    pub(super) fn add_node(&mut self, event: u32, stage: u16, parent: u32) -> u32 {
+    #[inline]
+    pub fn add_node(&mut self, event: u32, stage: u16, parent: u32) -> u32 {
         if parent != NO_NODE {
             self.retain(parent);
         }
@@ -219,15 +227,21 @@ impl Buffer {
         number
     }
 
-    pub(super) fn node(&self, node: u32) -> &Node {
+    /// A node that is kept.
+    #[inline]
+    pub fn node(&self, node: u32) -> &Node {
         &self.cells[node as usize].node
     }
 
-    pub(super) fn retain(&mut self, node: u32) {
+    /// Keeps a node, for whoever asks.
+    #[inline]
+    pub fn retain(&mut self, node: u32) {
         self.cell(node).node.refs += 1;
     }
 
-    pub(super) fn release(&mut self, mut node: u32) {
+    /// Gives up a node, as whoever kept it; those before it go with it, if nothing else keeps them.
+    #[inline]
+    pub fn release(&mut self, mut node: u32) {
         while node != NO_NODE {
             let kept = &mut self.cell(node).node;
             kept.refs -= 1;
@@ -244,7 +258,8 @@ impl Buffer {
     }
 
     /// The nodes of a match, the last row first.
-    pub(super) fn path(&self, mut node: u32) -> impl Iterator<Item = (u32, &Node)> {
+    #[inline]
+    pub fn path(&self, mut node: u32) -> impl Iterator<Item = (u32, &Node)> {
         std::iter::from_fn(move || {
             let number = node;
             let found = (number != NO_NODE).then(|| self.node(number))?;
@@ -254,7 +269,7 @@ impl Buffer {
     }
 
     /// Rows are gathered for another call.
-    pub(super) fn begin_gathering(&mut self) {
+    pub fn begin_gathering(&mut self) {
         self.call = self.call.wrapping_add(1);
         if self.call == 0 {
             self.cells.iter_mut().for_each(|cell| cell.gathered.0 = 0);
@@ -263,7 +278,8 @@ impl Buffer {
     }
 
     /// The row that an event has in the call: `next`, if it is gathered now.
-    pub(super) fn gather(&mut self, event: u32, next: u32) -> u32 {
+    #[inline]
+    pub fn gather(&mut self, event: u32, next: u32) -> u32 {
         let call = self.call;
         let cell = self.cell(event);
         if cell.gathered.0 != call {
@@ -273,14 +289,14 @@ impl Buffer {
     }
 
     /// Looks at cells that are about to be filled, so many: memory answers many such questions at once.
-    pub(super) fn warm_free(&self, count: usize) {
+    pub fn warm_free(&self, count: usize) {
         let next = self.free.iter().rev().take(count);
         let refs = next.map(|&number| self.node(number).refs);
         std::hint::black_box(refs.fold(0, u32::wrapping_add));
     }
 
     /// The same for the last cells of some paths.
-    pub(super) fn warm_paths(&self, nodes: impl Iterator<Item = u32>) {
+    pub fn warm_paths(&self, nodes: impl Iterator<Item = u32>) {
         let mut nodes = nodes.collect::<Vec<_>>();
         for _ in 0..WARMED_CELLS {
             for node in nodes.iter_mut().filter(|node| **node != NO_NODE) {
@@ -290,13 +306,13 @@ impl Buffer {
         std::hint::black_box(nodes);
     }
 
-    #[cfg(test)]
-    /// Events that are kept.
-    pub(super) fn event_count(&self) -> usize {
+    /// Rooms that are taken: none is, if no row is kept.
+    pub fn event_count(&self) -> usize {
         self.cells.len() - self.free.len()
     }
 
-    pub(super) fn memory_bytes(&self) -> usize {
+    /// Bytes of memory that it takes, about.
+    pub fn memory_bytes(&self) -> usize {
         self.cells.capacity() * size_of::<Cell>()
             + (self.free.capacity() + 2 * self.freed.capacity()) * size_of::<u32>()
     }

@@ -1,13 +1,11 @@
 //! What a pipeline declares of a pattern of events. See `wit/dataflow.wit` for the meaning of every field;
-//! [`crate::pattern`] makes of it what the host runs.
+//! [`Program::compile`](crate::Program::compile) makes of it what is run.
 
-use serde::Serialize;
-
-use crate::block::Millis;
+use crate::Millis;
 
 /// How an element of a pattern is joined to what comes before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Connection {
     /// The very next row.
     Next,
@@ -22,8 +20,8 @@ pub enum Connection {
 }
 
 /// How repetitions of an element are joined to each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum Contiguity {
     /// The very next row.
     Strict,
@@ -34,7 +32,8 @@ pub enum Contiguity {
 }
 
 /// A stage, or a group of the elements that follow it in the list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PatternElement {
     /// Name of a stage; of a group it is for people.
     pub name: String,
@@ -59,8 +58,8 @@ pub struct PatternElement {
 }
 
 /// Which other matches there are beside one that was found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 pub enum AfterMatch {
     /// All.
     NoSkip,
@@ -75,7 +74,8 @@ pub enum AfterMatch {
 }
 
 /// A pattern of events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct PatternDecl {
     /// Parents before children.
     pub elements: Vec<PatternElement>,
@@ -93,4 +93,6 @@ pub struct PatternDecl {
     pub late_port: Option<u32>,
     /// Partial matches of a key; more are dropped, the oldest first, and counted.
     pub partial_matches_max: u32,
+    /// Rows of a key and of equal time are in an order of their own: whoever gives them to the matcher sees to it.
+    pub orders_equal_times: bool,
 }
