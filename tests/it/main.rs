@@ -11,6 +11,7 @@ mod errors;
 mod errors_cli;
 mod every_operator;
 mod fixture;
+mod kept;
 mod kills;
 mod large;
 mod lifetimes;

@@ -26,6 +26,7 @@ mod identity;
 #[cfg(any(feature = "http", feature = "redis"))]
 mod immediate;
 mod interleaved;
+mod kept;
 mod nexmark;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 mod password;

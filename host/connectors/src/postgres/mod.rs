@@ -4,11 +4,13 @@
 //! what the table must look like. Rows to it travel as binary `COPY` ([`encode`]). There are two modes:
 //!
 //! - `exactly-once` ([`two_phase`]): each subtask writes the rows of a checkpoint in one transaction, which is
-//!   prepared when the checkpoint is taken and committed when it has completed ([`transactions`]);
+//!   prepared when the checkpoint is taken and committed when it has completed ([`transactions`]); what savepoints hold of
+//!   them is noted ([`kept`]);
 //! - `upsert` ([`upsert`]): rows replace those with the same key, so that writing them again changes nothing.
 
 mod address;
 mod encode;
+mod kept;
 mod keyed;
 mod numeric;
 mod passfile;

@@ -63,7 +63,7 @@ impl Sink for WebhookSink {
         self.0.settings.token.read().map(drop)
     }
 
-    fn recover(&self, prepared: &[Committable], _kept: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
         match prepared {
             [] => Ok(()),
             prepared => write_ahead::recover(&mut self.poster()?, prepared),

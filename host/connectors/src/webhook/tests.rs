@@ -168,7 +168,7 @@ fn rows_of_completed_checkpoints_are_there_once() {
     *hook.next.lock().expect("nobody panics") = vec![0, 200];
     assert!(writer.commit(&first).is_err());
     drop(writer);
-    sink.recover(&first, &[]).expect("the same again");
+    sink.recover(&first).expect("the same again");
     let mut writer = sink.open(&context(0, 1)).expect("a writer");
     writer.write(&rows(&[4]), Duration::ZERO).expect("they wait");
     let second = writer.pre_commit().expect("entries");
