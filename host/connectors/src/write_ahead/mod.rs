@@ -44,6 +44,10 @@ pub(crate) enum Applied {
     /// Its rows were written.
     Now,
     /// They had been.
+    #[cfg_attr(
+        not(any(test, feature = "redis", feature = "sqlite")),
+        expect(dead_code, reason = "a webhook's server does not say so")
+    )]
     Before,
 }
 
