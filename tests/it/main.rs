@@ -42,6 +42,7 @@ mod two_inputs;
 mod unaligned;
 mod upgrade;
 mod webhooks;
+mod webhooks_tls;
 mod windows;
 
 /// Every file of this folder is a module of this binary: a forgotten one would pass for ever.

@@ -30,6 +30,8 @@ mod kept;
 mod nexmark;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 mod password;
+#[cfg(any(feature = "http", feature = "postgres"))]
+mod pem;
 mod position;
 #[cfg(feature = "postgres")]
 mod postgres;
