@@ -1,4 +1,5 @@
-//! The `postgres` connector: rows into a table of a PostgreSQL server (12 or newer), or out of one by key ([`keyed`]).
+//! The `postgres` connector: rows into a table of a PostgreSQL server (12 or newer), or a table to look rows up in ([`read`]),
+//! by key ([`keyed`]) or [`whole`].
 //!
 //! [`settings`] are its options, [`server`] the connection ([`tls`], [`passfile`]) and what its errors mean, [`table`]
 //! what the table must look like. Rows to it travel as binary `COPY` ([`encode`]). There are two modes:
@@ -14,6 +15,7 @@ mod kept;
 mod keyed;
 mod numeric;
 mod passfile;
+mod read;
 mod server;
 mod settings;
 mod sink;
@@ -22,6 +24,7 @@ mod tls;
 mod transactions;
 mod two_phase;
 mod upsert;
+mod whole;
 
 use std::sync::Arc;
 
@@ -44,6 +47,10 @@ impl Connector for PostgresConnector {
     fn keyed_table(&self, options: Options, schema: SchemaRef, key: &[usize]) -> Result<Option<Arc<dyn KeyedTable>>> {
         let table = keyed::PostgresTable::new(options, schema, key.to_vec())?;
         Ok(Some(Arc::new(table)))
+    }
+
+    fn whole_table(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
+        Ok(Some(Arc::new(whole::WholeTable::new(options, schema)?)))
     }
 
     fn sink(&self, options: Options, schema: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>> {

@@ -317,6 +317,12 @@ pub trait Connector: Send + Sync {
         Ok(None)
     }
 
+    /// A table of rows in `schema` that is read whole, from its beginning each time; `None` if the connector has none. Unless
+    /// it is said otherwise it is the source.
+    fn whole_table(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
+        self.source(options, schema)
+    }
+
     /// A sink of rows in `schema`; `None` if the connector has no sink. Touches nothing outside.
     fn sink(&self, options: Options, schema: SchemaRef, context: &SinkContext) -> Result<Option<Arc<dyn Sink>>>;
 }
