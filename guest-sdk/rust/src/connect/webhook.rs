@@ -318,6 +318,17 @@ impl WebhookSink {
         self.option("batch.rows", rows)
     }
 
+    /// So many requests of each subtask are under way at a time, at most 1,000, when a checkpoint is complete: batches come in any
+    /// order. Without this one follows the other.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let alarms = Webhook::to("https://alarms.example.org/hook").requests_max(8);
+    /// ```
+    pub fn requests_max(self, requests: u64) -> Self {
+        self.option("requests.max", requests)
+    }
+
     /// How long a batch may take, with all attempts, before the job fails. Without this, 30 s. The subtask waits.
     ///
     /// ```
