@@ -23,6 +23,7 @@ mod parallelism;
 mod patterns;
 mod postgres;
 mod postgres_access;
+mod postgres_kept;
 mod quarantine;
 mod queried;
 mod redis;
