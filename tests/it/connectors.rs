@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use millrace_tests::guests::Guest;
+use millrace_tests::http::address_to_listen_at;
 use millrace_tests::jobs::{self, PATIENCE, as_text, read_csv};
 
 use crate::durable::{Place, spawn};
@@ -84,14 +85,7 @@ fn kill_while_fed(
         assert!(child.try_wait().expect("a child").is_none(), "{}", said(child));
         std::thread::sleep(Duration::from_millis(20));
     }
-    let sent = std::process::Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
-        .status();
-    assert!(sent.expect("kill starts").success());
-    let output = child.wait_with_output().expect("a child");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    stderr.into_owned()
+    jobs::terminate(child)
 }
 
 /// Whether so many rows are in the output of a job that writes CSV.
@@ -299,16 +293,11 @@ fn tables_of_sqlite_and_files_of_avro_are_read_once_through_kills() {
     }
 }
 
-fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    listener.expect("a free port").to_string()
-}
-
 /// A socket gives nothing twice: rows are lost with each kill, none is repeated, and the job has said so.
 #[test]
 fn what_comes_through_a_socket_is_never_repeated() {
     let place = Place::new();
-    let address = free_address();
+    let address = address_to_listen_at();
     let (lives, lines) = (4, 50);
     let sent = AtomicUsize::new(0);
     let feed = |step: usize| {

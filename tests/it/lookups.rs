@@ -263,9 +263,9 @@ fn lookups_go_on_from_unaligned_checkpoints() {
 }
 
 /// A job whose rows and table come as the test says.
-struct Live {
+pub(crate) struct Live {
     folder: tempfile::TempDir,
-    job: Job,
+    pub(crate) job: Job,
     next: i64,
     expect: Vec<String>,
 }
@@ -273,15 +273,20 @@ struct Live {
 impl Live {
     fn start(from: &str, options: JobOptions, table: &str) -> Live {
         let folder = tempfile::tempdir().expect("temporary folder");
-        std::fs::create_dir(folder.path().join("in")).expect("a folder");
         replace(folder.path(), table);
-        let (input, output) = (folder.path().join("in"), folder.path().join("out"));
         let other = folder.path().join("products.csv");
+        Live::start_with(from, options, folder, as_text(&other))
+    }
+
+    /// With a table elsewhere.
+    pub(crate) fn start_with(from: &str, options: JobOptions, folder: tempfile::TempDir, other: &str) -> Live {
+        std::fs::create_dir(folder.path().join("in")).expect("a folder");
+        let (input, output) = (folder.path().join("in"), folder.path().join("out"));
         let pairs = [
             ("kind", "live-lookup"),
             ("from", from),
             ("input", as_text(&input)),
-            ("other", as_text(&other)),
+            ("other", other),
             ("output", as_text(&output)),
         ];
         let job = jobs::start(Guest::Flows, options, &pairs);
@@ -294,7 +299,7 @@ impl Live {
     }
 
     /// So many rows, which find this price.
-    fn feed(&mut self, cents: Option<i64>) {
+    pub(crate) fn feed(&mut self, cents: Option<i64>) {
         let mut lines = String::new();
         for value in self.next..self.next + 100 {
             lines += &format!("{}\n", json!({ "key": 7, "value": value, "time": value }));
@@ -315,21 +320,21 @@ impl Live {
         });
     }
 
-    fn wait_for_reads(&self, reads: u64) {
+    pub(crate) fn wait_for_reads(&self, reads: u64) {
         let metrics = self.job.tasks();
         let read = || task(metrics, "priced lookup").total(|metrics| &metrics.lookup_reads);
         wait_until("the table to be read", || read() >= reads);
     }
 
     /// Until a read has failed that began after this.
-    fn wait_for_failure(&self) {
+    pub(crate) fn wait_for_failure(&self) {
         let failures = || task(self.job.tasks(), "priced lookup").total(|metrics| &metrics.lookup_failures);
         // One may be under way.
         let before = failures();
         wait_until("the table not to be read", || failures() >= before + 2);
     }
 
-    fn finish(self) {
+    pub(crate) fn finish(self) {
         self.job.stop();
         self.job.wait().expect("the job ends well");
         let rows = read_ndjson(&self.folder.path().join("out")).into_iter();
@@ -424,7 +429,7 @@ fn without_a_table_no_job_begins() {
         "bounded",
         "RW0105",
         Fault::External,
-        &["`priced lookup`", "products.csv:2"],
+        &["`priced lookup`", "products.csv:2", "column `id`", "`x`"],
     );
     let large: String = (0..40_000).map(|id| format!("{id},name,region,{id}\n")).collect();
     std::fs::write(&table, format!("id,name,region,cents\n{large}")).expect("a file");

@@ -12,6 +12,7 @@ mod errors_cli;
 mod every_operator;
 mod fixture;
 mod groups;
+mod kept;
 mod kills;
 mod large;
 mod lifetimes;
@@ -23,6 +24,7 @@ mod parallelism;
 mod patterns;
 mod postgres;
 mod postgres_access;
+mod postgres_kept;
 mod quarantine;
 mod queried;
 mod redis;
@@ -42,6 +44,7 @@ mod two_inputs;
 mod unaligned;
 mod upgrade;
 mod webhooks;
+mod webhooks_tls;
 mod windows;
 
 /// Every file of this folder is a module of this binary: a forgotten one would pass for ever.

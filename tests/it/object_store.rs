@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
-use millrace_core::connector::{Options, Sink, SinkContext, SinkWriter, SubtaskContext, Waker};
+use millrace_core::connector::{KeptFor, Options, Sink, SinkContext, SinkWriter, SubtaskContext, Waker};
 use millrace_tests::s3::{BUCKET, Server};
 
 const INSIDE: &str = "MILLRACE_TEST_OBJECTS";
@@ -84,6 +84,11 @@ fn parts_are_objects_when_they_are_committed() {
     assert_eq!(server.objects(""), after);
     // Of the process that was killed, a lifecycle rule of the bucket takes care.
     assert_eq!(server.uploads(), ["some/out/part-0-2.csv"]);
+    inside("held");
+    assert_eq!(server.read_csv("some/out/part-0-0"), ["0", "1"]);
+    assert_eq!(server.read_csv("some/out/part-0-1"), ["10"]);
+    assert_eq!(server.read_csv("some/out/part-0-2"), ["20", "21"]);
+    assert!(!server.objects("").iter().any(|name| name.ends_with(".kept")));
 }
 
 /// What the process that is killed leaves in its checkpoint.
@@ -102,7 +107,7 @@ fn with_a_server() {
         Ok("prepared") => {
             let sink = sink(&[("roll.bytes", "100000000")]);
             sink.check().expect("the bucket is there");
-            sink.recover(&[], &[]).expect("nothing to do");
+            sink.recover(&[]).expect("nothing to do");
             let mut writer = open(&sink, 0);
             writer.write(&rows(0..3), NOW).expect("rows");
             let first = writer.pre_commit().expect("uploaded");
@@ -120,8 +125,8 @@ fn with_a_server() {
         Ok("recovered") => {
             let listed = [Committable(std::fs::read(checkpoint()).expect("it was written"))];
             let sink = sink(&[]);
-            sink.recover(&listed, &[]).expect("committed");
-            sink.recover(&listed, &[]).expect("it was");
+            sink.recover(&listed).expect("committed");
+            sink.recover(&listed).expect("it was");
             assert_eq!(sink.check().expect_err("parts of an earlier run").code(), "CN0115");
             let mut writer = open(&sink, 0);
             writer.commit(&listed).expect("it was");
@@ -135,7 +140,7 @@ fn with_a_server() {
             let listed = [Committable(std::fs::read(checkpoint()).expect("it was written"))];
             std::fs::remove_file(checkpoint()).expect("it was there");
             let sink = sink(&[]);
-            sink.recover(&listed, &[])
+            sink.recover(&listed)
                 .expect("it was committed, and is known to have been");
             let mut writer = open(&sink, 0);
             writer.commit(&listed).expect("it was");
@@ -146,6 +151,52 @@ fn with_a_server() {
                 "numbers go on"
             );
             writer.abort(&next).expect("dropped");
+        }
+        Ok("held") => {
+            let sink = sink(&[("overwrite", "true")]);
+            let prepare = |subtask, range| {
+                let mut writer = open(&sink, subtask);
+                writer.write(&rows(range), NOW).expect("rows");
+                writer.pre_commit().expect("uploaded")
+            };
+            sink.check().expect("parts are removed");
+            assert_eq!(sink.kept().expect("no notes"), []);
+            let savepoint = KeptFor {
+                id: "one".to_owned(),
+                savepoint: "/savepoint".to_owned(),
+                is_written: true,
+            };
+            let mut writer = open(&sink, 0);
+            writer.write(&rows(0..2), NOW).expect("rows");
+            let first = writer.pre_commit().expect("uploaded");
+            writer.write(&rows(20..22), NOW).expect("rows");
+            sink.keep(&savepoint, &first).expect("noted");
+            // A job that begins anew gives no number again that the savepoint holds.
+            drop(writer);
+            sink.check().expect("nothing is visible");
+            assert_eq!(sink.kept().expect("a note"), [savepoint.clone()]);
+            let mut writer = open(&sink, 0);
+            writer.write(&rows(10..11), NOW).expect("rows");
+            let second = writer.pre_commit().expect("uploaded");
+            writer.commit(&second).expect("committed");
+            assert_eq!(sink.kept().expect("a note"), [savepoint.clone()]);
+            sink.recover(&first).expect("a job goes on from the savepoint");
+            sink.recover(&first).expect("it was");
+            assert_eq!(sink.kept().expect("no notes"), []);
+            // Behind a checkpoint nothing is held; nor is what comes to nothing.
+            let mut writer = open(&sink, 0);
+            writer.write(&rows(20..22), NOW).expect("rows");
+            let third = writer.pre_commit().expect("uploaded");
+            sink.keep(&savepoint, &third).expect("noted");
+            writer.commit(&third).expect("committed");
+            assert_eq!(sink.kept().expect("no notes"), []);
+            sink.keep(&savepoint, &third).expect("nothing to note");
+            assert_eq!(sink.kept().expect("no notes"), []);
+            let fourth = prepare(1, 30..31);
+            sink.keep(&savepoint, &fourth).expect("noted");
+            sink.release("one").expect("it comes to nothing");
+            sink.release("one").expect("it is gone");
+            assert_eq!(sink.kept().expect("no notes"), []);
         }
         Ok("overwritten") => {
             sink(&[("append", "true")]).check().expect("parts may stay");

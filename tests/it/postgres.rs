@@ -13,7 +13,7 @@ use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{as_text, cli};
 use millrace_tests::postgres::{Database, Server};
 
-const NOW: Duration = Duration::ZERO;
+pub(crate) const NOW: Duration = Duration::ZERO;
 
 pub(crate) fn make_sink(job: &str, schema: &SchemaRef, pairs: &[(&str, &str)]) -> Arc<dyn Sink> {
     let owned = pairs
@@ -59,16 +59,16 @@ fn pairs(rows: impl IntoIterator<Item = (i64, &'static str)>) -> RecordBatch {
     RecordBatch::try_new(pair_schema(), columns).expect("rows of the schema")
 }
 
-fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
+pub(crate) fn numbers(range: std::ops::Range<i64>) -> RecordBatch {
     pairs(range.map(|number| (number, "x")))
 }
 
-fn stored(database: &Database) -> Vec<i64> {
+pub(crate) fn stored(database: &Database) -> Vec<i64> {
     let rows = database.query("SELECT n FROM facts ORDER BY n");
     rows.iter().map(|row| row.parse().expect("a number")).collect()
 }
 
-fn prepared(database: &Database) -> Vec<String> {
+pub(crate) fn prepared(database: &Database) -> Vec<String> {
     database.query("SELECT gid FROM pg_prepared_xacts WHERE database = current_database() ORDER BY gid")
 }
 
@@ -290,7 +290,7 @@ fn recovery_commits_what_is_listed_and_drops_what_is_its_own() {
     zombie.write(&numbers(25..30), NOW).expect("rows");
     let all = [listed.clone(), also_listed].concat();
     for _ in 0..2 {
-        ours.recover(&all, &[]).expect("recovered");
+        ours.recover(&all).expect("recovered");
         assert_eq!(stored(&database), (0..10).collect::<Vec<_>>());
         assert_eq!(prepared(&database).len(), 3, "{:?}", prepared(&database));
     }
@@ -298,7 +298,7 @@ fn recovery_commits_what_is_listed_and_drops_what_is_its_own() {
     assert!(zombie.pre_commit().is_err());
     assert_eq!(prepared(&database).len(), 3);
     other_writer.commit(&of_other).expect("untouched");
-    same_name.recover(&of_same_name, &[]).expect("untouched");
+    same_name.recover(&of_same_name).expect("untouched");
     database.execute("ROLLBACK PREPARED 'by hand'");
     assert_eq!(stored(&database).len(), 20);
     // A new attempt does not meet the names of the old one.
@@ -319,10 +319,10 @@ fn what_somebody_else_rolled_back_is_not_taken_for_committed() {
     database.execute(&format!("ROLLBACK PREPARED '{}'", prepared(&database)[0]));
     let check = |error: Error| assert_eq!(error.code(), "IO0124", "{error}");
     check(writer.commit(&committables).expect_err("it is gone"));
-    check(sink.recover(&committables, &[]).expect_err("it is gone"));
+    check(sink.recover(&committables).expect_err("it is gone"));
     // One that the server has never begun is not ours.
     let future = Committable(b"millrace/1/job/0/0/999999999999".to_vec());
-    check(sink.recover(&[future], &[]).expect_err("it is unknown"));
+    check(sink.recover(&[future]).expect_err("it is unknown"));
 }
 
 #[test]
@@ -344,13 +344,10 @@ fn a_server_that_dies_between_prepare_and_commit_loses_nothing() {
     let error = writer.commit(&listed).expect_err("there is no server");
     assert_eq!(error.fault(), Fault::External, "{error}");
     assert!(writer.pre_commit().is_err());
-    assert_eq!(
-        sink.recover(&listed, &[]).expect_err("there is no server").code(),
-        "IO0120"
-    );
+    assert_eq!(sink.recover(&listed).expect_err("there is no server").code(), "IO0120");
     server.start();
-    sink.recover(&listed, &[]).expect("recovered");
-    sink.recover(&[committed, listed].concat(), &[]).expect("recovered");
+    sink.recover(&listed).expect("recovered");
+    sink.recover(&[committed, listed].concat()).expect("recovered");
     assert_eq!(stored(&database), (0..10).collect::<Vec<_>>());
     assert_eq!(prepared(&database), Vec::<String>::new());
 }
@@ -366,7 +363,7 @@ fn rows_with_the_same_key_replace_each_other() {
     );
     assert_eq!(sink.delivery(), Delivery::Idempotent);
     sink.check().expect("it makes the table");
-    sink.recover(&[], &[]).expect("nothing to do");
+    sink.recover(&[]).expect("nothing to do");
     let all = || database.query("SELECT n, t FROM facts ORDER BY n");
     let mut writer = open(&sink, 0);
     for _ in 0..2 {

@@ -41,7 +41,7 @@ fn connections_are_as_safe_as_they_are_asked_to_be() {
             "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name LIKE 'millrace/%/0'";
         let found = database.query(query);
         drop(writer);
-        sink.recover(&[], &[]).expect("it ends connections");
+        sink.recover(&[]).expect("it ends connections");
         assert_eq!(found.len(), 1, "{found:?}");
         found[0] == "t"
     };

@@ -94,7 +94,7 @@ fn rows_become_what_they_should() {
         ] {
             let sink = sink(&server, structure, key, &[more, &[("mode", mode)]].concat());
             sink.check().expect("it will do");
-            sink.recover(&[], &[]).expect("nothing to do");
+            sink.recover(&[]).expect("nothing to do");
             let mut writer = open(&sink, 0);
             writer.write(&rows(&both), NOW).expect("rows");
             let prepared = writer.pre_commit().expect("kept");
@@ -156,7 +156,7 @@ fn rows_are_seen_when_they_are_committed_and_once() {
     // Whoever repeats it: the same writer, recovery, another process with the same names.
     let all = [one, two, three].concat();
     first.commit(&all).expect("it was");
-    list_sink(&server, &[]).recover(&all, &[]).expect("it was");
+    list_sink(&server, &[]).recover(&all).expect("it was");
     assert_eq!(list(&server), (0..40).collect::<Vec<_>>());
     assert_eq!(sink.summary(), [("rows".to_owned(), "40".to_owned())]);
 }
@@ -175,15 +175,15 @@ fn recovery_writes_what_is_listed_and_nothing_else() {
     let same_name = list_sink(&server, &[("id", "blue")]);
     let of_same_name = prepare(&mut open(&same_name, 0), 100..101);
     for _ in 0..2 {
-        sink.recover(&[written.clone(), listed.clone()].concat(), &[])
+        sink.recover(&[written.clone(), listed.clone()].concat())
             .expect("recovered");
         assert_eq!(list(&server), (0..35).collect::<Vec<_>>());
     }
     // The same rows come again in the next attempt, at another parallelism.
     let again = prepare(&mut open(&sink, 1), 35..40);
     assert_ne!(again, stale);
-    sink.recover(&again, &[]).expect("recovered");
-    same_name.recover(&of_same_name, &[]).expect("it has marks of its own");
+    sink.recover(&again).expect("recovered");
+    same_name.recover(&of_same_name).expect("it has marks of its own");
     assert_eq!(list(&server), (0..40).chain(100..101).collect::<Vec<_>>());
 }
 
@@ -203,14 +203,11 @@ fn a_server_that_dies_loses_nothing() {
         error.to_string().contains(&address) && !error.to_string().contains("secret"),
         "{error}"
     );
-    assert_eq!(
-        sink.recover(&two, &[]).expect_err("there is no server").code(),
-        "IO0140"
-    );
+    assert_eq!(sink.recover(&two).expect_err("there is no server").code(), "IO0140");
     server.start();
     // On a new connection, of itself.
     writer.commit(&two).expect("written");
-    sink.recover(&[one, two].concat(), &[]).expect("it was");
+    sink.recover(&[one, two].concat()).expect("it was");
     let three = prepare(&mut writer, 20..30);
     // The connection is of no use any more, and nobody has noticed yet.
     server.crash();
@@ -227,7 +224,7 @@ fn two_that_write_the_same_entries_write_them_once() {
     let prepared = prepare(&mut open(&sink, 0), 0..2_000);
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| list_sink(&server, &[]).recover(&prepared, &[]).expect("written"));
+            scope.spawn(|| list_sink(&server, &[]).recover(&prepared).expect("written"));
         }
     });
     assert_eq!(list(&server), (0..2_000).collect::<Vec<_>>());
@@ -247,7 +244,7 @@ fn a_key_of_another_type_is_refused_before_anything_is_written() {
         assert_eq!(server.lines(&["KEYS", "k:*"]), ["k:5"]);
     }
     server.run(&["DEL", "k:5"]);
-    sink.recover(&prepared, &[]).expect("written");
+    sink.recover(&prepared).expect("written");
     assert_eq!(server.lines(&["KEYS", "k:*"]).len(), 10);
 }
 
@@ -325,7 +322,7 @@ fn connections_with_tls_are_safe() {
         let mut writer = open(&sink, 0);
         let prepared = prepare(&mut writer, row..row + 1);
         writer.commit(&prepared).expect("written");
-        sink.recover(&prepared, &[]).expect("it was");
+        sink.recover(&prepared).expect("it was");
     }
     assert_eq!(list(&server), [0, 1]);
     let sink = at(&url, &with);
@@ -395,15 +392,15 @@ fn marks_of_writers_long_gone_are_dropped() {
     let server = Server::new();
     let sink = list_sink(&server, &[]);
     let prepared = prepare(&mut open(&sink, 0), 0..1);
-    sink.recover(&prepared, &[]).expect("written");
+    sink.recover(&prepared).expect("written");
     let marks = server.run(&["KEYS", "millrace:sink:job:*:0"]);
     for log in 0..1_000 {
         server.run(&["HSET", &marks, &format!("old-{log}"), "1"]);
     }
     assert_eq!(server.run(&["HLEN", &marks]), "1001");
-    sink.recover(&prepared, &[]).expect("it was");
+    sink.recover(&prepared).expect("it was");
     assert_eq!(server.run(&["HLEN", &marks]), "1");
-    sink.recover(&prepared, &[]).expect("it was");
+    sink.recover(&prepared).expect("it was");
     assert_eq!(list(&server), [0]);
 }
 

@@ -105,13 +105,7 @@ fn stop(child: Child, address: &str) {
         let answer = post(address, "/events", &[JSON], "{}");
         matches!(answer, Ok((400, said)) if said.contains("column `key`"))
     });
-    let sent = std::process::Command::new("kill")
-        .args(["-TERM", &child.id().to_string()])
-        .status();
-    assert!(sent.expect("kill starts").success());
-    let output = child.wait_with_output().expect("a child");
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
+    jobs::terminate(child);
 }
 
 /// Senders of rows, so many at a time, each request with a key if there are to be keys.

@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use crate::certificates::Certified;
 use crate::jobs::PATIENCE;
@@ -157,8 +158,51 @@ pub fn address_to_listen_at() -> String {
 /// # Errors
 /// If the server cannot be reached, or does not answer to the end.
 pub fn post(address: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
+    post_on(connect(address)?, path, headers, body)
+}
+
+/// The same with TLS, to a server whose certificate is one for `localhost` that this authority has signed; with a certificate
+/// of its own, if there is one.
+///
+/// # Errors
+/// If they do not come to terms, too.
+pub fn post_with_tls(
+    address: &str,
+    (trusted, own): (&Path, Option<&Certified>),
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> std::io::Result<(u16, String)> {
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(trusted).expect("a certificate");
+    roots.add(authority).expect("an authority");
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let config = match own {
+        None => config.with_no_client_auth(),
+        Some(own) => {
+            let certificate = CertificateDer::from_pem_file(&own.certificate).expect("a certificate");
+            let key = PrivateKeyDer::from_pem_file(&own.key).expect("a key");
+            let config = config.with_client_auth_cert(vec![certificate], key);
+            config.expect("a certificate and its key")
+        }
+    };
+    let name = ServerName::try_from("localhost").expect("a name");
+    let connection = ClientConnection::new(Arc::new(config), name).expect("a sound configuration");
+    post_on(StreamOwned::new(connection, connect(address)?), path, headers, body)
+}
+
+fn connect(address: &str) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+fn post_on(
+    mut stream: impl Read + Write,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> std::io::Result<(u16, String)> {
     let length = body.len();
     let mut request =
         format!("POST {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n");

@@ -30,7 +30,12 @@ use clap::Parser as _;
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    let cli = commands::Cli::parse();
+    let cli = commands::Cli::try_parse().unwrap_or_else(|error| {
+        let arguments: Vec<String> = std::env::args_os()
+            .map(|text| text.to_string_lossy().into_owned())
+            .collect();
+        commands::stop::with_hint(error, &arguments).exit()
+    });
     let printer = output::Printer::new(cli.output);
     match commands::run(cli.command, &printer) {
         Ok(code) => code,

@@ -26,9 +26,12 @@ mod identity;
 #[cfg(any(feature = "http", feature = "redis"))]
 mod immediate;
 mod interleaved;
+mod kept;
 mod nexmark;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 mod password;
+#[cfg(any(feature = "http", feature = "postgres"))]
+mod pem;
 mod position;
 #[cfg(feature = "postgres")]
 mod postgres;

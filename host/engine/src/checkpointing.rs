@@ -23,6 +23,7 @@ use millrace_wasm::{LogLevel, LogSink};
 
 use crate::control::Control;
 use crate::env::Clock;
+use crate::kept::Keeping;
 use crate::savepoints::Savepoints;
 use crate::snapshot_tasks::SnapshotTask;
 use crate::worker::{Command, Shared, SlotJob};
@@ -73,20 +74,12 @@ struct Pending {
     alignment: Duration,
 }
 
-/// A savepoint behind which no checkpoint has been completed in its attempt.
-struct Uncommitted {
-    metadata: Metadata,
-    /// What comes later does not hold what it holds.
-    attempt_is_over: bool,
-}
-
 /// See the module's documentation.
 pub(crate) struct Checkpointing {
     pub(crate) coordinator: Coordinator,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) savepoints: Savepoints,
-    /// Savepoints that hold what sinks had prepared and no later checkpoint has committed.
-    uncommitted: BTreeMap<CheckpointId, Uncommitted>,
+    job: Arc<SlotJob>,
     control: Arc<Control>,
     /// Checkpoints are kept to restart from; otherwise all is gone with the job, but savepoints.
     durable: bool,
@@ -120,13 +113,13 @@ enum Settling {
 
 /// What does not change while a job runs.
 pub(crate) struct CheckpointedJob {
+    job: Arc<SlotJob>,
     control: Arc<Control>,
     durable: bool,
     tasks: Vec<SnapshotTask>,
     parameters: Vec<(String, String)>,
     max_parallelism: u32,
     clock: Clock,
-    log: LogSink,
     /// Where the run began, if it is to delete that when it needs it no more.
     claimed: Option<String>,
 }
@@ -134,20 +127,20 @@ pub(crate) struct CheckpointedJob {
 impl CheckpointedJob {
     /// `durable`: a restart may begin with its checkpoints.
     pub(crate) fn new(
-        job: &SlotJob,
+        job: &Arc<SlotJob>,
         tasks: &[SnapshotTask],
         clock: Clock,
         control: &Arc<Control>,
         durable: bool,
     ) -> Self {
         CheckpointedJob {
+            job: job.clone(),
             control: control.clone(),
             durable,
             tasks: tasks.to_vec(),
             parameters: shown_parameters(&job.parameters),
             max_parallelism: job.plan.max_parallelism,
             clock,
-            log: job.options.log.clone(),
             claimed: None,
         }
     }
@@ -181,8 +174,9 @@ impl Checkpointing {
         let checkpoints = Arc::new(checkpoints);
         Ok(Checkpointing {
             coordinator,
-            uncommitted: BTreeMap::new(),
-            savepoints: Savepoints::new(checkpoints.clone(), job.control.clone(), job.clock, job.log.clone()),
+            savepoints: Savepoints::new(checkpoints.clone(), job.control.clone(), job.clock, &job.job),
+            log: job.job.options.log.clone(),
+            job: job.job,
             checkpoints,
             control: job.control,
             durable: job.durable,
@@ -191,7 +185,6 @@ impl Checkpointing {
             parameters: job.parameters.into_iter().collect(),
             max_parallelism: job.max_parallelism,
             clock: job.clock,
-            log: job.log,
             pending: BTreeMap::new(),
             doubtful: Vec::new(),
             full: true,
@@ -218,16 +211,7 @@ impl Checkpointing {
     /// behind them, and that is all.
     pub(crate) fn prepare(&mut self, tasks: &[SnapshotTask], settles: bool) {
         self.tasks = tasks.to_vec();
-        for savepoint in self.uncommitted.values_mut() {
-            savepoint.attempt_is_over = true;
-        }
         self.settling = if settles { Settling::Yes } else { Settling::No };
-    }
-
-    /// Savepoints that hold what sinks had prepared and no later checkpoint commits.
-    pub(crate) fn uncommitted(&self) -> Vec<&Metadata> {
-        let savepoints = self.uncommitted.values();
-        savepoints.map(|savepoint| &savepoint.metadata).collect()
     }
 
     /// Whether the attempt only lets rows under way through.
@@ -385,8 +369,6 @@ impl Checkpointing {
                         }
                         self.statistics.completed += 1;
                         self.statistics.last_id = id.0;
-                        self.uncommitted
-                            .retain(|savepoint, uncommitted| uncommitted.attempt_is_over || *savepoint > id);
                         shared.command(Command::Complete(id));
                         self.delete_claimed();
                     } else {
@@ -395,7 +377,6 @@ impl Checkpointing {
                 }
                 Action::Abort { id, reason } => {
                     self.pending.remove(&id);
-                    self.uncommitted.remove(&id);
                     self.savepoints.give_up(id);
                     self.statistics.failed += 1;
                     (self.log)(LogLevel::Warn, &format!("checkpoint {id} came to nothing: {reason}"));
@@ -459,18 +440,11 @@ impl Checkpointing {
         let operators = operators.collect::<Vec<_>>();
         let deadline = pending.started + self.timeout;
         let stored = match kind {
-            CheckpointKind::Savepoint => self.checkpoints.hold(id, &info, &operators).map(|held| {
-                let (metadata, attempt_is_over) = (held.metadata().clone(), false);
-                self.uncommitted.insert(
-                    id,
-                    Uncommitted {
-                        metadata,
-                        attempt_is_over,
-                    },
-                );
-                self.savepoints.hold(id, held, deadline);
-                self.clock.elapsed()
-            }),
+            CheckpointKind::Savepoint => {
+                let held = self.checkpoints.hold(id, &info, &operators);
+                let held = held.and_then(|held| self.savepoints.hold(id, held, deadline));
+                held.map(|()| self.clock.elapsed())
+            }
             CheckpointKind::Periodic | CheckpointKind::Stop | CheckpointKind::Final => {
                 self.keep(id, &info, &operators, &pending)
             }
@@ -500,15 +474,13 @@ impl Checkpointing {
         } else {
             self.checkpoints.hold(id, info, operators)?
         };
-        let savepoint = self.control.ask(|controller| {
-            let savepoint = controller.savepoint_of(id);
-            savepoint.map(|(operation, target)| (operation, target.to_owned()))
-        });
-        let Some((operation, target)) = savepoint else {
+        let Some((operation, target)) = self.control.savepoint_of(id) else {
             return Ok(self.clock.elapsed());
         };
+        let noted = Keeping::begin(&self.job, checkpoint.metadata(), &target);
         let deadline = (pending.started + self.timeout).saturating_sub(DEADLINE_MARGIN);
-        let written = self.savepoints.writer(deadline).write(&checkpoint, operation, &target);
+        let writer = self.savepoints.writer(deadline);
+        let written = writer.write(&checkpoint, noted, (operation, &target));
         if written.is_err() {
             self.discard(id);
         }

@@ -237,11 +237,18 @@ impl Control {
         self.changed.notify_all();
     }
 
+    /// Who wants a checkpoint as a savepoint, and where.
+    pub(crate) fn savepoint_of(&self, id: CheckpointId) -> Option<(OperationId, String)> {
+        self.ask(|controller| {
+            let savepoint = controller.savepoint_of(id);
+            savepoint.map(|(operation, target)| (operation, target.to_owned()))
+        })
+    }
+
     /// The state of a savepoint is complete: who wants it, and where.
     pub(crate) fn hold(&self, id: CheckpointId) -> Option<(OperationId, String)> {
-        let mut state = self.state();
-        let target = state.controller.savepoint_of(id)?.1.to_owned();
-        Some((state.controller.handle_held(id)?, target))
+        let (_, target) = self.savepoint_of(id)?;
+        Some((self.state().controller.handle_held(id)?, target))
     }
 
     /// A savepoint is written, or could not be.

@@ -18,6 +18,7 @@ use millrace_wasm::{LogLevel, UserMetric};
 use crate::checkpointing::{CheckpointStatistics, CheckpointedJob, Checkpointing};
 use crate::control::{Control, JobControl, SavepointReport};
 use crate::env::{Clock, keep_blocks, random_u32};
+use crate::kept;
 use crate::metrics::{SubtaskMetrics, TaskMetrics, TaskRole};
 use crate::prepare::{JobOptions, Prepared, Restore};
 use crate::quarantine::Traps;
@@ -225,7 +226,7 @@ struct Begin {
 }
 
 /// Finds what to begin with, has sinks begin there too, and opens the storage of checkpoints.
-fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock, control: &Arc<Control>) -> Result<Begin> {
+fn begin(job: &Arc<SlotJob>, tasks: &[SnapshotTask], clock: Clock, control: &Arc<Control>) -> Result<Begin> {
     let options = job.options.checkpoints.as_ref();
     options.map_or(Ok(()), |options| options.config.validate())?;
     let storage = options.map(|options| Storage::open(&options.storage)).transpose()?;
@@ -244,6 +245,7 @@ fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock, control: &Arc<Cont
     // Before anything is touched that another process with this run may need.
     let name = run.as_ref().unwrap_or(&new.run).clone();
     let endpoint = Endpoint::claim(&job.options, &name)?;
+    kept::settle(job)?;
     match &restored {
         Some(found) => {
             let upgrade = restore::decide(tasks, job.plan.max_parallelism, found)?;
@@ -254,12 +256,13 @@ fn begin(job: &SlotJob, tasks: &[SnapshotTask], clock: Clock, control: &Arc<Cont
             if options.is_none() && restore::settling_plan(job, tasks, found.metadata())?.is_some() {
                 return Err(restore::nowhere_to_settle(found));
             }
-            restore::recover_sinks(job, Some(found.metadata()), &[])?;
+            restore::recover_sinks(job, Some(found.metadata()))?;
             let (what, of) = (restore::named(found), &found.metadata().run);
             (job.options.log)(LogLevel::Info, &format!("going on from {what} of run {of}"));
         }
         None => restore::check_sinks(job)?,
     }
+    kept::tell(job)?;
     let mut begin = Begin {
         run: name,
         endpoint,

@@ -14,6 +14,7 @@ mod control;
 pub mod env;
 mod in_flight;
 mod job;
+mod kept;
 mod look_up;
 pub mod metrics;
 mod parameters;

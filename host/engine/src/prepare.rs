@@ -9,7 +9,9 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use millrace_connectors::{Enums, keyed_table_with_names, sink_with_names, source_with_names};
 use millrace_core::checkpoint::{CheckpointConfig, CheckpointId, RestartStrategy};
-use millrace_core::connector::{Boundedness, Delivery, KeyedTable, Options, Replay, Sink, SinkContext, Source};
+use millrace_core::connector::{
+    Boundedness, Connector, Delivery, KeyedTable, Options, Replay, Sink, SinkContext, Source,
+};
 use millrace_core::graph::{
     Chain, ConnectorConfig, Graph, Head, LookupDecl, OperatorIndex, OperatorKind, Origin, Parameter, TableAccess,
     operator_ids,
@@ -305,7 +307,8 @@ impl Connectors {
                     hints,
                     ..
                 } => {
-                    let source = source(connector, RowSchema { schema, hints });
+                    let make: MakeSource = |connector, options, schema| connector.source(options, schema);
+                    let source = source(connector, RowSchema { schema, hints }, make);
                     let source = source.map_err(|error| error.context(format!("source `{}`", operator.name)))?;
                     connectors.sources.insert(index, source);
                 }
@@ -346,13 +349,16 @@ impl RowSchema<'_> {
     }
 }
 
+/// What a connector makes of options and a schema to be read from.
+type MakeSource = fn(&dyn Connector, Options, SchemaRef) -> Result<Option<Arc<dyn Source>>>;
+
 /// Connectors know enums by the names of their variants.
-fn source(config: &ConnectorConfig, rows: RowSchema<'_>) -> Result<Arc<dyn Source>> {
+fn source(config: &ConnectorConfig, rows: RowSchema<'_>, make: MakeSource) -> Result<Arc<dyn Source>> {
     let connector = millrace_connectors::connector(&config.kind)?;
     let options = Options::new(config.options.clone())?;
     let enums = rows.enums();
     let schema = enums.as_ref().map_or(rows.schema, Enums::outside);
-    let source = connector.source(options, schema.clone())?.ok_or_else(|| {
+    let source = make(connector.as_ref(), options, schema.clone())?.ok_or_else(|| {
         Error::user(
             "CN0102",
             format!("connector `{}` is a sink and cannot be read", config.kind),
@@ -371,7 +377,8 @@ fn table(declared: &LookupDecl) -> Result<Table> {
         hints: &declared.table_hints,
     };
     if let TableAccess::Full { .. } = declared.access {
-        let source = source(config, rows)?;
+        let make: MakeSource = |connector, options, schema| connector.whole_table(options, schema);
+        let source = source(config, rows, make)?;
         return match source.boundedness() {
             Boundedness::Bounded => Ok(Table::Whole(source)),
             Boundedness::Unbounded => Err(Error::user(

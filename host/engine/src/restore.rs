@@ -18,6 +18,7 @@ use millrace_wasm::LogLevel;
 
 use crate::backend::Backend;
 use crate::in_flight::Conversions;
+use crate::kept;
 use crate::snapshot_tasks::SnapshotTask;
 use crate::worker::{SlotJob, Start};
 
@@ -45,37 +46,19 @@ pub(crate) fn find_splits(job: &SlotJob) -> Result<Splits> {
 
 /// Sees to it that sinks can be written, and that nothing of an earlier run is in the way.
 pub(crate) fn check_sinks(job: &SlotJob) -> Result<()> {
-    for (operator, sink) in &job.connectors.sinks {
-        let name = &job.graph.operators[operator.0 as usize].name;
-        sink.check()
-            .and_then(|()| sink.recover(&[], &[]))
-            .map_err(|error| error.context(format!("sink `{name}`")))?;
-    }
-    job.rejects.recover(&[], &[])
+    kept::with_sinks(job, |_, sink| sink.check().and_then(|()| sink.recover(&[])))?;
+    job.rejects.recover(&[])
 }
 
-/// Has each sink commit what a checkpoint holds and drop everything else but what these savepoints hold, and so with dead
-/// letters.
-pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>, savepoints: &[&Metadata]) -> Result<()> {
-    let prepared_of = |metadata: &Metadata, operator: OperatorIndex| {
-        let stored = metadata.operator(&job.ids[operator.0 as usize]);
-        stored.map(redistribute::committables).unwrap_or_default()
-    };
-    for (&operator, sink) in &job.connectors.sinks {
-        let name = &job.graph.operators[operator.0 as usize].name;
-        let prepared = checkpoint.map(|metadata| prepared_of(metadata, operator));
-        let kept = savepoints.iter().flat_map(|metadata| prepared_of(metadata, operator));
-        sink.recover(&prepared.unwrap_or_default(), &kept.collect::<Vec<_>>())
-            .map_err(|error| error.context(format!("sink `{name}`")))?;
-    }
-    let letters_of = |metadata: &Metadata| {
-        let prepared = metadata.operators.iter().flat_map(redistribute::committables);
-        let letters = prepared.filter(|committable| is_dead_letters(&committable.0));
-        letters.collect::<Vec<_>>()
-    };
-    let kept = savepoints.iter().flat_map(|metadata| letters_of(metadata));
-    let prepared = checkpoint.map(letters_of).unwrap_or_default();
-    job.rejects.recover(&prepared, &kept.collect::<Vec<_>>())
+/// Has each sink commit what a checkpoint holds and drop everything else but what it keeps for savepoints, and so with
+/// dead letters.
+pub(crate) fn recover_sinks(job: &SlotJob, checkpoint: Option<&Metadata>) -> Result<()> {
+    kept::with_sinks(job, |operator, sink| {
+        let prepared = checkpoint.map(|metadata| kept::of_sink(job, metadata, operator));
+        sink.recover(&prepared.unwrap_or_default())
+    })?;
+    job.rejects
+        .recover(&checkpoint.map(kept::of_dead_letters).unwrap_or_default())
 }
 
 /// What a run goes on from.

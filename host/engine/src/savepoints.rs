@@ -4,6 +4,7 @@
 //!   Store ----> held: layers stay, nothing that a restart finds ----> Complete ----> a thread writes, then lets go
 //! ```
 //!
+//! What it holds of outputs is noted beside them before it is written ([`Keeping`]).
 //! What is held does not change any more, so that neither rows nor a restart disturb the writing, and the increments of
 //! checkpoints go on over it: its layers are ordinary layers of their stacks.
 
@@ -21,16 +22,27 @@ use millrace_wasm::{LogLevel, LogSink};
 
 use crate::control::{Control, SavepointReport};
 use crate::env::Clock;
+use crate::kept::Keeping;
+use crate::worker::SlotJob;
 
 /// See the module's documentation.
 pub(crate) struct Savepoints {
     checkpoints: Arc<Checkpoints>,
     control: Arc<Control>,
+    job: Arc<SlotJob>,
     clock: Clock,
     log: LogSink,
     /// Complete, and waiting for [`Savepoints::write`].
-    held: BTreeMap<CheckpointId, (RestoredCheckpoint, Duration)>,
+    held: BTreeMap<CheckpointId, Held>,
     writers: Vec<JoinHandle<()>>,
+}
+
+/// A savepoint whose state is complete.
+struct Held {
+    checkpoint: RestoredCheckpoint,
+    deadline: Duration,
+    /// `None`: nobody wants it any more.
+    keeping: Option<Keeping>,
 }
 
 /// Writes one savepoint.
@@ -43,8 +55,13 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// Writes it, and says so to whoever asked for it.
-    pub(crate) fn write(&self, checkpoint: &RestoredCheckpoint, operation: OperationId, target: &str) -> Result<()> {
+    /// Writes it, and says so to whoever asked for it. What it holds was noted, if it could be.
+    pub(crate) fn write(
+        &self,
+        checkpoint: &RestoredCheckpoint,
+        noted: Result<Keeping>,
+        (operation, target): (OperationId, &str),
+    ) -> Result<()> {
         let still_wanted = || {
             self.control.check_cancelled()?;
             if self.clock.elapsed() < self.deadline {
@@ -53,7 +70,14 @@ impl Writer {
             let message = format!("savepoint `{target}` was given up: it took longer than the timeout of checkpoints");
             Err(Error::external("AP0004", message))
         };
-        let written = savepoint::write_while(checkpoint, target, &still_wanted);
+        let written = noted.and_then(|keeping| {
+            let written = savepoint::write_while(checkpoint, target, &still_wanted);
+            match &written {
+                Ok(_) => keeping.complete(checkpoint.metadata()),
+                Err(_) => keeping.give_up(),
+            }
+            written
+        });
         let taken = written.map(|manifest| report(target, &manifest));
         self.control.record(operation, &taken);
         let (level, message) = match &taken {
@@ -77,12 +101,13 @@ fn report(url: &str, manifest: &Manifest) -> SavepointReport {
 }
 
 impl Savepoints {
-    pub(crate) fn new(checkpoints: Arc<Checkpoints>, control: Arc<Control>, clock: Clock, log: LogSink) -> Self {
+    pub(crate) fn new(checkpoints: Arc<Checkpoints>, control: Arc<Control>, clock: Clock, job: &Arc<SlotJob>) -> Self {
         Savepoints {
             checkpoints,
             control,
+            job: job.clone(),
             clock,
-            log,
+            log: job.options.log.clone(),
             held: BTreeMap::new(),
             writers: Vec::new(),
         }
@@ -98,23 +123,41 @@ impl Savepoints {
     }
 
     /// The state of a savepoint is complete. It may take until `deadline` to write it.
-    pub(crate) fn hold(&mut self, id: CheckpointId, checkpoint: RestoredCheckpoint, deadline: Duration) {
-        self.held.insert(id, (checkpoint, deadline));
+    ///
+    /// # Errors
+    /// If what it holds cannot be noted beside the outputs.
+    pub(crate) fn hold(&mut self, id: CheckpointId, checkpoint: RestoredCheckpoint, deadline: Duration) -> Result<()> {
+        let target = self.control.savepoint_of(id);
+        let keeping = target.map(|(_, target)| Keeping::begin(&self.job, checkpoint.metadata(), &target));
+        let held = Held {
+            checkpoint,
+            deadline,
+            keeping: keeping.transpose()?,
+        };
+        self.held.insert(id, held);
+        Ok(())
     }
 
     /// Writes what is held, beside everything else.
     pub(crate) fn write(&mut self, id: CheckpointId) {
-        let Some((checkpoint, deadline)) = self.held.remove(&id) else {
+        let Some(Held {
+            checkpoint,
+            deadline,
+            keeping,
+        }) = self.held.remove(&id)
+        else {
             return;
         };
         let checkpoints = self.checkpoints.clone();
-        let Some((operation, target)) = self.control.hold(id) else {
+        let (Some((operation, target)), Some(keeping)) = (self.control.hold(id), keeping.clone()) else {
+            keeping.iter().for_each(Keeping::give_up);
             let_go(&checkpoints, id, &self.log);
             return;
         };
         let (writer, control, log) = (self.writer(deadline), self.control.clone(), self.log.clone());
+        let noted = keeping.clone();
         let run = move || {
-            let failure = writer.write(&checkpoint, operation, &target).err();
+            let failure = writer.write(&checkpoint, Ok(noted), (operation, &target)).err();
             let failure = failure.map(|error| Failure::Unwritten(error.to_string()));
             drop(checkpoint);
             let_go(&checkpoints, id, &log);
@@ -129,6 +172,7 @@ impl Savepoints {
                 self.control.record(operation, &Err(Error::external("IO0002", message)));
                 self.control
                     .tell(|controller| controller.handle_written(operation, Some(failure)));
+                keeping.give_up();
                 let_go(&self.checkpoints, id, &self.log);
             }
         }
@@ -136,7 +180,14 @@ impl Savepoints {
 
     /// What is held comes to nothing.
     pub(crate) fn give_up(&mut self, id: CheckpointId) {
-        self.held.remove(&id);
+        if let Some(keeping) = self.held.remove(&id).and_then(|held| held.keeping) {
+            keeping.give_up();
+        }
+    }
+
+    /// Whether one is being written.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.writers.iter().any(|writer| !writer.is_finished())
     }
 
     /// Waits for those under way.

@@ -159,13 +159,10 @@ impl Supervisor {
         }
     }
 
-    /// After a failed attempt: has sinks go back to the checkpoint that a restart begins with, and returns that. What a
-    /// savepoint holds beyond it stays.
+    /// After a failed attempt: has sinks go back to the checkpoint that a restart begins with, and returns that.
     fn recover(&self) -> Result<Option<Restorable>> {
         let latest = self.latest()?;
-        let savepoints = self.checkpointing.as_ref().map(Checkpointing::uncommitted);
-        let savepoints = savepoints.unwrap_or_default();
-        restore::recover_sinks(&self.job, latest.as_ref().map(Restorable::metadata), &savepoints)?;
+        restore::recover_sinks(&self.job, latest.as_ref().map(Restorable::metadata))?;
         Ok(latest)
     }
 
@@ -353,7 +350,9 @@ impl Supervisor {
     /// What becomes of what sinks have prepared when the attempt fails. Of a job without checkpoints a savepoint may
     /// hold it.
     fn failed(&self) -> Outcome {
-        match self.durable.is_some() || self.control.has_savepoint() {
+        let is_being_written = |checkpointing: &Checkpointing| checkpointing.savepoints.is_writing();
+        let has_savepoint = self.control.has_savepoint() || self.checkpointing.as_ref().is_some_and(is_being_written);
+        match self.durable.is_some() || has_savepoint {
             true => Outcome::Leave,
             false => Outcome::Abort,
         }

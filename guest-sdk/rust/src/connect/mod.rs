@@ -1,7 +1,7 @@
 //! Connectors: where rows come from and where they go.
 //!
 //! The host runs them, natively; a pipeline describes them, and the host refuses kinds and options that it
-//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table and is asked for rows of one, [`Redis`] to a
+//! does not know. [`Files`], [`Stdin`] and [`Stdout`] read and write, [`Postgres`] writes to a table and has rows of one looked up, [`Redis`] to a
 //! Redis server; [`Sqlite`] reads and writes tables in a file, [`Tcp`] sockets; [`Webhook`] takes requests with rows, or makes them; [`Generator`] makes rows up, and
 //! [`Discard`] counts them. [`Hybrid`] reads one source and then another. [`Connector`] names any other.
 
@@ -51,6 +51,23 @@ pub trait KeyedTable {
 
     /// Kind, options and policy.
     fn into_table(self) -> Description;
+}
+
+/// Is read whole: the argument of [`LookupTable::full`](crate::lookup::LookupTable::full). So can every [`Source`] that ends.
+pub trait WholeTable {
+    /// The rows that it has.
+    type Record: Record;
+
+    /// Kind, options and policy.
+    fn into_whole_table(self) -> Description;
+}
+
+impl<S: Source> WholeTable for S {
+    type Record = S::Record;
+
+    fn into_whole_table(self) -> Description {
+        self.into_description()
+    }
 }
 
 /// Takes rows: the argument of [`Stream::sink`](crate::Stream::sink).

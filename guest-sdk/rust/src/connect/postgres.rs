@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use super::options::{Options, any_option, reject_option};
-use super::{Description, KeyedTable, Reject, Sink};
+use super::{Description, KeyedTable, Reject, Sink, WholeTable};
 use crate::bindings::dataflow as wit;
 use crate::value::Record;
 
@@ -48,11 +48,12 @@ impl Postgres {
         PostgresSink { options }
     }
 
-    /// Is asked for rows of a table or view by key, in a [lookup join](crate::lookup).
+    /// Has rows of a table or view looked up, in a [lookup join](crate::lookup): by key, or whole, which is then read in one
+    /// statement, as the table is at one moment.
     ///
     /// Columns go by name; what the table has beyond the record's is not read. Values mean what they mean in JSON lines: times are
-    /// read from `timestamp` and `timestamptz`, lists and structs from `json` and `jsonb`. The key columns should have an
-    /// index.
+    /// read from `timestamp` and `timestamptz`, lists and structs from `json` and `jsonb`. If it is asked by key, the key columns
+    /// should have an index.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -140,7 +141,7 @@ macro_rules! access_options {
     };
 }
 
-/// A table that is asked for rows by key: made by [`Postgres`].
+/// A table in which rows are looked up: made by [`Postgres`].
 #[derive(Debug)]
 pub struct PostgresTable<T> {
     options: Options,
@@ -177,6 +178,14 @@ impl<T: Record> KeyedTable for PostgresTable<T> {
             options: self.options.into_list(),
             on_reject: self.on_reject,
         }
+    }
+}
+
+impl<T: Record> WholeTable for PostgresTable<T> {
+    type Record = T;
+
+    fn into_whole_table(self) -> Description {
+        self.into_table()
     }
 }
 

@@ -51,7 +51,10 @@ pub struct Webhook;
 
 impl Webhook {
     /// Rows come to this address, a host and a port. `0.0.0.0:8080` takes requests from everywhere, `127.0.0.1:8080` from this
-    /// machine only. It speaks plain HTTP: what comes over networks that others can read goes through a proxy with TLS.
+    /// machine only. What comes over networks that others can read should be encrypted
+    /// ([`certificate_files`](WebhookSource::certificate_files)).
+    ///
+    /// Several sources may take requests at one address, each at a [path](WebhookSource::path) of its own.
     ///
     /// One subtask of the source takes all requests, whatever the parallelism; `rebalance` what follows if that is much work.
     ///
@@ -103,6 +106,33 @@ impl<T: Record> WebhookSource<T> {
     /// ```
     pub fn path(self, path: &str) -> Self {
         self.option("path", path)
+    }
+
+    /// Requests come with TLS (`https`): these files (PEM) are the certificate that senders are shown, with those between it and
+    /// its authority, and its key. They are read when the job starts. Sources at one address have the same.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Row { text: String }
+    /// let rows = Webhook::listen::<Row>("0.0.0.0:8443").certificate_files("hooks.crt", "hooks.key");
+    /// ```
+    pub fn certificate_files(self, certificate: impl Into<String>, key: impl Into<String>) -> Self {
+        self.option("certificate.file", certificate.into())
+            .option("key.file", key.into())
+    }
+
+    /// With TLS, senders must show a certificate that one in this file (PEM) has signed. Without this they need none.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Row { text: String }
+    /// let rows = Webhook::listen::<Row>("0.0.0.0:8443").certificate_files("hooks.crt", "hooks.key");
+    /// let rows = rows.ca_file("senders.pem");
+    /// ```
+    pub fn ca_file(self, path: impl Into<String>) -> Self {
+        self.option("ca.file", path.into())
     }
 
     /// The environment variable of `jobctl` with what requests must have as `Authorization: Bearer`. Others are refused (401).
@@ -286,6 +316,17 @@ impl WebhookSink {
     /// ```
     pub fn batch_rows(self, rows: u64) -> Self {
         self.option("batch.rows", rows)
+    }
+
+    /// So many requests of each subtask are under way at a time, at most 1,000, when a checkpoint is complete: batches come in any
+    /// order. Without this one follows the other.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// let alarms = Webhook::to("https://alarms.example.org/hook").requests_max(8);
+    /// ```
+    pub fn requests_max(self, requests: u64) -> Self {
+        self.option("requests.max", requests)
     }
 
     /// How long a batch may take, with all attempts, before the job fails. Without this, 30 s. The subtask waits.

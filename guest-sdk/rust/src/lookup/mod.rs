@@ -29,8 +29,8 @@
 //!
 //! # Which table
 //!
-//! - [`LookupTable::full`]: any source that ends (files of all formats, a table of SQLite) is read into the host's memory before the
-//!   first row, once for all subtasks. That is fastest, and fits what fits into memory.
+//! - [`LookupTable::full`]: any source that ends (files of all formats, a table of SQLite), or a table of PostgreSQL, is read into the host's
+//!   memory before the first row, once for all subtasks. That is fastest, and fits what fits into memory.
 //! - [`LookupTable::cached`]: a table of a database is asked for the keys of each block at once, and answers are
 //!   remembered by each subtask: so many rows, for so long.
 //! - [`LookupTable::uncached`]: the same, and nothing is remembered.

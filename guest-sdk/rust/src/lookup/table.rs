@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::bindings::dataflow as wit;
-use crate::connect::{Description, KeyedTable, Source};
+use crate::connect::{Description, KeyedTable, WholeTable};
 use crate::keyed::KeySelector;
 use crate::time::millis;
 use crate::value::Record;
@@ -70,7 +70,8 @@ impl<T: Record, K, A> LookupTable<T, K, A> {
 }
 
 impl<T: Record, K> LookupTable<T, K, Full> {
-    /// A table that is read whole, from any source that ends. The key is a field of its rows, or a tuple of fields.
+    /// A table that is read whole, from any source that ends or a table of PostgreSQL. The key is a field of its rows, or a
+    /// tuple of fields.
     ///
     /// Rows that cannot be read are refused or skipped, as the source's `on_reject` says; there is no dead letter for them.
     ///
@@ -86,14 +87,14 @@ impl<T: Record, K> LookupTable<T, K, Full> {
     /// ```
     pub fn full<S, F>(source: S, key: F) -> Self
     where
-        S: Source<Record = T>,
+        S: WholeTable<Record = T>,
         F: KeySelector<T, Key = K>,
     {
         let access = wit::TableAccess::Full(wit::FullTable {
             refresh_ms: None,
             bytes_max: MEMORY_MAX,
         });
-        LookupTable::new(source.into_description(), &key, access)
+        LookupTable::new(source.into_whole_table(), &key, access)
     }
 
     /// How often the table is read anew, while rows go on; never unless it is said. Files that have not changed are not read:

@@ -1,5 +1,6 @@
 //! `jobctl stop`.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use millrace_core::Result;
 use millrace_engine::rest::messages::{SavepointRequest, StopRequest};
 
@@ -56,4 +57,70 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
         );
         pairs(&told)
     })
+}
+
+/// An error of the command line; with a hint, if the job was given as the place of the savepoint.
+#[must_use]
+pub fn with_hint(mut error: clap::Error, arguments: &[String]) -> clap::Error {
+    if error.kind() == ErrorKind::MissingRequiredArgument
+        && let Some(hint) = hint(arguments)
+    {
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
+}
+
+/// `--savepoint` takes what follows, so that `jobctl stop --savepoint JOB` names no job.
+fn hint(arguments: &[String]) -> Option<String> {
+    let stop = arguments.iter().position(|argument| argument == "stop")?;
+    let (mut named, mut rest) = (None, arguments[stop + 1..].iter());
+    while let Some(argument) = rest.next() {
+        match argument.strip_prefix("--savepoint") {
+            Some("") => named = rest.next().filter(|next| !next.starts_with('-')).cloned(),
+            Some(joined) => named = joined.strip_prefix('=').map(str::to_owned),
+            None => {}
+        }
+    }
+    let named = named?;
+    Some(format!(
+        "'{named}' was taken for the place of the savepoint; to stop job '{named}': 'jobctl stop {named} --savepoint [SAVEPOINT]'"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::commands::Cli;
+
+    fn refused(arguments: &[&str]) -> String {
+        let error = Cli::try_parse_from(arguments).expect_err("it is wrong");
+        let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        with_hint(error, &arguments).to_string()
+    }
+
+    #[test]
+    fn a_job_in_the_place_of_the_savepoint_is_told_from_none() {
+        for arguments in [
+            &["jobctl", "stop", "--savepoint", "orders"][..],
+            &["jobctl", "stop", "--drain", "--savepoint=orders"],
+            &["jobctl", "--output", "json", "stop", "--savepoint", "orders", "--drain"],
+        ] {
+            let said = refused(arguments);
+            assert!(said.contains("<JOB>"), "{said}");
+            assert!(said.contains("tip: 'orders' was taken for the place"), "{said}");
+            assert!(said.contains("'jobctl stop orders --savepoint [SAVEPOINT]'"), "{said}");
+        }
+        for arguments in [
+            &["jobctl", "stop"][..],
+            &["jobctl", "stop", "--savepoint"],
+            &["jobctl", "stop", "--savepoint", "--drain"],
+            &["jobctl", "cancel"],
+        ] {
+            let said = refused(arguments);
+            assert!(said.contains("<JOB>") && !said.contains("tip:"), "{said}");
+        }
+        Cli::try_parse_from(["jobctl", "stop", "orders", "--savepoint", "s"]).expect("both are named");
+    }
 }

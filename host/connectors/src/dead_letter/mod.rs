@@ -15,13 +15,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use millrace_core::connector::{Committable, Rejected};
+use millrace_core::connector::{Committable, KeptFor, Rejected};
 use millrace_core::{Error, Result};
 
 use committable::Letters;
 pub use committable::is_dead_letters;
 use journal::Locked;
 pub use stage::Stage;
+
+use crate::kept::{Note, Notes};
 
 /// Bytes collected before they are written without being asked to.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -102,21 +104,52 @@ impl DeadLetter {
         Ok(())
     }
 
-    /// Tidies up after an earlier attempt of the job, before there are stages: drops what was kept for this file and
-    /// is not among `prepared`, which were committed.
-    pub fn sweep(&self, job: &str, prepared: &[Committable]) -> Result<()> {
-        let kept: Vec<Letters> = prepared.iter().map(Letters::decode).collect::<Result<_>>()?;
+    /// Tidies up after an earlier attempt of the job, before there are stages: drops what was staged for this file, but
+    /// for what is [kept](Self::keep). What is to be committed was.
+    pub fn sweep(&self, job: &str) -> Result<()> {
         let sweep = || {
             // What a crash left in the file itself goes first: it can be told by the staged file.
             let _locked = Locked::new(self.path())?;
+            let (folder, prefix) = (journal::folder_of(self.path()), stage::note_prefix(self, job));
+            let notes = Notes::new(folder, &prefix);
+            let kept = notes.tidy(|name| folder.join(name).exists())?;
             for name in stage::staged(self, job)? {
-                if !kept.iter().any(|letters| letters.staged == name) {
-                    std::fs::remove_file(journal::folder_of(self.path()).join(name))?;
+                if !kept.iter().any(|note| note.holds.contains(&name)) {
+                    std::fs::remove_file(folder.join(name))?;
                 }
             }
-            Ok(())
+            notes.sweep()
         };
         sweep().map_err(|error: io::Error| unwritable(self.path(), &error))
+    }
+
+    /// As [`Sink::keep`](millrace_core::connector::Sink::keep), of what a job has staged for this file.
+    pub fn keep(&self, job: &str, savepoint: &KeptFor, prepared: &[Committable]) -> Result<()> {
+        let letters = prepared.iter().map(Letters::decode).collect::<Result<Vec<_>>>()?;
+        let own = letters.into_iter().filter(|letters| letters.path == self.path());
+        let holds: Vec<String> = own.map(|letters| letters.staged).collect();
+        let (folder, prefix) = (journal::folder_of(self.path()), stage::note_prefix(self, job));
+        if !holds.iter().any(|name| folder.join(name).exists()) {
+            return Ok(());
+        }
+        let savepoint = savepoint.clone();
+        let noted = Notes::new(folder, &prefix).put(&Note { savepoint, holds });
+        noted.map_err(|error| unwritable(self.path(), &error))
+    }
+
+    /// As [`Sink::kept`](millrace_core::connector::Sink::kept), of what a job has staged for this file.
+    pub fn kept(&self, job: &str) -> Result<Vec<KeptFor>> {
+        let (folder, prefix) = (journal::folder_of(self.path()), stage::note_prefix(self, job));
+        let notes = Notes::new(folder, &prefix).tidy(|name| folder.join(name).exists());
+        let notes = notes.map_err(|error| unwritable(self.path(), &error))?;
+        Ok(notes.into_iter().map(|note| note.savepoint).collect())
+    }
+
+    /// As [`Sink::release`](millrace_core::connector::Sink::release), of what a job has staged for this file.
+    pub fn release(&self, job: &str, id: &str) -> Result<()> {
+        let (folder, prefix) = (journal::folder_of(self.path()), stage::note_prefix(self, job));
+        let removed = Notes::new(folder, &prefix).remove(id);
+        removed.map_err(|error| unwritable(self.path(), &error))
     }
 }
 
@@ -262,12 +295,46 @@ mod tests {
         drop(stage);
         // A crash, after which only the first two are part of a checkpoint.
         DeadLetter::commit(&[one.clone(), two.clone()]).unwrap();
-        letters.sweep("job", &[one, two]).unwrap();
+        letters.sweep("job").unwrap();
         assert_eq!(hidden(folder.path()), 1);
         let other = other.pre_commit().unwrap().unwrap();
         DeadLetter::commit(&[other]).unwrap();
         assert_eq!(places(&path), ["a.csv:1", "a.csv:8", "a.csv:2", "a.csv:7"]);
         assert!(!is_dead_letters(b"{}"));
+    }
+
+    #[test]
+    fn what_a_savepoint_holds_is_not_swept_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("letters.jsonl");
+        let letters = DeadLetter::open(&path).unwrap();
+        let [held, _stale, also_held] = [1, 2, 3].map(|number| stage_some(&letters, &[number]));
+        let savepoint = |id: &str| KeptFor {
+            id: id.to_owned(),
+            savepoint: "/s".to_owned(),
+            is_written: true,
+        };
+        letters
+            .keep("job", &savepoint("one"), std::slice::from_ref(&held))
+            .unwrap();
+        let both = [held.clone(), also_held.clone()];
+        letters.keep("job", &savepoint("two"), &both).unwrap();
+        for _ in 0..2 {
+            letters.sweep("job").unwrap();
+            assert_eq!(hidden(folder.path()), 2);
+            assert_eq!(letters.kept("job").unwrap(), [savepoint("one"), savepoint("two")]);
+            assert_eq!(letters.kept("other").unwrap(), []);
+        }
+        DeadLetter::commit(&[held]).unwrap();
+        assert_eq!(letters.kept("job").unwrap(), [savepoint("two")]);
+        letters.release("job", "two").unwrap();
+        letters.sweep("job").unwrap();
+        assert_eq!(hidden(folder.path()), 0);
+        DeadLetter::commit(&both).unwrap();
+        assert_eq!(places(&path), ["a.csv:1"]);
+        // Of what is committed nothing is noted.
+        letters.keep("job", &savepoint("late"), &both).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -297,7 +364,7 @@ mod tests {
             DeadLetter::commit(&[committable]).unwrap();
             expected.extend(["a.csv:40", "a.csv:41", "a.csv:42"].map(str::to_owned));
             assert_eq!(places(&path), expected);
-            letters.sweep("job", &[]).unwrap();
+            letters.sweep("job").unwrap();
             assert_eq!(places(&path), expected);
             OpenOptions::new()
                 .write(true)

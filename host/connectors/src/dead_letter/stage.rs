@@ -122,6 +122,11 @@ fn job_hash(job: &str) -> String {
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(job.as_bytes()))
 }
 
+/// How the names of notes begin that savepoints hold some of a job's staged files.
+pub(super) fn note_prefix(letters: &DeadLetter, job: &str) -> String {
+    format!("{}{}-savepoint-", prefix(letters.path()), job_hash(job))
+}
+
 /// Names of all staged files of a job for a dead-letter file.
 pub(super) fn staged(letters: &DeadLetter, job: &str) -> io::Result<Vec<String>> {
     let prefix = format!("{}{}-", prefix(letters.path()), job_hash(job));

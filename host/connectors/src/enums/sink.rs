@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use millrace_core::Result;
-use millrace_core::connector::{Committable, Delivery, Elapsed, Sink, SinkWriter, SubtaskContext};
+use millrace_core::connector::{Committable, Delivery, Elapsed, KeptFor, Sink, SinkWriter, SubtaskContext};
 
 use super::Enums;
 
@@ -33,8 +33,20 @@ impl Sink for NamedSink {
         self.inner.check()
     }
 
-    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
-        self.inner.recover(prepared, kept)
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+        self.inner.recover(prepared)
+    }
+
+    fn keep(&self, savepoint: &KeptFor, prepared: &[Committable]) -> Result<()> {
+        self.inner.keep(savepoint, prepared)
+    }
+
+    fn kept(&self) -> Result<Vec<KeptFor>> {
+        self.inner.kept()
+    }
+
+    fn release(&self, id: &str) -> Result<()> {
+        self.inner.release(id)
     }
 
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {

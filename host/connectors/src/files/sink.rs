@@ -10,19 +10,22 @@
 //! A part that was committed may be taken away by whoever reads it. The record says so to a job that goes on from a
 //! checkpoint, and keeps its number from being given again.
 //!
+//! Parts that a savepoint holds stay hidden, whoever starts a job here, as long as a note beside them says so
+//! ([`kept`](crate::kept)); nor are their numbers given again.
+//!
 //! A folder that already has parts is refused before anything runs, unless `overwrite` = `true` (they are
 //! removed) or `append` = `true` (they stay, new parts get new numbers). The rule is applied by
 //! [`Sink::check`], once: a job that goes on from a checkpoint must not be checked again, or the parts that it
 //! committed itself would count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use millrace_core::connector::{Committable, Delivery, Elapsed, Options, Sink, SinkWriter, SubtaskContext};
+use millrace_core::connector::{Committable, Delivery, Elapsed, KeptFor, Options, Sink, SinkWriter, SubtaskContext};
 use millrace_core::{Error, Result};
 
 use super::avro;
@@ -30,6 +33,7 @@ use super::compression::Compression;
 use super::part::{Part, unwritable};
 use super::part_writer::PartWriter;
 use crate::format::{AvroCodec, Format};
+use crate::kept::{self, Note, Notes};
 
 const ROLL_BYTES_DEFAULT: u64 = 128 << 20;
 const IN_PROGRESS: &str = ".inprogress";
@@ -101,8 +105,23 @@ impl Layout {
         for (subtask, number) in last {
             self.record(subtask, number, records.get(&subtask).copied())?;
         }
+        self.notes()?;
         self.sync_folder()?;
         Ok(count)
+    }
+
+    /// What savepoints hold here that is not committed.
+    fn notes(&self) -> Result<Vec<Note>> {
+        let notes = Notes::new(&self.folder, kept::PREFIX).tidy(|name| self.hidden(name).exists());
+        notes.map_err(|error| no_folder(&self.folder, &error))
+    }
+
+    /// Subtasks and numbers of the parts that savepoints hold, whether they are committed or not.
+    fn held(&self) -> Result<BTreeSet<(u32, u64)>> {
+        let notes = self.notes()?;
+        let held = notes.iter().flat_map(|note| &note.holds);
+        let held = held.filter_map(|file| parse_name(file));
+        Ok(held.map(|name| (name.subtask, name.number)).collect())
     }
 
     fn recorded(&self, subtask: u32, number: u64) -> PathBuf {
@@ -135,12 +154,19 @@ impl Layout {
         Ok(records)
     }
 
-    fn forget_records(&self) -> Result<()> {
-        for (subtask, number) in self.records()? {
+    /// But for those of subtasks of which a savepoint holds something.
+    fn forget_records(&self, held: &BTreeSet<(u32, u64)>) -> Result<()> {
+        let is_held = |subtask| held.range((subtask, 0)..).next().is_some_and(|(of, _)| *of == subtask);
+        for (subtask, number) in self.records()?.into_iter().filter(|(subtask, _)| !is_held(*subtask)) {
             let path = self.recorded(subtask, number);
             std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
         }
         Ok(())
+    }
+
+    fn remove(&self, file: &str) -> Result<()> {
+        let path = self.folder.join(file);
+        std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))
     }
 
     fn sync_folder(&self) -> Result<()> {
@@ -246,34 +272,58 @@ impl Sink for FilesSink {
             .map_err(|error| no_folder(folder, &error))?;
         let parts: Vec<(String, Name)> = parts(folder)?;
         let visible = parts.iter().filter(|(_, name)| !name.in_progress).count();
+        let held = self.layout.held()?;
+        let is_kept = |name: &Name| name.in_progress && held.contains(&name.place());
         match self.layout.settings.existing {
             Existing::Refuse if visible > 0 => Err(already_there(&folder.display().to_string(), visible)),
             Existing::Refuse | Existing::Append => Ok(()),
-            Existing::Overwrite => parts.iter().try_for_each(|(file, _)| {
-                let path = folder.join(file);
-                std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))
+            Existing::Overwrite => parts.iter().try_for_each(|(file, name)| match is_kept(name) {
+                true => Ok(()),
+                false => self.layout.remove(file),
             }),
         }?;
         // Numbers begin anew where nothing is there any more.
         match self.layout.settings.existing {
             Existing::Append => Ok(()),
-            Existing::Refuse | Existing::Overwrite => self.layout.forget_records(),
+            Existing::Refuse | Existing::Overwrite => self.layout.forget_records(&held),
         }
     }
 
-    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
         let folder = &self.layout.folder;
         std::fs::create_dir_all(folder).map_err(|error| no_folder(folder, &error))?;
         self.layout.commit_all(prepared)?;
-        let place = |name: &Name| (name.subtask, name.number);
-        let kept = kept.iter().map(|committable| Ok(place(&part_name(committable)?.1)));
-        let kept = kept.collect::<Result<Vec<_>>>()?;
-        let is_left_over = |name: &Name| name.in_progress && !kept.contains(&place(name));
+        let held = self.layout.held()?;
+        let is_left_over = |name: &Name| name.in_progress && !held.contains(&name.place());
         for (file, _) in parts(folder)?.iter().filter(|(_, name)| is_left_over(name)) {
-            let path = folder.join(file);
-            std::fs::remove_file(&path).map_err(|error| unwritable(&path, &error))?;
+            self.layout.remove(file)?;
         }
+        let swept = Notes::new(folder, kept::PREFIX).sweep();
+        swept.map_err(|error| no_folder(folder, &error))?;
         self.layout.sync_folder()
+    }
+
+    fn keep(&self, savepoint: &KeptFor, prepared: &[Committable]) -> Result<()> {
+        let holds = prepared
+            .iter()
+            .map(|committable| Ok(part_name(committable)?.0.to_owned()));
+        let holds: Vec<String> = holds.collect::<Result<_>>()?;
+        if !holds.iter().any(|name| self.layout.hidden(name).exists()) {
+            return Ok(());
+        }
+        let savepoint = savepoint.clone();
+        let noted = Notes::new(&self.layout.folder, kept::PREFIX).put(&Note { savepoint, holds });
+        noted.map_err(|error| no_folder(&self.layout.folder, &error))
+    }
+
+    fn kept(&self) -> Result<Vec<KeptFor>> {
+        let notes = self.layout.notes()?.into_iter();
+        Ok(notes.map(|note| note.savepoint).collect())
+    }
+
+    fn release(&self, id: &str) -> Result<()> {
+        let removed = Notes::new(&self.layout.folder, kept::PREFIX).remove(id);
+        removed.map_err(|error| no_folder(&self.layout.folder, &error))
     }
 
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
@@ -282,7 +332,13 @@ impl Sink for FilesSink {
         let committed = self.layout.records()?.get(&context.subtask).copied();
         let parts = parts(folder)?.into_iter();
         let own = parts.filter(|(_, name)| name.subtask == context.subtask);
-        let numbers = own.map(|(_, name)| name.number).chain(committed);
+        let held = self
+            .layout
+            .held()?
+            .into_iter()
+            .filter(|(subtask, _)| *subtask == context.subtask);
+        let held = held.map(|(_, number)| number);
+        let numbers = own.map(|(_, name)| name.number).chain(committed).chain(held);
         Ok(Box::new(Writer {
             layout: self.layout.clone(),
             schema: self.schema.clone(),
@@ -309,6 +365,12 @@ pub(super) struct Name {
     pub(super) subtask: u32,
     pub(super) number: u64,
     in_progress: bool,
+}
+
+impl Name {
+    fn place(&self) -> (u32, u64) {
+        (self.subtask, self.number)
+    }
 }
 
 /// `part-<subtask>-<number>.<extension>`, or the hidden form of it.

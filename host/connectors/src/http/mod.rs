@@ -108,6 +108,40 @@ impl Client {
     }
 }
 
+/// Requests of somebody who waits for them, several at a time, each with what it is told by. What is under way when it is
+/// dropped is given up.
+pub(crate) struct Asking<T> {
+    client: Client,
+    under_way: JoinSet<(T, Answer)>,
+}
+
+impl<T: Send + 'static> Asking<T> {
+    pub(crate) fn new(client: &Client) -> Self {
+        Asking {
+            client: client.clone(),
+            under_way: JoinSet::new(),
+        }
+    }
+
+    /// How many are under way.
+    pub(crate) fn count(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Begins with a request.
+    pub(crate) fn send(&mut self, told_by: T, request: Request) {
+        let (client, policy) = (self.client.client.clone(), self.client.policy.clone());
+        let task = async move { (told_by, answer(&client, &policy, &request, || {}).await) };
+        self.under_way.spawn_on(task, &self.client.runtime);
+    }
+
+    /// Waits for what the next one comes to, whichever that is; `None`: there is none.
+    pub(crate) fn wait(&mut self) -> Option<(T, Answer)> {
+        let joined = self.client.runtime.block_on(self.under_way.join_next())?;
+        Some(joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())))
+    }
+}
+
 /// Without certificates to trust every request over TLS would fail, and not say why.
 fn check_certificates(declared: &RequestsDecl) -> Result<()> {
     if !declared

@@ -1,8 +1,7 @@
 //! A table that is asked for rows by key.
 //!
-//! All keys of a block go into one statement, as arrays of text that the server casts to the types of its columns; rows come
-//! back as JSON, which is read as JSON lines are, and sorted, so that those of a key have an order. With an index over the key
-//! columns that is a probe for each key.
+//! All keys of a block go into one statement, as arrays of text that the server casts to the types of its columns; rows that
+//! come back are sorted, so that those of a key have an order. With an index over the key columns that is a probe for each key.
 
 use std::sync::Arc;
 
@@ -13,58 +12,41 @@ use millrace_core::{Error, Result};
 use postgres::types::ToSql;
 use postgres::{Client, Statement};
 
+use super::read::Settings;
 use super::server::{Server, quoted};
-use super::settings::Access;
-use super::table::{self, Column, SqlType};
-use crate::format::{Format, json_texts, ndjson_rows};
-
-/// By this name the server's people know who asks.
-const CONNECTION_NAME: &str = "millrace lookup";
+use super::table::{Column, SqlType};
+use crate::format::json_texts;
 
 /// A server that does not answer holds rows up no longer than this; the job's restart strategy decides then.
 const STATEMENT_TIMEOUT: &str = "SET statement_timeout = '30s'";
 
-struct Settings {
-    access: Access,
-    table: String,
-    /// Condition for rows to be found.
-    filter: Option<String>,
-    schema: SchemaRef,
+struct Asked {
+    settings: Settings,
+    /// Columns of the rows.
     key: Vec<usize>,
 }
 
 /// See the module's documentation.
-pub(super) struct PostgresTable(Arc<Settings>);
+pub(super) struct PostgresTable(Arc<Asked>);
 
 impl PostgresTable {
-    pub(super) fn new(mut options: Options, schema: SchemaRef, key: Vec<usize>) -> Result<Self> {
-        let access = Access::take(&mut options)?;
-        let table = options.required("table")?;
-        let filter = options.text("where");
-        options.finish()?;
-        Format::Ndjson.check_schema(&schema)?;
-        Ok(PostgresTable(Arc::new(Settings {
-            access,
-            table,
-            filter,
-            schema,
-            key,
-        })))
+    pub(super) fn new(options: Options, schema: SchemaRef, key: Vec<usize>) -> Result<Self> {
+        let settings = Settings::take(options, schema)?;
+        Ok(PostgresTable(Arc::new(Asked { settings, key })))
     }
 
     fn reader(&self) -> Result<Reader> {
-        let settings = self.0.clone();
-        let server = Server::parse(&settings.access)?;
-        let mut client = server.connect(CONNECTION_NAME)?;
-        let failed = |error: postgres::Error| {
-            let what = format!("table `{}` cannot be asked", settings.table);
-            server.error(&what, &error)
-        };
+        let Asked { settings, .. } = &*self.0;
+        let (server, mut client) = settings.connect()?;
+        let failed = |error: postgres::Error| settings.failed(&server, &error);
         client.batch_execute(STATEMENT_TIMEOUT).map_err(failed)?;
-        let columns = table::columns(&mut client, &server, &table::name(&settings.table)?)?;
-        let statement = client.prepare(&settings.statement(&columns)?).map_err(failed)?;
+        let columns = settings.columns(&server, &mut client)?;
+        let condition = self.0.condition(&columns)?;
+        let statement = client
+            .prepare(&settings.statement(&columns, &condition)?)
+            .map_err(failed)?;
         Ok(Reader {
-            settings,
+            asked: self.0.clone(),
             server,
             client,
             statement,
@@ -82,62 +64,28 @@ impl KeyedTable for PostgresTable {
     }
 }
 
-impl Settings {
-    fn misfit(&self, message: &str) -> Error {
-        Error::user("CN0122", format!("table `{}` {message}", self.table))
-    }
-
-    /// The statement that asks for all rows with some keys.
-    fn statement(&self, columns: &[Column]) -> Result<String> {
-        if columns.is_empty() {
-            return Err(self.misfit("does not exist"));
-        }
-        let find = |name: &str| columns.iter().find(|column| column.name == name);
-        let mut wanted = Vec::new();
-        for field in self.schema.fields() {
-            match find(field.name()) {
-                Some(column) => wanted.push(read_as(column, field.data_type())),
-                None if field.is_nullable() => {}
-                None => {
-                    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-                    let names = names.join("`, `");
-                    return Err(self.misfit(&format!("has no column `{}`; it has `{names}`", field.name())));
-                }
-            }
-        }
+impl Asked {
+    /// Which rows have some keys.
+    fn condition(&self, columns: &[Column]) -> Result<String> {
         let (mut keys, mut arrays) = (Vec::new(), Vec::new());
         for (number, column_of) in (1..).zip(&self.key) {
-            let name = self.schema.field(*column_of).name();
-            let column =
-                find(name).ok_or_else(|| self.misfit(&format!("has no column `{name}`, by which it is asked")))?;
+            let field = self.settings.schema.field(*column_of);
+            let name = field.name();
+            let misfit = |message: String| self.settings.misfit(&message);
+            let column = columns.iter().find(|column| column.name == *name);
+            let column = column.ok_or_else(|| misfit(format!("has no column `{name}`, by which it is asked")))?;
             keys.push(quoted(name));
-            let compared = compared_as(column, self.schema.field(*column_of).data_type());
+            let compared = compared_as(column, field.data_type());
             let compared = compared.ok_or_else(|| {
-                self.misfit(&format!(
+                misfit(format!(
                     "has column `{name}` of type {}, which is no key",
                     column.type_name
                 ))
             })?;
             arrays.push(format!("${number}::text[]::{compared}[]"));
         }
-        let table = table::name(&self.table)?;
-        let (wanted, keys, arrays) = (wanted.join(", "), keys.join(", "), arrays.join(", "));
-        let filter = self.filter.as_deref().unwrap_or("TRUE");
-        Ok(format!(
-            "SELECT row_to_json(found)::text FROM (SELECT {wanted} FROM {table} \
-             WHERE ({keys}) IN (SELECT * FROM unnest({arrays})) AND ({filter})) found"
-        ))
-    }
-}
-
-/// A column as JSON lines have it.
-fn read_as(column: &Column, data_type: &DataType) -> String {
-    let name = quoted(&column.name);
-    match (column.sql_type, data_type) {
-        (Some(SqlType::Bytea), _) => format!("encode({name}, 'hex') AS {name}"),
-        (Some(SqlType::Uuid), DataType::FixedSizeBinary(_)) => format!("replace({name}::text, '-', '') AS {name}"),
-        (_, DataType::Utf8) => format!("{name}::text AS {name}"),
-        (_, _) => name,
+        let (keys, arrays) = (keys.join(", "), arrays.join(", "));
+        Ok(format!("({keys}) IN (SELECT * FROM unnest({arrays}))"))
     }
 }
 
@@ -154,7 +102,7 @@ fn compared_as<'c>(column: &'c Column, data_type: &DataType) -> Option<&'c str> 
 }
 
 struct Reader {
-    settings: Arc<Settings>,
+    asked: Arc<Asked>,
     server: Server,
     client: Client,
     statement: Statement,
@@ -185,19 +133,9 @@ impl KeyedReader for Reader {
     fn find(&mut self, keys: &RecordBatch) -> Result<Rows> {
         let texts = self.texts(keys)?;
         let parameters: Vec<&(dyn ToSql + Sync)> = texts.iter().map(|texts| texts as &(dyn ToSql + Sync)).collect();
-        let found = self.client.query(&self.statement, &parameters).map_err(|error| {
-            let what = format!("table `{}` cannot be asked", self.settings.table);
-            self.server.error(&what, &error)
-        })?;
-        let mut lines: Vec<&str> = found.iter().map(|row| row.get(0)).collect();
-        lines.sort_unstable();
-        // A line end within a row is between members, in a column of type json: within text it is escaped.
-        let text: String = lines.iter().map(|line| line.replace('\n', " ") + "\n").collect();
-        let bytes = text.len() as u64;
-        let (rows, mut rejected) = ndjson_rows(text.into_bytes(), lines.len(), &self.settings.schema)?;
-        for row in &mut rejected {
-            row.place = format!("table {}", self.settings.table);
-        }
-        Ok(Rows { rows, rejected, bytes })
+        let settings = &self.asked.settings;
+        let found = self.client.query(&self.statement, &parameters);
+        let found = found.map_err(|error| settings.failed(&self.server, &error))?;
+        settings.rows(&found, true)
     }
 }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_schema::SchemaRef;
-use millrace_core::connector::{Committable, Delivery, Options, Sink, SinkContext, SinkWriter, SubtaskContext};
+use millrace_core::connector::{
+    Committable, Delivery, KeptFor, Options, Sink, SinkContext, SinkWriter, SubtaskContext,
+};
 use millrace_core::{Error, Result};
 use postgres::Client;
 
+use super::kept::Kept;
 use super::server::Server;
 use super::settings::{Mode, Settings};
 use super::transactions::{self, Identity};
@@ -46,6 +49,17 @@ impl PostgresSink {
         let client = server.connect(&self.0.identity.connection(part))?;
         Ok((server, client))
     }
+
+    /// A connection that no recovery ends: savepoints are written whatever becomes of an attempt.
+    fn connect_aside(&self) -> Result<(Server, Client)> {
+        let server = Server::parse(&self.0.settings.access)?;
+        let client = server.connect("millrace/savepoint")?;
+        Ok((server, client))
+    }
+
+    fn notes(&self, server: &Server) -> Result<Kept> {
+        Kept::new(&self.0.settings, self.0.identity.sink(), server)
+    }
 }
 
 impl Sink for PostgresSink {
@@ -80,20 +94,45 @@ impl Sink for PostgresSink {
         }
     }
 
-    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
         let identity = &self.0.identity;
         let (server, mut client) = self.connect("recover")?;
         transactions::end_others(&mut client, &server, identity)?;
         for committable in prepared {
             transactions::commit(&mut client, &server, committable)?;
         }
-        let kept = kept.iter().map(transactions::name_of).collect::<Result<Vec<_>>>()?;
-        for name in transactions::prepared(&mut client, &server, identity)? {
-            if !kept.iter().any(|(kept, _)| *kept == name) {
+        let stale = transactions::prepared(&mut client, &server, identity)?;
+        if stale.is_empty() {
+            return Ok(());
+        }
+        let kept = self.notes(&server)?.read(&mut client)?;
+        for name in stale {
+            if !kept.iter().any(|(_, kept)| *kept == name) {
                 transactions::roll_back(&mut client, &server, &name)?;
             }
         }
         Ok(())
+    }
+
+    fn keep(&self, savepoint: &KeptFor, prepared: &[Committable]) -> Result<()> {
+        let (server, mut client) = self.connect_aside()?;
+        self.notes(&server)?.keep(&mut client, savepoint, prepared)
+    }
+
+    fn kept(&self) -> Result<Vec<KeptFor>> {
+        if self.0.settings.mode != Mode::ExactlyOnce {
+            return Ok(Vec::new());
+        }
+        let (server, mut client) = self.connect_aside()?;
+        let kept = self.notes(&server)?.read(&mut client)?.into_iter();
+        let mut kept: Vec<KeptFor> = kept.map(|(savepoint, _)| savepoint).collect();
+        kept.dedup();
+        Ok(kept)
+    }
+
+    fn release(&self, id: &str) -> Result<()> {
+        let (server, mut client) = self.connect_aside()?;
+        self.notes(&server)?.release(&mut client, id)
     }
 
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {

@@ -30,6 +30,19 @@ pub(super) enum SqlType {
 
 /// The name of the table as statements have it, from how the user writes it: `facts`, `sales.facts`, `"Odd name"`.
 pub(super) fn name(text: &str) -> Result<String> {
+    Ok(parts(text)?.join("."))
+}
+
+/// The name of another table in the same schema.
+pub(super) fn beside(text: &str, other: &str) -> Result<String> {
+    let mut parts = parts(text)?;
+    parts.pop();
+    parts.push(quoted(other));
+    Ok(parts.join("."))
+}
+
+/// Its parts, each quoted: the schema, if it is named, and the table.
+fn parts(text: &str) -> Result<Vec<String>> {
     let refuse = || {
         let message = format!(
             "option `table` is `{text}`, not a name such as `facts`, `sales.facts` or `\"Odd name\"` in double quotes"
@@ -59,7 +72,7 @@ pub(super) fn name(text: &str) -> Result<String> {
         parts.push(quoted(&part));
         match after.strip_prefix('.') {
             Some(next) if parts.len() == 1 => rest = next,
-            None if after.is_empty() => return Ok(parts.join(".")),
+            None if after.is_empty() => return Ok(parts),
             _ => return Err(refuse()),
         }
     }

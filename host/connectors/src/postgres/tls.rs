@@ -19,13 +19,13 @@ use rustls::RootCertStore;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::TLS_NAMES;
+use crate::pem;
 
 /// How much a connection is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Tls {
         let mut config = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => {
                 let chain = certificates("sslcert", certificate)?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| unreadable("sslkey", key, &error))?;
+                let key = pem::key(key).map_err(|why| unreadable("sslkey", key, &why))?;
                 let config = config.with_client_auth_cert(chain, key);
                 config.map_err(|error| refused(format!("`sslcert` and `sslkey` do not fit: {error}")))?
             }
@@ -182,12 +182,7 @@ fn unreadable(option: &str, path: &str, error: &dyn std::fmt::Display) -> Error 
 }
 
 fn certificates(option: &str, path: &str) -> Result<Vec<CertificateDer<'static>>> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>);
-    match found {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(unreadable(option, path, &"there are no certificates in it")),
-        Err(error) => Err(unreadable(option, path, &error)),
-    }
+    pem::certificates(path).map_err(|why| unreadable(option, path, &why))
 }
 
 /// Looks at the server's certificate as far as the mode asks for.

@@ -43,6 +43,11 @@ impl Identity {
         }
     }
 
+    /// What the names of its transactions begin with.
+    pub(super) fn sink(&self) -> &str {
+        &self.transactions
+    }
+
     /// The name of a transaction.
     pub(super) fn transaction(&self, subtask: u32, number: i64) -> String {
         format!("{}{subtask}/{number}", self.transactions)

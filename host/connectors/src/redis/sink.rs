@@ -77,7 +77,7 @@ impl Sink for RedisSink {
         Ok(())
     }
 
-    fn recover(&self, prepared: &[Committable], _kept: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
         if prepared.is_empty() {
             return Ok(());
         }

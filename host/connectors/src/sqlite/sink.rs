@@ -191,7 +191,7 @@ impl Sink for SqliteSink {
         Ok(())
     }
 
-    fn recover(&self, prepared: &[Committable], _kept: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
         match prepared.is_empty() {
             true => Ok(()),
             false => write_ahead::recover(&mut Writer::new(&self.0)?, prepared),

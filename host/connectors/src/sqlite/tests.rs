@@ -210,8 +210,8 @@ fn every_row_is_written_once() {
     writers[0].commit(&prepared[2][..1]).unwrap();
     let all: Vec<_> = prepared.concat();
     let again = place.sink(&schema, &pairs).unwrap();
-    again.recover(&all, &[]).unwrap();
-    again.recover(&all, &[]).unwrap();
+    again.recover(&all).unwrap();
+    again.recover(&all).unwrap();
     assert_eq!(place.number("SELECT count(*) FROM t"), 30);
     assert_eq!(
         place.number("SELECT sum(n) FROM t"),

@@ -14,6 +14,9 @@ const BATCH_ROWS_DEFAULT: usize = 500;
 /// Bytes of rows of one subtask that may wait for checkpoints.
 const LOG_BYTES_DEFAULT: usize = 64 << 20;
 
+/// Bound of the requests of a subtask at a time, whose rows are all in memory.
+const REQUESTS_MAX: usize = 1_000;
+
 const TIMEOUT_MS_DEFAULT: u64 = 30_000;
 const ATTEMPTS_DEFAULT: u32 = 5;
 const RETRY_DELAY_MS_DEFAULT: u64 = 200;
@@ -53,6 +56,8 @@ pub(super) struct Settings {
     /// What is sent as `Authorization: Bearer`.
     pub(super) token: Password,
     pub(super) limits: Limits,
+    /// Requests of a subtask that are under way at a time.
+    pub(super) requests_max: usize,
     /// How requests are made.
     pub(super) requests: RequestsDecl,
     /// Tells jobs of the same name apart.
@@ -89,14 +94,23 @@ impl Settings {
         let delay_ms = number("retry.delay.ms", RETRY_DELAY_MS_DEFAULT)?;
         let rows_per_entry = number("batch.rows", BATCH_ROWS_DEFAULT as u64)? as usize;
         let bytes_max = number("log.bytes", LOG_BYTES_DEFAULT as u64)? as usize;
+        let requests_max = number("requests.max", 1)? as usize;
         let zeros = [
             ("timeout.ms", timeout_ms == 0),
             ("attempts", attempts == 0),
             ("batch.rows", rows_per_entry == 0),
             ("log.bytes", bytes_max == 0),
+            ("requests.max", requests_max == 0),
         ];
         if let Some((name, _)) = zeros.into_iter().find(|(_, zero)| *zero) {
             return Err(refused(format!("option `{name}` is at least 1")));
+        }
+        if requests_max > REQUESTS_MAX {
+            return Err(refused(format!("option `requests.max` is at most {REQUESTS_MAX}")));
+        }
+        if requests_max > 1 && mode == Mode::Immediate {
+            let message = "option `requests.max` is for mode `checkpointed`: what is sent as it comes is sent in order";
+            return Err(refused(message));
         }
         let settings = Settings {
             url,
@@ -109,6 +123,7 @@ impl Settings {
                 bytes_max,
                 otherwise: "raise option `log.bytes`, or send without waiting (option `mode` = `immediate`)",
             },
+            requests_max,
             requests: RequestsDecl {
                 order: RequestOrder::Ordered,
                 capacity: 1,

@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow_array::RecordBatch;
 use millrace_core::connector::{Committable, Delivery, Options, Sink, SinkContext, SinkWriter, SubtaskContext};
-use millrace_core::requests::Request;
+use millrace_core::requests::{Answer, Request};
 use millrace_core::{Error, Result};
 
 use super::settings::{Body, Mode, Settings};
 use crate::format::{Encoder, Format};
-use crate::http::Client;
+use crate::http::{Asking, Client};
 use crate::identity;
 use crate::immediate::{ImmediateWriter, Outside};
-use crate::write_ahead::{self, Applied, LogWriter, Mark, Target};
+use crate::write_ahead::{self, Applied, Entry, LogWriter, Mark, Target};
 
 /// Letters of what a server answers that are shown.
 const SHOWN_CHARS: usize = 200;
@@ -63,7 +63,7 @@ impl Sink for WebhookSink {
         self.0.settings.token.read().map(drop)
     }
 
-    fn recover(&self, prepared: &[Committable], _kept: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
         match prepared {
             [] => Ok(()),
             prepared => write_ahead::recover(&mut self.poster()?, prepared),
@@ -98,9 +98,15 @@ struct Poster {
 impl Poster {
     /// Sends rows in one request, as often as it takes; how many bytes they were.
     fn post(&self, rows: &RecordBatch, key: Option<String>) -> Result<u64> {
+        let request = self.request(rows, key)?;
+        self.check(&self.client.ask(&request))?;
+        Ok(request.body.len() as u64)
+    }
+
+    /// The request with rows.
+    fn request(&self, rows: &RecordBatch, key: Option<String>) -> Result<Request> {
         let settings = &self.shared.settings;
         let body = body(rows, settings.body)?;
-        let bytes = body.len() as u64;
         let mut headers = settings.headers.clone();
         if headers
             .iter()
@@ -116,25 +122,36 @@ impl Poster {
             headers.push(("authorization".to_owned(), format!("Bearer {token}")));
         }
         headers.extend(key.map(|key| ("idempotency-key".to_owned(), key)));
-        let request = Request {
+        Ok(Request {
             method: "POST".to_owned(),
             url: settings.url.to_string(),
             headers,
             body,
-        };
-        let failed = |what: String| {
-            let message = format!("the webhook {} does not take rows: {what}", settings.shown());
+        })
+    }
+
+    /// Whether the server has taken the rows.
+    fn check(&self, answer: &Answer) -> Result<()> {
+        let failed = |what: &str| {
+            let shown = self.shared.settings.shown();
+            let message = format!("the webhook {shown} does not take rows: {what}");
             Err(Error::external("IO0170", message))
         };
-        match self.client.ask(&request) {
-            Ok(response) if (200..300).contains(&response.status) => Ok(bytes),
+        match answer {
+            Ok(response) if (200..300).contains(&response.status) => Ok(()),
             Ok(response) => {
                 let said = String::from_utf8_lossy(&response.body);
                 let said: String = said.chars().take(SHOWN_CHARS).collect();
-                failed(format!("status {} {said}", response.status).trim_end().to_owned())
+                failed(format!("status {} {said}", response.status).trim_end())
             }
-            Err(failure) => failed(failure.message),
+            Err(failure) => failed(&failure.message),
         }
+    }
+
+    /// The key of an entry, which the server remembers.
+    fn key(&self, mark: Mark) -> String {
+        let prefix = &self.shared.prefix;
+        format!("{prefix}-{}-{:016x}-{}", mark.subtask, mark.log, mark.number)
     }
 }
 
@@ -160,9 +177,31 @@ fn body(rows: &RecordBatch, form: Body) -> Result<Vec<u8>> {
 impl Target for Poster {
     /// The server is what remembers marks.
     fn apply(&mut self, mark: Mark, rows: &RecordBatch) -> Result<Applied> {
-        let prefix = &self.shared.prefix;
-        let key = format!("{prefix}-{}-{:016x}-{}", mark.subtask, mark.log, mark.number);
-        self.post(rows, Some(key)).map(|_| Applied::Now)
+        self.post(rows, Some(self.key(mark))).map(|_| Applied::Now)
+    }
+
+    /// Several at a time, in any order, if that was asked for. What is under way when one fails is given up; it comes again with the
+    /// same key, as the one that failed.
+    fn apply_all(
+        &mut self,
+        entries: &mut dyn Iterator<Item = Result<Entry>>,
+        applied: &mut dyn FnMut(&Entry),
+    ) -> Result<()> {
+        let mut asking = Asking::new(&self.client);
+        loop {
+            while asking.count() < self.shared.settings.requests_max
+                && let Some(entry) = entries.next()
+            {
+                let entry = entry?;
+                let request = self.request(&entry.rows, Some(self.key(entry.mark)))?;
+                asking.send(entry, request);
+            }
+            let Some((entry, answer)) = asking.wait() else {
+                return Ok(());
+            };
+            self.check(&answer)?;
+            applied(&entry);
+        }
     }
 
     fn forget_others(&mut self, _: &[Mark]) -> Result<()> {

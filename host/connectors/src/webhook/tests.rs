@@ -22,17 +22,33 @@ type Got = (BTreeMap<String, String>, String);
 struct Hook {
     got: Arc<Mutex<Vec<Got>>>,
     next: Arc<Mutex<Vec<u16>>>,
+    /// Requests that are being answered, and the most that ever were.
+    busy: Arc<Mutex<(usize, usize)>>,
+    /// Nobody is answered before so many are there.
+    together: usize,
 }
 
 impl Hook {
     fn start() -> (Hook, String) {
+        Hook::start_for(1)
+    }
+
+    /// One that answers so many together, until there are no more.
+    fn start_for(together: usize) -> (Hook, String) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let hook = Hook::default();
+        let hook = Hook {
+            together,
+            ..Hook::default()
+        };
         let taking = hook.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                taking.talk(stream);
+                let hook = taking.clone();
+                match together {
+                    1 => hook.talk(stream),
+                    _ => _ = std::thread::spawn(move || hook.talk(stream)),
+                }
             }
         });
         (hook, format!("http://127.0.0.1:{port}/hook?secret=1"))
@@ -55,6 +71,7 @@ impl Hook {
         }
         let body = String::from_utf8(body).expect("text");
         self.got.lock().expect("nobody panics").push((headers, body));
+        self.gather();
         let status = self.next.lock().expect("nobody panics").pop().unwrap_or(200);
         if status > 0 {
             let _ = write!(
@@ -62,6 +79,26 @@ impl Hook {
                 "HTTP/1.1 {status} X\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno"
             );
         }
+    }
+
+    /// Waits for others, for a while.
+    fn gather(&self) {
+        let count = |change: isize| {
+            let mut busy = self.busy.lock().expect("nobody panics");
+            busy.0 = busy.0.saturating_add_signed(change);
+            busy.1 = busy.1.max(busy.0);
+            busy.1
+        };
+        count(1);
+        for _ in 0..200 {
+            if count(0) >= self.together {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // Others that came at the same time are counted, too.
+        std::thread::sleep(Duration::from_millis(if self.together > 1 { 20 } else { 0 }));
+        count(-1);
     }
 
     fn take(&self) -> Vec<Got> {
@@ -168,7 +205,7 @@ fn rows_of_completed_checkpoints_are_there_once() {
     *hook.next.lock().expect("nobody panics") = vec![0, 200];
     assert!(writer.commit(&first).is_err());
     drop(writer);
-    sink.recover(&first, &[]).expect("the same again");
+    sink.recover(&first).expect("the same again");
     let mut writer = sink.open(&context(0, 1)).expect("a writer");
     writer.write(&rows(&[4]), Duration::ZERO).expect("they wait");
     let second = writer.pre_commit().expect("entries");
@@ -176,6 +213,42 @@ fn rows_of_completed_checkpoints_are_there_once() {
     writer.commit(&second).expect("it is taken");
     drop(writer);
     assert_eq!(hook.rows(), [line(1), line(2), line(3), line(4)]);
+}
+
+#[test]
+fn several_requests_are_under_way_where_order_does_not_matter() {
+    let (hook, url) = Hook::start_for(4);
+    let sink = sink(&url, &[("batch.rows", "1"), ("requests.max", "4"), ("attempts", "1")]);
+    let mut writer = sink.open(&context(0, 1)).expect("a writer");
+    let numbers: Vec<i64> = (0..30).collect();
+    writer.write(&rows(&numbers), Duration::ZERO).expect("they wait");
+    let prepared = writer.pre_commit().expect("entries");
+    assert_eq!(prepared.len(), 30);
+    // Some are taken, and the answer to one is lost.
+    *hook.next.lock().expect("nobody panics") = vec![0, 200, 200, 200, 200, 200];
+    let error = writer.commit(&prepared).expect_err("an answer is lost");
+    assert_eq!(error.code(), "IO0170", "{error}");
+    assert_eq!(
+        hook.busy.lock().expect("nobody panics").1,
+        4,
+        "as many at a time as may be"
+    );
+    drop(writer);
+    sink.recover(&prepared).expect("the same again");
+    let mut got = hook.rows();
+    got.sort_unstable();
+    let mut expected: Vec<String> = numbers.into_iter().map(line).collect();
+    expected.sort_unstable();
+    assert_eq!(got, expected);
+    // Those of a writer count once they are taken.
+    let mut writer = sink.open(&context(0, 1)).expect("a writer");
+    let before = sink.summary();
+    writer.write(&rows(&[31, 32, 33]), Duration::ZERO).expect("they wait");
+    let prepared = writer.pre_commit().expect("entries");
+    assert_eq!((sink.summary(), writer.bytes_written()), (before, 0));
+    writer.commit(&prepared).expect("they are taken");
+    assert!(writer.bytes_written() > 0);
+    assert_eq!(hook.take().len(), 3);
 }
 
 #[test]
@@ -193,5 +266,11 @@ fn options_are_checked() {
     check(&[url, ("mode", "twice")], "checkpointed or immediate");
     check(&[url, ("body", "xml")], "lines or array");
     check(&[url, ("attempts", "0")], "at least 1");
+    check(&[url, ("requests.max", "0")], "at least 1");
+    check(&[url, ("requests.max", "1001")], "at most 1000");
+    check(
+        &[url, ("requests.max", "2"), ("mode", "immediate")],
+        "`requests.max` is for mode `checkpointed`",
+    );
     check(&[url, ("batches", "1")], "batches");
 }

@@ -23,9 +23,9 @@ const HEADER_BYTES: usize = MAGIC.len() + 4 + 8 + 8;
 
 /// Rows under a mark.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
-    pub(super) mark: Mark,
-    pub(super) rows: RecordBatch,
+pub(crate) struct Entry {
+    pub(crate) mark: Mark,
+    pub(crate) rows: RecordBatch,
 }
 
 impl Entry {

@@ -24,7 +24,7 @@ use arrow_array::RecordBatch;
 use millrace_core::Result;
 use millrace_core::connector::Committable;
 
-use entry::Entry;
+pub(crate) use entry::Entry;
 pub(crate) use writer::LogWriter;
 
 /// Names an entry.
@@ -44,6 +44,10 @@ pub(crate) enum Applied {
     /// Its rows were written.
     Now,
     /// They had been.
+    #[cfg_attr(
+        not(any(test, feature = "redis", feature = "sqlite")),
+        expect(dead_code, reason = "a webhook's server does not say so")
+    )]
     Before,
 }
 
@@ -52,6 +56,20 @@ pub(crate) trait Target: Send {
     /// Writes the rows and the mark, both or neither; nothing if the outside remembers this mark or a later one of
     /// the same log. The rows may be of an earlier version of the pipeline, with another schema.
     fn apply(&mut self, mark: Mark, rows: &RecordBatch) -> Result<Applied>;
+
+    /// Does so with all of these, in their order, and says which are there; others may be there as well if it fails.
+    fn apply_all(
+        &mut self,
+        entries: &mut dyn Iterator<Item = Result<Entry>>,
+        applied: &mut dyn FnMut(&Entry),
+    ) -> Result<()> {
+        for entry in entries {
+            let entry = entry?;
+            self.apply(entry.mark, &entry.rows)?;
+            applied(&entry);
+        }
+        Ok(())
+    }
 
     /// Only marks of these logs will be asked for again, of the subtasks that they are of. Others may be dropped.
     fn forget_others(&mut self, last: &[Mark]) -> Result<()>;
@@ -71,10 +89,9 @@ pub(crate) struct Limits {
 /// Applies what a checkpoint holds.
 pub(crate) fn recover(target: &mut dyn Target, prepared: &[Committable]) -> Result<()> {
     let mut last = BTreeSet::new();
-    for committable in prepared {
-        let entry = Entry::decode(committable)?;
-        target.apply(entry.mark, &entry.rows)?;
+    let mut entries = prepared.iter().map(Entry::decode);
+    target.apply_all(&mut entries, &mut |entry| {
         last.insert(entry.mark);
-    }
+    })?;
     target.forget_others(&last.into_iter().collect::<Vec<_>>())
 }

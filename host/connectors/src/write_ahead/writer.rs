@@ -96,13 +96,6 @@ impl<T: Target> LogWriter<T> {
         self.entries.push(entry);
         Ok(())
     }
-
-    /// Entries up to this number are not kept any more.
-    fn drop_up_to(&mut self, number: u64) {
-        let later = self.waiting.split_off(&(number + 1));
-        let dropped = std::mem::replace(&mut self.waiting, later);
-        self.waiting_bytes -= dropped.values().sum::<usize>();
-    }
 }
 
 impl<T: Target> SinkWriter for LogWriter<T> {
@@ -122,17 +115,26 @@ impl<T: Target> SinkWriter for LogWriter<T> {
     }
 
     fn commit(&mut self, committables: &[Committable]) -> Result<()> {
-        for committable in committables {
-            let Entry { mark, rows } = Entry::decode(committable)?;
-            self.target.apply(mark, &rows)?;
+        let LogWriter {
+            target,
+            next: Mark { log, .. },
+            waiting,
+            waiting_bytes,
+            written_bytes,
+            rows,
+            ..
+        } = self;
+        let mut entries = committables.iter().map(Entry::decode);
+        target.apply_all(&mut entries, &mut |entry| {
             // What a failed try has written after all counts too.
-            if self.waiting.contains_key(&mark.number) && mark.log == self.next.log {
-                self.drop_up_to(mark.number);
-                self.rows.fetch_add(rows.num_rows() as u64, Ordering::Relaxed);
-                self.written_bytes += committable.0.len() as u64;
+            if entry.mark.log == *log
+                && let Some(bytes) = waiting.remove(&entry.mark.number)
+            {
+                *waiting_bytes -= bytes;
+                *written_bytes += bytes as u64;
+                rows.fetch_add(entry.rows.num_rows() as u64, Ordering::Relaxed);
             }
-        }
-        Ok(())
+        })
     }
 
     fn abort(&mut self, _prepared: &[Committable]) -> Result<()> {

@@ -10,6 +10,7 @@
 //! [`Poll::Pending`].
 
 mod enumerator;
+mod kept;
 mod lookup;
 mod options;
 mod secrets;
@@ -22,6 +23,7 @@ use arrow_schema::SchemaRef;
 
 use crate::error::Result;
 pub use enumerator::{Enumerated, SplitEnumerator};
+pub use kept::KeptFor;
 pub use lookup::{KeyedReader, KeyedTable};
 pub use options::Options;
 pub use secrets::without_passwords;
@@ -230,10 +232,30 @@ pub trait Sink: Send + Sync {
 
     /// Tidies up after an earlier attempt of the job, before writers are opened: commits `prepared`, what the
     /// checkpoint that the job goes on from holds, and drops whatever else was written or pre-committed since, but for
-    /// `kept`: what savepoints hold that were taken since, and whoever goes on from one of them commits.
-    /// Idempotent. Nothing to do where there are no transactions.
-    fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
-        let _ = (prepared, kept);
+    /// what is [kept](Self::keep). Idempotent. Nothing to do where there are no transactions.
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
+        let _ = prepared;
+        Ok(())
+    }
+
+    /// Notes beside the output, durably, that a savepoint holds `prepared`: no [`check`](Self::check) and no
+    /// [`recover`](Self::recover) of any process drops it, until the savepoint is [released](Self::release) or what it
+    /// holds is committed. Called before the savepoint is written, while writers go on, and again when it is;
+    /// of what is committed by then nothing need be noted. Nothing to do where a committable is all that a commit needs.
+    fn keep(&self, savepoint: &KeptFor, prepared: &[Committable]) -> Result<()> {
+        let _ = (savepoint, prepared);
+        Ok(())
+    }
+
+    /// The savepoints for which something is kept that is not committed, in the order of their ids.
+    fn kept(&self) -> Result<Vec<KeptFor>> {
+        Ok(Vec::new())
+    }
+
+    /// The savepoint of this [id](KeptFor::id) will never be gone on from: what is kept for it alone is dropped by the next
+    /// [`recover`](Self::recover), unless it is committed before. One that is not known is no error.
+    fn release(&self, id: &str) -> Result<()> {
+        let _ = id;
         Ok(())
     }
 
@@ -293,6 +315,12 @@ pub trait Connector: Send + Sync {
     fn keyed_table(&self, options: Options, schema: SchemaRef, key: &[usize]) -> Result<Option<Arc<dyn KeyedTable>>> {
         let _ = (options, schema, key);
         Ok(None)
+    }
+
+    /// A table of rows in `schema` that is read whole, from its beginning each time; `None` if the connector has none. Unless
+    /// it is said otherwise it is the source.
+    fn whole_table(&self, options: Options, schema: SchemaRef) -> Result<Option<Arc<dyn Source>>> {
+        self.source(options, schema)
     }
 
     /// A sink of rows in `schema`; `None` if the connector has no sink. Touches nothing outside.

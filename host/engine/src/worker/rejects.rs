@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use millrace_connectors::{DeadLetter, Enums, Stage, json_row};
 use millrace_core::checkpoint::CheckpointId;
-use millrace_core::connector::{Committable, Rejected};
+use millrace_core::connector::{Committable, KeptFor, Rejected};
 use millrace_core::graph::{Graph, Operator, OperatorKind, RejectPolicy};
 use millrace_core::plan::TaskKind;
 use millrace_core::{Error, Result};
@@ -127,11 +127,27 @@ impl RejectPolicies {
         self.files().try_for_each(DeadLetter::flush)
     }
 
-    /// Commits what a checkpoint holds of dead letters, and drops whatever else was kept since, but for `kept`.
-    pub(crate) fn recover(&self, prepared: &[Committable], kept: &[Committable]) -> Result<()> {
+    /// Commits what a checkpoint holds of dead letters, and drops whatever else was staged since, but for what is kept.
+    pub(crate) fn recover(&self, prepared: &[Committable]) -> Result<()> {
         DeadLetter::commit(prepared)?;
-        let wanted = [prepared, kept].concat();
-        self.files().try_for_each(|file| file.sweep(&self.job, &wanted))
+        self.files().try_for_each(|file| file.sweep(&self.job))
+    }
+
+    /// Notes that a savepoint holds these dead letters.
+    pub(crate) fn keep(&self, savepoint: &KeptFor, prepared: &[Committable]) -> Result<()> {
+        let mut files = self.files();
+        files.try_for_each(|file| file.keep(&self.job, savepoint, prepared))
+    }
+
+    /// The savepoints for which dead letters are kept.
+    pub(crate) fn kept(&self) -> Result<Vec<KeptFor>> {
+        let kept = self.files().map(|file| file.kept(&self.job));
+        Ok(kept.collect::<Result<Vec<_>>>()?.concat())
+    }
+
+    /// Nobody will go on from a savepoint.
+    pub(crate) fn release(&self, id: &str) -> Result<()> {
+        self.files().try_for_each(|file| file.release(&self.job, id))
     }
 }
 

@@ -104,6 +104,11 @@ pub(crate) fn live(flow: &Flow, params: &Params) {
         let table = LookupTable::uncached(table, Product::FIELDS.id);
         return out(events.left_lookup_join(table, id, priced).name("priced"), params);
     }
+    if params.from == "postgres" {
+        let table = Postgres::table::<Product>(&params.other, "products").filter("region <> 'west'");
+        let table = LookupTable::full(table, Product::FIELDS.id).refresh(Duration::from_millis(5));
+        return out(events.left_lookup_join(table, id, priced).name("priced"), params);
+    }
     let table = LookupTable::full(file, Product::FIELDS.id)
         .refresh(Duration::from_millis(5))
         .memory_max(1 << 20);

@@ -12,17 +12,22 @@
 //! Uploads that were begun and never completed take room, and stores do not list them to clients such as this one.
 //! A writer drops its own that no checkpoint holds. Those of a checkpoint that came to nothing and of a process that
 //! was killed stay, until the store drops them by a rule of the bucket (on S3 and Google "abort incomplete multipart
-//! uploads"; Azure does it after a week). A rule must wait longer than a job may be down.
+//! uploads"; Azure does it after a week). A rule must wait longer than a job may be down, and longer than somebody may want
+//! to go on from a savepoint that holds some.
+//!
+//! Of what a savepoint holds there is a note ([`kept`](crate::kept)), so that its numbers are not given again: who completes
+//! an upload replaces the object that has its name.
 
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use millrace_core::connector::{Committable, Delivery, Elapsed, Sink, SinkWriter, SubtaskContext};
+use millrace_core::connector::{Committable, Delivery, Elapsed, KeptFor, Sink, SinkWriter, SubtaskContext};
 use millrace_core::{Error, Result};
 use serde_json::{Value, json};
 
@@ -30,6 +35,7 @@ use self::store::{Store, Upload};
 use super::part::Part;
 use super::part_writer::PartWriter;
 use super::sink::{Existing, Settings, already_there, parse_name, parse_record, record_name};
+use crate::kept::{self, Note};
 
 /// What schemes of URLs stand for.
 const SCHEMES: &[&str] = &["s3://", "s3a://", "gs://", "az://"];
@@ -41,13 +47,19 @@ pub(super) fn is_url(path: &str) -> bool {
 
 /// The sink for a URL.
 pub(super) fn sink(settings: Settings, schema: SchemaRef) -> Result<Arc<dyn Sink>> {
-    Ok(Arc::new(ObjectsSink { settings, schema }))
+    Ok(Arc::new(ObjectsSink {
+        settings,
+        schema,
+        held: Arc::default(),
+    }))
 }
 
 /// See the module's documentation.
 struct ObjectsSink {
     settings: Settings,
     schema: SchemaRef,
+    /// There may be notes of what savepoints hold.
+    held: Arc<AtomicBool>,
 }
 
 impl ObjectsSink {
@@ -71,6 +83,7 @@ impl Sink for ObjectsSink {
     fn check(&self) -> Result<()> {
         let store = self.store()?;
         let parts = parts(&store)?;
+        let held: BTreeSet<u32> = held(&tidy(&store, &[])?).map(|(subtask, _)| subtask).collect();
         match self.settings.existing {
             Existing::Refuse if !parts.is_empty() => return Err(already_there(store.url(), parts.len())),
             Existing::Append => return Ok(()),
@@ -79,16 +92,41 @@ impl Sink for ObjectsSink {
         }
         // Numbers begin anew where nothing is there any more.
         let notes = Notes::read(&store)?;
-        let mut notes = notes.0.iter().map(|(subtask, number)| record_name(*subtask, *number));
+        let notes = notes.0.iter().filter(|(subtask, _)| !held.contains(subtask));
+        let mut notes = notes.map(|(subtask, number)| record_name(*subtask, *number));
         notes.try_for_each(|name| store.delete(&name))
     }
 
-    fn recover(&self, prepared: &[Committable], _kept: &[Committable]) -> Result<()> {
+    fn recover(&self, prepared: &[Committable]) -> Result<()> {
         if prepared.is_empty() {
             return Ok(());
         }
         let store = self.store()?;
-        Notes::read(&store)?.commit(&store, prepared).map(drop)
+        Notes::read(&store)?.commit(&store, prepared)?;
+        tidy(&store, prepared).map(drop)
+    }
+
+    fn keep(&self, savepoint: &KeptFor, prepared: &[Committable]) -> Result<()> {
+        let store = self.store()?;
+        let holds = prepared.iter().map(|committable| Ok(decode(committable)?.name));
+        let holds: Vec<String> = holds.collect::<Result<_>>()?;
+        let there = store.list()?;
+        if holds.iter().all(|name| there.contains(name)) {
+            return Ok(());
+        }
+        self.held.store(true, Ordering::Relaxed);
+        let name = kept::name(kept::PREFIX, &savepoint.id);
+        let savepoint = savepoint.clone();
+        store.put(&name, Note { savepoint, holds }.encode())
+    }
+
+    fn kept(&self) -> Result<Vec<KeptFor>> {
+        let notes = tidy(&self.store()?, &[])?.into_iter();
+        Ok(notes.map(|note| note.savepoint).collect())
+    }
+
+    fn release(&self, id: &str) -> Result<()> {
+        self.store()?.delete(&kept::name(kept::PREFIX, id))
     }
 
     fn open(&self, context: &SubtaskContext) -> Result<Box<dyn SinkWriter>> {
@@ -96,9 +134,12 @@ impl Sink for ObjectsSink {
         let (parts, notes) = (parts(&store)?, Notes::read(&store)?);
         let own = parts.iter().filter_map(|name| parse_name(name));
         let own = own.filter(|name| name.subtask == context.subtask);
-        let numbers = own
-            .map(|name| name.number)
-            .chain(notes.0.get(&context.subtask).copied());
+        let kept = tidy(&store, &[])?;
+        self.held.fetch_or(!kept.is_empty(), Ordering::Relaxed);
+        let held = held(&kept).filter(|(subtask, _)| *subtask == context.subtask);
+        let held = held.map(|(_, number)| number);
+        let numbers = own.map(|name| name.number).chain(held);
+        let numbers = numbers.chain(notes.0.get(&context.subtask).copied());
         Ok(Box::new(Writer {
             next_number: numbers.max().map_or(0, |last| last + 1),
             notes,
@@ -106,6 +147,7 @@ impl Sink for ObjectsSink {
             settings: self.settings.clone(),
             schema: self.schema.clone(),
             subtask: context.subtask,
+            held: self.held.clone(),
             part: None,
             uploads: Vec::new(),
             bytes: 0,
@@ -113,6 +155,41 @@ impl Sink for ObjectsSink {
             poisoned: false,
         }))
     }
+}
+
+/// Removes the notes of savepoints all of whose uploads are objects, or were completed just now; the others.
+fn tidy(store: &Store, completed: &[Committable]) -> Result<Vec<Note>> {
+    let mut there: BTreeSet<String> = store.list()?.into_iter().collect();
+    let notes: Vec<String> = there
+        .iter()
+        .filter(|name| kept::id(kept::PREFIX, name).is_some())
+        .cloned()
+        .collect();
+    for committable in completed {
+        there.insert(decode(committable)?.name);
+    }
+    let mut left = Vec::new();
+    for name in notes {
+        let (Some(id), Some(content)) = (kept::id(kept::PREFIX, &name), store.read(&name)?) else {
+            continue;
+        };
+        let note = Note::decode(id, &content).ok_or_else(|| {
+            let message = format!("`{}` is no note of a savepoint", store.shown(&name));
+            Error::external("IO0130", message)
+        })?;
+        match note.holds.iter().all(|part| there.contains(part)) {
+            true => store.delete(&name)?,
+            false => left.push(note),
+        }
+    }
+    Ok(left)
+}
+
+/// Subtasks and numbers of the parts that savepoints hold, whether they are committed or not.
+fn held(notes: &[Note]) -> impl Iterator<Item = (u32, u64)> {
+    let held = notes.iter().flat_map(|note| &note.holds);
+    held.filter_map(|name| parse_name(name))
+        .map(|name| (name.subtask, name.number))
 }
 
 /// The number of the last part that was committed, by subtask.
@@ -146,7 +223,7 @@ impl Notes {
             if before.is_some_and(|before| before >= number) {
                 continue;
             }
-            store.put_empty(&record_name(subtask, number))?;
+            store.put(&record_name(subtask, number), Vec::new())?;
             self.0.insert(subtask, number);
             if let Some(before) = before {
                 store.delete(&record_name(subtask, before))?;
@@ -194,6 +271,7 @@ struct Writer {
     subtask: u32,
     next_number: u64,
     notes: Notes,
+    held: Arc<AtomicBool>,
     part: Option<Growing>,
     /// Uploaded and not yet pre-committed.
     uploads: Vec<Upload>,
@@ -272,6 +350,10 @@ impl SinkWriter for Writer {
 
     fn commit(&mut self, committables: &[Committable]) -> Result<()> {
         self.committed_files += self.notes.commit(&self.store, committables)?;
+        if !committables.is_empty() && self.held.load(Ordering::Relaxed) {
+            let left = tidy(&self.store, committables)?;
+            self.held.store(!left.is_empty(), Ordering::Relaxed);
+        }
         Ok(())
     }
 

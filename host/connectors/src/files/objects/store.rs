@@ -95,9 +95,13 @@ impl Store {
         Ok(names)
     }
 
+    /// Deletes an object; one that is gone is no error.
     pub(super) fn delete(&self, name: &str) -> Result<()> {
         let path = self.path(name);
-        self.wait(name, "deleted", self.objects.delete(&path))
+        match self.runtime.block_on(self.objects.delete(&path)) {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => self.wait(name, "deleted", async { Err(error) }),
+        }
     }
 
     /// Sends all that a reader gives; it is durable afterwards, and not to be seen.
@@ -134,11 +138,24 @@ impl Store {
         }
     }
 
-    /// Makes an empty object.
-    pub(super) fn put_empty(&self, name: &str) -> Result<()> {
+    /// Makes a small object, or replaces it.
+    pub(super) fn put(&self, name: &str, content: Vec<u8>) -> Result<()> {
         let path = self.path(name);
-        let put = self.objects.put(&path, PutPayload::default());
+        let put = self.objects.put(&path, PutPayload::from(content));
         self.wait(name, "written", put).map(drop)
+    }
+
+    /// The content of an object; `None`: it is not there.
+    pub(super) fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.path(name);
+        let read = async {
+            match self.objects.get(&path).await {
+                Ok(found) => Ok(Some(found.bytes().await?.to_vec())),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        self.wait(name, "read", read)
     }
 
     /// Makes an upload an object; false: it was, or is `known` to have been, though somebody has taken it away since.

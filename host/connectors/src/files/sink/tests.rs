@@ -135,15 +135,15 @@ fn what_was_committed_may_be_taken_away() {
         std::fs::remove_file(root.path().join(name)).unwrap();
     }
     assert_eq!(all_names(root.path()), [".part-3-2.committed"]);
-    sink.recover(&committables, &[]).unwrap();
+    sink.recover(&committables).unwrap();
     // Numbers go on, and there is one record.
     let mut writer = sink.open(&context(3, 4)).unwrap();
     writer.write(&rows(5..6), NOW).unwrap();
     let next = writer.pre_commit().unwrap();
     assert_eq!(next, [Committable(b"part-3-3.csv".to_vec())]);
-    let gone = || sink.recover(&[Committable(b"part-3-4.csv".to_vec())], &[]).unwrap_err();
+    let gone = || sink.recover(&[Committable(b"part-3-4.csv".to_vec())]).unwrap_err();
     assert_eq!(gone().code(), "IO0110");
-    sink.recover(&next, &[]).unwrap();
+    sink.recover(&next).unwrap();
     assert_eq!(all_names(root.path()), [".part-3-3.committed", "part-3-3.csv"]);
     assert_eq!(gone().code(), "IO0110");
     // A new run that writes there begins anew.
@@ -223,9 +223,124 @@ fn a_folder_that_cannot_be_is_named() {
     assert!(error.to_string().contains("file/out"), "{error}");
 }
 
-/// A full disk, on a file system of 1 MiB; needs the right to mount one.
+fn savepoint(id: &str) -> KeptFor {
+    KeptFor {
+        id: id.to_owned(),
+        savepoint: format!("/savepoints/{id}"),
+        is_written: false,
+    }
+}
+
+fn prepare(sink: &FilesSink, subtask: u32, range: std::ops::Range<i64>) -> Vec<Committable> {
+    let mut writer = sink.open(&context(subtask, 2)).unwrap();
+    writer.write(&rows(range), NOW).unwrap();
+    writer.pre_commit().unwrap()
+}
+
+/// As a job without checkpoints, or another attempt, starts over the same output.
+fn start_anew(sink: &FilesSink) {
+    sink.check().unwrap();
+    sink.recover(&[]).unwrap();
+}
+
 #[test]
-fn a_full_disk_names_the_file_and_shows_nothing() {
+fn what_savepoints_hold_outlives_other_starts() {
+    for existing in ["append", "overwrite"] {
+        let root = tempfile::tempdir().unwrap();
+        let sink = sink(root.path(), &[(existing, "true")]).unwrap();
+        let first = prepare(&sink, 0, 0..2);
+        sink.keep(&savepoint("one"), &first).unwrap();
+        // The second savepoint holds what the first one does.
+        let both = [first.clone(), prepare(&sink, 0, 2..4), prepare(&sink, 1, 4..6)].concat();
+        sink.keep(&savepoint("two"), &both).unwrap();
+        let _in_none = prepare(&sink, 1, 6..8);
+        for _ in 0..2 {
+            start_anew(&sink);
+            let expected = [
+                ".part-0-0.csv.inprogress",
+                ".part-0-1.csv.inprogress",
+                ".part-1-0.csv.inprogress",
+                ".savepoint-one.kept",
+                ".savepoint-two.kept",
+            ];
+            assert_eq!(all_names(root.path()), expected);
+            assert_eq!(sink.kept().unwrap(), [savepoint("one"), savepoint("two")]);
+        }
+        // A job that goes on from the first, and one that begins anew.
+        sink.recover(&first).unwrap();
+        assert_eq!(sink.kept().unwrap(), [savepoint("two")]);
+        start_anew(&sink);
+        let numbers = prepare(&sink, 1, 8..9);
+        assert_eq!(
+            numbers,
+            [Committable(b"part-1-1.csv".to_vec())],
+            "no number comes again"
+        );
+        sink.recover(&both).unwrap();
+        assert_eq!(sink.kept().unwrap(), []);
+        assert!(!all_names(root.path()).iter().any(|name| name.ends_with(".kept")));
+        let rows = std::fs::read_to_string(root.path().join("part-1-0.csv")).unwrap();
+        assert_eq!(rows, "n,t\n4,row-4\n5,row-5\n");
+    }
+}
+
+/// A kill in the middle of the commit of a savepoint, and then a job that begins anew.
+#[test]
+fn the_rest_of_a_savepoint_can_be_committed_whatever_became_of_some_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let sink = sink(root.path(), &[("overwrite", "true")]).unwrap();
+    let (early, late) = (prepare(&sink, 0, 0..2), prepare(&sink, 1, 2..4));
+    let both = [early.clone(), late].concat();
+    sink.keep(&savepoint("one"), &both).unwrap();
+    let mut writer = sink.open(&context(0, 2)).unwrap();
+    writer.commit(&early).unwrap();
+    start_anew(&sink);
+    let expected = [".part-0-0.committed", ".part-1-0.csv.inprogress", ".savepoint-one.kept"];
+    assert_eq!(all_names(root.path()), expected);
+    assert_eq!(prepare(&sink, 0, 4..5), [Committable(b"part-0-1.csv".to_vec())]);
+    sink.recover(&both).unwrap();
+    assert_eq!(names(root.path()), ["part-1-0.csv"]);
+}
+
+#[test]
+fn a_savepoint_holds_nothing_behind_the_next_checkpoint() {
+    let root = tempfile::tempdir().unwrap();
+    let sink = sink(root.path(), &[]).unwrap();
+    let mut writer = sink.open(&context(0, 1)).unwrap();
+    writer.write(&rows(0..2), NOW).unwrap();
+    let prepared = writer.pre_commit().unwrap();
+    sink.keep(&savepoint("one"), &prepared).unwrap();
+    writer.commit(&prepared).unwrap();
+    // The savepoint is written after that.
+    let written = KeptFor {
+        is_written: true,
+        ..savepoint("one")
+    };
+    sink.keep(&written, &prepared).unwrap();
+    assert_eq!(all_names(root.path()), [".part-0-0.committed", "part-0-0.csv"]);
+}
+
+#[test]
+fn what_a_savepoint_holds_goes_when_it_is_released() {
+    let root = tempfile::tempdir().unwrap();
+    let sink = sink(root.path(), &[]).unwrap();
+    let first = prepare(&sink, 0, 0..2);
+    sink.keep(&savepoint("one"), &first).unwrap();
+    sink.keep(&savepoint("two"), &[first, prepare(&sink, 0, 2..4)].concat())
+        .unwrap();
+    for _ in 0..2 {
+        sink.release("two").unwrap();
+        start_anew(&sink);
+        assert_eq!(names(root.path()), [".part-0-0.csv.inprogress", ".savepoint-one.kept"]);
+    }
+    // By hand, as documented.
+    std::fs::remove_file(root.path().join(".savepoint-one.kept")).unwrap();
+    start_anew(&sink);
+    assert!(all_names(root.path()).is_empty());
+}
+
+/// Runs a test on a file system of 1 MiB; needs the right to mount one.
+fn on_a_small_disk(test: impl FnOnce(&Path) + std::panic::UnwindSafe) {
     let root = tempfile::tempdir().unwrap();
     let mounted = std::process::Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
@@ -236,8 +351,35 @@ fn a_full_disk_names_the_file_and_shows_nothing() {
         eprintln!("skipped: no file system can be mounted here");
         return;
     }
-    let outcome = std::panic::catch_unwind(|| {
-        let sink = sink(root.path(), &[("roll.rows", "20000")]).unwrap();
+    let outcome = std::panic::catch_unwind(|| test(root.path()));
+    std::process::Command::new("umount").arg(root.path()).status().unwrap();
+    outcome.unwrap();
+}
+
+#[test]
+fn a_savepoint_for_which_nothing_can_be_noted_leaves_no_note() {
+    on_a_small_disk(|folder| {
+        let sink = sink(folder, &[]).unwrap();
+        let prepared = prepare(&sink, 0, 0..2);
+        let filler = folder.join("filler");
+        let mut full = File::create(&filler).unwrap();
+        while std::io::Write::write_all(&mut full, &[0; 4096]).is_ok() {}
+        let error = sink.keep(&savepoint("one"), &prepared).unwrap_err();
+        assert_eq!(error.code(), "IO0106", "{error}");
+        assert!(error.to_string().contains(folder.to_str().unwrap()), "{error}");
+        assert_eq!(all_names(folder), [".part-0-0.csv.inprogress", "filler"]);
+        drop(full);
+        std::fs::remove_file(filler).unwrap();
+        sink.keep(&savepoint("one"), &prepared).unwrap();
+        start_anew(&sink);
+        assert_eq!(all_names(folder), [".part-0-0.csv.inprogress", ".savepoint-one.kept"]);
+    });
+}
+
+#[test]
+fn a_full_disk_names_the_file_and_shows_nothing() {
+    on_a_small_disk(|folder| {
+        let sink = sink(folder, &[("roll.rows", "20000")]).unwrap();
         sink.check().unwrap();
         let mut writer = sink.open(&context(0, 1)).unwrap();
         let mut blocks = (0..).map(|block| rows(block * 1000..(block + 1) * 1000));
@@ -251,15 +393,13 @@ fn a_full_disk_names_the_file_and_shows_nothing() {
             (millrace_core::error::Fault::External, "IO0105")
         );
         assert!(error.to_string().contains(".part-0-"), "{error}");
-        assert!(names(root.path()).iter().all(|name| name.starts_with('.')));
+        assert!(names(folder).iter().all(|name| name.starts_with('.')));
         assert_eq!(
             writer.pre_commit().unwrap_err().code(),
             "IO0105",
             "nothing doubtful is committed"
         );
         writer.abort(&[]).unwrap();
-        assert!(names(root.path()).is_empty());
+        assert!(names(folder).is_empty());
     });
-    std::process::Command::new("umount").arg(root.path()).status().unwrap();
-    outcome.unwrap();
 }

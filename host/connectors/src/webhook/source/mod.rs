@@ -1,19 +1,21 @@
 //! The source: rows from `POST` requests, answered when they are in a complete checkpoint.
 //!
-//! Who sends is who remembers: what was not answered is sent again, so an answer must not come before the rows are safe. [`server`]
-//! listens, [`reader`] gives the rows and holds answers back, [`ledger`] knows what comes again. [`body`] and [`reply`] are
-//! what stands in requests and answers.
+//! Who sends is who remembers: what was not answered is sent again, so an answer must not come before the rows are safe. [`listener`]
+//! accepts connections ([`tls`]), [`server`] takes what comes to a path, [`reader`] gives the rows and holds answers back,
+//! [`ledger`] knows what comes again. [`body`] and [`reply`] are what stands in requests and answers.
 //!
 //! It is one split, whatever the parallelism, so that keys are known in one place.
 
 mod body;
 mod ledger;
+mod listener;
 mod reader;
 mod reply;
 mod server;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

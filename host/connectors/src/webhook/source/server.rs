@@ -1,53 +1,33 @@
-//! The listener: takes requests, hands them to the reader of the attempt that runs, and answers when that says so.
+//! What is behind a path: takes requests, hands them to the reader of the attempt that runs, and answers when that says so.
 //!
-//! It is the source's and not an attempt's: while a job restarts, senders are told to come back, and the address is not free for
-//! anybody else. Requests wait on the threads that all HTTP of the process shares; each has a place, its body has bytes of a
-//! common store, and who finds none is told to come back.
+//! It is the source's and not an attempt's: while a job restarts, senders are told to come back. Each request has a place, its
+//! body has bytes of a common store, and who finds none is told to come back.
 //!
 //! ```text
-//!   connection -- head: path, token, type, key -- body --> bounded channel --> reader --> Reply --> connection
+//!   listener -- head: token, type, key -- body --> bounded channel --> reader --> Reply --> listener
 //! ```
 
-use std::convert::Infallible;
-use std::net::TcpListener as StdListener;
-use std::pin::pin;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderMap};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::{Method, StatusCode};
+use millrace_core::Result;
 use millrace_core::connector::Waker;
-use millrace_core::{Error, Result};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use super::body::Kind;
 use super::ledger::Keyed;
+use super::listener::Listener;
 use super::reply::Reply;
 use super::settings::Settings;
-use crate::http::runtime;
-
-/// How long a sender may take for the head of a request, and be silent between two.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a body is read on that nobody wants: a sender that is still writing does not see an answer.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long answers under way may take when the source ends.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Wait before the next try when no connection can be accepted: for want of file descriptors, say.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Connections beside those whose requests wait: of senders that are to be told to come back, or are silent.
-const CONNECTIONS_SPARE: usize = 64;
+pub(super) const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The longest key that is taken.
 const KEY_BYTES_MAX: usize = 255;
@@ -66,16 +46,15 @@ pub(super) struct Posted {
     _bytes: OwnedSemaphorePermit,
 }
 
-/// Listens until it is dropped, which waits for answers under way.
+/// Takes requests until it is dropped, which waits for answers under way if nobody else listens at the address.
 pub(super) struct Server {
     shared: Arc<Shared>,
-    /// Dropped: the server is to end.
-    stop: Option<watch::Sender<()>>,
-    ended: Mutex<mpsc::Receiver<()>>,
+    listener: Arc<Listener>,
 }
 
-struct Shared {
-    settings: Arc<Settings>,
+/// What connections and the reader have in common.
+pub(super) struct Shared {
+    pub(super) settings: Arc<Settings>,
     token: Option<String>,
     requests: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -91,12 +70,8 @@ struct Attached {
 }
 
 impl Server {
-    /// Begins to listen.
+    /// Takes requests from now on.
     pub(super) fn start(settings: &Arc<Settings>) -> Result<Server> {
-        let unable = |error: std::io::Error| {
-            let message = format!("cannot listen at `{}` (option `address`): {error}", settings.address);
-            Error::external("IO0150", message)
-        };
         let shared = Arc::new(Shared {
             token: settings.token.read()?,
             requests: Arc::new(Semaphore::new(settings.requests_max)),
@@ -104,26 +79,9 @@ impl Server {
             reader: Mutex::new(None),
             settings: settings.clone(),
         });
-        let runtime = runtime::handle()?;
-        let listener = StdListener::bind(&settings.address).map_err(unable)?;
-        listener.set_nonblocking(true).map_err(unable)?;
-        let listener = {
-            let _entered = runtime.enter();
-            TcpListener::from_std(listener).map_err(unable)?
-        };
-        let (stop, stopped) = watch::channel(());
-        let (end, ended) = mpsc::channel();
-        let serving = shared.clone();
-        runtime.spawn(async move {
-            serve(listener, serving, stopped).await;
-            // Whoever had waited may have given up.
-            let _ = end.send(());
-        });
-        Ok(Server {
-            shared,
-            stop: Some(stop),
-            ended: Mutex::new(ended),
-        })
+        let listener = Listener::open(settings)?;
+        listener.add(&shared)?;
+        Ok(Server { shared, listener })
     }
 
     /// Requests go to this reader from now on.
@@ -154,80 +112,17 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop = None;
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // Those that take longer are cut off.
-        let _ = ended.recv_timeout(FINISH_TIMEOUT + DISCARD_TIMEOUT);
+        self.listener.remove(&self.shared);
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
-    let connections = shared.settings.requests_max + CONNECTIONS_SPARE;
-    let places = Arc::new(Semaphore::new(connections));
-    let theirs = stopped.clone();
-    let accepting = accept(&listener, &places, &shared, &theirs);
-    tokio::select! {
-        _ = stopped.changed() => {}
-        () = accepting => {}
-    }
-    drop(listener);
-    let all = u32::try_from(connections).expect("there is a bound to options");
-    let _ = tokio::time::timeout(FINISH_TIMEOUT, places.acquire_many(all)).await;
-}
-
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>, shared: &Arc<Shared>, stopped: &watch::Receiver<()>) {
-    loop {
-        // More wait in the system's queue until one has ended.
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (shared, stopped) = (shared.clone(), stopped.clone());
-                tokio::spawn(async move {
-                    talk(stream, shared, stopped).await;
-                    drop(place);
-                });
-            }
-            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
-        }
+/// Reads a body that nobody wants, for a while, unless its sender waits to be told whether to send it.
+pub(super) async fn discard_unwanted(headers: &HeaderMap, body: &mut Incoming) {
+    if !headers.contains_key(EXPECT) {
+        discard(body).await;
     }
 }
 
-/// Answers the requests of a connection, until its sender or the server ends it.
-async fn talk(stream: TcpStream, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
-    // Answers are small, and somebody waits for each.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(|request| answer(request, shared.clone()));
-    let mut http = http1::Builder::new();
-    let http = http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
-    // Whoever went away needs no answer.
-    tokio::select! {
-        _ = connection.as_mut() => {}
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            let _ = connection.await;
-        }
-    }
-}
-
-async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, mut body) = request.into_parts();
-    let waits_to_send = head.headers.contains_key(EXPECT);
-    let reply = match shared.admit(&head.method, head.uri.path(), &head.headers) {
-        Ok(admitted) => shared.take(admitted, &mut body).await,
-        Err(reply) => {
-            if !waits_to_send {
-                discard(&mut body).await;
-            }
-            reply
-        }
-    };
-    Ok(reply.into_response())
-}
-
-/// Reads a body that nobody wants, for a while.
 async fn discard(body: &mut Incoming) {
     let rest = async { while let Some(Ok(_)) = body.frame().await {} };
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
@@ -247,12 +142,20 @@ impl Shared {
         self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides by the head of a request whether its body is read.
-    fn admit(&self, method: &Method, path: &str, headers: &HeaderMap) -> Result<Admitted, Reply> {
-        let settings = &self.settings;
-        if path != settings.path {
-            return Err(Reply::wrong(StatusCode::NOT_FOUND, "there is nothing at this path"));
+    /// What becomes of a request.
+    pub(super) async fn answer(&self, method: &Method, headers: &HeaderMap, body: &mut Incoming) -> Reply {
+        match self.admit(method, headers) {
+            Ok(admitted) => self.take(admitted, body).await,
+            Err(reply) => {
+                discard_unwanted(headers, body).await;
+                reply
+            }
         }
+    }
+
+    /// Decides by the head of a request whether its body is read.
+    fn admit(&self, method: &Method, headers: &HeaderMap) -> Result<Admitted, Reply> {
+        let settings = &self.settings;
         if method != Method::POST {
             let why = format!("the method is {method}, not POST");
             return Err(Reply::wrong(StatusCode::METHOD_NOT_ALLOWED, why));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use millrace_core::connector::Options;
 use millrace_core::{Error, Result};
 
+use super::tls::Tls;
 use crate::format::RECORD_BYTES_MAX;
 use crate::password::Password;
 
@@ -35,6 +36,8 @@ pub(super) struct Settings {
     /// Host and port.
     pub(super) address: String,
     pub(super) path: String,
+    /// `None`: requests come as they are.
+    pub(super) tls: Option<Tls>,
     pub(super) acknowledge: Acknowledge,
     /// What senders have in `Authorization: Bearer`.
     pub(super) token: Password,
@@ -49,7 +52,7 @@ pub(super) struct Settings {
     pub(super) keys_max: usize,
 }
 
-fn refused(message: impl Into<String>) -> Error {
+pub(super) fn refused(message: impl Into<String>) -> Error {
     Error::user("CN0171", message)
 }
 
@@ -99,6 +102,7 @@ impl Settings {
         let settings = Settings {
             address,
             path,
+            tls: Tls::take(&mut options)?,
             acknowledge,
             token: Password::take(&mut options)?,
             timeout: Duration::from_millis(timeout_ms),
