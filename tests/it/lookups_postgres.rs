@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use millrace_core::connector::{KeyedTable, Options, Poll, Rows, SubtaskContext, Waker};
-use millrace_core::{Fault, Result};
+use millrace_core::{Error, Fault, Result};
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text, parallel, task};
 use millrace_tests::postgres::{Database, Server};
@@ -34,6 +34,11 @@ fn table(database: &Database, schema: &SchemaRef, key: &[usize], more: &[(&str, 
 fn find(table: &Arc<dyn KeyedTable>, keys: Vec<(&str, ArrayRef)>) -> Result<Rows> {
     let keys = RecordBatch::try_from_iter(keys).expect("keys");
     table.open()?.find(&keys)
+}
+
+fn assert_refused(error: &Error, (code, fault): (&str, Fault), part: &str) {
+    assert_eq!((error.code(), error.fault()), (code, fault), "{error}");
+    assert!(error.to_string().contains(part), "{error}");
 }
 
 fn is_nanoseconds(field: &Field) -> bool {
@@ -127,8 +132,7 @@ fn keys_of_several_columns_and_what_a_table_does_not_have() {
     assert_eq!(cents(&find(&some, keys()).expect("rows")), ["6"]);
     let check = |schema: &SchemaRef, more: &[(&str, &str)], code: &str, fault: Fault, part: &str| {
         let error = table(&database, schema, &[0], more).err().expect("an error");
-        assert_eq!((error.code(), error.fault()), (code, fault), "{error}");
-        assert!(error.to_string().contains(part), "{error}");
+        assert_refused(&error, (code, fault), part);
     };
     check(
         &schema,
@@ -217,8 +221,7 @@ fn what_is_wrong_with_a_whole_table_is_named() {
     assert!(rejected[0].raw.contains("\"id\":2"), "{rejected:?}");
     let check = |schema: &SchemaRef, more: &[(&str, &str)], code: &str, fault: Fault, part: &str| {
         let error = read_whole(&database, schema, more, 10).expect_err("an error");
-        assert_eq!((error.code(), error.fault()), (code, fault), "{error}");
-        assert!(error.to_string().contains(part), "{error}");
+        assert_refused(&error, (code, fault), part);
     };
     check(
         &schema,

@@ -492,33 +492,13 @@ fn announce(progress: Option<Progress>, outputs: &mut Outputs) {
 
 #[cfg(test)]
 mod tests {
-    use millrace_core::plan::{Exchange, Placement, Task, TaskIndex, TaskKind};
-
     use super::*;
+    use crate::worker::wiring::tests::two_tasks;
 
     #[test]
     fn a_source_reads_a_block_for_each_receiver_of_a_split_by_key() {
         let check = |partition: Partition, parallelism: u32, expect: usize| {
-            let task = |parallelism| Task {
-                name: String::new(),
-                kind: TaskKind::Sink {
-                    operator: OperatorIndex(0),
-                },
-                parallelism,
-            };
-            let exchange = Exchange {
-                from: TaskIndex(0),
-                from_port: 0,
-                to: TaskIndex(1),
-                to_input: 0,
-                partition,
-            };
-            let plan = Plan {
-                tasks: vec![task(1), task(parallelism)],
-                exchanges: vec![exchange],
-                max_parallelism: 128,
-                placement: Placement::new([("default", 1), ("default", parallelism)]),
-            };
+            let plan = two_tasks([("default", 1), ("default", parallelism)], partition);
             assert_eq!(rows_per_poll(&plan, 100), expect);
         };
         check(Partition::HashFields(vec![0]), 1, 100);

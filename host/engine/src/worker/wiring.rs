@@ -212,7 +212,7 @@ pub(crate) fn key_columns(keys: &KeySource, block: &Block) -> Result<Vec<ArrayRe
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use millrace_core::graph::OperatorIndex;
     use millrace_core::plan::{Placement, Task, TaskKind};
 
@@ -237,9 +237,8 @@ mod tests {
         assert_eq!(part_of(2, 5, 2), 0..1);
     }
 
-    /// Of each channel between two tasks in these groups: the slot of its receiver, the number of its sender, and whether it
-    /// is a queue.
-    fn channels(groups: [(&str, u32); 2], partition: Partition) -> Vec<(usize, u32, bool)> {
+    /// A plan of two tasks in these groups, the first of which sends to the second.
+    pub(in crate::worker) fn two_tasks(groups: [(&str, u32); 2], partition: Partition) -> Plan {
         let task = |(_, parallelism)| Task {
             name: String::new(),
             kind: TaskKind::Sink {
@@ -254,12 +253,18 @@ mod tests {
             to_input: 0,
             partition,
         };
-        let plan = Plan {
+        Plan {
             tasks: groups.map(task).to_vec(),
             exchanges: vec![exchange],
             max_parallelism: 128,
             placement: Placement::new(groups),
-        };
+        }
+    }
+
+    /// Of each channel between two tasks in these groups: the slot of its receiver, the number of its sender, and whether it
+    /// is a queue.
+    fn channels(groups: [(&str, u32); 2], partition: Partition) -> Vec<(usize, u32, bool)> {
+        let plan = two_tasks(groups, partition);
         let sleepers: Vec<Sleeper> = plan.placement.slots().map(|_| Sleeper::default()).collect();
         let mut found = Vec::new();
         for (slot, wiring) in wire(&plan, &["a", "b"], &sleepers).iter().enumerate() {

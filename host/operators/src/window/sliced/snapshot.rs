@@ -48,10 +48,7 @@ impl Tracking {
         locals: &[Slot],
         function: &mut dyn WindowFunction,
     ) -> Result<()> {
-        slice.dirty.reserve(slice.keys.slot_bound());
-        for &local in locals {
-            slice.dirty.insert_reserved(local);
-        }
+        slice.dirty.insert_all(locals, slice.keys.slot_bound());
         self.export_among(slice, number, grid, locals, function)
     }
 
