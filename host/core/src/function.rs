@@ -118,7 +118,7 @@ pub trait KeyedFunction: StateFunction {
     }
 
     /// Of a function that keeps its timers: those of a slot, in order.
-    fn timers_of(&self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
+    fn timers_of(&mut self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
         let _ = (slot, kind, times);
     }
 

@@ -81,6 +81,11 @@ impl TimeBuckets {
         Some((time, &self.buckets[at as usize].entries))
     }
 
+    /// All entries, in the order of time, of equal times in that in which they were pushed.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &u32> {
+        self.order.values().flat_map(|&at| &self.buckets[at as usize].entries)
+    }
+
     /// Takes the earliest bucket whose time is not after `upto`: its entries come into `entries`, in the
     /// order in which they were pushed, in place of what was there.
     pub(crate) fn take_first(&mut self, upto: Millis, entries: &mut Vec<u32>) -> Option<Millis> {

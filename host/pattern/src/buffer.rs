@@ -181,13 +181,6 @@ impl Buffer {
         &self.cells[event as usize].event
     }
 
-    /// Whether this event is there and lies at this place.
-    #[inline]
-    pub fn is_at(&self, event: u32, place: Place) -> bool {
-        let event = self.event(event);
-        event.refs > 0 && event.place == place
-    }
-
     /// The row lies elsewhere now.
     pub fn move_event(&mut self, event: u32, place: Place) {
         self.cell(event).event.place = place;

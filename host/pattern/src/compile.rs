@@ -14,6 +14,9 @@ pub(super) fn compile(pattern: &PatternDecl) -> Result<Program, Refused> {
     let has_time = pattern.within_ms.is_some() || pattern.within_gap_ms.is_some();
     build.finish(ends, has_time)?;
     let iterative = (0..).zip(&pattern.conditions).filter(|(_, iterative)| **iterative);
+    let moved_by = build.positions.iter().map(moved_by).collect::<Vec<_>>();
+    let begun_by = build.start.iter().map(Edge::asks);
+    let all = moved_by.iter().copied().chain(begun_by);
     Ok(Program {
         after_match: skip(&pattern.after_match, &build.stage_names)?,
         stages: build.stage_names,
@@ -22,22 +25,21 @@ pub(super) fn compile(pattern: &PatternDecl) -> Result<Program, Refused> {
         within_gap_ms: pattern.within_gap_ms,
         timeouts: pattern.timeouts,
         partials_max: pattern.partial_matches_max as usize,
-        ignores_others: ignores_others(&build.positions, &build.start),
+        ignores_others: all.fold(0, |all, conditions| all | conditions) & ALWAYS == 0,
+        moved_by,
         positions: build.positions,
         start: build.start,
     })
 }
 
-/// Whether a row of which no condition holds is passed over everywhere, and leaves no trace.
-fn ignores_others(positions: &[Position], start: &[Edge]) -> bool {
-    let stays = |(index, edge): (usize, &Edge)| {
-        let passes = edge.pass_over != PassOver::Nothing && usize::from(edge.passed) == index;
-        passes && edge.asks() & ALWAYS == 0
+/// What every row has at least one of that a match in this position does not pass over, and be what it was.
+fn moved_by(position: &Position) -> Conditions {
+    let moves = |(number, edge): (usize, &Edge)| {
+        let stays = edge.pass_over != PassOver::Nothing && usize::from(edge.passed) == number;
+        if stays { edge.asks() } else { Conditions::MAX }
     };
-    let waits = positions
-        .iter()
-        .all(|position| position.edges.iter().enumerate().all(stays));
-    waits && start.iter().all(|edge| edge.asks() & ALWAYS == 0)
+    let edges = position.edges.iter().enumerate();
+    edges.map(moves).fold(0, |all, conditions| all | conditions)
 }
 
 fn bit(condition: u32) -> Conditions {

@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod after;
 mod buffer;
 mod check;
 mod compile;
@@ -78,6 +79,8 @@ pub struct Program {
     pub partials_max: usize,
     /// A row of which no condition holds changes nothing.
     pub ignores_others: bool,
+    /// By position: a match that has come there passes over a row of which none of these holds, and is what it was.
+    pub moved_by: Vec<Conditions>,
 }
 
 /// [`AfterMatch`] by number of stage.

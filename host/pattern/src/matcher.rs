@@ -4,8 +4,7 @@
 //! that one alone and on which conditions hold, so a step is a loop over edges and no more; the rest is about which matches
 //! go out, and which are given up because of them.
 
-use smallvec::SmallVec;
-
+use crate::after::{After, Partials};
 use crate::buffer::{Buffer, Incoming, NO_NODE};
 use crate::{ALWAYS, Conditions, Millis, PassOver, Program, Skip, Target, bits};
 
@@ -52,12 +51,6 @@ pub struct Found {
     /// It ran out of time before it was complete.
     pub timed_out: bool,
 }
-
-/// Partial matches that lie beside what else is known of their key.
-const PARTIALS_INLINE: usize = 3;
-
-/// The partial matches of a key.
-type Partials = SmallVec<[Partial; PARTIALS_INLINE]>;
 
 /// What has begun of a key. Most keys have few partial matches: these and all else are two neighbouring cache lines.
 #[derive(Debug, Default)]
@@ -129,7 +122,7 @@ pub struct Matcher {
     /// Partial matches that were given up for there were too many.
     pub dropped: u64,
     /// What a row makes of the partial matches of a key.
-    after: Vec<Partial>,
+    after: After,
 }
 
 impl Matcher {
@@ -140,7 +133,7 @@ impl Matcher {
             buffer: Buffer::default(),
             found: Vec::new(),
             dropped: 0,
-            after: Vec::new(),
+            after: After::default(),
         }
     }
 
@@ -204,11 +197,15 @@ impl Matcher {
     pub fn step(&mut self, key: &mut Key, row: &mut Incoming, mut answers: impl Iterator<Item = bool>) {
         let order = self.buffer.begin(row);
         let (may, time, iterative) = (row.may, row.time, self.program.iterative != 0);
-        for at in 0..key.partials.len() {
-            let partial = key.partials[at];
+        self.after.begin(&key.partials);
+        while let Some(partial) = self.after.next(&key.partials) {
             let asked = if iterative { self.asked(&partial) } else { 0 };
             let holds = self.holds(may, asked, &mut answers);
-            self.step_partial(key, partial, row, holds);
+            if holds & self.program.moved_by[usize::from(partial.position)] == 0 {
+                self.after.stay(&mut key.partials, &partial);
+            } else {
+                self.step_partial(key, partial, row, holds);
+            }
         }
         let asked = if iterative { self.asked_at_start() } else { 0 };
         let holds = self.holds(may, asked, &mut answers);
@@ -219,18 +216,11 @@ impl Matcher {
                 self.arrive(key, position, row, NO_NODE, start);
             }
         }
-        self.put_in_place(key);
+        self.after.end(&mut key.partials);
         if self.program.after_match != Skip::NoSkip {
             self.put_out_completed(key);
         }
         self.keep_bound(key);
-    }
-
-    /// What has become of the partial matches of a key.
-    fn put_in_place(&mut self, key: &mut Key) {
-        key.partials.clear();
-        key.partials.extend_from_slice(&self.after);
-        self.after.clear();
     }
 
     fn step_partial(&mut self, key: &mut Key, partial: Partial, row: &mut Incoming, holds: Conditions) {
@@ -268,10 +258,11 @@ impl Matcher {
             self.buffer.release(partial.node);
         } else {
             // Behind those that came of it: of two that end with the same row, that which took the earlier rows is found first.
-            self.after.push(Partial {
+            let partial = Partial {
                 edges: waits,
                 ..partial
-            });
+            };
+            self.after.put(&mut key.partials, partial);
         }
     }
 
@@ -291,12 +282,13 @@ impl Matcher {
             self.buffer.release(node);
             return;
         }
-        self.after.push(Partial {
+        let partial = Partial {
             position,
             edges,
             node,
             start,
-        });
+        };
+        self.after.put(&mut key.partials, partial);
     }
 
     /// A match is complete. It holds the node.
@@ -392,10 +384,10 @@ impl Matcher {
     }
 
     fn end_partials(&mut self, key: &mut Key, time: Millis) {
-        for at in 0..key.partials.len() {
-            let partial = key.partials[at];
+        self.after.begin(&key.partials);
+        while let Some(partial) = self.after.next(&key.partials) {
             let Some(ends) = self.ends(&partial).filter(|ends| *ends <= time) else {
-                self.after.push(partial);
+                self.after.stay(&mut key.partials, &partial);
                 continue;
             };
             let edges = &self.program.positions[usize::from(partial.position)].edges;
@@ -412,7 +404,7 @@ impl Matcher {
                 self.buffer.release(partial.node);
             }
         }
-        self.put_in_place(key);
+        self.after.end(&mut key.partials);
         if self.program.after_match != Skip::NoSkip {
             self.put_out_completed(key);
         }

@@ -202,7 +202,7 @@ impl KeyedOperator {
         Ok(columns)
     }
 
-    fn timer_column(&self, slots: &[Slot], kind: TimerKind, function: &dyn KeyedFunction) -> Result<ArrayRef> {
+    fn timer_column(&self, slots: &[Slot], kind: TimerKind, function: &mut dyn KeyedFunction) -> Result<ArrayRef> {
         let (mut times, mut ends) = (Vec::new(), vec![0]);
         match function.keeps_timers() {
             true => ends.extend(slots.iter().map(|&slot| {

@@ -4,6 +4,8 @@
 //! left of them becomes a batch of its own, so that one old row does not hold thousands.
 
 use arrow_array::RecordBatch;
+use arrow_buffer::BooleanBufferBuilder;
+use arrow_buffer::bit_iterator::BitIndexIterator;
 use arrow_schema::SchemaRef;
 use arrow_select::interleave::interleave_record_batch;
 use millrace_core::{Error, Result};
@@ -33,6 +35,9 @@ struct Stored {
     rows: RecordBatch,
     /// Of each row.
     owners: Vec<Owner>,
+    /// Of each row, whether somebody wants it,
+    is_wanted: BooleanBufferBuilder,
+    /// and how many are.
     wanted: u32,
     bytes: usize,
     sparse: bool,
@@ -77,12 +82,15 @@ impl Batches {
             let data = column.to_data();
             data.get_slice_memory_size().unwrap_or(0)
         });
-        let bytes = bytes.sum::<usize>() + owners.len() * size_of::<Owner>();
+        let bytes = bytes.sum::<usize>() + owners.len() * size_of::<Owner>() + owners.len().div_ceil(8);
+        let mut is_wanted = BooleanBufferBuilder::new(owners.len());
+        is_wanted.append_n(owners.len(), true);
         self.bytes += bytes;
         let stored = Some(Stored {
             wanted: owners.len() as u32,
             rows,
             owners,
+            is_wanted,
             bytes,
             sparse: false,
         });
@@ -105,6 +113,7 @@ impl Batches {
             let Some(stored) = &mut self.batches[place.batch as usize] else {
                 return Err(Error::internal("a row was given up twice"));
             };
+            stored.is_wanted.set_bit(place.row as usize, false);
             stored.wanted -= 1;
             if stored.wanted == 0 {
                 self.bytes -= stored.bytes;
@@ -129,17 +138,10 @@ impl Batches {
             let Some(stored) = &self.batches[batch as usize] else {
                 continue;
             };
-            for (row, &owner) in (0..).zip(&stored.owners) {
-                let place = Place { batch, row };
-                let wanted = match owner {
-                    Owner::Waiting(number) => waiting.is_at(number, place),
-                    Owner::Event(event) => buffer.is_at(event, place),
-                    Owner::Nobody => false,
-                };
-                if wanted {
-                    owners.push(owner);
-                    places.push(place);
-                }
+            let wanted = BitIndexIterator::new(stored.is_wanted.as_slice(), 0, stored.owners.len());
+            for row in wanted {
+                owners.push(stored.owners[row]);
+                places.push(Place { batch, row: row as u32 });
             }
         }
         let rows = self.gather(&places)?;

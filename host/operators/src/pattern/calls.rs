@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use arrow_buffer::ScalarBuffer;
 use millrace_core::block::{Block, Millis};
-use millrace_core::function::{Candidates, MatchPaths, Matches, PatternFunction, Slot};
+use millrace_core::function::{Candidates, Effects, MatchPaths, Matches, PatternFunction, Slot};
 use millrace_core::{Error, Result};
 use millrace_pattern::{Buffer, Incoming, NO_NODE, Place};
 
@@ -70,9 +70,10 @@ impl Gathered {
 }
 
 impl PatternOperator {
-    /// Matches the rows of all turns, and puts out what is found.
-    pub(super) fn match_turns(&mut self, guest: &mut dyn PatternFunction) -> Result<()> {
+    /// Matches the rows of all turns, and puts out what is found: what has become of their keys, which are those of the call.
+    pub(super) fn match_turns(&mut self, slots: &[Slot], guest: &mut dyn PatternFunction) -> Result<Effects> {
         let mut turns = std::mem::take(&mut self.turns);
+        let mut touched = Vec::with_capacity(turns.len());
         if self.matcher.program.iterative == 0 {
             for turns in turns.chunks(WARMED_ROWS) {
                 self.warm(turns);
@@ -81,15 +82,22 @@ impl PatternOperator {
                     self.matcher.advance(key, row.time);
                     self.matcher.step(key, &mut row, std::iter::empty());
                     self.end_turn(slot, row);
+                    // Of a key with several rows the last one decides.
+                    touched.push(self.flag(slot));
                 }
             }
         } else {
             self.match_in_rounds(&mut turns, guest)?;
+            touched.extend(slots.iter().map(|&slot| self.flag(slot)));
         }
         turns.clear();
         self.turns = turns;
         self.put_out_found(guest)?;
-        self.release_freed()
+        self.release_freed()?;
+        Ok(Effects {
+            touched,
+            ..Effects::default()
+        })
     }
 
     fn end_turn(&mut self, slot: Slot, row: Incoming) {
@@ -187,7 +195,7 @@ impl PatternOperator {
     }
 
     /// Gives the matches found to the guest, some thousand a call.
-    fn put_out_found(&mut self, guest: &mut dyn PatternFunction) -> Result<()> {
+    pub(super) fn put_out_found(&mut self, guest: &mut dyn PatternFunction) -> Result<()> {
         let found = std::mem::take(&mut self.matcher.found);
         let mut left = found.as_slice();
         while !left.is_empty() {

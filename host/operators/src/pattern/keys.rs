@@ -88,19 +88,16 @@ impl Keys {
     #[inline]
     pub(super) fn watch(&mut self, slot: Slot, matcher: &Matcher) {
         let key = self.at(slot);
+        // Of what begins later no time is over earlier.
+        if key.looked_at.is_some() {
+            return;
+        }
         let Some(deadline) = matcher.deadline(key) else {
             return;
         };
-        if key.looked_at.is_some_and(|time| time <= deadline) {
-            return;
-        }
         let time = self.look_time(deadline);
-        let key = self.at(slot);
-        if key.looked_at == Some(time) {
-            return;
-        }
-        let first = key.looked_at.replace(time).is_none();
-        self.looked_at += usize::from(first);
+        self.at(slot).looked_at = Some(time);
+        self.looked_at += 1;
         self.looks.push(time, slot);
         if self.looks.entry_count() > STALE_MIN + 2 * self.looked_at {
             self.drop_stale();

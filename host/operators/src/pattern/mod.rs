@@ -18,6 +18,7 @@
 //! not passed, `keys` what has begun of each key, `batches` the columns of rows, `stored` is what a key is in snapshots.
 
 mod batches;
+mod by_key;
 mod calls;
 mod keys;
 mod stored;
@@ -228,8 +229,7 @@ impl PatternOperator {
                 row: Incoming::new(Place { batch, row }, now, may),
             });
             self.turns.extend(turns);
-            self.match_turns(guest)?;
-            return Ok(self.effects(slots));
+            return self.match_turns(slots, guest);
         }
         let times = rows.times.clone();
         let times = times.unwrap_or_else(|| vec![self.now; slots.len()].into());
@@ -284,27 +284,35 @@ impl PatternOperator {
                 row: Incoming::new(row.place, row.time, row.may),
             });
         }
-        if due.is_empty() {
-            for &slot in slots {
-                self.matcher.advance(self.keys.at(slot), self.upto);
-                self.keys.watch(slot, &self.matcher);
-            }
-        }
+        let ends = due.is_empty();
         self.waiting.due = due;
         self.waiting.due.clear();
-        self.match_turns(guest)?;
-        Ok(self.effects(slots))
+        match ends {
+            true => self.end_matches(slots, guest),
+            false => self.match_turns(slots, guest),
+        }
     }
 
-    /// Whether the keys of a call hold anything now.
-    fn effects(&self, slots: &[Slot]) -> Effects {
-        let flag = |&slot: &Slot| match self.is_empty(slot) {
+    /// Ends matches of keys whose time is over.
+    fn end_matches(&mut self, slots: &[Slot], guest: &mut dyn PatternFunction) -> Result<Effects> {
+        for &slot in slots {
+            self.matcher.advance(self.keys.at(slot), self.upto);
+            self.keys.watch(slot, &self.matcher);
+        }
+        self.put_out_found(guest)?;
+        self.release_freed()?;
+        Ok(Effects {
+            touched: slots.iter().map(|&slot| self.flag(slot)).collect(),
+            ..Effects::default()
+        })
+    }
+
+    /// Whether a key of a call holds anything now.
+    #[inline]
+    fn flag(&self, slot: Slot) -> u8 {
+        match self.is_empty(slot) {
             true => touched::CLEARED,
             false => touched::WRITTEN,
-        };
-        Effects {
-            touched: slots.iter().map(flag).collect(),
-            ..Effects::default()
         }
     }
 
@@ -313,7 +321,7 @@ impl PatternOperator {
     }
 
     /// When something of a key is due next, for a snapshot.
-    fn timers_of(&self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
+    fn timers_of(&mut self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
         if kind != self.clock {
             return;
         }
@@ -372,7 +380,7 @@ impl<G: PatternFunction> KeyedFunction for PatternCalls<'_, G> {
         self.pattern.take_due(kind, upto, limit, slots);
     }
 
-    fn timers_of(&self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
+    fn timers_of(&mut self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
         self.pattern.timers_of(slot, kind, times);
     }
 

@@ -1,7 +1,10 @@
 //! Rows that the watermark has not passed, of all keys: in buckets of time, from which a watermark takes what is due, and
-//! in a list for each key, from which a snapshot takes what is the key's.
+//! in a list for each key, from which a snapshot takes what is the key's. Both hold numbers of rows.
 //!
-//! Both hold numbers of rows. A row that is [forgotten](Waiting::forget), with its key, leaves its number in its bucket, where
+//! The lists are made when somebody asks for the rows of a key. They are kept while somebody does, and while so many rows wait
+//! that making them takes a while.
+//!
+//! A row that is [forgotten](Waiting::forget), with its key, leaves its number in its bucket, where
 //! it is met when its time comes; before, if more than half of all numbers are of that kind.
 //!
 //! Rows of equal time are in the order in which they came, or in that of the bytes that the guest has given for each: a bucket is put
@@ -11,10 +14,14 @@ use millrace_core::block::Millis;
 use millrace_core::function::Slot;
 use millrace_pattern::{Conditions, Place};
 
+use super::by_key::ByKey;
 use crate::time_buckets::TimeBuckets;
 
-/// No row.
-const NONE: u32 = u32::MAX;
+/// The key of a row that was forgotten.
+const NO_SLOT: Slot = Slot::MAX;
+
+/// Lists of this many rows are made in a few milliseconds, in which no row is handled. If more wait, they have been made.
+const LISTED_ROWS: usize = 262_144;
 
 /// Numbers of forgotten rows up to this count are not worth looking for.
 const STALE_MIN: usize = 4096;
@@ -26,11 +33,8 @@ pub(super) struct Row {
     /// Conditions that hold of it, or may, if they look at other rows.
     pub(super) may: Conditions,
     pub(super) place: Place,
-    /// Of its key; [`NONE`]: it was forgotten.
+    /// Of its key; [`NO_SLOT`]: it was forgotten.
     pub(super) slot: Slot,
-    /// The row of the key that came before it, and the one that came behind.
-    earlier: u32,
-    later: u32,
 }
 
 /// All rows that wait.
@@ -38,8 +42,15 @@ pub(super) struct Row {
 pub(super) struct Waiting {
     rows: Vec<Row>,
     free: Vec<u32>,
-    /// By slot: the row that came last.
-    last: Vec<u32>,
+    /// By slot: how many rows of the key wait.
+    counts: Vec<u32>,
+    lists: ByKey,
+    /// Whether every row that waits is in its list. Otherwise all lists are empty.
+    listed: bool,
+    /// Rows that have come since somebody asked for the lists.
+    unasked: usize,
+    /// [`LISTED_ROWS`].
+    listed_rows: usize,
     buckets: TimeBuckets,
     /// A bucket that is being gone through, taken out of `buckets`; done up to `current_at`.
     current: Vec<u32>,
@@ -49,7 +60,7 @@ pub(super) struct Waiting {
     /// What each row is ordered by among those of equal time, if the pattern says so.
     orders: Option<Vec<Box<[u8]>>>,
     order_bytes: usize,
-    /// Taken by [`take_due`](Self::take_due), and to be matched next. They are in the lists of their keys still.
+    /// Taken by [`take_due`](Self::take_due), and to be matched next. They wait still.
     pub(super) due: Vec<u32>,
 }
 
@@ -61,7 +72,11 @@ impl Waiting {
             order_bytes: 0,
             rows: Vec::new(),
             free: Vec::new(),
-            last: Vec::new(),
+            counts: Vec::new(),
+            lists: ByKey::default(),
+            listed: false,
+            unasked: 0,
+            listed_rows: LISTED_ROWS,
             buckets: TimeBuckets::new(),
             current: Vec::new(),
             current_at: 0,
@@ -73,18 +88,10 @@ impl Waiting {
 
     /// Adds a row; its number.
     pub(super) fn add(&mut self, slot: Slot, time: Millis, may: Conditions, place: Place) -> u32 {
-        if self.last.len() <= slot as usize {
-            self.last.resize((slot as usize + 1).next_power_of_two(), NONE);
+        if self.counts.len() <= slot as usize {
+            self.counts.resize((slot as usize + 1).next_power_of_two(), 0);
         }
-        let earlier = self.last[slot as usize];
-        let row = Row {
-            time,
-            may,
-            place,
-            slot,
-            earlier,
-            later: NONE,
-        };
+        let row = Row { time, may, place, slot };
         let number = match self.free.pop() {
             Some(number) => {
                 self.rows[number as usize] = row;
@@ -95,13 +102,55 @@ impl Waiting {
                 self.rows.len() as u32 - 1
             }
         };
-        self.last[slot as usize] = number;
-        if earlier != NONE {
-            self.rows[earlier as usize].later = number;
-        }
+        self.counts[slot as usize] += 1;
         self.count += 1;
         self.buckets.push(time, number);
+        if self.listed {
+            self.lists.reserve(self.counts.len(), self.rows.len());
+            self.lists.add(slot, number);
+            self.unasked += 1;
+            if self.count < self.listed_rows && self.unasked > 2 * self.listed_rows {
+                self.drop_lists();
+            }
+        } else if self.count > self.listed_rows {
+            self.make_lists();
+        }
         number
+    }
+
+    /// Puts all rows into their lists, in the order of time, and of arrival where times are equal.
+    fn make_lists(&mut self) {
+        self.lists.reserve(self.counts.len(), self.rows.len());
+        let (rows, lists) = (&self.rows, &mut self.lists);
+        let current = &self.current[self.current_at..];
+        let waiting = self.due.iter().chain(current).chain(self.buckets.entries());
+        for &number in waiting {
+            let slot = rows[number as usize].slot;
+            if slot != NO_SLOT {
+                lists.add(slot, number);
+            }
+        }
+        self.listed = true;
+        self.unasked = 0;
+    }
+
+    fn drop_lists(&mut self) {
+        let current = &self.current[self.current_at..];
+        for &number in self.due.iter().chain(current).chain(self.buckets.entries()) {
+            let slot = self.rows[number as usize].slot;
+            if slot != NO_SLOT {
+                self.lists.clear(slot);
+            }
+        }
+        self.listed = false;
+    }
+
+    /// Somebody asks for the lists.
+    fn ask_lists(&mut self) {
+        self.unasked = 0;
+        if !self.listed {
+            self.make_lists();
+        }
     }
 
     /// Says what a row is ordered by among those of equal time.
@@ -124,34 +173,22 @@ impl Waiting {
         current.into_iter().chain(first).min()
     }
 
-    /// Looks at the rows that came last of some keys, one after the other without doing anything: memory answers many such
-    /// questions at once.
+    /// Looks at what is changed when rows of these keys come.
     pub(super) fn warm_keys(&self, slots: &[Slot]) {
-        let last = slots.iter().map(|&slot| self.last_of(slot));
-        let last = last.filter(|&last| last != NONE).map(|last| self.row(last).slot);
-        std::hint::black_box(last.fold(0, u32::wrapping_add));
+        if self.listed {
+            self.lists.warm_keys(slots);
+        }
     }
 
-    /// The same for the neighbours of rows that are due.
+    /// Looks at what is changed when these rows go.
     pub(super) fn warm_due(&self, due: &[u32]) {
-        let neighbours = due.iter().flat_map(|&number| {
-            let row = self.row(number);
-            [row.earlier, row.later]
-        });
-        let slots = neighbours
-            .filter(|&number| number != NONE)
-            .map(|number| self.row(number).slot);
-        std::hint::black_box(slots.fold(0, u32::wrapping_add));
+        if self.listed {
+            self.lists.warm_neighbours(due);
+        }
     }
 
     pub(super) fn row(&self, number: u32) -> &Row {
         &self.rows[number as usize]
-    }
-
-    /// Whether this row is there and lies at this place.
-    pub(super) fn is_at(&self, number: u32, place: Place) -> bool {
-        let row = self.row(number);
-        row.slot != NONE && row.place == place
     }
 
     /// The row lies elsewhere now.
@@ -161,21 +198,16 @@ impl Waiting {
 
     /// Whether rows of a key wait.
     pub(super) fn has(&self, slot: Slot) -> bool {
-        self.last_of(slot) != NONE
-    }
-
-    fn last_of(&self, slot: Slot) -> u32 {
-        self.last.get(slot as usize).copied().unwrap_or(NONE)
+        self.counts.get(slot as usize).is_some_and(|count| *count > 0)
     }
 
     /// The rows of a key, in the order of time, and of arrival where times are equal.
-    pub(super) fn of_key(&self, slot: Slot) -> Vec<u32> {
-        let mut numbers = Vec::new();
-        let mut next = self.last_of(slot);
-        while next != NONE {
-            numbers.push(next);
-            next = self.row(next).earlier;
+    pub(super) fn of_key(&mut self, slot: Slot) -> Vec<u32> {
+        if !self.has(slot) {
+            return Vec::new();
         }
+        self.ask_lists();
+        let mut numbers = self.lists.of_key(slot).collect::<Vec<_>>();
         numbers.reverse();
         numbers.sort_by_key(|&number| self.row(number).time);
         numbers
@@ -187,7 +219,7 @@ impl Waiting {
         while self.due.len() < limit && self.next_bucket(upto) {
             let end = self.current.len().min(self.current_at + limit - self.due.len());
             for &number in &self.current[self.current_at..end] {
-                if self.rows[number as usize].slot == NONE {
+                if self.rows[number as usize].slot == NO_SLOT {
                     self.free.push(number);
                 } else {
                     self.due.push(number);
@@ -227,23 +259,20 @@ impl Waiting {
         self.current_at = 0;
     }
 
-    /// Takes a row that is due out of the list of its key.
+    /// Takes a row that is due out.
     pub(super) fn remove(&mut self, number: u32) -> Row {
         let row = self.rows[number as usize];
-        match row.later {
-            NONE => self.last[row.slot as usize] = row.earlier,
-            later => self.rows[later as usize].earlier = row.earlier,
+        if self.listed {
+            self.lists.remove(row.slot, number);
         }
-        if row.earlier != NONE {
-            self.rows[row.earlier as usize].later = row.later;
-        }
-        self.rows[number as usize].slot = NONE;
+        self.counts[row.slot as usize] -= 1;
+        self.rows[number as usize].slot = NO_SLOT;
         self.free.push(number);
         self.count -= 1;
         row
     }
 
-    /// Takes a row that is not due out of the list of its key. Its number stays in its bucket.
+    /// Takes a row out that is not due. Its number stays in its bucket.
     pub(super) fn give_up(&mut self, number: u32) {
         self.remove(number);
         self.free.pop();
@@ -251,18 +280,18 @@ impl Waiting {
 
     /// Forgets the rows of a key: where they lay.
     pub(super) fn forget(&mut self, slot: Slot) -> Vec<Place> {
-        let mut places = Vec::new();
-        let mut next = self.last_of(slot);
-        if next == NONE {
-            return places;
+        if !self.has(slot) {
+            return Vec::new();
         }
-        while next != NONE {
-            let row = &mut self.rows[next as usize];
-            row.slot = NONE;
+        self.ask_lists();
+        let mut places = Vec::with_capacity(self.counts[slot as usize] as usize);
+        for number in self.lists.of_key(slot) {
+            let row = &mut self.rows[number as usize];
+            row.slot = NO_SLOT;
             places.push(row.place);
-            next = row.earlier;
         }
-        self.last[slot as usize] = NONE;
+        self.lists.clear(slot);
+        self.counts[slot as usize] = 0;
         self.count -= places.len();
         let numbers = self.buckets.entry_count() + self.current.len() - self.current_at;
         let stale = numbers - self.count;
@@ -279,7 +308,7 @@ impl Waiting {
         while let Some(time) = self.buckets.take_first(Millis::MAX, &mut self.current) {
             for number in self.current.drain(..) {
                 match rows[number as usize].slot {
-                    NONE => free.push(number),
+                    NO_SLOT => free.push(number),
                     _ => kept.push(time, number),
                 }
             }
@@ -293,11 +322,11 @@ impl Waiting {
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
-        let numbers = self.free.capacity() + self.last.capacity() + self.current.capacity() + self.due.capacity();
+        let numbers = self.free.capacity() + self.counts.capacity() + self.current.capacity() + self.due.capacity();
         // Of a bucket at most half is empty.
         let numbers = numbers + 2 * self.buckets.entry_count();
         let orders = self.orders.as_ref().map_or(0, Vec::capacity) * size_of::<Box<[u8]>>() + self.order_bytes;
-        self.rows.capacity() * size_of::<Row>() + numbers * size_of::<u32>() + orders
+        self.rows.capacity() * size_of::<Row>() + numbers * size_of::<u32>() + self.lists.memory_bytes() + orders
     }
 }
 
@@ -320,6 +349,8 @@ mod tests {
         for seed in 0..50 {
             let mut random = Random::new(seed);
             let (mut waiting, mut model, mut watermark) = (Waiting::new(false), Model::new(), 0);
+            // Lists come and go with the count of rows, and with who asks for them.
+            waiting.listed_rows = [20, 100, LISTED_ROWS][seed as usize % 3];
             for round in 0..300 {
                 for row in 0..random.below(20) as u32 {
                     let (slot, row) = (random.below(9) as Slot, round * 100 + row);
@@ -329,7 +360,8 @@ mod tests {
                     let at = rows.partition_point(|other| other.0 <= time);
                     rows.insert(at, (time, row));
                 }
-                for _ in 0..random.below(4) {
+                let asked = round % 60 < 20;
+                for _ in 0..random.below(if asked { 4 } else { 1 }) {
                     let slot = random.below(9) as Slot;
                     let mut places = waiting.forget(slot);
                     let mut rows = model.remove(&slot).unwrap_or_default();
@@ -337,14 +369,17 @@ mod tests {
                     rows.sort_unstable_by_key(|row| row.1);
                     assert!(places.iter().map(|place| place.row).eq(rows.iter().map(|row| row.1)));
                 }
-                for slot in 0..9 {
+                for slot in (0..9).filter(|_| asked) {
                     let rows = waiting.of_key(slot).into_iter().map(|number| {
                         let row = waiting.row(number);
                         (row.time, row.place.row)
                     });
                     let expected = model.get(&slot).cloned().unwrap_or_default();
                     assert_eq!(rows.collect::<Vec<_>>(), expected, "seed {seed}");
-                    assert_eq!(waiting.has(slot), !expected.is_empty());
+                }
+                for slot in 0..9 {
+                    let rows = model.get(&slot).map_or(0, Vec::len);
+                    assert_eq!(waiting.has(slot), rows > 0);
                 }
                 watermark += random.below(12) as Millis;
                 let (mut last, limit) = (Millis::MIN, 1 + random.below(30) as usize);
