@@ -313,8 +313,8 @@
 //! | [`reduce_process`](WindowedStream::reduce_process), [`aggregate_process`](WindowedStream::aggregate_process) | an accumulator is kept, and its result goes to a function that may put out anything |
 //! | [`process_with`](WindowedStream::process_with), [`aggregate_process_with`](WindowedStream::aggregate_process_with) | a [`WindowProcess`](window::WindowProcess) with states of the key and of the window |
 //!
-//! [`allowed_lateness`](WindowedStream::allowed_lateness) lets late rows in: each makes the window fire again, with all that
-//! it has, as an update of what it put out. [`late_output`](WindowedStream::late_output) gets rows that are later still.
+//! [`allowed_lateness`](WindowedStream::allowed_lateness) lets late rows in: they make the window fire again, with all that
+//! it has, as an update of what it put out, at each row or once for those of a block. [`late_output`](WindowedStream::late_output) gets rows that are later still.
 //!
 //! A [`trigger`](WindowedStream::trigger) says when a window fires instead, and an [`evictor`](WindowedStream::evictor)
 //! which of its rows are left out:

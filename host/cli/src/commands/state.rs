@@ -15,9 +15,9 @@ use crate::files;
 use crate::output::{Align, Format, Printer, Table};
 use crate::running::{self, Which};
 
-/// Read the state in a savepoint: list it, look a key up, export a table; or make one from tables
+/// Read the state of a savepoint or a running job: list it, look a key up, export a table; or make a savepoint from tables
 ///
-/// Nothing runs, and the pipeline is needed for `import` alone. `get` asks running jobs as well.
+/// Nothing is run, and the pipeline is needed for `import` alone. Running jobs are asked by `get`; all else is of savepoints.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
