@@ -322,14 +322,14 @@ impl PatternOperator {
 
     /// When something of a key is due next, for a snapshot.
     fn timers_of(&mut self, slot: Slot, kind: TimerKind, times: &mut Vec<Millis>) {
+        let first = self.waiting.of_key(slot).first().copied();
+        let first = first.map(|first| self.waiting.row(first).time);
         if kind != self.clock {
+            // By the clock rows wait for the end of the input, too.
+            let waits = first.is_some() && kind == TimerKind::EventTime;
+            times.extend(waits.then_some(WATERMARK_MAX));
             return;
         }
-        let first = self
-            .waiting
-            .of_key(slot)
-            .first()
-            .map(|&first| self.waiting.row(first).time);
         let key = self.keys.get(slot);
         let deadline = key.and_then(|key| self.matcher.deadline(key));
         times.extend(first.into_iter().chain(deadline));

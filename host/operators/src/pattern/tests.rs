@@ -18,6 +18,7 @@ use self::random::pattern;
 use crate::KeyedOperator;
 use crate::pattern::PatternOperator;
 use crate::testing::Random;
+use crate::tree_tier::TreeTier;
 
 #[path = "../../../pattern/src/tests/random.rs"]
 mod random;
@@ -338,6 +339,47 @@ fn ordered_pairs() -> PatternDecl {
     }
 }
 
+/// Rows of a key, which have no time.
+fn give(subject: &mut Subject, guest: &mut Guest, now: Millis, key: i64, ids: &[i64]) {
+    let event = |id: &i64| Event {
+        key,
+        id: *id,
+        time: 0,
+        holds: 0,
+    };
+    let block = Block {
+        times: None,
+        ..block(&ids.iter().map(event).collect::<Vec<_>>())
+    };
+    subject.pattern.set_moment(WATERMARK_MIN, now);
+    let admitted = subject.pattern.admit(&block, guest).unwrap();
+    let keys = [admitted.rows.column(0).clone()];
+    let calls = &mut subject.pattern.with(guest);
+    subject.keyed.handle_block(0, &keys, &admitted, calls).unwrap();
+}
+
+/// Those of keys that have gone to a lower tier as well.
+#[test]
+fn rows_below_are_matched_at_the_end_of_the_input() {
+    let decl = ordered_pairs();
+    let mut subject = Subject::new(&decl);
+    let states = [state_decl(&schema(), Vec::new()).field()];
+    let tier = Box::new(TreeTier::new(false));
+    subject.keyed.set_lower_tier(tier, &states, 128, 2).unwrap();
+    let mut guest = Guest {
+        ordered: true,
+        ..Guest::default()
+    };
+    for key in 0..5 {
+        give(&mut subject, &mut guest, 7, key, &[10 * key, 10 * key + 1]);
+    }
+    assert!(subject.pattern.waiting.len() < 10, "some rows are below");
+    subject.watermark(WATERMARK_MAX, &mut guest);
+    let mut keys = guest.lines.iter().map(|line| line.0).collect::<Vec<_>>();
+    keys.sort_unstable();
+    assert_eq!(keys, [0, 1, 2, 3, 4]);
+}
+
 /// Without event time rows of a millisecond wait for its end, or for that of the input, also over a snapshot.
 #[test]
 fn rows_of_a_millisecond_are_ordered() {
@@ -347,23 +389,7 @@ fn rows_of_a_millisecond_are_ordered() {
         ordered: true,
         ..Guest::default()
     };
-    let give = |subject: &mut Subject, guest: &mut Guest, now: Millis, ids: &[i64]| {
-        let event = |id: &i64| Event {
-            key: 1,
-            id: *id,
-            time: 0,
-            holds: 0,
-        };
-        let block = Block {
-            times: None,
-            ..block(&ids.iter().map(event).collect::<Vec<_>>())
-        };
-        subject.pattern.set_moment(WATERMARK_MIN, now);
-        let admitted = subject.pattern.admit(&block, guest).unwrap();
-        let keys = [admitted.rows.column(0).clone()];
-        let calls = &mut subject.pattern.with(guest);
-        subject.keyed.handle_block(0, &keys, &admitted, calls).unwrap();
-    };
+    let give = |subject: &mut Subject, guest: &mut Guest, now: Millis, ids: &[i64]| give(subject, guest, now, 1, ids);
     let tick = |subject: &mut Subject, guest: &mut Guest, now: Millis| {
         subject.pattern.set_moment(WATERMARK_MIN, now);
         subject.keyed.handle_time(now);
