@@ -429,7 +429,12 @@ fn without_a_table_no_job_begins() {
         "bounded",
         "RW0105",
         Fault::External,
-        &["`priced lookup`", "products.csv:2", "column `id`", "`x`"],
+        &[
+            "operator `priced lookup` rejected a row: ",
+            "products.csv:2",
+            "column `id`",
+            "`x`",
+        ],
     );
     let large: String = (0..40_000).map(|id| format!("{id},name,region,{id}\n")).collect();
     std::fs::write(&table, format!("id,name,region,cents\n{large}")).expect("a file");

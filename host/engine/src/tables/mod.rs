@@ -17,7 +17,7 @@ use millrace_core::graph::{Graph, OperatorIndex, OperatorKind, RejectPolicy};
 pub(crate) use self::asked::Asker;
 pub(crate) use self::whole::Whole;
 use crate::prepare::{Connectors, JobOptions, Table};
-use crate::worker::rejected_by;
+use crate::worker::{ROW_REJECTED, rejected_by};
 
 /// A table that is there.
 #[derive(Clone)]
@@ -46,7 +46,11 @@ pub(crate) fn open(
             }
             Table::Keyed(table) => table.check().map(|()| OpenTable::Keyed(table.clone())),
         };
-        let opened = opened.map_err(|error| error.context(format!("operator `{}`", operator.name)))?;
+        let opened = opened.map_err(|error| match error.code() {
+            // Says so itself.
+            ROW_REJECTED => error,
+            _ => error.context(format!("operator `{}`", operator.name)),
+        })?;
         tables.insert(*index, opened);
     }
     Ok(tables)

@@ -29,7 +29,7 @@ mod watermarks;
 mod wiring;
 
 pub(crate) use questions::Question;
-pub(crate) use rejects::{RejectPolicies, rejected_by};
+pub(crate) use rejects::{ROW_REJECTED, RejectPolicies, rejected_by};
 pub(crate) use shared::{Attempt, CarefulEvent, Command, Event, Outcome, Shared};
 pub(crate) use slot::{Slot, SlotJob, SlotReport, Start};
 pub(crate) use wiring::{SlotWiring, edge_names, wire};

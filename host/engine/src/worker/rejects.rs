@@ -355,9 +355,12 @@ pub(crate) fn row_text(row: &RecordBatch) -> String {
     json_row(row).unwrap_or_else(|_| render_row(row, 0))
 }
 
-/// The error that a row is which cannot be read.
+/// The code of [`rejected_by`].
+pub(crate) const ROW_REJECTED: &str = "RW0105";
+
+/// The error that a row is which cannot be read. It names the operator.
 pub(crate) fn rejected_by(name: &str, rejected: &Rejected) -> Error {
-    Error::external("RW0105", failure(name, rejected))
+    Error::external(ROW_REJECTED, failure(name, rejected))
 }
 
 fn failure(name: &str, rejected: &Rejected) -> String {
