@@ -269,6 +269,24 @@ impl<T: Record> Pattern<T> {
         self.and(Condition::Iterative(Box::new(condition)))
     }
 
+    /// Or it satisfies this, beside the rows that the match has before it, instead of all that was said of the stage before.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Price { share: i64, cents: i64 }
+    /// let low = Pattern::<Price>::begin("first")
+    ///     .next("low")
+    ///     .where_(|price| price.cents < 100)
+    ///     .or_iterative(|price, before| before.first("first").is_some_and(|first| 2 * price.cents < first.cents));
+    /// ```
+    pub fn or_iterative<F>(self, condition: F) -> Self
+    where
+        F: for<'r, 'a, 'm, 'b> Fn(&'r <T as Value>::Of<'a>, &'r Matched<'m, 'b, T>) -> bool + 'static,
+    {
+        self.condition(Condition::Iterative(Box::new(condition)), Condition::Or)
+    }
+
     /// The stage or group may be missing.
     ///
     /// ```
@@ -389,6 +407,24 @@ impl<T: Record> Pattern<T> {
         F: for<'r, 'a> Fn(&'r <T as Value>::Of<'a>) -> bool + 'static,
     {
         let condition = Condition::Simple(Box::new(condition));
+        self.change(|element| element.until = Some(condition))
+    }
+
+    /// The same of a row beside those that the match has before it, repetitions among them.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Price { share: i64, cents: i64 }
+    /// let rising = Pattern::<Price>::begin("prices")
+    ///     .one_or_more()
+    ///     .until_iterative(|price, before| before.last("prices").is_some_and(|last| price.cents <= last.cents));
+    /// ```
+    pub fn until_iterative<F>(self, condition: F) -> Self
+    where
+        F: for<'r, 'a, 'm, 'b> Fn(&'r <T as Value>::Of<'a>, &'r Matched<'m, 'b, T>) -> bool + 'static,
+    {
+        let condition = Condition::Iterative(Box::new(condition));
         self.change(|element| element.until = Some(condition))
     }
 

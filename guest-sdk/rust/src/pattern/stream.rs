@@ -152,10 +152,39 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
         U: Record + Owned,
         F: for<'x, 'm, 'b> Fn(&'x Match<'m, 'b, T, K>) -> U + 'static,
     {
+        self.flat_timed_out(tag, move |begun| [function(begun)])
+    }
+
+    /// Makes any number of rows of each match that has begun and whose time is over: see [`timed_out`](Self::timed_out).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record)]
+    /// # struct Step { order: i64, item: i64, paid: bool }
+    /// static UNPAID: OutputTag<(i64,)> = OutputTag::new("unpaid items");
+    ///
+    /// fn paid(steps: KeyedStream<Step, i64>) {
+    ///     let order = Pattern::<Step>::begin("items").where_(|step| !step.paid).one_or_more().greedy();
+    ///     let paid = steps
+    ///         .pattern(order.followed_by("paid").where_(|step| step.paid).within(Duration::from_secs(3600)))
+    ///         .flat_timed_out(&UNPAID, |begun| begun.rows("items").map(|step| (step.item,)).collect::<Vec<_>>())
+    ///         .select(|found| (found.key(),));
+    ///     paid.side_output(&UNPAID).sink("unpaid", Stdout::ndjson());
+    ///     paid.sink("paid", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn flat_timed_out<U, I, F>(self, tag: &OutputTag<U>, function: F) -> Self
+    where
+        U: Record + Owned,
+        I: IntoIterator<Item = U>,
+        F: for<'x, 'm, 'b> Fn(&'x Match<'m, 'b, T, K>) -> I + 'static,
+    {
         let name = tag.name();
         let timed_out: TimedOut<T, K> = Box::new(move |operator, found, cx| {
-            let (row, time) = (function(found), cx.time);
-            cx.sides.push::<U>(operator, name, row, time);
+            let time = cx.time;
+            for row in function(found) {
+                cx.sides.push::<U>(operator, name, row, time);
+            }
         });
         PatternStream {
             timed_out: Some(timed_out),

@@ -11,6 +11,7 @@ mod keyed;
 mod large;
 mod lookups;
 mod operator_state;
+mod pattern_conditions;
 mod patterns;
 mod process;
 mod reduced;
