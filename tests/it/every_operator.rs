@@ -40,6 +40,7 @@ fn expected(kind: &str, sinks: usize) -> BTreeMap<String, Vec<String>> {
         let pairs = [
             ("-count", "tumbling-count"),
             ("-sum", "sliding-sum"),
+            ("-min_by", "sliding-min_by"),
             ("-uneven", "uneven-count"),
         ];
         for (phased, plain) in pairs {
@@ -107,17 +108,17 @@ pub(crate) fn kill_twice(kind: &str, sinks: usize, arguments: &[&str]) {
 
 #[test]
 fn every_operator_goes_on_at_another_parallelism() {
-    kill_twice("operators", 49, &[]);
+    kill_twice("operators", 53, &[]);
 }
 
 #[test]
 fn every_operator_goes_on_from_unaligned_checkpoints() {
-    kill_twice("operators", 49, &["--unaligned-checkpoints"]);
+    kill_twice("operators", 53, &["--unaligned-checkpoints"]);
 }
 
 #[test]
 fn every_operator_goes_on_with_state_on_disk() {
-    kill_twice("operators", 49, &["--state-backend=rocksdb", "--state-cache=1"]);
+    kill_twice("operators", 53, &["--state-backend=rocksdb", "--state-cache=1"]);
 }
 
 /// Rows are in other windows after a recovery, but each is in one.

@@ -58,7 +58,7 @@ pub use aggregate::Aggregate;
 pub use assigner::{BuiltIn, DynamicSession, GlobalWindows, MergedWindow, Session, Sliding, Tumbling, WindowAssigner};
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvictor, TimedRow};
 pub(crate) use firing::Firing;
-pub use functions::{Aggregated, Collected, Folded, Most, Reduced, RowCount, Summed};
+pub use functions::{Aggregated, Collected, Folded, Most, MostBy, Reduced, RowCount, Summed};
 pub use head::{Fired, OwnStates, WindowFunction, WindowHead};
 pub use process::{Finished, Processed, WindowContext, WindowProcess, WindowSetup, WindowState};
 pub use stream::WindowedStream;

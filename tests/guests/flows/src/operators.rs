@@ -218,6 +218,16 @@ fn windows(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     let sessions = || keyed().window(Session::gap(Duration::from_millis(60)));
     outputs.put("tumbling-count", tumbling().count());
     outputs.put("tumbling-max", tumbling().max(Event::FIELDS.value));
+    let most = |most: Windowed<i64, Event>| Result {
+        key: most.key,
+        start: most.start.millis(),
+        value: most.value.value,
+    };
+    let value = Event::FIELDS.value;
+    outputs.put("tumbling-max_by", tumbling().max_by(value).map(most));
+    outputs.put("sliding-min_by", sliding().min_by(value).map(most));
+    outputs.put("two-phase-min_by", sliding().two_phase().min_by(value).map(most));
+    outputs.put("salted-min_by", sliding().salted(3).min_by(value).map(most));
     outputs.put("sliding-sum", sliding().sum(Event::FIELDS.value));
     outputs.put(
         "sliding-reduce",

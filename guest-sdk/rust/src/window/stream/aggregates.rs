@@ -10,7 +10,7 @@ use super::WindowedStream;
 use crate::Stream;
 use crate::keyed::Number;
 use crate::value::{FieldAt, FieldRef, Owned, Record, Value};
-use crate::window::functions::{Aggregated, Folded, Most, Reduced, RowCount, Summed};
+use crate::window::functions::{Aggregated, Folded, Most, MostBy, Reduced, RowCount, Summed};
 use crate::window::{Aggregate, Window, WindowHead};
 
 impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
@@ -184,5 +184,57 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
                 key: PhantomData,
             },
         )
+    }
+    /// The row with the least value in a field among the rows of each window, whole.
+    ///
+    /// Of rows with equal values it is the first that came, as in Flink; but the one of the earlier slice where
+    /// [sliding windows](crate::window::Sliding) have no trigger and so are made of slices, and any of them where sessions
+    /// became one.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// fn cheapest(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .min_by(Sale::FIELDS.cents)
+    ///         .map(|cheapest| cheapest.value)
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn min_by<V, A>(self, field: FieldRef<T, V, A>) -> Stream<WindowHead<MostBy<T, K, V, A, false>>>
+    where
+        T: Owned + Clone,
+        A: FieldAt<Row = T, Field = V>,
+        V: Owned + PartialOrd,
+    {
+        let key = PhantomData;
+        self.head("window.min_by", MostBy { field, key })
+    }
+
+    /// The row with the greatest value in a field among the rows of each window, whole; of equals as
+    /// [`min_by`](WindowedStream::min_by).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// fn dearest(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .max_by(Sale::FIELDS.cents)
+    ///         .map(|dearest| (dearest.value, dearest.end))
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn max_by<V, A>(self, field: FieldRef<T, V, A>) -> Stream<WindowHead<MostBy<T, K, V, A, true>>>
+    where
+        T: Owned + Clone,
+        A: FieldAt<Row = T, Field = V>,
+        V: Owned + PartialOrd,
+    {
+        let key = PhantomData;
+        self.head("window.max_by", MostBy { field, key })
     }
 }

@@ -20,8 +20,15 @@ fn all_rows<T: Record + Owned + Clone, K>(_key: K, _window: Window, rows: &[T], 
     rows.iter().for_each(|row| out.push(row.clone()));
 }
 
-fn reduced<T: Clone, K>(_key: K, _window: Window, row: &T) -> T {
-    row.clone()
+/// Puts out what all rows of a window were merged into.
+type ReducedRows<T, K, R> = Reduced<T, K, T, R, fn(K, Window, &T) -> T>;
+
+fn reduced<T: Clone, K, R>(reduce: R) -> ReducedRows<T, K, R> {
+    Reduced {
+        reduce,
+        finish: |_, _, row| row.clone(),
+        types: PhantomData,
+    }
 }
 
 impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
@@ -57,6 +64,34 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
             types: PhantomData,
         };
         self.head("window.process", collected)
+    }
+
+    /// The same as [`process`](WindowedStream::process), under the name that it has in Flink: `WindowFunction.apply(key, window,
+    /// rows, out)`. Pipelines may change from one to the other: operator and state are the same.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// fn crowds(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .apply(|shop, window, sales, out: &mut Out<'_, (String, Timestamp, i64)>| {
+    ///             if sales.len() > 100 {
+    ///                 out.push((shop, window.end, sales.len() as i64));
+    ///             }
+    ///         })
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn apply<U, F>(self, function: F) -> Stream<WindowHead<Collected<T, K, U, F>>>
+    where
+        T: Owned + Clone,
+        Vec<T>: Owned,
+        U: Record,
+        F: for<'r, 'x, 'o> Fn(K, Window, &'r [T], &'x mut Out<'o, U>) + 'static,
+    {
+        self.process(function)
     }
 
     /// Aggregates the rows of each window, and gives the results to a function, which may put out any number of rows, and
@@ -135,20 +170,15 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         self,
         reduce: R,
         function: F,
-    ) -> Stream<WindowHead<Finished<Reduced<T, K, T, R, fn(K, Window, &T) -> T>, U, F>>>
+    ) -> Stream<WindowHead<Finished<ReducedRows<T, K, R>, U, F>>>
     where
         T: Owned + Clone,
         U: Record,
         R: Fn(&mut T, T) + 'static,
         F: for<'r, 'x, 'o> Fn(K, Window, &'r T, &'x mut Out<'o, U>) + 'static,
     {
-        let before = Reduced {
-            reduce,
-            finish: reduced::<T, K> as fn(K, Window, &T) -> T,
-            types: PhantomData,
-        };
         let finished = Finished {
-            before,
+            before: reduced(reduce),
             function,
             row: PhantomData,
         };
@@ -227,5 +257,54 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
     {
         let processed = Processed::new(Aggregated(aggregate), self.keyed.next_operator(), make);
         self.head("window.aggregate_process", processed)
+    }
+    /// Merges the rows of each window into one, beginning with the first, and gives it to a function with state: a slice of one
+    /// row.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64, at: Timestamp }
+    /// /// Puts out the dearest sale of a window if it is dearer than that of the window before.
+    /// struct Rising { before: ValueState<i64> }
+    ///
+    /// impl WindowProcess for Rising {
+    ///     type In = Sale;
+    ///     type Key = String;
+    ///     type Out = Sale;
+    ///
+    ///     fn process(&mut self, dearest: &[Sale], cx: &mut WindowContext<'_, Self>) {
+    ///         for sale in dearest {
+    ///             if self.before.get().is_some_and(|before| sale.cents > before) {
+    ///                 cx.push(sale.clone());
+    ///             }
+    ///             self.before.set(sale.cents);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn rising(sales: KeyedStream<Sale, String>) {
+    ///     sales
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .reduce_process_with(
+    ///             |dearest, sale| if sale.cents > dearest.cents { *dearest = sale },
+    ///             |setup| Rising { before: setup.value_state("before") },
+    ///         )
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn reduce_process_with<R, P, F>(
+        self,
+        reduce: R,
+        make: F,
+    ) -> Stream<WindowHead<Processed<ReducedRows<T, K, R>, P>>>
+    where
+        T: Owned + Clone,
+        R: Fn(&mut T, T) + 'static,
+        P: WindowProcess<In = T, Key = K>,
+        F: FnOnce(&mut WindowSetup) -> P,
+    {
+        let processed = Processed::new(reduced(reduce), self.keyed.next_operator(), make);
+        self.head("window.reduce_process", processed)
     }
 }
