@@ -19,7 +19,7 @@
 //! - **An evictor keeps all rows**, also behind `sum` or `aggregate`, which then begin anew at each firing. What it takes out
 //!   is gone for later firings. If it leaves no row the function is not called (Flink calls it with none).
 //! - **Sessions merge when a row falls between two**: counts of a trigger are added up, and the next row may fire. Triggers that
-//!   [cannot merge](Trigger::merges), such as [`DeltaTrigger`], are refused, and so are [states of windows](WindowState).
+//!   [cannot merge](Trigger::merges), such as [`DeltaTrigger`], are refused, and so are [states of windows](OfWindow).
 //! - **Windows that never end are state that never goes.** [`GlobalWindows`] keep what was not purged as long as the key
 //!   may come. A count window that is empty is forgotten. Rows put out by [`GlobalWindows`] have the time of the row or
 //!   timer that made them fire (Flink: the end of time, so that windows behind it never see them in time).
@@ -33,7 +33,8 @@
 //!
 //! A window of the pipeline is an entry in lists that belong to the key: state `windows` has each window's `start`, `end`, what
 //! the trigger keeps (`state`) and its timers; the state named after the function (`sum`, `process`) what is kept of the rows
-//! (`value`), or `rows` all of them with their times, for an evictor. They can be read and changed in savepoints as any state.
+//! (`value`), or `rows` all of them with their times, for an evictor; a [state of windows](OfWindow) its `value` for each. They can
+//! be read and changed in savepoints as any state.
 //! A window that gets a trigger or loses it begins anew, for the host's windows are stored otherwise.
 
 mod aggregate;
@@ -46,6 +47,7 @@ mod functions;
 mod guest;
 mod head;
 mod process;
+mod states;
 mod stream;
 mod trigger;
 mod two_phase;
@@ -60,7 +62,10 @@ pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvict
 pub(crate) use firing::Firing;
 pub use functions::{Aggregated, Collected, Folded, Most, MostBy, Reduced, RowCount, Summed};
 pub use head::{Fired, OwnStates, WindowFunction, WindowHead};
-pub use process::{Finished, Processed, WindowContext, WindowProcess, WindowSetup, WindowState};
+pub use process::{Finished, Processed, WindowContext, WindowProcess};
+pub use states::{
+    OfWindow, WindowAggregatingState, WindowListState, WindowMapState, WindowReducingState, WindowSetup, WindowState,
+};
 pub use stream::WindowedStream;
 pub use trigger::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger,

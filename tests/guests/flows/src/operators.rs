@@ -35,7 +35,7 @@ struct Everything {
 }
 
 /// The sum of squares, as text.
-struct Squares;
+pub(crate) struct Squares;
 
 impl AggregateFunction for Squares {
     type In = i64;

@@ -4,6 +4,7 @@
 mod functions;
 mod host;
 mod model;
+mod states;
 
 use millrace::prelude::*;
 
