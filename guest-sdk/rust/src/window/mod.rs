@@ -11,7 +11,7 @@
 //!
 //! - **A trigger replaces the end of the window.** With [`CountTrigger::of`] alone, rows that came since the last firing are
 //!   dropped when the window ends. Say [`CountTrigger::or_at_end`]. The continuous triggers fire at the end by themselves,
-//!   the one of processing time too (Flink's does not).
+//!   the one of processing time too (Flink's does not), and so does [`ProcessingTimeoutTrigger`] (Flink's too).
 //! - **Triggers do not purge.** A window that fires early keeps its rows, so each result includes those before: sinks should
 //!   replace, not add. With [`PurgingTrigger`] each result is of what came since the last, and so is that of late rows.
 //! - **Late rows make updates.** Within the allowed lateness a window fires again: windows of the pipeline at each late row,
@@ -69,7 +69,7 @@ pub use states::{
 pub use stream::WindowedStream;
 pub use trigger::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger,
-    ProcessingTimeTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
+    ProcessingTimeTrigger, ProcessingTimeoutTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
 };
 
 pub use two_phase::{Merged, TwoPhaseWindows};

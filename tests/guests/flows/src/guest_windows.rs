@@ -102,6 +102,12 @@ pub(crate) fn build(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
         "parts",
         keyed().window(Tumbling::of(ms(200))).trigger(parts).process(all),
     );
+    // Nobody waits for an hour: rows and the end of the window decide.
+    let timeout = ProcessingTimeoutTrigger::of(CountTrigger::of(2), Duration::from_secs(3_600));
+    let timeout = keyed()
+        .window(Tumbling::of(ms(200)))
+        .trigger(PurgingTrigger::of(timeout));
+    outputs.put("timeout", timeout.apply(all));
     let last = keyed()
         .window(Sliding::of(ms(300), ms(100)))
         .evictor(CountEvictor::of(3));
@@ -145,6 +151,9 @@ pub(crate) fn clock(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     let parts = PurgingTrigger::of(ContinuousProcessingTimeTrigger::of(ms(30)));
     let parts = keyed().window(Tumbling::of(ms(400)).processing_time()).trigger(parts);
     outputs.put("parts", parts.count());
+    let timeout = ProcessingTimeoutTrigger::of(CountTrigger::of(20), ms(15)).since_last_row();
+    let timeouts = keyed().window(Tumbling::of(ms(300)).processing_time());
+    outputs.put("timeouts", timeouts.trigger(PurgingTrigger::of(timeout)).count());
     let all = events.clone().window_all(Tumbling::of(ms(10)).processing_time());
     outputs.put("all", all.count());
 }

@@ -68,7 +68,8 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
     /// [`ContinuousEventTimeTrigger`](super::ContinuousEventTimeTrigger),
     /// [`ContinuousProcessingTimeTrigger`](super::ContinuousProcessingTimeTrigger),
     /// [`DeltaTrigger`](super::DeltaTrigger), [`EventTimeTrigger`](super::EventTimeTrigger),
-    /// [`ProcessingTimeTrigger`](super::ProcessingTimeTrigger), and
+    /// [`ProcessingTimeTrigger`](super::ProcessingTimeTrigger),
+    /// [`ProcessingTimeoutTrigger`](super::ProcessingTimeoutTrigger), and
     /// [`PurgingTrigger`](super::PurgingTrigger), which makes one of them drop the rows of what has fired.
     ///
     /// ```
