@@ -42,6 +42,7 @@ fn expected(kind: &str, sinks: usize) -> BTreeMap<String, Vec<String>> {
             ("-sum", "sliding-sum"),
             ("-min_by", "sliding-min_by"),
             ("-uneven", "uneven-count"),
+            ("-apart", "apart-count"),
         ];
         for (phased, plain) in pairs {
             assert_eq!(outputs[&format!("two-phase{phased}")], outputs[plain]);
@@ -108,17 +109,17 @@ pub(crate) fn kill_twice(kind: &str, sinks: usize, arguments: &[&str]) {
 
 #[test]
 fn every_operator_goes_on_at_another_parallelism() {
-    kill_twice("operators", 54, &[]);
+    kill_twice("operators", 57, &[]);
 }
 
 #[test]
 fn every_operator_goes_on_from_unaligned_checkpoints() {
-    kill_twice("operators", 54, &["--unaligned-checkpoints"]);
+    kill_twice("operators", 57, &["--unaligned-checkpoints"]);
 }
 
 #[test]
 fn every_operator_goes_on_with_state_on_disk() {
-    kill_twice("operators", 54, &["--state-backend=rocksdb", "--state-cache=1"]);
+    kill_twice("operators", 57, &["--state-backend=rocksdb", "--state-cache=1"]);
 }
 
 /// Rows are in other windows after a recovery, but each is in one.

@@ -127,7 +127,8 @@ impl Model {
                     }
                     start -= slide;
                 }
-                if !taken {
+                let is_between = (event.time - offset).rem_euclid(slide) >= size;
+                if !taken && (!is_between || is_late(event.time + 1)) {
                     self.late.push(event);
                 }
             }
@@ -340,6 +341,27 @@ fn sliding_windows_that_wait_for_late_rows() {
     }
 }
 
+/// Rows between two windows are in none. They are late if a window that ended with them would have taken no more rows.
+#[test]
+fn sliding_windows_with_gaps_between_them() {
+    for kind in ["sliding", "guest-sliding"] {
+        for (seed, disorder, lateness, windows) in [
+            (26, 0, 0, (6, 10, 1)),
+            (27, 20, 0, (12, 30, 0)),
+            (28, 0, 15, (4, 7, 0)),
+            (29, 10, 60, (6, 10, 3)),
+        ] {
+            let (size, slide, offset) = windows;
+            let setting = Setting {
+                windows: Windows::Sliding(size, slide, offset),
+                disorder,
+                lateness,
+            };
+            check(kind, setting, seed);
+        }
+    }
+}
+
 #[test]
 fn sessions_merge_across_rows_and_blocks() {
     for kind in ["session", "session-computed"] {
@@ -446,6 +468,9 @@ fn rows_with_the_least_value() {
         ("least-session", Windows::Session(3), None),
         ("least-two-phase", sliding(20, 20, 0), None),
         ("least-salted", sliding(20, 5, 0), None),
+        ("least", sliding(6, 10, 1), Some(2)),
+        ("least-two-phase", sliding(6, 10, 1), None),
+        ("least-salted", sliding(6, 10, 1), None),
     ]) {
         let setting = Setting {
             windows,

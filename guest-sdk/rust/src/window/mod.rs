@@ -20,6 +20,8 @@
 //!   is gone for later firings. If it leaves no row the function is not called (Flink calls it with none).
 //! - **Sessions merge when a row falls between two**: counts of a trigger are added up, and the next row may fire. Triggers that
 //!   [cannot merge](Trigger::merges), such as [`DeltaTrigger`], are refused, and so are [states of windows](OfWindow).
+//! - **Sliding windows with a slide longer than their length** have gaps between them, whose rows are in none and are dropped.
+//!   They are late if they come so late that a window which ended with them would take no more rows.
 //! - **Windows that never end are state that never goes.** [`GlobalWindows`] keep what was not purged as long as the key
 //!   may come. A count window that is empty is forgotten. Rows put out by [`GlobalWindows`] have the time of the row or
 //!   timer that made them fire (Flink: the end of time, so that windows behind it never see them in time).

@@ -244,6 +244,10 @@ fn windows(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     outputs.put("uneven-count", keyed().window(uneven).count());
     outputs.put("two-phase-uneven", keyed().window(uneven).two_phase().count());
     outputs.put("salted-uneven", keyed().window(uneven).salted(3).count());
+    let apart = Sliding::of(Duration::from_millis(50), Duration::from_millis(120)).offset(Duration::from_millis(10));
+    outputs.put("apart-count", keyed().window(apart).count());
+    outputs.put("two-phase-apart", keyed().window(apart).two_phase().count());
+    outputs.put("salted-apart", keyed().window(apart).salted(3).count());
     outputs.put("session-min", sessions().min(Event::FIELDS.value));
     outputs.put(
         "session-process",

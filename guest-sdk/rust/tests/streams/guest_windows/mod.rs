@@ -320,6 +320,21 @@ fn timeouts() {
     }
 }
 
+/// Rows between two windows are in none; they are late if they would have been late for a window.
+#[test]
+fn windows_with_gaps_between_them() {
+    for (processing, lateness) in [(false, 0), (false, 15), (true, 0)] {
+        for assign in [Assign::Sliding(6, 10, 1), Assign::Sliding(1, 7, 0)] {
+            check(Setting {
+                when: When::Count(2, true),
+                processing,
+                lateness,
+                ..Setting::plain(assign)
+            });
+        }
+    }
+}
+
 #[test]
 fn late_firings_that_purge_are_of_what_came_since() {
     for assign in ASSIGN {
