@@ -40,7 +40,9 @@ fn expected(kind: &str, sinks: usize) -> BTreeMap<String, Vec<String>> {
         let pairs = [
             ("-count", "tumbling-count"),
             ("-sum", "sliding-sum"),
+            ("-min_by", "sliding-min_by"),
             ("-uneven", "uneven-count"),
+            ("-apart", "apart-count"),
         ];
         for (phased, plain) in pairs {
             assert_eq!(outputs[&format!("two-phase{phased}")], outputs[plain]);
@@ -107,17 +109,17 @@ pub(crate) fn kill_twice(kind: &str, sinks: usize, arguments: &[&str]) {
 
 #[test]
 fn every_operator_goes_on_at_another_parallelism() {
-    kill_twice("operators", 49, &[]);
+    kill_twice("operators", 57, &[]);
 }
 
 #[test]
 fn every_operator_goes_on_from_unaligned_checkpoints() {
-    kill_twice("operators", 49, &["--unaligned-checkpoints"]);
+    kill_twice("operators", 57, &["--unaligned-checkpoints"]);
 }
 
 #[test]
 fn every_operator_goes_on_with_state_on_disk() {
-    kill_twice("operators", 49, &["--state-backend=rocksdb", "--state-cache=1"]);
+    kill_twice("operators", 57, &["--state-backend=rocksdb", "--state-cache=1"]);
 }
 
 /// Rows are in other windows after a recovery, but each is in one.
@@ -127,7 +129,7 @@ fn windows_of_processing_time_lose_no_row() {
     live(&place, "clock", 1, &[], true);
     live(&place, "clock", 3, &[], true);
     live(&place, "clock", 2, &[], false);
-    for name in ["tumbling", "session", "parts", "all"] {
+    for name in ["tumbling", "session", "parts", "timeouts", "all"] {
         let rows = read_ndjson(&place.output().join(name));
         assert!(rows.len() > 5, "{} windows of {name}: the clock ends them", rows.len());
         let counted: i64 = rows.iter().map(|row| row["value"].as_i64().expect("a number")).sum();

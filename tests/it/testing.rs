@@ -363,15 +363,17 @@ fn ndjson(events: &[Event]) -> String {
 /// Windows block by block: what is late, and every firing, not only the last one of a window.
 #[test]
 fn windows_fire_as_in_the_engine_row_by_row() {
-    for (seed, kind) in (1..).zip([
-        "tumbling",
-        "sliding",
-        "session",
-        "session-computed",
-        "session-collected",
-        "guest-tumbling",
-        "guest-sliding",
-        "guest-session",
+    for (seed, (kind, slide)) in (1..).zip([
+        ("tumbling", "20ms"),
+        ("sliding", "7ms"),
+        ("sliding", "33ms"),
+        ("session", "3ms"),
+        ("session-computed", "3ms"),
+        ("session-collected", "3ms"),
+        ("guest-tumbling", "20ms"),
+        ("guest-sliding", "7ms"),
+        ("guest-sliding", "33ms"),
+        ("guest-session", "3ms"),
     ]) {
         // A slow machine cuts a block in two, and within the allowed lateness each part fires: there blocks are rows.
         for (lateness, disorder, block_rows) in [
@@ -391,7 +393,7 @@ fn windows_fire_as_in_the_engine_row_by_row() {
                 ("input", as_text(&input)),
                 ("output", as_text(&output)),
                 ("size", size),
-                ("slide", "7ms"),
+                ("slide", slide),
                 ("offset", "2ms"),
                 ("disorder", disorder),
                 ("lateness", lateness),
@@ -406,7 +408,7 @@ fn windows_fire_as_in_the_engine_row_by_row() {
                 }
             }
             tested.finish();
-            let told = format!("{kind}, lateness {lateness}, disorder {disorder}, blocks of {block_rows}");
+            let told = format!("{kind} by {slide}, lateness {lateness}, disorder {disorder}, blocks of {block_rows}");
             assert_same(&job(&mut tested), &expected, &told);
         }
     }

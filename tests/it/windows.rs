@@ -70,20 +70,22 @@ struct Kept {
     key: i64,
     start: i64,
     end: i64,
-    values: Vec<i64>,
+    /// In the order in which they came.
+    rows: Vec<Event>,
 }
 
 impl Kept {
     fn outcome(&self) -> Outcome {
-        let (sum, least) = (self.values.iter().sum(), self.values.iter().min());
-        let count = self.values.len() as i64;
+        let values = || self.rows.iter().map(|event| event.value);
+        let (sum, least) = (values().sum(), values().min());
+        let count = self.rows.len() as i64;
         [
             self.key,
             self.start,
             self.end,
             count,
             sum,
-            *least.expect("a window has rows"),
+            least.expect("a window has rows"),
         ]
     }
 }
@@ -91,8 +93,8 @@ impl Kept {
 #[derive(Debug, Default)]
 struct Model {
     open: Vec<Kept>,
-    /// Contents with which windows were given up.
-    finals: Vec<Outcome>,
+    /// Windows that were given up.
+    closed: Vec<Kept>,
     late: Vec<Event>,
 }
 
@@ -125,7 +127,8 @@ impl Model {
                     }
                     start -= slide;
                 }
-                if !taken {
+                let is_between = (event.time - offset).rem_euclid(slide) >= size;
+                if !taken && (!is_between || is_late(event.time + 1)) {
                     self.late.push(event);
                 }
             }
@@ -144,24 +147,26 @@ impl Model {
                     self.late.push(event);
                     return;
                 }
-                let mut values = Vec::new();
+                let mut rows = Vec::new();
                 self.open.retain(|kept| {
                     let merged = touches(kept, event.time, event.time + gap);
                     if merged {
-                        values.extend_from_slice(&kept.values);
+                        rows.extend_from_slice(&kept.rows);
                     }
                     !merged
                 });
-                values.push(event.value);
+                rows.push(event);
                 let key = event.key;
-                self.open.push(Kept {
-                    key,
-                    start,
-                    end,
-                    values,
-                });
+                self.open.push(Kept { key, start, end, rows });
             }
         }
+    }
+
+    /// Contents with which windows were given up, sorted.
+    fn finals(&self) -> Vec<Outcome> {
+        let mut finals: Vec<Outcome> = self.closed.iter().map(Kept::outcome).collect();
+        finals.sort_unstable();
+        finals
     }
 
     fn put(&mut self, event: Event, start: i64, end: i64) {
@@ -170,12 +175,12 @@ impl Model {
             .iter_mut()
             .find(|kept| (kept.key, kept.start) == (event.key, start));
         match found {
-            Some(kept) => kept.values.push(event.value),
+            Some(kept) => kept.rows.push(event),
             None => self.open.push(Kept {
                 key: event.key,
                 start,
                 end,
-                values: vec![event.value],
+                rows: vec![event],
             }),
         }
     }
@@ -184,7 +189,7 @@ impl Model {
         self.open.retain(|kept| {
             let stays = (kept.end - 1).saturating_add(setting.lateness) > watermark;
             if !stays {
-                self.finals.push(kept.outcome());
+                self.closed.push(kept.clone());
             }
             stays
         });
@@ -202,6 +207,17 @@ fn event(row: &Value) -> Event {
 
 /// What the engine makes of the rows: results and late rows, sorted.
 fn engine(kind: &str, setting: Setting, events: &[Event], block_rows: usize) -> (Vec<Outcome>, Vec<Event>) {
+    let folder = run(kind, setting, events, block_rows);
+    let output = folder.path().join("out");
+    let mut results: Vec<Outcome> = read_ndjson(&output.join("results")).iter().map(outcome).collect();
+    let mut late: Vec<Event> = read_ndjson(&output.join("late")).iter().map(event).collect();
+    results.sort_unstable();
+    late.sort_unstable();
+    (results, late)
+}
+
+/// Has the engine write what it makes of the rows to folders of `out`.
+fn run(kind: &str, setting: Setting, events: &[Event], block_rows: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("temporary folder");
     let input = folder.path().join("events.ndjson");
     write(&input, events);
@@ -223,18 +239,14 @@ fn engine(kind: &str, setting: Setting, events: &[Event], block_rows: usize) -> 
         ("lateness", &lateness),
     ];
     jobs::succeed(Guest::Flows, blocks_of(block_rows), &pairs);
-    let mut results: Vec<Outcome> = read_ndjson(&output.join("results")).iter().map(outcome).collect();
-    let mut late: Vec<Event> = read_ndjson(&output.join("late")).iter().map(event).collect();
-    results.sort_unstable();
-    late.sort_unstable();
-    (results, late)
+    folder
 }
 
 fn check(kind: &str, setting: Setting, seed: u64) {
     let events = events(seed, 1_200);
     for block_rows in BLOCKS {
         let mut model = Model::run(setting, &events, block_rows);
-        model.finals.sort_unstable();
+        let finals = model.finals();
         model.late.sort_unstable();
         let (results, late) = engine(kind, setting, &events, block_rows);
         let told = format!("{kind} {setting:?}, seed {seed}, blocks of {block_rows}");
@@ -245,9 +257,9 @@ fn check(kind: &str, setting: Setting, seed: u64) {
         assert!(late.is_empty() == waits || !is_narrow, "{told}");
         assert_eq!(late, model.late, "late rows of {told}");
         if setting.lateness == 0 {
-            assert_eq!(results, model.finals, "results of {told}");
+            assert_eq!(results, finals, "results of {told}");
         } else {
-            check_finals(&results, &model.finals, &told);
+            check_finals(&results, &finals, &told);
         }
     }
 }
@@ -329,6 +341,27 @@ fn sliding_windows_that_wait_for_late_rows() {
     }
 }
 
+/// Rows between two windows are in none. They are late if a window that ended with them would have taken no more rows.
+#[test]
+fn sliding_windows_with_gaps_between_them() {
+    for kind in ["sliding", "guest-sliding"] {
+        for (seed, disorder, lateness, windows) in [
+            (26, 0, 0, (6, 10, 1)),
+            (27, 20, 0, (12, 30, 0)),
+            (28, 0, 15, (4, 7, 0)),
+            (29, 10, 60, (6, 10, 3)),
+        ] {
+            let (size, slide, offset) = windows;
+            let setting = Setting {
+                windows: Windows::Sliding(size, slide, offset),
+                disorder,
+                lateness,
+            };
+            check(kind, setting, seed);
+        }
+    }
+}
+
 #[test]
 fn sessions_merge_across_rows_and_blocks() {
     for kind in ["session", "session-computed"] {
@@ -383,10 +416,9 @@ fn windows_that_keep_all_rows() {
     };
     let events = events(61, 1_200);
     for block_rows in BLOCKS {
-        let mut model = Model::run(setting, &events, block_rows);
-        model.finals.sort_unstable();
+        let model = Model::run(setting, &events, block_rows);
         let (results, _) = engine("session-collected", setting, &events, block_rows);
-        assert_eq!(results, model.finals, "blocks of {block_rows}");
+        assert_eq!(results, model.finals(), "blocks of {block_rows}");
     }
 }
 
@@ -421,6 +453,75 @@ fn late_rows_that_nobody_takes_are_counted() {
     );
 }
 
+/// Key, start, end, and value and time of the row with the least value.
+type Least = [i64; 5];
+
+/// Values are few, so that many rows tie. Which of them it is follows from the order in which they came, for windows that
+/// slide from their slices first; where sessions merge and in two phases it is any.
+#[test]
+fn rows_with_the_least_value() {
+    let sliding = |size, slide, offset| Windows::Sliding(size, slide, offset);
+    for (seed, (kind, windows, decides)) in (81..).zip([
+        ("least", sliding(20, 20, 3), Some(20)),
+        ("least", sliding(20, 7, 2), Some(1)),
+        ("least-guest", sliding(20, 7, 2), Some(20)),
+        ("least-session", Windows::Session(3), None),
+        ("least-two-phase", sliding(20, 20, 0), None),
+        ("least-salted", sliding(20, 5, 0), None),
+        ("least", sliding(6, 10, 1), Some(2)),
+        ("least-two-phase", sliding(6, 10, 1), None),
+        ("least-salted", sliding(6, 10, 1), None),
+    ]) {
+        let setting = Setting {
+            windows,
+            disorder: 20,
+            lateness: 0,
+        };
+        let mut events = events(seed, 1_200);
+        events.iter_mut().for_each(|event| event.value %= 3);
+        for block_rows in BLOCKS {
+            let model = Model::run(setting, &events, block_rows);
+            let folder = run(kind, setting, &events, block_rows);
+            let mut results: Vec<Least> = read_ndjson(&folder.path().join("out/results"))
+                .iter()
+                .map(least)
+                .collect();
+            results.sort_unstable();
+            let told = format!("{kind} {windows:?}, blocks of {block_rows}");
+            check_least(&model.closed, &results, decides, &told);
+        }
+    }
+}
+
+/// `decides`: length of the slices that decide first between equals, and then the order in which they came; none: any may be.
+fn check_least(closed: &[Kept], results: &[Least], decides: Option<i64>, told: &str) {
+    let mut closed = closed.to_vec();
+    closed.sort_unstable_by_key(|kept| (kept.key, kept.start));
+    assert_eq!(results.len(), closed.len(), "{told}");
+    let mut ties = 0;
+    for (result, kept) in results.iter().zip(&closed) {
+        let slice = decides.unwrap_or(i64::MAX);
+        let rank = |event: &&Event| (event.value, (event.time - kept.start).div_euclid(slice));
+        let least = kept.rows.iter().min_by_key(rank).expect("a window has rows");
+        let equal = kept.rows.iter().filter(|event| event.value == least.value);
+        let equal: Vec<Least> = equal.map(|event| picked(kept, event)).collect();
+        ties += usize::from(equal.len() > 1);
+        match decides {
+            Some(_) => assert_eq!(*result, picked(kept, least), "{told}"),
+            None => assert!(equal.contains(result), "{result:?} of {told}"),
+        }
+    }
+    assert!(ties > 30, "{ties} ties of {told}");
+}
+
+fn picked(kept: &Kept, event: &Event) -> Least {
+    [kept.key, kept.start, kept.end, event.value, event.time]
+}
+
+fn least(row: &Value) -> Least {
+    ["key", "start", "end", "value", "time"].map(|name| row[name].as_i64().expect("a number"))
+}
+
 /// Windows over results of windows, which come with the time of their window's end - 1.
 #[test]
 fn windows_of_windows() {
@@ -432,7 +533,7 @@ fn windows_of_windows() {
     };
     for block_rows in BLOCKS {
         let mut expected = BTreeMap::<i64, (i64, i64, i64)>::new();
-        for [_, _, end, _, sum, least] in Model::run(inner, &events, block_rows).finals {
+        for [_, _, end, _, sum, least] in Model::run(inner, &events, block_rows).finals() {
             let (count, total, smallest) = expected
                 .entry((end - 1).div_euclid(100) * 100)
                 .or_insert((0, 0, i64::MAX));

@@ -307,11 +307,11 @@
 //!
 //! | function | is |
 //! | --- | --- |
-//! | [`count`](WindowedStream::count), [`sum`](WindowedStream::sum), [`min`](WindowedStream::min), [`max`](WindowedStream::max) | ready-made |
+//! | [`count`](WindowedStream::count), [`sum`](WindowedStream::sum), [`min`](WindowedStream::min), [`max`](WindowedStream::max), [`min_by`](WindowedStream::min_by), [`max_by`](WindowedStream::max_by) | ready-made |
 //! | [`reduce`](WindowedStream::reduce), [`aggregate_with`](WindowedStream::aggregate_with), [`aggregate`](WindowedStream::aggregate) | by closures, or an [`Aggregate`](window::Aggregate); an accumulator is kept, not the rows |
-//! | [`process`](WindowedStream::process) | of all rows, which are kept |
+//! | [`process`](WindowedStream::process), [`apply`](WindowedStream::apply) | of all rows, which are kept |
 //! | [`reduce_process`](WindowedStream::reduce_process), [`aggregate_process`](WindowedStream::aggregate_process) | an accumulator is kept, and its result goes to a function that may put out anything |
-//! | [`process_with`](WindowedStream::process_with), [`aggregate_process_with`](WindowedStream::aggregate_process_with) | a [`WindowProcess`](window::WindowProcess) with states of the key and of the window |
+//! | [`process_with`](WindowedStream::process_with), [`aggregate_process_with`](WindowedStream::aggregate_process_with), [`reduce_process_with`](WindowedStream::reduce_process_with) | a [`WindowProcess`](window::WindowProcess) with states of the key and of the window |
 //!
 //! [`allowed_lateness`](WindowedStream::allowed_lateness) lets late rows in: they make the window fire again, with all that
 //! it has, as an update of what it put out, at each row or once for those of a block. [`late_output`](WindowedStream::late_output) gets rows that are later still.

@@ -43,9 +43,10 @@ pub use crate::values::{
 };
 pub use crate::window::{
     Aggregate, ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
-    DeltaTrigger, EventTimeTrigger, Evictor, EvictorContext, GlobalWindows, ProcessingTimeTrigger, PurgingTrigger,
-    Session, Sliding, TimeEvictor, Trigger, TriggerContext, TriggerResult, Tumbling, Window, WindowAssigner,
-    WindowContext, WindowProcess, WindowSetup, WindowState, WindowedStream,
+    DeltaTrigger, EventTimeTrigger, Evictor, EvictorContext, GlobalWindows, ProcessingTimeTrigger,
+    ProcessingTimeoutTrigger, PurgingTrigger, Session, Sliding, TimeEvictor, Trigger, TriggerContext, TriggerResult,
+    Tumbling, Window, WindowAggregatingState, WindowAssigner, WindowContext, WindowListState, WindowMapState,
+    WindowProcess, WindowReducingState, WindowSetup, WindowState, WindowedStream,
 };
 pub use crate::{
     AfterMatch, Counted, Flow, OpenContext, Out, OutputTag, Parameters, Pattern, Record, Result, Stream, Windowed,

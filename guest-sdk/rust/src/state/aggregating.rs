@@ -1,5 +1,6 @@
 //! What values per key have come to, by a function of one's own.
 
+use super::scope::{OfKey, Scope};
 use super::{State, ValueState, WholeState};
 use crate::value::Owned;
 
@@ -82,12 +83,14 @@ pub trait AggregateFunction: 'static {
 ///         .sink("out", Stdout::ndjson());
 /// }
 /// ```
-pub struct AggregatingState<A: AggregateFunction> {
-    value: ValueState<A::Acc>,
+///
+/// With [`OfWindow`](crate::window::OfWindow) it is of the values of each window of a key.
+pub struct AggregatingState<A: AggregateFunction, S: Scope = OfKey> {
+    value: ValueState<A::Acc, S>,
     function: A,
 }
 
-impl<A: AggregateFunction> std::fmt::Debug for AggregatingState<A> {
+impl<A: AggregateFunction, S: Scope> std::fmt::Debug for AggregatingState<A, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("AggregatingState")
     }
@@ -103,8 +106,8 @@ impl<A: AggregateFunction> WholeState for AggregatingState<A> {
     type Stored = A::Acc;
 }
 
-impl<A: AggregateFunction> AggregatingState<A> {
-    pub(crate) fn new(value: ValueState<A::Acc>, function: A) -> Self {
+impl<A: AggregateFunction, S: Scope> AggregatingState<A, S> {
+    pub(crate) fn new(value: ValueState<A::Acc, S>, function: A) -> Self {
         AggregatingState { value, function }
     }
 

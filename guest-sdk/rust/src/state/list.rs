@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::cell::Cell;
+use super::scope::{KeyPlace, OfKey, Place, Scope};
 use super::{State, WholeState};
 use crate::value::Owned;
 
@@ -33,14 +34,16 @@ use crate::value::Owned;
 ///     }
 /// }
 /// ```
-pub struct ListState<T: Owned + Clone>
+///
+/// With [`OfWindow`](crate::window::OfWindow) it is a list for each window of a key.
+pub struct ListState<T: Owned + Clone, S: Scope = OfKey>
 where
     Vec<T>: Owned,
 {
-    cell: Rc<RefCell<Cell<Vec<T>>>>,
+    place: S::Place<Vec<T>>,
 }
 
-impl<T: Owned + Clone> std::fmt::Debug for ListState<T>
+impl<T: Owned + Clone, S: Scope> std::fmt::Debug for ListState<T, S>
 where
     Vec<T>: Owned,
 {
@@ -54,7 +57,7 @@ where
     Vec<T>: Owned,
 {
     fn place(&self) -> *const () {
-        Rc::as_ptr(&self.cell).cast()
+        self.place.address()
     }
 }
 
@@ -70,8 +73,17 @@ where
     Vec<T>: Owned,
 {
     pub(crate) fn new() -> (Self, Rc<RefCell<Cell<Vec<T>>>>) {
-        let cell = Rc::new(RefCell::new(Cell::new()));
-        (ListState { cell: Rc::clone(&cell) }, cell)
+        let (place, cell) = KeyPlace::new();
+        (ListState { place }, cell)
+    }
+}
+
+impl<T: Owned + Clone, S: Scope> ListState<T, S>
+where
+    Vec<T>: Owned,
+{
+    pub(crate) fn at(place: S::Place<Vec<T>>) -> Self {
+        ListState { place }
     }
 
     /// Looks at the items in place.
@@ -83,7 +95,7 @@ where
     /// }
     /// ```
     pub fn with<R>(&self, look: impl FnOnce(&[T]) -> R) -> R {
-        look(self.cell.borrow_mut().read().map_or(&[], Vec::as_slice))
+        self.place.read(|items| look(items.map_or(&[], Vec::as_slice)))
     }
 
     /// Number of items.
@@ -133,7 +145,7 @@ where
     /// fn remember(items: &ListState<i64>, item: i64) { items.push(item); }
     /// ```
     pub fn push(&self, item: T) {
-        self.cell.borrow_mut().write(false, |items| (items.push(item), true));
+        self.place.write(false, |items| (items.push(item), true));
     }
 
     /// Changes the list in place.
@@ -145,7 +157,7 @@ where
     /// }
     /// ```
     pub fn update<R>(&self, change: impl FnOnce(&mut Vec<T>) -> R) -> R {
-        self.cell.borrow_mut().write(true, |items| {
+        self.place.write(true, |items| {
             let result = change(items);
             (result, !items.is_empty())
         })
@@ -159,7 +171,7 @@ where
     /// ```
     pub fn set(&self, items: Vec<T>) {
         let present = !items.is_empty();
-        self.cell.borrow_mut().write(false, |kept| (*kept = items, present));
+        self.place.write(false, |kept| (*kept = items, present));
     }
 
     /// Takes all items out.
@@ -169,9 +181,7 @@ where
     /// fn drain(items: &ListState<i64>) -> Vec<i64> { items.take() }
     /// ```
     pub fn take(&self) -> Vec<T> {
-        self.cell
-            .borrow_mut()
-            .write(true, |items| (std::mem::take(items), false))
+        self.place.write(true, |items| (std::mem::take(items), false))
     }
 
     /// Forgets all items.
@@ -181,6 +191,6 @@ where
     /// fn forget(items: &ListState<i64>) { items.clear(); }
     /// ```
     pub fn clear(&self) {
-        self.cell.borrow_mut().clear();
+        self.place.clear();
     }
 }

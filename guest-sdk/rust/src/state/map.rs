@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::cell::Cell;
+use super::scope::{KeyPlace, OfKey, Place, Scope};
 use super::{State, WholeState};
 use crate::value::Owned;
 
@@ -32,14 +33,16 @@ use crate::value::Owned;
 ///     }
 /// }
 /// ```
-pub struct MapState<K: Owned + Clone + Ord, V: Owned + Clone>
+///
+/// With [`OfWindow`](crate::window::OfWindow) it is a map for each window of a key.
+pub struct MapState<K: Owned + Clone + Ord, V: Owned + Clone, S: Scope = OfKey>
 where
     BTreeMap<K, V>: Owned,
 {
-    cell: Rc<RefCell<Cell<BTreeMap<K, V>>>>,
+    place: S::Place<BTreeMap<K, V>>,
 }
 
-impl<K: Owned + Clone + Ord, V: Owned + Clone> std::fmt::Debug for MapState<K, V>
+impl<K: Owned + Clone + Ord, V: Owned + Clone, S: Scope> std::fmt::Debug for MapState<K, V, S>
 where
     BTreeMap<K, V>: Owned,
 {
@@ -53,7 +56,7 @@ where
     BTreeMap<K, V>: Owned,
 {
     fn place(&self) -> *const () {
-        Rc::as_ptr(&self.cell).cast()
+        self.place.address()
     }
 }
 
@@ -70,8 +73,17 @@ where
 {
     #[expect(clippy::type_complexity, reason = "the handle and what it is a handle of")]
     pub(crate) fn new() -> (Self, Rc<RefCell<Cell<BTreeMap<K, V>>>>) {
-        let cell = Rc::new(RefCell::new(Cell::new()));
-        (MapState { cell: Rc::clone(&cell) }, cell)
+        let (place, cell) = KeyPlace::new();
+        (MapState { place }, cell)
+    }
+}
+
+impl<K: Owned + Clone + Ord, V: Owned + Clone, S: Scope> MapState<K, V, S>
+where
+    BTreeMap<K, V>: Owned,
+{
+    pub(crate) fn at(place: S::Place<BTreeMap<K, V>>) -> Self {
+        MapState { place }
     }
 
     /// Looks at the map in place; none if it has no entries.
@@ -83,7 +95,7 @@ where
     /// }
     /// ```
     pub fn with<R>(&self, look: impl FnOnce(Option<&BTreeMap<K, V>>) -> R) -> R {
-        look(self.cell.borrow_mut().read().filter(|map| !map.is_empty()))
+        self.place.read(|map| look(map.filter(|map| !map.is_empty())))
     }
 
     /// Number of entries.
@@ -150,9 +162,7 @@ where
     /// fn learn(prices: &MapState<String, i64>) { prices.insert("apple".into(), 30); }
     /// ```
     pub fn insert(&self, key: K, value: V) -> Option<V> {
-        self.cell
-            .borrow_mut()
-            .write(false, |map| (map.insert(key, value), true))
+        self.place.write(false, |map| (map.insert(key, value), true))
     }
 
     /// Changes the value of a key in place, from the default if there is none.
@@ -167,7 +177,7 @@ where
         K: Borrow<Q>,
         V: Default,
     {
-        self.cell.borrow_mut().write(true, |map| {
+        self.place.write(true, |map| {
             let result = match map.get_mut(key) {
                 Some(value) => change(value),
                 None => change(map.entry(key.to_owned()).or_default()),
@@ -186,7 +196,7 @@ where
     where
         K: Borrow<Q>,
     {
-        self.cell.borrow_mut().write(true, |map| {
+        self.place.write(true, |map| {
             let removed = map.remove(key);
             (removed, !map.is_empty())
         })
@@ -199,7 +209,7 @@ where
     /// fn only_dear(prices: &MapState<String, i64>) { prices.retain(|_, price| *price > 100); }
     /// ```
     pub fn retain(&self, keep: impl FnMut(&K, &mut V) -> bool) {
-        self.cell.borrow_mut().write(true, |map| {
+        self.place.write(true, |map| {
             map.retain(keep);
             ((), !map.is_empty())
         });
@@ -212,6 +222,6 @@ where
     /// fn forget(prices: &MapState<String, i64>) { prices.clear(); }
     /// ```
     pub fn clear(&self) {
-        self.cell.borrow_mut().clear();
+        self.place.clear();
     }
 }

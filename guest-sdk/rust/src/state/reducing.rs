@@ -1,5 +1,6 @@
 //! One value per key, into which others are merged.
 
+use super::scope::{OfKey, Scope};
 use super::{State, ValueState, WholeState};
 use crate::value::Owned;
 
@@ -40,15 +41,17 @@ use crate::value::Owned;
 ///         .sink("out", Stdout::ndjson());
 /// }
 /// ```
-pub struct ReducingState<T: Owned + Clone> {
-    value: ValueState<T>,
+///
+/// With [`OfWindow`](crate::window::OfWindow) it is one value for each window of a key.
+pub struct ReducingState<T: Owned + Clone, S: Scope = OfKey> {
+    value: ValueState<T, S>,
     reduce: Merge<T>,
 }
 
 /// Merges the second into the first.
 type Merge<T> = Box<dyn Fn(&mut T, T)>;
 
-impl<T: Owned + Clone> std::fmt::Debug for ReducingState<T> {
+impl<T: Owned + Clone, S: Scope> std::fmt::Debug for ReducingState<T, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ReducingState")
     }
@@ -64,8 +67,8 @@ impl<T: Owned + Clone> WholeState for ReducingState<T> {
     type Stored = T;
 }
 
-impl<T: Owned + Clone> ReducingState<T> {
-    pub(crate) fn new(value: ValueState<T>, reduce: impl Fn(&mut T, T) + 'static) -> Self {
+impl<T: Owned + Clone, S: Scope> ReducingState<T, S> {
+    pub(crate) fn new(value: ValueState<T, S>, reduce: impl Fn(&mut T, T) + 'static) -> Self {
         ReducingState {
             value,
             reduce: Box::new(reduce),

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::cell::Cell;
+use super::scope::{KeyPlace, OfKey, Place, Scope};
 use super::{State, WholeState};
 use crate::value::Owned;
 
@@ -38,11 +39,13 @@ use crate::value::Owned;
 ///         .sink("out", Stdout::ndjson());
 /// }
 /// ```
-pub struct ValueState<T: Owned + Clone> {
-    cell: Rc<RefCell<Cell<Option<T>>>>,
+///
+/// With [`OfWindow`](crate::window::OfWindow) it is one value for each window of a key.
+pub struct ValueState<T: Owned + Clone, S: Scope = OfKey> {
+    place: S::Place<Option<T>>,
 }
 
-impl<T: Owned + Clone> std::fmt::Debug for ValueState<T> {
+impl<T: Owned + Clone, S: Scope> std::fmt::Debug for ValueState<T, S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ValueState")
     }
@@ -50,7 +53,7 @@ impl<T: Owned + Clone> std::fmt::Debug for ValueState<T> {
 
 impl<T: Owned + Clone> State for ValueState<T> {
     fn place(&self) -> *const () {
-        Rc::as_ptr(&self.cell).cast()
+        self.place.address()
     }
 }
 
@@ -60,8 +63,14 @@ impl<T: Owned + Clone> WholeState for ValueState<T> {
 
 impl<T: Owned + Clone> ValueState<T> {
     pub(crate) fn new() -> (Self, Rc<RefCell<Cell<Option<T>>>>) {
-        let cell = Rc::new(RefCell::new(Cell::new()));
-        (ValueState { cell: Rc::clone(&cell) }, cell)
+        let (place, cell) = KeyPlace::new();
+        (ValueState { place }, cell)
+    }
+}
+
+impl<T: Owned + Clone, S: Scope> ValueState<T, S> {
+    pub(crate) fn at(place: S::Place<Option<T>>) -> Self {
+        ValueState { place }
     }
 
     /// The value, copied. [`ValueState::with`] looks at it in place.
@@ -74,7 +83,7 @@ impl<T: Owned + Clone> ValueState<T> {
     /// ```
     #[inline(always)]
     pub fn get(&self) -> Option<T> {
-        self.cell.borrow_mut().read()?.clone()
+        self.place.read(|kept| kept?.clone())
     }
 
     /// Looks at the value in place.
@@ -86,7 +95,7 @@ impl<T: Owned + Clone> ValueState<T> {
     /// }
     /// ```
     pub fn with<R>(&self, look: impl FnOnce(Option<&T>) -> R) -> R {
-        look(self.cell.borrow_mut().read().and_then(Option::as_ref))
+        self.place.read(|kept| look(kept.and_then(Option::as_ref)))
     }
 
     /// Replaces the value.
@@ -99,7 +108,7 @@ impl<T: Owned + Clone> ValueState<T> {
     /// ```
     #[inline(always)]
     pub fn set(&self, value: T) {
-        self.cell.borrow_mut().write(false, |kept| (*kept = Some(value), true));
+        self.place.write(false, |kept| (*kept = Some(value), true));
     }
 
     /// Changes the value in place, from the default if there is none.
@@ -121,15 +130,14 @@ impl<T: Owned + Clone> ValueState<T> {
     /// The same, from what is made if there is none.
     #[inline(always)]
     pub(super) fn update_from<R>(&self, create: impl FnOnce() -> T, change: impl FnOnce(&mut T) -> R) -> R {
-        self.cell
-            .borrow_mut()
+        self.place
             .write(true, |kept| (change(kept.get_or_insert_with(create)), true))
     }
 
     /// Merges a value into what there is, or sets it if there is none.
     #[inline(always)]
     pub(super) fn merge(&self, value: T, merge: impl FnOnce(&mut T, T)) {
-        self.cell.borrow_mut().write(true, |kept| {
+        self.place.write(true, |kept| {
             match kept {
                 Some(kept) => merge(kept, value),
                 None => *kept = Some(value),
@@ -147,7 +155,7 @@ impl<T: Owned + Clone> ValueState<T> {
     /// }
     /// ```
     pub fn take(&self) -> Option<T> {
-        self.cell.borrow_mut().write(true, |kept| (kept.take(), false))
+        self.place.write(true, |kept| (kept.take(), false))
     }
 
     /// Forgets the value. A key whose states are all forgotten takes no memory.
@@ -159,6 +167,6 @@ impl<T: Owned + Clone> ValueState<T> {
     /// }
     /// ```
     pub fn clear(&self) {
-        self.cell.borrow_mut().clear();
+        self.place.clear();
     }
 }

@@ -58,7 +58,8 @@ impl Job {
     /// The value of a key's state in the operator with that uid or name; none if it holds nothing.
     ///
     /// `T` is `V` for a `ValueState<V>`, `Vec<V>` for lists, and `BTreeMap<K, V>` for maps, large ones too. Of a
-    /// broadcast state the key does not matter.
+    /// broadcast state the key does not matter. What windows keep is in [`windows`](Job::windows), their states are in
+    /// [`window_state`](Job::window_state).
     ///
     /// # Panics
     /// If there is no such state, or it or its key is of another type.
@@ -90,11 +91,12 @@ impl Job {
         let task = self.keyed(operator);
         let key = self.key(task, key);
         let info = self.runner.chains[task].as_ref().expect("it is a chain");
-        let found = info.states.iter().position(|known| known.declared.name == state);
-        let Some(number) = found else {
-            let names: Vec<&str> = info.states.iter().map(|state| state.declared.name.as_str()).collect();
-            panic!("`{operator}` has no state `{state}`; it has: {}", names.join(", "));
-        };
+        let is_window = super::plan::is_window(&info.chain.head);
+        assert!(
+            !is_window,
+            "`{operator}` keeps its state by window: `Job::windows` shows it"
+        );
+        let number = info.state(operator, state);
         let column = info.states[number].columns.clone();
         let own = columns(&to_contract(&crate::state::kept::state_fields::<T>()));
         check(&format!("state `{state}` of `{operator}`"), &column, &own);
@@ -147,7 +149,8 @@ impl Job {
         (0..block.rows()).map(|row| K::get(&column, row)).collect()
     }
 
-    /// Event-time timers of a key, in order.
+    /// Event-time timers of a key, in order; of windows of the host the times at which they fire and, with allowed lateness, at
+    /// which they are given up.
     ///
     /// # Panics
     /// If there is no such operator, or its keys are of another type.
@@ -175,6 +178,10 @@ impl Job {
                     .iter()
                     .filter(|timer| timer.0 == is_processing && timer.2 == key);
                 own.map(|timer| Timestamp::from_millis(timer.1)).collect()
+            }
+            HeadOperator::Windows(windows) if !is_processing => {
+                let timers = windows.timers(&key).into_iter();
+                timers.map(Timestamp::from_millis).collect()
             }
             HeadOperator::Stateless | HeadOperator::Windows(_) | HeadOperator::Patterns(_) => Vec::new(),
         })
@@ -390,7 +397,7 @@ impl Job {
     }
 
     /// The task that keeps what an operator keeps.
-    fn keyed(&mut self, operator: &str) -> usize {
+    pub(super) fn keyed(&mut self, operator: &str) -> usize {
         self.settle();
         let number = self.operator(operator);
         let task = self.runner.plan.task_of(&self.runner.graph, number);
@@ -398,7 +405,7 @@ impl Job {
         task
     }
 
-    fn key<K: IntoKey>(&self, task: usize, key: K) -> Key {
+    pub(super) fn key<K: IntoKey>(&self, task: usize, key: K) -> Key {
         let info = self.runner.chains[task].as_ref().expect("it is a chain");
         check_key::<K::Key>(&info.key);
         let own = columns(&to_contract(&[K::Key::field("key")]));
@@ -411,7 +418,7 @@ impl Job {
         }
     }
 
-    fn with_keyed<R>(
+    pub(super) fn with_keyed<R>(
         &mut self,
         task: usize,
         key: &Key,
@@ -448,7 +455,8 @@ fn check_key<K: Owned>(key: &[Column]) {
     assert!(is_one || is_several, "the key is {is}, and not {named}");
 }
 
-fn value_of(head: &mut HeadOperator, guest: &mut Guest<'_>, state: usize, key: &Key) -> Option<Datum> {
+/// The value of a state of a key; none if it holds nothing.
+pub(super) fn value_of(head: &mut HeadOperator, guest: &mut Guest<'_>, state: usize, key: &Key) -> Option<Datum> {
     let HeadOperator::Keyed(keyed) = head else {
         return None;
     };

@@ -119,6 +119,11 @@
 //! assert_eq!(job.rows::<(String, i64)>("alarms"), [("ann".to_owned(), 2)]);
 //! ```
 //!
+//! # Windows
+//!
+//! [`Job::windows`] shows which windows of a key are open, what each keeps and when it fires, be they the host's or, with a
+//! trigger, the pipeline's; [`Job::window_state`] what a function of windows keeps for one of them.
+//!
 //! # One function
 //!
 //! [`source`] is a stream for whatever is to be tested, with times and watermarks as the test gives them:
@@ -139,6 +144,7 @@ mod inspect;
 mod job;
 mod keyed;
 mod lookup;
+mod open_windows;
 mod operator;
 mod options;
 mod patterns;
@@ -157,6 +163,7 @@ use crate::parameters::Parameters;
 
 pub use inspect::{IntoKey, RefusedRow};
 pub use job::Job;
+pub use open_windows::OpenWindow;
 pub use options::Options;
 pub use property::{Disorder, assert_order_does_not_matter};
 pub use snapshot::Snapshot;

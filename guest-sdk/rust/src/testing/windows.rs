@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::datum::{Datum, Key};
 use super::guest::{Guest, Row};
+use super::open_windows::Open;
 use super::time::{FIRST, LAST};
 use crate::bindings::dataflow::{Window, WindowAssigner};
 use crate::chain::Work;
@@ -128,6 +129,76 @@ impl Windows {
         let slot = self.allocate();
         guest.import(0, &[slot], &[value]);
         self.pieces.insert(piece, slot);
+    }
+}
+
+/// A window of a key: start and end, whether it is still to fire, and the slots that it consists of.
+type Found = (i64, i64, bool, Vec<u32>);
+
+/// For tests to see.
+impl Windows {
+    /// Windows of a key that take rows, in order.
+    pub(crate) fn open(&mut self, guest: &mut Guest<'_>, key: &Key) -> Vec<Open> {
+        let found = self.found(key).into_iter();
+        let open = |(start, end, is_to_fire, slots): Found| Open {
+            start,
+            end,
+            contents: self.contents(guest, &slots),
+            fires_at: is_to_fire.then_some(end.saturating_sub(1)),
+        };
+        found.map(open).collect()
+    }
+
+    /// When windows of a key fire, and when they are given up; in order.
+    pub(crate) fn timers(&self, key: &Key) -> BTreeSet<i64> {
+        let timers = self.found(key).into_iter().flat_map(|(_, end, is_to_fire, _)| {
+            let last = end.saturating_sub(1);
+            [is_to_fire.then_some(last), Some(last.saturating_add(self.lateness()))]
+        });
+        timers.flatten().collect()
+    }
+
+    fn found(&self, key: &Key) -> Vec<Found> {
+        let pieces = self.pieces_of(key);
+        if let Some(gap) = self.gap() {
+            let found = |piece: Piece| {
+                let session = (key.clone(), piece);
+                let is_to_fire = self.unfired.contains(&session);
+                (
+                    piece.0,
+                    piece.1.saturating_add(gap),
+                    is_to_fire,
+                    vec![self.pieces[&session]],
+                )
+            };
+            return pieces.map(found).collect();
+        }
+        let grid = Grid::new(&self.window.assigner);
+        let mut windows = BTreeMap::<i64, Vec<u32>>::new();
+        for piece in pieces {
+            for start in grid.windows_of(piece.0) {
+                windows
+                    .entry(start)
+                    .or_default()
+                    .push(self.pieces[&(key.clone(), piece)]);
+            }
+        }
+        let found = windows
+            .into_iter()
+            .map(|(start, slots)| (start, start + grid.size, slots));
+        let open = found.filter(|(_, end, _)| !self.has_expired(end - 1));
+        open.map(|(start, end, slots)| (start, end, !self.has_ended(end - 1), slots))
+            .collect()
+    }
+
+    /// What slots hold together.
+    fn contents(&mut self, guest: &mut Guest<'_>, slots: &[u32]) -> Datum {
+        let target = self.allocate();
+        slots.iter().for_each(|source| guest.merge(&[target], &[*source]));
+        let contents = guest.export(0, &[target]).pop();
+        guest.drop_state(&[target]);
+        self.free.push(target);
+        contents.unwrap_or(Datum::Null)
     }
 }
 
@@ -300,7 +371,7 @@ impl Windows {
     /// Gives a row a session, which it may open, or make of two; false: it is late.
     fn join(&mut self, block: &mut SessionBlock, gap: i64, key: &Key, time: i64) -> bool {
         let joins = |piece: &Piece| piece.0.saturating_sub(gap) <= time && time <= piece.1.saturating_add(gap);
-        let joined: Vec<Piece> = self.sessions(key).filter(joins).collect();
+        let joined: Vec<Piece> = self.pieces_of(key).filter(joins).collect();
         if joined.is_empty() && self.has_expired(time.saturating_add(gap - 1)) {
             return false;
         }
@@ -333,14 +404,14 @@ impl Windows {
         true
     }
 
-    /// In the order of time.
-    fn sessions(&self, key: &Key) -> impl Iterator<Item = Piece> {
+    /// In the order of time: sessions, or the slices of other windows.
+    fn pieces_of(&self, key: &Key) -> impl Iterator<Item = Piece> {
         let of_key = (key.clone(), (FIRST, FIRST))..=(key.clone(), (LAST, LAST));
         self.pieces.range(of_key).map(|((_, piece), _)| *piece)
     }
 
     fn session_of(&self, key: &Key, time: i64) -> u32 {
-        let mut sessions = self.sessions(key);
+        let mut sessions = self.pieces_of(key);
         let piece = sessions.find(|piece| piece.0 <= time && time <= piece.1);
         self.pieces[&(key.clone(), piece.expect("the row was given a session"))]
     }

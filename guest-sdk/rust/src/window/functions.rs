@@ -363,3 +363,57 @@ where
         }
     }
 }
+
+/// See [`WindowedStream::min_by`](crate::WindowedStream::min_by) and
+/// [`WindowedStream::max_by`](crate::WindowedStream::max_by).
+pub struct MostBy<T, K, V, A, const MAX: bool> {
+    pub(crate) field: FieldRef<T, V, A>,
+    pub(crate) key: PhantomData<fn(K)>,
+}
+
+impl<T, K, V, A, const MAX: bool> WindowFunction for MostBy<T, K, V, A, MAX>
+where
+    T: Record + Owned + Clone,
+    A: FieldAt<Row = T, Field = V>,
+    K: Owned + Clone,
+    V: Owned + PartialOrd,
+{
+    type In = T;
+    type Key = K;
+    type Kept = Option<T>;
+    type Stored = T;
+    type Out = Windowed<K, T>;
+
+    fn create(&self) -> Option<T> {
+        None
+    }
+
+    #[inline(always)]
+    fn add(&self, kept: &mut Option<T>, row: T) {
+        match kept {
+            Some(kept) if !crate::keyed::replaces::<V, MAX>(self.field.get(&row), self.field.get(kept)) => {}
+            Some(_) | None => *kept = Some(row),
+        }
+    }
+
+    fn merge(&self, kept: &mut Option<T>, other: &Option<T>) {
+        if let Some(other) = other {
+            self.add(kept, other.clone());
+        }
+    }
+
+    fn to_stored(kept: &Option<T>) -> Option<T> {
+        kept.clone()
+    }
+
+    fn revived(stored: T) -> Option<T> {
+        Some(stored)
+    }
+
+    fn finish<E: Emit<Self::Out>>(&self, fired: Fired<'_, K, Option<T>>, cx: &mut RowContext, next: &mut E) -> u64 {
+        match fired.kept.clone() {
+            Some(row) => put(fired, row, cx, next),
+            None => 0,
+        }
+    }
+}

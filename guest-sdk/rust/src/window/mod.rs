@@ -11,7 +11,7 @@
 //!
 //! - **A trigger replaces the end of the window.** With [`CountTrigger::of`] alone, rows that came since the last firing are
 //!   dropped when the window ends. Say [`CountTrigger::or_at_end`]. The continuous triggers fire at the end by themselves,
-//!   the one of processing time too (Flink's does not).
+//!   the one of processing time too (Flink's does not), and so does [`ProcessingTimeoutTrigger`] (Flink's too).
 //! - **Triggers do not purge.** A window that fires early keeps its rows, so each result includes those before: sinks should
 //!   replace, not add. With [`PurgingTrigger`] each result is of what came since the last, and so is that of late rows.
 //! - **Late rows make updates.** Within the allowed lateness a window fires again: windows of the pipeline at each late row,
@@ -19,7 +19,9 @@
 //! - **An evictor keeps all rows**, also behind `sum` or `aggregate`, which then begin anew at each firing. What it takes out
 //!   is gone for later firings. If it leaves no row the function is not called (Flink calls it with none).
 //! - **Sessions merge when a row falls between two**: counts of a trigger are added up, and the next row may fire. Triggers that
-//!   [cannot merge](Trigger::merges), such as [`DeltaTrigger`], are refused, and so are [states of windows](WindowState).
+//!   [cannot merge](Trigger::merges), such as [`DeltaTrigger`], are refused, and so are [states of windows](OfWindow).
+//! - **Sliding windows with a slide longer than their length** have gaps between them, whose rows are in none and are dropped.
+//!   They are late if they come so late that a window which ended with them would take no more rows.
 //! - **Windows that never end are state that never goes.** [`GlobalWindows`] keep what was not purged as long as the key
 //!   may come. A count window that is empty is forgotten. Rows put out by [`GlobalWindows`] have the time of the row or
 //!   timer that made them fire (Flink: the end of time, so that windows behind it never see them in time).
@@ -33,7 +35,8 @@
 //!
 //! A window of the pipeline is an entry in lists that belong to the key: state `windows` has each window's `start`, `end`, what
 //! the trigger keeps (`state`) and its timers; the state named after the function (`sum`, `process`) what is kept of the rows
-//! (`value`), or `rows` all of them with their times, for an evictor. They can be read and changed in savepoints as any state.
+//! (`value`), or `rows` all of them with their times, for an evictor; a [state of windows](OfWindow) its `value` for each. They can
+//! be read and changed in savepoints as any state.
 //! A window that gets a trigger or loses it begins anew, for the host's windows are stored otherwise.
 
 mod aggregate;
@@ -46,6 +49,7 @@ mod functions;
 mod guest;
 mod head;
 mod process;
+mod states;
 mod stream;
 mod trigger;
 mod two_phase;
@@ -58,13 +62,16 @@ pub use aggregate::Aggregate;
 pub use assigner::{BuiltIn, DynamicSession, GlobalWindows, MergedWindow, Session, Sliding, Tumbling, WindowAssigner};
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvictor, TimedRow};
 pub(crate) use firing::Firing;
-pub use functions::{Aggregated, Collected, Folded, Most, Reduced, RowCount, Summed};
+pub use functions::{Aggregated, Collected, Folded, Most, MostBy, Reduced, RowCount, Summed};
 pub use head::{Fired, OwnStates, WindowFunction, WindowHead};
-pub use process::{Finished, Processed, WindowContext, WindowProcess, WindowSetup, WindowState};
+pub use process::{Finished, Processed, WindowContext, WindowProcess};
+pub use states::{
+    OfWindow, WindowAggregatingState, WindowListState, WindowMapState, WindowReducingState, WindowSetup, WindowState,
+};
 pub use stream::WindowedStream;
 pub use trigger::{
     ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountTrigger, DeltaTrigger, EventTimeTrigger,
-    ProcessingTimeTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
+    ProcessingTimeTrigger, ProcessingTimeoutTrigger, PurgingTrigger, Trigger, TriggerContext, TriggerResult,
 };
 
 pub use two_phase::{Merged, TwoPhaseWindows};

@@ -1,19 +1,11 @@
 //! Functions of windows that have state, or that follow an aggregate.
 
-use std::cell::{Cell as StdCell, RefCell};
+use std::cell::RefCell;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
-use std::rc::Rc;
 
-use super::Window;
-use super::by_window::{ByWindow, ForWindow};
 use super::head::{Fired, OwnStates, WindowFunction};
-use crate::bindings::dataflow::StateKind;
+use super::{Window, WindowSetup};
 use crate::chain::{Emit, RowContext};
-use crate::process::{DeclaredState, Setup, StateCell};
-use crate::results::record;
-use crate::state::cell::Cell;
-use crate::state::kept::state_fields;
 use crate::value::{Owned, Record, Value};
 use crate::values::Timestamp;
 use crate::{OpenContext, Out, OutputTag};
@@ -22,8 +14,8 @@ use crate::{OpenContext, Out, OutputTag};
 /// or behind an aggregate to
 /// [`WindowedStream::aggregate_process_with`](crate::WindowedStream::aggregate_process_with).
 ///
-/// Its states are fields, declared in the [`WindowSetup`]: those of [`Setup`] belong to the key, over all of its windows;
-/// a [`WindowState`] belongs to a window of the key, over all of its firings.
+/// Its states are fields, declared in the [`WindowSetup`]: those of [`Setup`](crate::Setup) belong to the key, over all of its
+/// windows; those [of windows](super::OfWindow) to a window of the key, over all of its firings.
 ///
 /// ```
 /// use millrace::prelude::*;
@@ -167,171 +159,6 @@ impl<P: WindowProcess> WindowContext<'_, P> {
     }
 }
 
-/// Declares the states of a function of windows: all that [`Setup`] has, for the key, and
-/// [`window_state`](WindowSetup::window_state), for each window.
-///
-/// See [`WindowProcess`] for an example.
-#[derive(Debug)]
-pub struct WindowSetup {
-    setup: Setup,
-    window: Rc<StdCell<Window>>,
-    by_window: Vec<Rc<dyn Forget>>,
-}
-
-impl std::fmt::Debug for dyn Forget {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WindowState")
-    }
-}
-
-impl Deref for WindowSetup {
-    type Target = Setup;
-    fn deref(&self) -> &Setup {
-        &self.setup
-    }
-}
-
-impl DerefMut for WindowSetup {
-    fn deref_mut(&mut self) -> &mut Setup {
-        &mut self.setup
-    }
-}
-
-impl WindowSetup {
-    pub(crate) fn new(operator: u32) -> Self {
-        WindowSetup {
-            setup: Setup::new(operator),
-            window: Rc::new(StdCell::new(Window::GLOBAL)),
-            by_window: Vec::new(),
-        }
-    }
-
-    /// A value for each window of a key. It goes when the window ends.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// fn declare(setup: &mut WindowSetup) -> WindowState<i64> { setup.window_state("firings") }
-    /// ```
-    pub fn window_state<V: Owned + Clone>(&mut self, name: &str) -> WindowState<V> {
-        let cell = Rc::new(RefCell::new(Cell::new()));
-        self.by_window.push(cell.clone());
-        self.setup.states.push(DeclaredState {
-            name: name.to_owned(),
-            aliases: Vec::new(),
-            kind: StateKind::ListState,
-            fields: state_fields::<Vec<StoredValue<V>>>(),
-            migrations: Vec::new(),
-            ttl: None,
-            cell: StateCell::Slots(cell.clone()),
-        });
-        WindowState {
-            cell,
-            window: Rc::clone(&self.window),
-        }
-    }
-}
-
-/// The value of a window.
-struct WindowValue<V>(V);
-
-/// As it is stored.
-struct StoredValue<V> {
-    start: Timestamp,
-    end: Timestamp,
-    value: V,
-}
-record!(StoredValue<V> { start: Timestamp, end: Timestamp, value: V });
-
-impl<V: Owned + Clone> ForWindow for WindowValue<V> {
-    type Stored = Vec<StoredValue<V>>;
-
-    fn store<'w>(windows: impl Iterator<Item = &'w (Window, Self)>) -> Self::Stored {
-        let store = |(window, value): &(Window, Self)| StoredValue {
-            start: window.start,
-            end: window.end,
-            value: value.0.clone(),
-        };
-        windows.map(store).collect()
-    }
-
-    fn restore(stored: Self::Stored) -> Vec<(Window, Self)> {
-        let restore = |StoredValue { start, end, value }| (Window { start, end }, WindowValue(value));
-        stored.into_iter().map(restore).collect()
-    }
-
-    fn heap_bytes(&self) -> usize {
-        0
-    }
-}
-
-/// A state of windows whose type is forgotten.
-pub(crate) trait Forget {
-    /// A window has ended.
-    fn forget(&self, window: Window);
-}
-
-impl<V: Owned + Clone> Forget for RefCell<Cell<ByWindow<WindowValue<V>>>> {
-    fn forget(&self, window: Window) {
-        self.borrow_mut().write(true, |windows| {
-            windows.remove(window);
-            ((), !windows.is_empty())
-        });
-    }
-}
-
-/// A value for each window of a key: see [`WindowProcess`].
-///
-/// Where windows merge there is none: nobody could say what becomes of the values.
-pub struct WindowState<V: Owned + Clone> {
-    cell: Rc<RefCell<Cell<ByWindow<WindowValue<V>>>>>,
-    /// The window that fires.
-    window: Rc<StdCell<Window>>,
-}
-
-impl<V: Owned + Clone> std::fmt::Debug for WindowState<V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WindowState")
-    }
-}
-
-impl<V: Owned + Clone> WindowState<V> {
-    /// The value, copied.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// fn firings(fired: &WindowState<i64>) -> i64 { fired.get().unwrap_or(0) }
-    /// ```
-    pub fn get(&self) -> Option<V> {
-        let mut cell = self.cell.borrow_mut();
-        let value = cell.read()?.get(self.window.get())?;
-        Some(value.0.clone())
-    }
-
-    /// Replaces the value.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// fn remember(sum: &WindowState<i64>, cents: i64) { sum.set(cents); }
-    /// ```
-    pub fn set(&self, value: V) {
-        self.cell.borrow_mut().write(false, |windows| {
-            let create = || WindowValue(value.clone());
-            windows.change(self.window.get(), create, |kept, _| kept.0 = value.clone());
-            ((), true)
-        });
-    }
-
-    /// Forgets the value.
-    ///
-    /// ```
-    /// # use millrace::prelude::*;
-    /// fn forget(sum: &WindowState<i64>) { sum.clear(); }
-    /// ```
-    pub fn clear(&self) {
-        Forget::forget(&*self.cell, self.window.get());
-    }
-}
-
 /// Rows that a function puts out, held for the next.
 struct Held<T>(Vec<T>);
 
@@ -443,21 +270,18 @@ where
     }
 
     fn take_states(&mut self) -> OwnStates {
-        OwnStates {
-            states: std::mem::take(&mut self.setup.setup.states),
-            by_window: !self.setup.by_window.is_empty(),
-        }
+        self.setup.take_states()
     }
 
     fn forget(&self, window: Window) {
-        self.setup.by_window.iter().for_each(|state| state.forget(window));
+        self.setup.forget(window);
     }
 
     fn finish<E: Emit<P::Out>>(&self, fired: Fired<'_, P::Key, W::Kept>, cx: &mut RowContext, next: &mut E) -> u64 {
         let (key, window, operator) = (fired.key.clone(), fired.window, fired.operator);
         let mut held = Held(Vec::new());
         self.before.finish(fired, cx, &mut held);
-        self.setup.window.set(window);
+        self.setup.enter(window);
         let mut context = WindowContext {
             operator,
             key: &key,

@@ -10,6 +10,7 @@ mod joins;
 mod keyed;
 mod large;
 mod lookups;
+mod open_windows;
 mod operator_state;
 mod pattern_conditions;
 mod patterns;

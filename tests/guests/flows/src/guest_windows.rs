@@ -4,7 +4,7 @@
 use millrace::prelude::*;
 
 use super::Event;
-use super::operators::{Outputs, Result, result};
+use super::operators::{Outputs, Result, Squares, result};
 
 /// Windows of 100 ms; of 250 ms as well for even keys.
 struct Own;
@@ -22,10 +22,45 @@ impl WindowAssigner<Event> for Own {
     }
 }
 
-/// Compares windows with the one before, and tells the first firing of a window from others.
+/// Compares windows with the one before, and firings of a window with each other: by states of every kind.
 struct Differences {
     before: ValueState<i64>,
     firings: WindowState<i64>,
+    sums: WindowListState<i64>,
+    of_digit: WindowMapState<i64, i64>,
+    most: WindowReducingState<i64>,
+    squares: WindowAggregatingState<Squares>,
+}
+
+impl Differences {
+    fn new(setup: &mut WindowSetup) -> Self {
+        Differences {
+            before: setup.value_state("before"),
+            firings: setup.window_state("firings"),
+            sums: setup.window_list_state("sums"),
+            of_digit: setup.window_map_state("of_digit"),
+            most: setup.window_reducing_state("most", |most: &mut i64, sum| *most = sum.max(*most)),
+            squares: setup.window_aggregating_state("squares", Squares),
+        }
+    }
+
+    /// What all firings of the window come to, this one included.
+    fn digest(&self, sum: i64) -> i64 {
+        self.sums.push(sum);
+        self.of_digit.update(&(sum % 10), |times| *times += 1);
+        self.most.add(sum);
+        self.squares.add(sum % 1_000);
+        let sums = self
+            .sums
+            .with(|sums| sums.iter().fold(0, |digest, sum| (digest * 31 + sum) % 1_000_003));
+        let digits = self
+            .of_digit
+            .entries()
+            .iter()
+            .map(|(digit, times)| digit * times)
+            .sum::<i64>();
+        sums + digits + self.most.get().unwrap_or(0) + self.squares.get().map_or(0, |squares| squares.len() as i64)
+    }
 }
 
 impl WindowProcess for Differences {
@@ -39,7 +74,11 @@ impl WindowProcess for Differences {
         self.firings.set(firings + 1);
         let before = self.before.get().unwrap_or(0);
         self.before.set(sum);
-        cx.push(result(cx.key(), cx.window(), (sum - before) * 100 + firings));
+        cx.push(result(
+            cx.key(),
+            cx.window(),
+            (sum - before) * 100 + firings + self.digest(sum),
+        ));
     }
 }
 
@@ -63,6 +102,12 @@ pub(crate) fn build(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
         "parts",
         keyed().window(Tumbling::of(ms(200))).trigger(parts).process(all),
     );
+    // Nobody waits for an hour: rows and the end of the window decide.
+    let timeout = ProcessingTimeoutTrigger::of(CountTrigger::of(2), Duration::from_secs(3_600));
+    let timeout = keyed()
+        .window(Tumbling::of(ms(200)))
+        .trigger(PurgingTrigger::of(timeout));
+    outputs.put("timeout", timeout.apply(all));
     let last = keyed()
         .window(Sliding::of(ms(300), ms(100)))
         .evictor(CountEvictor::of(3));
@@ -71,10 +116,7 @@ pub(crate) fn build(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     outputs.put("dynamic-session", keyed().window(Session::dynamic(gap)).count());
     outputs.put("own-windows", keyed().window(Own).sum(value()));
     let twice = keyed().window(Tumbling::of(ms(150))).trigger(CountTrigger::of(1));
-    let differences = twice.process_with(|setup| Differences {
-        before: setup.value_state("before"),
-        firings: setup.window_state("firings"),
-    });
+    let differences = twice.process_with(Differences::new);
     outputs.put("differences", differences);
     outputs.put("all", events.clone().window_all(Tumbling::of(ms(20))).sum(value()));
     // By the clock, which does not come to an end here: windows of a century end with the input.
@@ -109,6 +151,9 @@ pub(crate) fn clock(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     let parts = PurgingTrigger::of(ContinuousProcessingTimeTrigger::of(ms(30)));
     let parts = keyed().window(Tumbling::of(ms(400)).processing_time()).trigger(parts);
     outputs.put("parts", parts.count());
+    let timeout = ProcessingTimeoutTrigger::of(CountTrigger::of(20), ms(15)).since_last_row();
+    let timeouts = keyed().window(Tumbling::of(ms(300)).processing_time());
+    outputs.put("timeouts", timeouts.trigger(PurgingTrigger::of(timeout)).count());
     let all = events.clone().window_all(Tumbling::of(ms(10)).processing_time());
     outputs.put("all", all.count());
 }

@@ -35,7 +35,7 @@ struct Everything {
 }
 
 /// The sum of squares, as text.
-struct Squares;
+pub(crate) struct Squares;
 
 impl AggregateFunction for Squares {
     type In = i64;
@@ -218,6 +218,16 @@ fn windows(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     let sessions = || keyed().window(Session::gap(Duration::from_millis(60)));
     outputs.put("tumbling-count", tumbling().count());
     outputs.put("tumbling-max", tumbling().max(Event::FIELDS.value));
+    let most = |most: Windowed<i64, Event>| Result {
+        key: most.key,
+        start: most.start.millis(),
+        value: most.value.value,
+    };
+    let value = Event::FIELDS.value;
+    outputs.put("tumbling-max_by", tumbling().max_by(value).map(most));
+    outputs.put("sliding-min_by", sliding().min_by(value).map(most));
+    outputs.put("two-phase-min_by", sliding().two_phase().min_by(value).map(most));
+    outputs.put("salted-min_by", sliding().salted(3).min_by(value).map(most));
     outputs.put("sliding-sum", sliding().sum(Event::FIELDS.value));
     outputs.put(
         "sliding-reduce",
@@ -234,6 +244,10 @@ fn windows(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     outputs.put("uneven-count", keyed().window(uneven).count());
     outputs.put("two-phase-uneven", keyed().window(uneven).two_phase().count());
     outputs.put("salted-uneven", keyed().window(uneven).salted(3).count());
+    let apart = Sliding::of(Duration::from_millis(50), Duration::from_millis(120)).offset(Duration::from_millis(10));
+    outputs.put("apart-count", keyed().window(apart).count());
+    outputs.put("two-phase-apart", keyed().window(apart).two_phase().count());
+    outputs.put("salted-apart", keyed().window(apart).salted(3).count());
     outputs.put("session-min", sessions().min(Event::FIELDS.value));
     outputs.put(
         "session-process",

@@ -151,6 +151,42 @@ fn collected(events: Stream<Rows<Event>>, params: &Params) {
         .sink("results", Files::to_ndjson(format!("{}/results", params.output)));
 }
 
+/// The row with the least value of each window.
+#[derive(Record, Clone, Debug)]
+struct Least {
+    key: i64,
+    start: i64,
+    end: i64,
+    value: i64,
+    time: i64,
+}
+
+fn least(flow: &Flow, params: &Params) {
+    let keyed = || timed(flow, "events", &params.input, params).key_by(Event::FIELDS.key);
+    let sliding = || keyed().window(Sliding::of(params.size, params.slide).offset(params.offset));
+    let value = Event::FIELDS.value;
+    match params.kind.as_str() {
+        "least-session" => put_least(keyed().window(Session::gap(params.size)).min_by(value), params),
+        "least-guest" => put_least(sliding().trigger(EventTimeTrigger).min_by(value), params),
+        "least-two-phase" => put_least(sliding().two_phase().min_by(value), params),
+        "least-salted" => put_least(sliding().salted(3).min_by(value), params),
+        _ => put_least(sliding().min_by(value), params),
+    }
+}
+
+fn put_least<C: Chain<Out = Windowed<i64, Event>>>(windows: Stream<C>, params: &Params) {
+    let least = |least: Windowed<i64, Event>| Least {
+        key: least.key,
+        start: least.start.millis(),
+        end: least.end.millis(),
+        value: least.value.value,
+        time: least.value.time,
+    };
+    windows
+        .map(least)
+        .sink("results", Files::to_ndjson(format!("{}/results", params.output)));
+}
+
 /// Windows over the results of windows: the time of a result is the end of its window - 1.
 fn cascade(events: Stream<Rows<Event>>, params: &Params) {
     events
@@ -224,6 +260,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
             let events = punctuated(flow, params).key_by(Event::FIELDS.key);
             finish(events.window(Tumbling::of(params.size)), params);
         }
+        "least" | "least-session" | "least-guest" | "least-two-phase" | "least-salted" => least(flow, params),
         "ingestion" => ingested(flow, params),
         "session-collected" => collected(events(), params),
         "cascade" => cascade(events(), params),

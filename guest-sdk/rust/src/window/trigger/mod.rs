@@ -4,6 +4,7 @@
 
 mod builtin;
 mod store;
+mod timeout;
 
 use super::Window;
 use crate::chain::{RowContext, TimerAction};
@@ -16,6 +17,7 @@ pub use builtin::{
     ProcessingTimeTrigger, PurgingTrigger,
 };
 pub(crate) use store::{END_OF_INPUT, Life, TriggerStore, Triggered};
+pub use timeout::ProcessingTimeoutTrigger;
 
 /// What becomes of a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::functions::{Aggregated, Folded, Most, Reduced, RowCount, Summed};
+use super::functions::{Aggregated, Folded, Most, MostBy, Reduced, RowCount, Summed};
 use super::head::{WindowFunction, WindowHead};
 use super::stream::WindowedStream;
 use super::{Aggregate, Sliding, Tumbling, Window};
@@ -177,6 +177,29 @@ impl<T: Record, K: Owned + Clone + Hash + Eq> TwoPhaseWindows<T, K> {
     {
         let key = PhantomData;
         self.begin("window.max", Most { field, key })
+    }
+
+    /// As [`WindowedStream::min_by`]. Of rows with equal values it is the first that came of its block; of equals in different
+    /// blocks and slices, or of different [parts](WindowedStream::salted), it may be any.
+    pub fn min_by<V, A>(self, field: FieldRef<T, V, A>) -> Results<MostBy<T, K, V, A, false>>
+    where
+        T: Owned + Clone,
+        A: FieldAt<Row = T, Field = V>,
+        V: Owned + PartialOrd,
+    {
+        let key = PhantomData;
+        self.begin("window.min_by", MostBy { field, key })
+    }
+
+    /// As [`WindowedStream::max_by`]; of equals as [`min_by`](TwoPhaseWindows::min_by).
+    pub fn max_by<V, A>(self, field: FieldRef<T, V, A>) -> Results<MostBy<T, K, V, A, true>>
+    where
+        T: Owned + Clone,
+        A: FieldAt<Row = T, Field = V>,
+        V: Owned + PartialOrd,
+    {
+        let key = PhantomData;
+        self.begin("window.max_by", MostBy { field, key })
     }
 
     fn begin<W: WindowFunction<In = T, Key = K>>(self, construct: &str, function: W) -> Results<W> {

@@ -160,13 +160,24 @@ impl WindowProcess for Greatest {
 
 #[test]
 fn results_go_on_to_a_function_with_state() {
-    let mut host = Host::new(|flow| {
+    let host = Host::new(|flow| {
         let windows = keyed(flow).window(Tumbling::of(ms(10))).late_output(&LATE);
         let greatest = |setup: &mut WindowSetup| Greatest(setup.value_state("greatest"));
         windows
             .aggregate_process_with(Summing, greatest)
             .sink("out", Discard::new());
     });
+    check_greatest(host);
+    let host = Host::new(|flow| {
+        let windows = keyed(flow).window(Tumbling::of(ms(10))).late_output(&LATE);
+        let add = |sum: &mut Event, row: Event| sum.value += row.value;
+        let greatest = |setup: &mut WindowSetup| Greatest(setup.value_state("greatest"));
+        windows.reduce_process_with(add, greatest).sink("out", Discard::new());
+    });
+    check_greatest(host);
+}
+
+fn check_greatest(mut host: Host) {
     assert_eq!(step(&mut host, &[(1, 5), (2, 5)], 10), [(7, 0, 10, 1, 10)]);
     host.restore();
     assert_eq!(step(&mut host, &[(11, 9), (22, 5), (22, 6)], 40), [(7, 20, 30, 1, 11)]);

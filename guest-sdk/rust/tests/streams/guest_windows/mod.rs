@@ -4,11 +4,13 @@
 mod functions;
 mod host;
 mod model;
+mod shared_timers;
+mod states;
 
 use millrace::prelude::*;
 
 use self::host::{Host, Outcome, Step};
-use self::model::{Assign, Evict, Model, Setting, When};
+use self::model::{Assign, Evict, Model, Setting, Timeout, When};
 use crate::{Event, event, events};
 
 static LATE: OutputTag<Event> = OutputTag::new("late");
@@ -99,7 +101,23 @@ fn triggered(windows: WindowedStream<Event, i64>, setting: Setting) -> WindowedS
             let delta = |last: &Event, row: &Event| (row.value - last.value) as f64;
             give(windows, DeltaTrigger::of(threshold, delta), purging)
         }
+        When::Timeout(timeout) => match timeout.rows {
+            Some(rows) => give(windows, timed_out(CountTrigger::of(rows as u64), timeout), purging),
+            None if setting.processing => give(windows, timed_out(ProcessingTimeTrigger, timeout), purging),
+            None => give(windows, timed_out(EventTimeTrigger, timeout), purging),
+        },
     }
+}
+
+fn timed_out<G>(trigger: G, timeout: Timeout) -> ProcessingTimeoutTrigger<G> {
+    let mut trigger = ProcessingTimeoutTrigger::of(trigger, ms(timeout.after));
+    if timeout.since_last {
+        trigger = trigger.since_last_row();
+    }
+    if timeout.keeps_state {
+        trigger = trigger.keep_state();
+    }
+    trigger
 }
 
 fn evicted(windows: WindowedStream<Event, i64>, setting: Setting) -> WindowedStream<Event, i64> {
@@ -266,6 +284,53 @@ fn triggers_of_windows_in_time_and_late() {
                     ..Setting::plain(assign)
                 });
             }
+        }
+    }
+}
+
+#[test]
+fn timeouts() {
+    for (number, assign) in (0..).zip(ASSIGN.into_iter().chain([Assign::Global])) {
+        for (rows, purging, processing) in [
+            (Some(3), true, false),
+            (Some(4), false, true),
+            (None, true, true),
+            (None, false, false),
+        ] {
+            // Windows of one's own are of event time, and so are results of those that never end.
+            if (assign == Assign::Own && processing) || (assign == Assign::Global && rows.is_none()) {
+                continue;
+            }
+            for (since_last, keeps_state) in [(false, false), (false, true), (true, false), (true, true)] {
+                let timeout = Timeout {
+                    after: 4 + number % 3 * 5,
+                    rows,
+                    since_last,
+                    keeps_state,
+                };
+                check(Setting {
+                    when: When::Timeout(timeout),
+                    purging,
+                    processing,
+                    lateness: if processing { 0 } else { number % 2 * 15 },
+                    ..Setting::plain(assign)
+                });
+            }
+        }
+    }
+}
+
+/// Rows between two windows are in none; they are late if they would have been late for a window.
+#[test]
+fn windows_with_gaps_between_them() {
+    for (processing, lateness) in [(false, 0), (false, 15), (true, 0)] {
+        for assign in [Assign::Sliding(6, 10, 1), Assign::Sliding(1, 7, 0)] {
+            check(Setting {
+                when: When::Count(2, true),
+                processing,
+                lateness,
+                ..Setting::plain(assign)
+            });
         }
     }
 }

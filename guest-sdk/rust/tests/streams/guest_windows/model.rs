@@ -23,6 +23,17 @@ pub(crate) enum When {
     ContinuousEvent(i64),
     ContinuousProcessing(i64),
     Delta(f64),
+    Timeout(Timeout),
+}
+
+/// When nothing else has made a window fire for so long.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Timeout {
+    pub(crate) after: i64,
+    /// The other trigger: so many rows, or else the end.
+    pub(crate) rows: Option<i64>,
+    pub(crate) since_last: bool,
+    pub(crate) keeps_state: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -198,7 +209,11 @@ impl Model {
         let mut merged = Window::new(key, least, most);
         merged.rows = parts.iter().flat_map(|part| part.rows.clone()).collect();
         merged.count = parts.iter().map(|part| part.count).sum();
-        merged.next = parts.iter().filter_map(|part| part.next).min();
+        let nexts = parts.iter().filter_map(|part| part.next);
+        merged.next = match self.setting.when {
+            When::Timeout(timeout) if timeout.since_last => nexts.max(),
+            _ => nexts.min(),
+        };
         merged
     }
 
@@ -232,6 +247,17 @@ impl Model {
                     self.set_next_processing(window);
                 }
                 false
+            }
+            When::Timeout(timeout) => {
+                window.at_end |= arms;
+                window.count += 1;
+                let fires = ended || timeout.rows.is_some_and(|rows| window.count >= rows);
+                if fires {
+                    (window.count, window.next) = (0, None);
+                } else if timeout.since_last || window.next.is_none() {
+                    window.next = Some(self.now + timeout.after);
+                }
+                fires
             }
             When::Delta(threshold) => match window.last {
                 Some(last) if (value - last) as f64 > threshold => {
@@ -314,7 +340,9 @@ impl Model {
         self.watermark = watermark;
         self.advance(true, watermark, step);
         if watermark == i64::MAX && self.setting.processing {
-            for mut window in std::mem::take(&mut self.windows) {
+            let (endless, ending): (Vec<_>, Vec<_>) = self.windows.drain(..).partition(Window::is_global);
+            self.windows = endless;
+            for mut window in ending {
                 if window.at_end || window.next == Some(window.end - 1) {
                     let end = window.end - 1;
                     self.timer(&mut window, false, end, step);
@@ -334,7 +362,7 @@ impl Model {
         let end = (of_clock && window.at_end).then_some(window.end - 1);
         let has_next = match self.setting.when {
             When::ContinuousEvent(_) => event,
-            When::ContinuousProcessing(_) => !event,
+            When::ContinuousProcessing(_) | When::Timeout(_) => !event,
             When::End | When::Count(..) | When::Delta(_) => false,
         };
         let next = window.next.filter(|_| has_next);
@@ -374,10 +402,18 @@ impl Model {
                 _ => {}
             }
         }
-        if is_next && !event && self.has_ended(window) {
-            return;
+        match self.setting.when {
+            When::Timeout(timeout) => {
+                if !timeout.keeps_state {
+                    window.next = None;
+                }
+                if is_end || !timeout.keeps_state {
+                    window.count = 0;
+                }
+            }
+            _ if is_next && !event && self.has_ended(window) => return,
+            _ => window.count = 0,
         }
-        window.count = 0;
         let time = if event { time } else { self.watermark };
         self.fire(window, time, step);
     }
