@@ -2,7 +2,7 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::*;
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, make_array};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType};
 use base64::Engine;
@@ -72,12 +72,20 @@ fn value(array: &ArrayRef, row: usize) -> Result<Value, ArrowError> {
             let pairs = (0..keys.len()).map(|at| Ok(Value::Array(vec![value(keys, at)?, value(values, at)?])));
             Value::Array(pairs.collect::<Result<_, ArrowError>>()?)
         }
-        _ => {
-            let options = FormatOptions::default().with_display_error(false);
-            let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
-            formatter.value(row).try_to_string()?.into()
+        // Instants, in UTC by its number: the formatter knows no names of zones.
+        DataType::Timestamp(unit, Some(_)) => {
+            let instant = array.slice(row, 1).to_data().into_builder();
+            let instant = instant.data_type(DataType::Timestamp(*unit, Some("+00:00".into())));
+            text(&make_array(instant.build()?), 0)?
         }
+        _ => text(array, row)?,
     })
+}
+
+fn text(array: &ArrayRef, row: usize) -> Result<Value, ArrowError> {
+    let options = FormatOptions::default().with_display_error(false);
+    let formatter = ArrayFormatter::try_new(array.as_ref(), &options)?;
+    Ok(formatter.value(row).try_to_string()?.into())
 }
 
 fn items(list: &ArrayRef) -> Result<Value, ArrowError> {
@@ -124,4 +132,41 @@ fn encodings(keys: &[ArrayRef]) -> Result<Vec<Vec<u8>>> {
         encoded
     });
     Ok(encoded.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::TimestampMillisecondArray;
+    use arrow_array::builder::{ListBuilder, PrimitiveBuilder};
+
+    use super::*;
+
+    #[test]
+    fn instants_are_shown_whatever_their_zone_is_called() {
+        for (zone, shown) in [
+            (None, "1970-01-01T00:00:01.500"),
+            (Some("UTC"), "1970-01-01T00:00:01.500Z"),
+            (Some("Europe/Berlin"), "1970-01-01T00:00:01.500Z"),
+        ] {
+            let times = || TimestampMillisecondArray::from(vec![None, Some(1_500)]).with_timezone_opt(zone);
+            let data_type = times().data_type().clone();
+            let mut lists =
+                ListBuilder::new(PrimitiveBuilder::<TimestampMillisecondType>::new().with_data_type(data_type));
+            lists.append_value([Some(1_500), None]);
+            lists.append_value([]);
+            let columns: [(&str, ArrayRef); 2] = [("at", Arc::new(times())), ("all", Arc::new(lists.finish()))];
+            let rows = rows_as_json(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+            let expected = [
+                serde_json::json!({"at": null, "all": [shown, null]}),
+                serde_json::json!({"at": shown, "all": []}),
+            ];
+            assert_eq!(
+                rows.into_iter().map(Value::Object).collect::<Vec<_>>(),
+                expected,
+                "{zone:?}"
+            );
+        }
+    }
 }
