@@ -16,7 +16,7 @@ use crate::durable::{Place, assert_same};
 use crate::every_operator::{kill_twice, outputs};
 use crate::savepoint::{from, from_nothing, save_job};
 
-const SINKS: usize = 18;
+const SINKS: usize = 19;
 
 #[test]
 fn two_inputs_go_on_at_another_parallelism() {
@@ -306,6 +306,15 @@ fn ruled_in_the_end(inputs: &Inputs) -> Vec<String> {
     ruled
 }
 
+/// Every row of both inputs, alone.
+fn alone(inputs: &Inputs) -> Vec<String> {
+    let events = inputs.events.iter().map(|event| paired(Some(event), None));
+    let others = inputs.others.iter().map(|other| paired(None, Some(other)));
+    let mut alone: Vec<String> = events.chain(others).collect();
+    alone.sort_unstable();
+    alone
+}
+
 fn sums(groups: &[Group<'_>]) -> Vec<String> {
     let sum = |rows: &[&Row]| rows.iter().map(|row| row.value).sum();
     let group = |((key, start), [events, others]): &Group<'_>| result(*key, *start, sum(events), sum(others));
@@ -334,6 +343,7 @@ fn joins_are_those_of_the_model() {
             ("left-temporal", versioned(&inputs, true)),
             ("broadcast", ruled(&inputs)),
             ("broadcast-unkeyed", ruled_in_the_end(&inputs)),
+            ("co_process-unkeyed", alone(&inputs)),
             ("co_group", sums(&sliding)),
             ("co_group-session", sums(&sessions)),
         ];

@@ -353,7 +353,8 @@
 //!
 //! [`connect`](KeyedStream::connect) brings two streams of different rows to one function: `map` and `flat_map` have a
 //! closure for each, and [`process`](connected::ConnectedKeyedStreams::process) a [`CoProcess`], whose state and timers
-//! both streams share. In which order rows of the two come is not said.
+//! both streams share; [without keys](connected::ConnectedStreams::process) it is a [`StatefulCoProcess`], with lists of the
+//! subtask. In which order rows of the two come is not said.
 //!
 //! [`connect_broadcast`](KeyedStream::connect_broadcast) brings a stream of rules to every subtask, where a
 //! [`KeyedBroadcastProcess`] keeps them in a [`BroadcastState`](state::BroadcastState), and may be
@@ -490,7 +491,8 @@ pub use open::OpenContext;
 pub use parameters::Parameters;
 pub use pattern::{AfterMatch, Pattern};
 pub use process::{
-    BroadcastProcess, CoProcess, KeyedBroadcastProcess, KeyedProcess, OperatorSetup, Setup, StatefulProcess,
+    BroadcastProcess, CoProcess, KeyedBroadcastProcess, KeyedProcess, OperatorSetup, Setup, StatefulCoProcess,
+    StatefulProcess,
 };
 pub use results::{Counted, Windowed};
 pub use side::OutputTag;

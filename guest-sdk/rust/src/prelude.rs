@@ -29,7 +29,7 @@ pub use crate::lookup::LookupTable;
 pub use crate::metrics::{Counter, Gauge, Histogram};
 pub use crate::process::{
     BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedBroadcastProcess, KeyedProcess,
-    OperatorSetup, ReadOnlyContext, Setup, StatefulProcess, Timer, TimerKind, UnkeyedContext,
+    OperatorSetup, ReadOnlyContext, Setup, StatefulCoProcess, StatefulProcess, Timer, TimerKind, UnkeyedContext,
 };
 pub use crate::state::{
     AggregateFunction, AggregatingState, BroadcastState, LargeList, LargeMap, ListState, MapState, ReducingState, Ttl,

@@ -69,6 +69,42 @@ impl CoProcess for Sums {
     }
 }
 
+/// Rows of both inputs, put out some hundred together, without a key.
+struct Gathered {
+    events: ListState<Event>,
+    others: ListState<Other>,
+}
+
+impl Gathered {
+    fn put_full(&mut self, out: &mut Out<'_, Pair>) {
+        if self.events.len() + self.others.len() >= 300 {
+            self.finish(out);
+        }
+    }
+}
+
+impl StatefulCoProcess for Gathered {
+    type First = Event;
+    type Second = Other;
+    type Out = Pair;
+
+    fn process_first(&mut self, row: Event, out: &mut Out<'_, Pair>) {
+        self.events.push(row);
+        self.put_full(out);
+    }
+
+    fn process_second(&mut self, row: Other, out: &mut Out<'_, Pair>) {
+        self.others.push(row);
+        self.put_full(out);
+    }
+
+    fn finish(&mut self, out: &mut Out<'_, Pair>) {
+        let (events, others) = (self.events.take(), self.others.take());
+        events.iter().for_each(|event| out.push(pair(Some(event), None)));
+        others.iter().for_each(|other| out.push(pair(None, Some(other))));
+    }
+}
+
 fn inputs(flow: &Flow, params: &Params) -> (Stream<Rows<Event>>, Stream<Rows<Other>>) {
     let (events, others) = if params.input.is_empty() {
         let rows = params.rows as u64;
@@ -399,6 +435,12 @@ fn connected(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs
             },
         ),
     );
+    let anywhere = events.clone().shuffle().connect(others.clone().shuffle());
+    let gathered = anywhere.process(|setup| Gathered {
+        events: setup.list_state("events"),
+        others: setup.list_state("others"),
+    });
+    outputs.put("co_process-unkeyed", gathered);
     let keyed = events.clone().key_by(Event::FIELDS.key);
     outputs.put(
         "co_process",
