@@ -376,7 +376,7 @@
 //! # Shape of the graph
 //!
 //! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
-//! [`union`](Stream::union) joins streams of one type; [`rebalance`](Stream::rebalance),
+//! [`union`](Stream::union) joins streams of one type; [`forward`](Stream::forward), [`rebalance`](Stream::rebalance),
 //! [`rescale`](Stream::rescale), [`shuffle`](Stream::shuffle), [`partition_custom`](Stream::partition_custom),
 //! [`broadcast`](Stream::broadcast) and [`global`](Stream::global) say which subtask gets a row. Side outputs
 //! ([`OutputTag`]) put out rows of another type beside the main output.

@@ -5,8 +5,8 @@ use crate::chain::exit::NoExtra;
 use crate::graph::{Handle, Input};
 use crate::keyed::KeyedStream;
 use crate::process::{
-    BROADCAST_PROCESS, BesideBroadcast, BroadcastProcess, KeyedBroadcastProcess, OfSubtaskBeside, OperatorSetup, Processing, Setup,
-    begin_process, begin_unkeyed,
+    BROADCAST_PROCESS, BesideBroadcast, BroadcastProcess, KeyedBroadcastProcess, OfSubtaskBeside, OperatorSetup,
+    Processing, Setup, begin_process, begin_unkeyed,
 };
 use crate::stream::Stream;
 use crate::value::{Owned, Record};
