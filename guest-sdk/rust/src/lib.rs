@@ -363,8 +363,9 @@
 //!
 //! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and
 //! [`full_join`](KeyedStream::full_join) put pairs of rows with equal keys out that are in the same
-//! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both keep
-//! rows until their window has fired. The same joins with [`between`](join::JoinedStreams::between) are interval joins: rows are
+//! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both take
+//! windows of any kind, also with a [`trigger`](join::WindowedJoin::trigger) or an [`evictor`](join::WindowedJoin::evictor), and
+//! keep rows until their window has fired. The same joins with [`between`](join::JoinedStreams::between) are interval joins: rows are
 //! partners that are not too far apart, and wait for each other as long as the watermark allows.
 //! [`temporal_join`](KeyedStream::temporal_join) puts each row out with the row of the other stream that was valid at its time.
 //!

@@ -23,7 +23,7 @@ pub use crate::connect::{
     Stdin, Stdout, Tcp, Webhook,
 };
 pub use crate::http::{Http, HttpError, Request, Response, Retry};
-pub use crate::join::TimeBound;
+pub use crate::join::{TaggedUnion, TimeBound};
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::lookup::LookupTable;
 pub use crate::metrics::{Counter, Gauge, Histogram};

@@ -19,7 +19,7 @@ use crate::value::{FieldAt, FieldRef, Owned, Record, Value};
 use crate::{Out, OutputTag, Stream};
 
 /// Makes the trigger of windows that live so long.
-type MakeTrigger<T> = Box<dyn FnOnce(Life) -> Box<dyn TriggerStore<T>>>;
+pub(crate) type MakeTrigger<T> = Box<dyn FnOnce(Life) -> Box<dyn TriggerStore<T>>>;
 
 /// The rows of each key, gathered in windows: what [`KeyedStream::window`] makes.
 ///

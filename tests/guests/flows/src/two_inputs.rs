@@ -4,24 +4,24 @@
 use millrace::prelude::*;
 
 use super::operators::Outputs;
-use super::{Event, Params};
+use super::{Event, Params, joined_windows};
 
 /// A row of the second input.
 #[derive(Record, Clone, Debug)]
 pub(crate) struct Other {
     name: String,
-    key: i64,
-    amount: i64,
+    pub(crate) key: i64,
+    pub(crate) amount: i64,
     time: i64,
 }
 
 /// A result.
 #[derive(Record, Clone, Debug)]
 pub(crate) struct Pair {
-    key: i64,
-    time: i64,
-    value: i64,
-    amount: i64,
+    pub(crate) key: i64,
+    pub(crate) time: i64,
+    pub(crate) value: i64,
+    pub(crate) amount: i64,
 }
 
 /// Sums of both inputs by bucket.
@@ -161,6 +161,8 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let outputs = Outputs(&params.output);
     connected(&events, &others, &outputs);
     window_joins(&events, &others, params, &outputs);
+    let both = keyed(&events, &others);
+    joined_windows::build((&events, &others), both, params, &outputs);
     interval_joins(&events, &others, params, &outputs);
     temporal_joins(&events, &others, &outputs);
     broadcast(&events, &others, &outputs);
@@ -168,7 +170,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
 }
 
 /// A pair, or what is there of it.
-fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
+pub(crate) fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
     Pair {
         key: event
             .map(|event| event.key)
@@ -180,8 +182,8 @@ fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
     }
 }
 
-type Events = KeyedStream<Event, i64>;
-type Others = KeyedStream<Other, i64>;
+pub(crate) type Events = KeyedStream<Event, i64>;
+pub(crate) type Others = KeyedStream<Other, i64>;
 
 fn keyed(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>) -> (Events, Others) {
     (
@@ -191,7 +193,7 @@ fn keyed(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>) -> (Events,
 }
 
 /// Sums of a key and window, by side.
-fn sums(key: i64, window: Window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>) {
+pub(crate) fn sums(key: i64, window: Window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>) {
     out.push(Pair {
         key,
         time: window.start.millis(),
