@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use millrace_core::Fault;
 use millrace_engine::JobOptions;
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text, number, parallel, read_ndjson, task, text};
@@ -210,6 +211,32 @@ fn rows_go_to_the_subtask_that_is_said_or_drawn() {
     let (more, fewer) = (shares("rescale", "more"), shares("rescale", "fewer"));
     assert_eq!((more.len(), fewer.len()), (4, 2));
     assert!(more.iter().all(|share| *share > 0), "{more:?}");
+}
+
+/// With as many subtasks on both sides; else the job is refused.
+#[test]
+fn rows_stay_in_their_subtask_or_not_at_all() {
+    let options = JobOptions {
+        parallelism: 2,
+        ..jobs::blocks_of(50)
+    };
+    let report = jobs::succeed(Guest::Flows, options, &[("kind", "staying"), ("rows", "5030")]);
+    let rows = |name: &str| {
+        let subtasks = task(&report.tasks, name).subtasks.iter();
+        subtasks.map(|subtask| subtask.rows_in.get()).collect::<Vec<_>>()
+    };
+    assert_eq!(rows("two").iter().sum::<u64>(), 5_030);
+    assert_eq!(rows("two"), rows("as many"));
+    assert!(rows("two").iter().all(|rows| *rows > 0));
+    let parts = ["`two`, of parallelism 2", "`as many`, of parallelism 3", "`forward`"];
+    jobs::fail(
+        Guest::Flows,
+        parallel(3),
+        &[("kind", "staying")],
+        "GR0023",
+        Fault::User,
+        &parts,
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::durable::{Place, assert_same};
 use crate::every_operator::{kill_twice, outputs};
 use crate::savepoint::{from, from_nothing, save_job};
 
-const SINKS: usize = 18;
+const SINKS: usize = 24;
 
 #[test]
 fn two_inputs_go_on_at_another_parallelism() {
@@ -212,6 +212,59 @@ fn sessions(inputs: &Inputs, gap: i64) -> impl Fn(&Row) -> Vec<i64> {
     }
 }
 
+/// Start of the window of a row, of a size for even keys, of twice that for others.
+fn by_key(size: i64) -> impl Fn(&Row) -> Vec<i64> {
+    move |row| {
+        let size = size * (1 + row.key % 2);
+        vec![row.time.div_euclid(size) * size]
+    }
+}
+
+/// So many values have a key of their own.
+const FINE: i64 = 8;
+
+fn fine(row: &Row) -> Vec<i64> {
+    vec![row.value / FINE]
+}
+
+/// Groups with the rows that are less than that older than the latest of either side.
+fn recent(mut groups: Vec<Group<'_>>, age: i64) -> Vec<Group<'_>> {
+    for (_, sides) in &mut groups {
+        let latest = sides.iter().flatten().map(|row| row.time).max();
+        let recent = |row: &&Row| Some(row.time + age) > latest;
+        sides.iter_mut().for_each(|rows| rows.retain(recent));
+    }
+    groups
+}
+
+/// Start of the session of a row, where rows say how long after them the next may come.
+fn dynamic_sessions(inputs: &Inputs) -> impl Fn(&Row) -> Vec<i64> {
+    // Of each key starts and ends.
+    let mut sessions: BTreeMap<i64, Vec<(i64, i64)>> = BTreeMap::new();
+    let events = inputs.events.iter().map(|row| (row, 1 + row.value % 4));
+    let mut rows: Vec<(&Row, i64)> = events.chain(inputs.others.iter().map(|row| (row, 2))).collect();
+    rows.sort_by_key(|(row, _)| row.time);
+    for (row, gap) in rows {
+        let sessions = sessions.entry(row.key).or_default();
+        match sessions.last_mut() {
+            Some((_, end)) if row.time <= *end => *end = (*end).max(row.time + gap),
+            Some(_) | None => sessions.push((row.time, row.time + gap)),
+        }
+    }
+    move |row| {
+        let sessions = &sessions[&row.key];
+        let after = sessions.partition_point(|(start, _)| *start <= row.time);
+        vec![sessions[after - 1].0]
+    }
+}
+
+/// Sums of each fine key that has rows of the second input.
+fn in_the_end(inputs: &Inputs) -> Vec<String> {
+    let groups = groups(inputs, fine);
+    let fires = |group: &Group<'_>| !group.1[1].is_empty();
+    sums(&groups.into_iter().filter(fires).collect::<Vec<_>>())
+}
+
 /// All pairs of each group; with rows alone as the sides say.
 fn pairs(groups: &[Group<'_>], events_alone: bool, others_alone: bool) -> Vec<String> {
     let mut pairs = Vec::new();
@@ -306,6 +359,15 @@ fn ruled_in_the_end(inputs: &Inputs) -> Vec<String> {
     ruled
 }
 
+/// Every row of both inputs, alone.
+fn alone(inputs: &Inputs) -> Vec<String> {
+    let events = inputs.events.iter().map(|event| paired(Some(event), None));
+    let others = inputs.others.iter().map(|other| paired(None, Some(other)));
+    let mut alone: Vec<String> = events.chain(others).collect();
+    alone.sort_unstable();
+    alone
+}
+
 fn sums(groups: &[Group<'_>]) -> Vec<String> {
     let sum = |rows: &[&Row]| rows.iter().map(|row| row.value).sum();
     let group = |((key, start), [events, others]): &Group<'_>| result(*key, *start, sum(events), sum(others));
@@ -318,6 +380,7 @@ fn sums(groups: &[Group<'_>]) -> Vec<String> {
 fn joins_are_those_of_the_model() {
     for (seed, (size, slide, offset)) in (1..).zip([(20, 5, 0), (30, 10, 3), (7, 7, 2), (50, 4, 0)]) {
         let inputs = Inputs::new(seed);
+        let plain = groups(&inputs, sliding(size, size, 0));
         let tumbling = groups(&inputs, sliding(size, size, offset));
         let sliding = groups(&inputs, sliding(size, slide, offset));
         let sessions = groups(&inputs, sessions(&inputs, slide));
@@ -334,6 +397,12 @@ fn joins_are_those_of_the_model() {
             ("left-temporal", versioned(&inputs, true)),
             ("broadcast", ruled(&inputs)),
             ("broadcast-unkeyed", ruled_in_the_end(&inputs)),
+            ("co_process-unkeyed", alone(&inputs)),
+            ("left-own", pairs(&groups(&inputs, by_key(size)), true, false)),
+            ("full-evicted", pairs(&recent(plain, slide), true, true)),
+            ("co_group-dynamic", sums(&groups(&inputs, dynamic_sessions(&inputs)))),
+            ("right-live", pairs(&groups(&inputs, fine), false, true)),
+            ("co_group-global", in_the_end(&inputs)),
             ("co_group", sums(&sliding)),
             ("co_group-session", sums(&sessions)),
         ];

@@ -25,7 +25,13 @@ impl File {
     /// The code, with comments and literals blanked and without the tests at the end of the file.
     pub(crate) fn code(&self) -> String {
         let code = blank(&self.text);
-        let end = code.find("#[cfg(test)]\nmod tests {").unwrap_or(code.len());
+        // Whoever may see them: some tests are shared.
+        let mut attributes = code.match_indices("#[cfg(test)]\n");
+        let tests = attributes.find(|(at, attribute)| {
+            let mut behind = code[at + attribute.len()..].lines();
+            behind.next().is_some_and(|line| line.ends_with("mod tests {"))
+        });
+        let end = tests.map_or(code.len(), |(at, _)| at);
         code[..end].to_owned()
     }
 }

@@ -353,7 +353,8 @@
 //!
 //! [`connect`](KeyedStream::connect) brings two streams of different rows to one function: `map` and `flat_map` have a
 //! closure for each, and [`process`](connected::ConnectedKeyedStreams::process) a [`CoProcess`], whose state and timers
-//! both streams share. In which order rows of the two come is not said.
+//! both streams share; [without keys](connected::ConnectedStreams::process) it is a [`StatefulCoProcess`], with lists of the
+//! subtask. In which order rows of the two come is not said.
 //!
 //! [`connect_broadcast`](KeyedStream::connect_broadcast) brings a stream of rules to every subtask, where a
 //! [`KeyedBroadcastProcess`] keeps them in a [`BroadcastState`](state::BroadcastState), and may be
@@ -362,8 +363,9 @@
 //!
 //! [`join`](KeyedStream::join), [`left_join`](KeyedStream::left_join), [`right_join`](KeyedStream::right_join) and
 //! [`full_join`](KeyedStream::full_join) put pairs of rows with equal keys out that are in the same
-//! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both keep
-//! rows until their window has fired. The same joins with [`between`](join::JoinedStreams::between) are interval joins: rows are
+//! [`window`](join::JoinedStreams::window); [`co_group`](KeyedStream::co_group) hands all rows of a window to one function. Both take
+//! windows of any kind, also with a [`trigger`](join::WindowedJoin::trigger) or an [`evictor`](join::WindowedJoin::evictor), and
+//! keep rows until their window has fired. The same joins with [`between`](join::JoinedStreams::between) are interval joins: rows are
 //! partners that are not too far apart, and wait for each other as long as the watermark allows.
 //! [`temporal_join`](KeyedStream::temporal_join) puts each row out with the row of the other stream that was valid at its time.
 //!
@@ -375,7 +377,7 @@
 //! # Shape of the graph
 //!
 //! [`share`](Stream::share) ends the fused loop, so that several streams can follow;
-//! [`union`](Stream::union) joins streams of one type; [`rebalance`](Stream::rebalance),
+//! [`union`](Stream::union) joins streams of one type; [`forward`](Stream::forward), [`rebalance`](Stream::rebalance),
 //! [`rescale`](Stream::rescale), [`shuffle`](Stream::shuffle), [`partition_custom`](Stream::partition_custom),
 //! [`broadcast`](Stream::broadcast) and [`global`](Stream::global) say which subtask gets a row. Side outputs
 //! ([`OutputTag`]) put out rows of another type beside the main output.
@@ -490,7 +492,8 @@ pub use open::OpenContext;
 pub use parameters::Parameters;
 pub use pattern::{AfterMatch, Pattern};
 pub use process::{
-    BroadcastProcess, CoProcess, KeyedBroadcastProcess, KeyedProcess, OperatorSetup, Setup, StatefulProcess,
+    BroadcastProcess, CoProcess, KeyedBroadcastProcess, KeyedProcess, OperatorSetup, Setup, StatefulCoProcess,
+    StatefulProcess,
 };
 pub use results::{Counted, Windowed};
 pub use side::OutputTag;

@@ -23,13 +23,13 @@ pub use crate::connect::{
     Stdin, Stdout, Tcp, Webhook,
 };
 pub use crate::http::{Http, HttpError, Request, Response, Retry};
-pub use crate::join::TimeBound;
+pub use crate::join::{TaggedUnion, TimeBound};
 pub use crate::keyed::{KeySelector, KeyedStream};
 pub use crate::lookup::LookupTable;
 pub use crate::metrics::{Counter, Gauge, Histogram};
 pub use crate::process::{
     BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedBroadcastProcess, KeyedProcess,
-    OperatorSetup, ReadOnlyContext, Setup, StatefulProcess, Timer, TimerKind, UnkeyedContext,
+    OperatorSetup, ReadOnlyContext, Setup, StatefulCoProcess, StatefulProcess, Timer, TimerKind, UnkeyedContext,
 };
 pub use crate::state::{
     AggregateFunction, AggregatingState, BroadcastState, LargeList, LargeMap, ListState, MapState, ReducingState, Ttl,

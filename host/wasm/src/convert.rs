@@ -352,6 +352,7 @@ impl Tables {
                 dataflow::Partition::Numbered => graph::Partition::Numbered,
                 dataflow::Partition::Broadcast => graph::Partition::Broadcast,
                 dataflow::Partition::Global => graph::Partition::Global,
+                dataflow::Partition::SameSubtask => graph::Partition::SameSubtask,
             },
         })
     }

@@ -5,8 +5,8 @@ use crate::chain::exit::NoExtra;
 use crate::graph::{Handle, Input};
 use crate::keyed::KeyedStream;
 use crate::process::{
-    BesideBroadcast, BroadcastProcess, KeyedBroadcastProcess, OfSubtaskBeside, OperatorSetup, Processing, Setup,
-    begin_process, begin_unkeyed,
+    BROADCAST_PROCESS, BesideBroadcast, BroadcastProcess, KeyedBroadcastProcess, OfSubtaskBeside, OperatorSetup,
+    Processing, Setup, begin_process, begin_unkeyed,
 };
 use crate::stream::Stream;
 use crate::value::{Owned, Record};
@@ -55,7 +55,7 @@ impl<T: Record, U: Record, K: Owned + Clone> BroadcastConnectedStream<T, U, K> {
     {
         let (flow, selector) = (self.keyed.flow.clone(), self.keyed.selector.clone());
         let inputs = vec![self.keyed.into_input(), self.broadcast];
-        begin_process(&flow, "broadcast_process", selector.key_fields(), inputs, |setup| {
+        begin_process(&flow, BROADCAST_PROCESS, selector.key_fields(), inputs, |setup| {
             BesideBroadcast::new(make(setup), selector)
         })
     }
@@ -100,7 +100,7 @@ impl<T: Record, U: Record> UnkeyedBroadcastConnectedStream<T, U> {
         P: BroadcastProcess<In = T, Broadcast = U>,
         F: FnOnce(&mut OperatorSetup) -> P,
     {
-        begin_unkeyed(&self.flow, "broadcast_process", self.inputs, |setup| {
+        begin_unkeyed(&self.flow, BROADCAST_PROCESS, self.inputs, |setup| {
             OfSubtaskBeside::new(make(setup))
         })
     }

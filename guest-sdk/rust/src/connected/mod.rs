@@ -1,7 +1,7 @@
 //! Two streams of different rows into one operator: what `connect` makes.
 //!
 //! A chain has two inputs then. Rows of each come in their order; the order between the two is whatever arrives first. The
-//! watermark is the lesser of both.
+//! watermark is the lesser of both. Functions with state are process functions: see [`process`](crate::process).
 
 mod broadcast;
 mod functions;

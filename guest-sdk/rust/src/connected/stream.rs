@@ -11,6 +11,7 @@ use crate::bindings::dataflow as wit;
 use crate::chain::Chain;
 use crate::chain::exit::NoExtra;
 use crate::graph::{Handle, Input};
+use crate::process::{OperatorSetup, Processing, StatefulCoProcess, TwoOfSubtask, begin_unkeyed};
 use crate::value::{Owned, Record, Value};
 use crate::{Out, Stream};
 
@@ -30,7 +31,7 @@ impl<T: Record, U: Record> std::fmt::Debug for ConnectedStreams<T, U> {
 impl<C: Chain> Stream<C> {
     /// Connects two streams: a function then takes the rows of both, whatever their types.
     ///
-    /// For functions with state see [`KeyedStream::connect`](crate::KeyedStream::connect).
+    /// For functions with state of a key, and timers, see [`KeyedStream::connect`](crate::KeyedStream::connect).
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -101,6 +102,19 @@ impl<T: Record, U: Record> ConnectedStreams<T, U> {
         G: for<'a, 'x, 'o> Fn(<U as Value>::Of<'a>, &'x mut Out<'o, O>) + 'static,
     {
         self.begin("co_flat_map", CoFlatMap::new(first, second))
+    }
+
+    /// Runs a function with state of its subtask that both streams share. It is made by `make`, which declares its states.
+    ///
+    /// See [`StatefulCoProcess`] for an example.
+    pub fn process<P, F>(self, make: F) -> Stream<Processing<TwoOfSubtask<P>>>
+    where
+        P: StatefulCoProcess<First = T, Second = U>,
+        F: FnOnce(&mut OperatorSetup) -> P,
+    {
+        begin_unkeyed(&self.flow, "stateful_co_process", self.inputs, |setup| {
+            TwoOfSubtask::new(make(setup))
+        })
     }
 
     fn begin<W: CoFunction>(self, construct: &str, function: W) -> Stream<CoRows<W>> {

@@ -8,11 +8,11 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::stream::{BothStreams, WindowedPair};
-use super::{Group, GroupFunction, GroupHead};
+use super::{Group, GroupFunction, GroupHead, TaggedUnion};
 use crate::chain::{Emit, RowContext};
 use crate::keyed::KeyedStream;
 use crate::value::{Owned, Record};
-use crate::window::{Window, WindowAssigner};
+use crate::window::{Evictor, Trigger, Window, WindowAssigner};
 use crate::{Out, OutputTag, Stream};
 
 /// Two streams with keys of one type: what [`KeyedStream::co_group`] makes.
@@ -27,11 +27,11 @@ impl<T: Record, U: Record, K: Owned + Clone> std::fmt::Debug for CoGroupedStream
 }
 
 /// Two streams in windows: what [`CoGroupedStreams::window`] makes.
-pub struct WindowedCoGroup<T: Record, U: Record, K: Owned + Clone> {
+pub struct WindowedCoGroup<T: Record + Owned, U: Record + Owned, K: Owned + Clone> {
     pair: WindowedPair<T, U, K>,
 }
 
-impl<T: Record, U: Record, K: Owned + Clone> std::fmt::Debug for WindowedCoGroup<T, U, K> {
+impl<T: Record + Owned, U: Record + Owned, K: Owned + Clone> std::fmt::Debug for WindowedCoGroup<T, U, K> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("WindowedCoGroup")
     }
@@ -48,7 +48,7 @@ where
     T: Record + Owned + Clone,
     U: Record + Owned + Clone,
     (Vec<T>, Vec<U>): Owned,
-    K: Owned,
+    K: Owned + Clone,
     O: Record,
     F: for<'r, 'x, 'o> Fn(K, Window, &'r [T], &'r [U], &'x mut Out<'o, O>) + 'static,
 {
@@ -108,20 +108,79 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
 }
 
 impl<T: Record, U: Record, K: Owned + Clone> CoGroupedStreams<T, U, K> {
-    /// Gathers the rows of both streams in windows of event time.
+    /// Gathers the rows of both streams in windows, of any kind: see
+    /// [`JoinedStreams::window`](super::JoinedStreams::window).
     ///
     /// See [`KeyedStream::co_group`] for an example.
-    pub fn window(self, assigner: impl WindowAssigner<T>) -> WindowedCoGroup<T, U, K> {
+    pub fn window(self, assigner: impl WindowAssigner<TaggedUnion<T, U>>) -> WindowedCoGroup<T, U, K>
+    where
+        T: Owned,
+        U: Owned,
+    {
         WindowedCoGroup {
-            pair: WindowedPair::new(self.streams, assigner.built_in()),
+            pair: WindowedPair::new(self.streams, assigner),
         }
     }
 }
 
-impl<T: Record, U: Record, K: Owned + Clone> WindowedCoGroup<T, U, K> {
+impl<T: Record + Owned, U: Record + Owned, K: Owned + Clone> WindowedCoGroup<T, U, K> {
+    /// Says when windows fire, in the place of their end: see [`WindowedJoin::trigger`](super::WindowedJoin::trigger).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct View { page: i64 }
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { page: i64 }
+    /// /// Clicks in each hundred rows of a page.
+    /// fn rates(views: KeyedStream<View, i64>, clicks: KeyedStream<Click, i64>) {
+    ///     views
+    ///         .co_group(clicks)
+    ///         .window(GlobalWindows)
+    ///         .trigger(PurgingTrigger::of(CountTrigger::of(100)))
+    ///         .apply(|page, _window, _views: &[View], clicks: &[Click], out: &mut Out<'_, (i64, u64)>| {
+    ///             out.push((page, clicks.len() as u64));
+    ///         })
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn trigger(mut self, trigger: impl Trigger<TaggedUnion<T, U>>) -> Self {
+        self.pair.asked.set_trigger(trigger);
+        self
+    }
+
+    /// Takes rows of either stream out of windows that fire: see [`WindowedJoin::evictor`](super::WindowedJoin::evictor).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct View { page: i64 }
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { page: i64 }
+    /// /// Clicks among the last hundred rows of a page in each minute.
+    /// fn rates(views: KeyedStream<View, i64>, clicks: KeyedStream<Click, i64>) {
+    ///     views
+    ///         .co_group(clicks)
+    ///         .window(Tumbling::of(Duration::from_secs(60)))
+    ///         .evictor(CountEvictor::of(100))
+    ///         .apply(|page, _window, _views: &[View], clicks: &[Click], out: &mut Out<'_, (i64, u64)>| {
+    ///             out.push((page, clicks.len() as u64));
+    ///         })
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn evictor(mut self, evictor: impl Evictor<TaggedUnion<T, U>>) -> Self
+    where
+        T: Clone,
+        U: Clone,
+    {
+        self.pair.asked.set_evictor(evictor);
+        self
+    }
+
     /// Keeps windows that long after they have fired: on late rows they fire again, with all of their rows.
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.pair.allowed_lateness = lateness;
+        self.pair.asked.allowed_lateness = lateness;
         self
     }
 
@@ -138,8 +197,8 @@ impl<T: Record, U: Record, K: Owned + Clone> WindowedCoGroup<T, U, K> {
     /// See [`KeyedStream::co_group`] for an example.
     pub fn apply<O, F>(self, function: F) -> Stream<GroupHead<CoGrouping<T, U, K, O, F>>>
     where
-        T: Owned + Clone,
-        U: Owned + Clone,
+        T: Clone,
+        U: Clone,
         (Vec<T>, Vec<U>): Owned,
         O: Record,
         F: for<'r, 'x, 'o> Fn(K, Window, &'r [T], &'r [U], &'x mut Out<'o, O>) + 'static,

@@ -1,9 +1,10 @@
-//! The head of a chain that begins with a window over two inputs.
+//! The head of a chain that begins with a window over two inputs: of the host, or of the guest (`guest.rs`).
 //!
-//! A slot keeps the rows of each side in a vector. When its window has fired the vectors stay, empty, for the next window
+//! Of the host's, a slot keeps the rows of each side in a vector. When its window has fired the vectors stay, empty, for the next window
 //! that gets the slot, unless they are large: then most rows are kept without a call of the allocator, and pairs are made
 //! from rows that lie side by side.
 
+use super::guest::{Grouped, TwoStreams};
 use crate::Stream;
 use crate::bindings::operators::CallError;
 use crate::block::Block;
@@ -12,7 +13,7 @@ use crate::position;
 use crate::state::kept::{read_values, write_values};
 use crate::state::pages::Pages;
 use crate::value::{Owned, Record};
-use crate::window::{Firing, Window};
+use crate::window::{Firing, GuestWindows, Window};
 
 /// What is done with the rows of a window from two streams.
 pub trait GroupFunction: 'static {
@@ -21,7 +22,7 @@ pub trait GroupFunction: 'static {
     /// Rows of the second stream.
     type Second: Record + Owned + Clone;
     /// What they are keyed by.
-    type Key: Owned;
+    type Key: Owned + Clone;
     /// Both as they are stored.
     type Stored: Owned;
     /// Rows that it puts out.
@@ -53,14 +54,29 @@ pub struct Group<'g, K, T, U> {
 /// A vector with room for more rows is given back when it is not needed.
 const KEPT_ROWS_MAX: usize = 32;
 
-/// The rows of a slot.
-struct KeptRows<T, U> {
-    first: Vec<T>,
-    second: Vec<U>,
+/// The rows of a window.
+pub(crate) struct KeptRows<T, U> {
+    pub(crate) first: Vec<T>,
+    pub(crate) second: Vec<U>,
 }
 
 /// The head of a chain that begins with a window over two inputs.
-pub struct GroupHead<G: GroupFunction> {
+pub struct GroupHead<G: GroupFunction>(Side<G>);
+
+/// Windows of the guest.
+type Guest<G> = GuestWindows<
+    Grouped<G>,
+    TwoStreams<<G as GroupFunction>::First, <G as GroupFunction>::Second, <G as GroupFunction>::Key>,
+>;
+
+/// Whose windows they are.
+enum Side<G: GroupFunction> {
+    Host(HostGroups<G>),
+    Guest(Box<Guest<G>>),
+}
+
+/// Windows of the host: rows by slot.
+struct HostGroups<G: GroupFunction> {
     function: G,
     operator: u32,
     pages: Pages<Sides<G>>,
@@ -72,7 +88,7 @@ pub struct GroupHead<G: GroupFunction> {
 type Sides<G> = KeptRows<<G as GroupFunction>::First, <G as GroupFunction>::Second>;
 
 impl<T, U> KeptRows<T, U> {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         KeptRows {
             first: Vec::new(),
             second: Vec::new(),
@@ -84,8 +100,21 @@ impl<T, U> KeptRows<T, U> {
     }
 
     /// Bytes of the vectors, without what rows have outside of themselves.
-    fn heap_bytes(&self) -> i64 {
+    pub(crate) fn heap_bytes(&self) -> i64 {
         (self.first.capacity() * size_of::<T>() + self.second.capacity() * size_of::<U>()) as i64
+    }
+}
+
+impl<T: Clone, U: Clone> KeptRows<T, U> {
+    /// Adds the rows of another window.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        self.first.extend_from_slice(&other.first);
+        self.second.extend_from_slice(&other.second);
+    }
+
+    /// To be stored; none if there are no rows.
+    pub(crate) fn to_stored<G: GroupFunction<First = T, Second = U>>(&self) -> Option<G::Stored> {
+        (!self.is_empty()).then(|| G::to_stored(self.first.clone(), self.second.clone()))
     }
 }
 
@@ -100,21 +129,52 @@ fn empty<T>(rows: &mut Vec<T>) {
 
 impl<G: GroupFunction> std::fmt::Debug for GroupHead<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GroupHead")
-            .field("operator", &self.operator)
-            .finish_non_exhaustive()
+        f.write_str("GroupHead")
     }
 }
 
 impl<G: GroupFunction> GroupHead<G> {
-    pub(crate) fn new(function: G, operator: u32) -> Self {
-        GroupHead {
+    pub(crate) fn of_host(function: G, operator: u32) -> Self {
+        GroupHead(Side::Host(HostGroups {
             function,
             operator,
             pages: Pages::new(),
             given: 0,
             heap_bytes: 0,
-        }
+        }))
+    }
+
+    pub(crate) fn of_guest(windows: Guest<G>) -> Self {
+        GroupHead(Side::Guest(Box::new(windows)))
+    }
+}
+
+impl<G: GroupFunction> HostGroups<G> {
+    #[inline(always)]
+    fn run<E: Tail<G::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
+        let Some(firing) = Firing::of(work)? else {
+            return Ok(());
+        };
+        self.prepare(firing.slots);
+        let operator = self.operator;
+        firing.each(operator, cx, |slot, key, window, cx| {
+            let kept = self.pages.at(slot);
+            let group = Group {
+                operator,
+                key,
+                window,
+                first: &kept.first,
+                second: &kept.second,
+            };
+            self.given += self.function.group(group, cx, tail);
+            if firing.then_drop {
+                self.heap_bytes -= kept.heap_bytes();
+                empty(&mut kept.first);
+                empty(&mut kept.second);
+                self.heap_bytes += kept.heap_bytes();
+            }
+        });
+        Ok(())
     }
 
     /// Makes room for these slots and brings what is there into the cache.
@@ -169,41 +229,29 @@ impl<G: GroupFunction> Chain for GroupHead<G> {
 
     #[inline(always)]
     fn run<E: Tail<G::Out>>(&mut self, work: &Work<'_>, cx: &mut RowContext, tail: &mut E) -> Result<(), CallError> {
-        let Some(firing) = Firing::of(work)? else {
-            return Ok(());
-        };
-        self.prepare(firing.slots);
-        let operator = self.operator;
-        firing.each(operator, cx, |slot, key, window, cx| {
-            let kept = self.pages.at(slot);
-            let group = Group {
-                operator,
-                key,
-                window,
-                first: &kept.first,
-                second: &kept.second,
-            };
-            self.given += self.function.group(group, cx, tail);
-            if firing.then_drop {
-                self.heap_bytes -= kept.heap_bytes();
-                empty(&mut kept.first);
-                empty(&mut kept.second);
-                self.heap_bytes += kept.heap_bytes();
-            }
-        });
-        Ok(())
+        match &mut self.0 {
+            Side::Host(windows) => windows.run(work, cx, tail),
+            Side::Guest(windows) => windows.run(work, cx, tail),
+        }
     }
 
     fn head(&mut self) -> &mut dyn Head {
-        self
+        match &mut self.0 {
+            Side::Host(windows) => windows,
+            Side::Guest(windows) => &mut **windows,
+        }
     }
 
     fn take_emitted(&mut self, emitted: &mut Vec<u64>) -> u64 {
-        take_given(&mut self.given, emitted)
+        let given = match &mut self.0 {
+            Side::Host(windows) => &mut windows.given,
+            Side::Guest(windows) => &mut windows.given,
+        };
+        take_given(given, emitted)
     }
 }
 
-impl<G: GroupFunction> Head for GroupHead<G> {
+impl<G: GroupFunction> Head for HostGroups<G> {
     fn accumulate(&mut self, input: u32, slots: &[u32], rows: &Block, time_in: bool) -> Result<(), CallError> {
         check_slots(slots, rows)?;
         self.prepare(slots);
@@ -240,18 +288,14 @@ impl<G: GroupFunction> Head for GroupHead<G> {
                 return Err(failure(format!("slot {target} cannot be merged into itself")));
             };
             self.heap_bytes -= target.heap_bytes();
-            target.first.extend_from_slice(&source.first);
-            target.second.extend_from_slice(&source.second);
+            target.extend(source);
             self.heap_bytes += target.heap_bytes();
         }
         Ok(())
     }
 
     fn export_state(&mut self, _state: u32, slots: &[u32]) -> Result<Block, CallError> {
-        let stored = |&slot: &u32| {
-            let kept = self.pages.get(slot).filter(|kept| !kept.is_empty())?;
-            Some(G::to_stored(kept.first.clone(), kept.second.clone()))
-        };
+        let stored = |&slot: &u32| self.pages.get(slot)?.to_stored::<G>();
         Ok(write_values(slots.iter().map(stored)))
     }
 

@@ -1,16 +1,16 @@
 //! The streams after `join`, and how a chain that begins with a window over both is declared.
 
 use std::marker::PhantomData;
-use std::time::Duration;
 
-use super::{Full, GroupFunction, GroupHead, Inner, Left, Right, WindowedJoin};
+use super::guest::{Grouped, TwoStreams};
+use super::{Full, GroupFunction, GroupHead, Inner, Left, Right, TaggedUnion, WindowedJoin};
 use crate::bindings::dataflow as wit;
+use crate::graph::Handle;
 use crate::keyed::{KeyedStream, SharedKey};
 use crate::process::{ProcessFunction, Processing, Setup, begin_process};
 use crate::state::kept::state_fields;
-use crate::time::millis;
 use crate::value::{Owned, Record};
-use crate::window::{BuiltIn, WindowAssigner};
+use crate::window::{Asked, OwnStates, WindowAssigner};
 use crate::{OutputTag, Stream};
 
 /// Two streams with keys of one type, whose rows are to be joined: what [`KeyedStream::join`] and its relatives make.
@@ -119,28 +119,34 @@ impl<T: Record, U: Record, K: Owned + Clone, J> JoinedStreams<T, U, K, J> {
     /// Rows in the same window are partners. They are put out when the watermark reaches the window's end, with its last
     /// moment as their time.
     ///
+    /// Windows may be of any kind: of processing time, global, with gaps that rows say, with a
+    /// [trigger](WindowedJoin::trigger) or an [evictor](WindowedJoin::evictor). An assigner of one's own, like those, sees the
+    /// rows of both streams as [`TaggedUnion`]. What is said of [windows](crate::window#what-surprises) is true of these.
+    ///
     /// Of sessions, a window is a stretch in which rows of either stream come without a gap.
     ///
     /// See [`KeyedStream::join`] for an example.
-    pub fn window(self, assigner: impl WindowAssigner<T>) -> WindowedJoin<T, U, K, J> {
-        WindowedJoin::new(WindowedPair::new(self.streams, assigner.built_in()))
+    pub fn window(self, assigner: impl WindowAssigner<TaggedUnion<T, U>>) -> WindowedJoin<T, U, K, J>
+    where
+        T: Owned,
+        U: Owned,
+    {
+        WindowedJoin::new(WindowedPair::new(self.streams, assigner))
     }
 }
 
 /// Two keyed streams in windows.
-pub(super) struct WindowedPair<T: Record, U: Record, K: Owned + Clone> {
+pub(super) struct WindowedPair<T: Record + Owned, U: Record + Owned, K: Owned + Clone> {
     streams: BothStreams<T, U, K>,
-    assigner: BuiltIn,
-    pub(super) allowed_lateness: Duration,
+    pub(super) asked: Asked<TaggedUnion<T, U>>,
     late: Option<(&'static str, &'static str)>,
 }
 
-impl<T: Record, U: Record, K: Owned + Clone> WindowedPair<T, U, K> {
-    pub(super) fn new(streams: BothStreams<T, U, K>, assigner: BuiltIn) -> Self {
+impl<T: Record + Owned, U: Record + Owned, K: Owned + Clone> WindowedPair<T, U, K> {
+    pub(super) fn new(streams: BothStreams<T, U, K>, assigner: impl WindowAssigner<TaggedUnion<T, U>>) -> Self {
         WindowedPair {
             streams,
-            assigner,
-            allowed_lateness: Duration::ZERO,
+            asked: Asked::new(assigner),
             late: None,
         }
     }
@@ -154,36 +160,41 @@ impl<T: Record, U: Record, K: Owned + Clone> WindowedPair<T, U, K> {
     where
         G: GroupFunction<First = T, Second = U, Key = K>,
     {
-        let BothStreams { first, second } = self.streams;
-        let flow = first.flow.clone();
+        let flow = self.streams.first.flow.clone();
         let mut graph = flow.borrow_mut();
-        let own = || "it takes tumbling, sliding and session windows of event time".to_owned();
-        let assigner = match (self.assigner.error, self.assigner.host) {
-            (None, Some(assigner)) => assigner,
-            (error, _) => {
-                graph.error(format!("`{construct}`: {}", error.unwrap_or_else(own)));
-                // The graph is refused.
-                wit::WindowAssigner::Session(wit::SessionWindow { gap_ms: 1 })
-            }
-        };
-        let schemas = [graph.schema(T::fields()), graph.schema(U::fields())];
-        // Late outputs are the chain's first ports; two tags of one name are one output.
+        self.asked
+            .error(construct)
+            .into_iter()
+            .for_each(|error| graph.error(error));
+        // Two tags of one name are one output.
         let shared = self.late.is_some_and(|(first, second)| first == second);
-        if shared && schemas[0] != schemas[1] {
+        if shared && graph.schema(T::fields()) != graph.schema(U::fields()) {
             graph.error(format!(
                 "`{construct}`: the late outputs have the same tag and different types of rows"
             ));
         }
-        let late_ports = self
+        drop(graph);
+        match self.asked.host() {
+            Some(window) => self.of_host(construct, window, shared, function),
+            None => self.of_guest(construct, shared, function),
+        }
+    }
+
+    /// Windows of the host.
+    fn of_host<G>(self, construct: &str, mut window: wit::Window, shared: bool, function: G) -> Stream<GroupHead<G>>
+    where
+        G: GroupFunction<First = T, Second = U, Key = K>,
+    {
+        let BothStreams { first, second } = self.streams;
+        let flow = first.flow.clone();
+        let mut graph = flow.borrow_mut();
+        // Late outputs are the chain's first ports.
+        window.late_ports = self
             .late
             .map_or(Vec::new(), |_| vec![Some(0), Some(u32::from(!shared))]);
         let head = wit::Head::Window(wit::KeyedWindow {
             key_schema: graph.schema(first.selector.key_fields()),
-            window: wit::Window {
-                assigner,
-                allowed_lateness_ms: millis(self.allowed_lateness),
-                late_ports,
-            },
+            window,
             accumulator: wit::StateDecl {
                 name: "rows".to_owned(),
                 aliases: Vec::new(),
@@ -196,12 +207,50 @@ impl<T: Record, U: Record, K: Owned + Clone> WindowedPair<T, U, K> {
         let inputs = vec![first.into_input(), second.into_input()];
         let (chain, operator) = graph.begin_chain(construct, inputs, head);
         if let Some((first, second)) = self.late {
+            let schemas = [graph.schema(T::fields()), graph.schema(U::fields())];
             graph.add_side_port(chain, operator, first, schemas[0]);
             if !shared {
                 graph.add_side_port(chain, operator, second, schemas[1]);
             }
         }
         drop(graph);
-        Stream::opened(flow, chain, operator, GroupHead::new(function, operator))
+        Stream::opened(flow, chain, operator, GroupHead::of_host(function, operator))
     }
+
+    /// Windows of the guest: to the host a keyed function of two inputs, with state and timers.
+    fn of_guest<G>(self, construct: &str, shared: bool, function: G) -> Stream<GroupHead<G>>
+    where
+        G: GroupFunction<First = T, Second = U, Key = K>,
+    {
+        let (late, BothStreams { first, second }) = (self.late, self.streams);
+        let flow = first.flow.clone();
+        let streams = TwoStreams {
+            first: first.selector.clone(),
+            second: second.selector.clone(),
+            late,
+        };
+        let function = (Grouped(function), OwnStates::default());
+        let (chain, windows) = self.asked.begin((construct, &flow), function, streams, |states| {
+            let mut graph = flow.borrow_mut();
+            let key_schema = graph.schema(first.selector.key_fields());
+            let head = states.head(&mut graph, Some(key_schema), false);
+            graph.begin_chain(construct, vec![first.into_input(), second.into_input()], head)
+        });
+        let operator = windows.operator;
+        if let Some((first, second)) = late {
+            add_late_port::<T>(&flow, (chain, operator), first);
+            if !shared {
+                add_late_port::<U>(&flow, (chain, operator), second);
+            }
+        }
+        Stream::opened(flow, chain, operator, GroupHead::of_guest(windows))
+    }
+}
+
+/// Adds the side output of late rows, which the guest fills.
+fn add_late_port<T: Record>(flow: &Handle, (chain, operator): (u32, u32), tag: &'static str) {
+    let mut graph = flow.borrow_mut();
+    let schema = graph.schema(T::fields());
+    let port = graph.add_side_port(chain, operator, tag, schema);
+    graph.sides(chain).add::<T>(operator, tag, port);
 }

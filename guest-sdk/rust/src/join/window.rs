@@ -8,19 +8,20 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::stream::WindowedPair;
-use super::{Full, Group, GroupFunction, GroupHead, Inner, Left, Pairing, Right};
+use super::{Full, Group, GroupFunction, GroupHead, Inner, Left, Pairing, Right, TaggedUnion};
 use crate::chain::{Emit, RowContext};
 use crate::position;
 use crate::value::{Owned, Record};
+use crate::window::{Evictor, Trigger};
 use crate::{OutputTag, Stream};
 
 /// Two streams whose rows are joined by windows: what [`JoinedStreams::window`](super::JoinedStreams::window) makes.
-pub struct WindowedJoin<T: Record, U: Record, K: Owned + Clone, J> {
+pub struct WindowedJoin<T: Record + Owned, U: Record + Owned, K: Owned + Clone, J> {
     pair: WindowedPair<T, U, K>,
     kind: PhantomData<J>,
 }
 
-impl<T: Record, U: Record, K: Owned + Clone, J> std::fmt::Debug for WindowedJoin<T, U, K, J> {
+impl<T: Record + Owned, U: Record + Owned, K: Owned + Clone, J> std::fmt::Debug for WindowedJoin<T, U, K, J> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("WindowedJoin")
     }
@@ -37,7 +38,7 @@ where
     T: Record + Owned + Clone,
     U: Record + Owned + Clone,
     (Vec<T>, Vec<U>): Owned,
-    K: Owned,
+    K: Owned + Clone,
     P: Pairing<T, U>,
 {
     type First = T;
@@ -89,7 +90,7 @@ where
     }
 }
 
-impl<T: Record, U: Record, K: Owned + Clone, J> WindowedJoin<T, U, K, J> {
+impl<T: Record + Owned, U: Record + Owned, K: Owned + Clone, J> WindowedJoin<T, U, K, J> {
     pub(super) fn new(pair: WindowedPair<T, U, K>) -> Self {
         WindowedJoin {
             pair,
@@ -97,12 +98,68 @@ impl<T: Record, U: Record, K: Owned + Clone, J> WindowedJoin<T, U, K, J> {
         }
     }
 
+    /// Says when windows fire, in the place of their end: see [`WindowedStream::trigger`](crate::WindowedStream::trigger).
+    /// The trigger is asked about the rows of both streams.
+    ///
+    /// At each firing all pairs of the window are put out, those of before once more unless it was
+    /// [purged](crate::window::PurgingTrigger); a row has no partner if there is none then.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct View { page: i64 }
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { page: i64 }
+    /// /// The pairs of every hundred rows of a page, and of those that are left at the end of the day.
+    /// fn seen(views: KeyedStream<View, i64>, clicks: KeyedStream<Click, i64>) {
+    ///     views
+    ///         .join(clicks)
+    ///         .window(Tumbling::of(Duration::from_secs(24 * 3600)).processing_time())
+    ///         .trigger(PurgingTrigger::of(CountTrigger::of(100).or_at_end()))
+    ///         .apply(|view, _click| (view.page,))
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn trigger(mut self, trigger: impl Trigger<TaggedUnion<T, U>>) -> Self {
+        self.pair.asked.set_trigger(trigger);
+        self
+    }
+
+    /// Takes rows of either stream out of windows that fire: see
+    /// [`WindowedStream::evictor`](crate::WindowedStream::evictor).
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct View { page: i64 }
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { page: i64 }
+    /// /// The pairs among the last ten rows of a page, at every row.
+    /// fn seen(views: KeyedStream<View, i64>, clicks: KeyedStream<Click, i64>) {
+    ///     views
+    ///         .join(clicks)
+    ///         .window(GlobalWindows)
+    ///         .trigger(CountTrigger::of(1))
+    ///         .evictor(CountEvictor::of(10))
+    ///         .apply(|view, _click| (view.page,))
+    ///         .sink("out", Stdout::ndjson());
+    /// }
+    /// ```
+    pub fn evictor(mut self, evictor: impl Evictor<TaggedUnion<T, U>>) -> Self
+    where
+        T: Clone,
+        U: Clone,
+    {
+        self.pair.asked.set_evictor(evictor);
+        self
+    }
+
     /// Keeps windows that long after they have fired: on late rows they fire again, with all of their pairs.
     ///
     /// As with [`WindowedStream::allowed_lateness`](crate::WindowedStream::allowed_lateness), whoever takes the results
     /// has to expect those of before once more.
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
-        self.pair.allowed_lateness = lateness;
+        self.pair.asked.allowed_lateness = lateness;
         self
     }
 

@@ -6,6 +6,9 @@ use crate::bindings::dataflow as wit;
 use crate::graph::{Handle, Input};
 use crate::schema::Field;
 
+/// What functions beside a broadcast stream are called.
+pub(crate) const BROADCAST_PROCESS: &str = "broadcast_process";
+
 /// Makes the function, which declares its states, and begins a chain with it.
 pub(crate) fn begin_process<F: ProcessFunction>(
     flow: &Handle,
@@ -54,7 +57,7 @@ fn begin<F: ProcessFunction>(
             .iter()
             .any(|origin| matches!(origin.partition, wit::Partition::Broadcast))
     };
-    let needs_state = key_fields.is_some() || inputs.len() > 1;
+    let needs_state = key_fields.is_some() || construct == BROADCAST_PROCESS;
     if needs_state && inputs.iter().any(broadcast) && !states.has_broadcast() {
         graph.error(format!(
             "`{construct}` takes a broadcast stream, and has no broadcast state to keep it in"

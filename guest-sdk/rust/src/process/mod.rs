@@ -8,12 +8,13 @@ mod context;
 mod head;
 mod operator;
 mod setup;
+mod stateful_co;
 mod states;
 
 use crate::OpenContext;
 use crate::value::{Owned, Record, Value};
 
-pub(crate) use begin::{begin_process, begin_unkeyed};
+pub(crate) use begin::{BROADCAST_PROCESS, begin_process, begin_unkeyed};
 pub use broadcast::{BesideBroadcast, BroadcastContext, KeyedBroadcastProcess, ReadOnlyContext, UnkeyedContext};
 pub use co::{CoProcess, TwoInputs};
 pub(crate) use context::KeySource;
@@ -23,6 +24,7 @@ pub use head::{Entries, KeyedRows, OneInput, ProcessFunction, Processing};
 pub use operator::{BroadcastProcess, OfSubtask, OfSubtaskBeside, OperatorSetup, StatefulProcess};
 pub use setup::Setup;
 pub(crate) use setup::{DeclaredState, Migration, StateCell};
+pub use stateful_co::{StatefulCoProcess, TwoOfSubtask};
 pub(crate) use states::States;
 
 /// A function of the rows of a key, with state and timers.

@@ -49,6 +49,29 @@ impl<C: Chain> Stream<C> {
         Stream::from_origins(Rc::clone(&self.flow), origins)
     }
 
+    /// Has the rows stay in their subtask: subtask i of what comes next gets those of subtask i. That is so without saying
+    /// it where the parallelism is the same, and functions that are fused have no other way; but where it differs, rows would
+    /// be spread evenly. With this the job is refused then, so that an order of rows, or a share of them, that is counted on
+    /// cannot be lost by a change of parallelism.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Sale { shop: String, cents: i64 }
+    /// fn in_order(sales: Stream<Rows<Sale>>) {
+    ///     let real = sales.filter(|sale| sale.cents > 0).parallelism(2).share();
+    ///     real.clone().forward().sink("in order", Stdout::ndjson()).parallelism(2);
+    ///     real.sink("all", Discard::new());
+    /// }
+    /// ```
+    pub fn forward(mut self) -> Self {
+        self.forwarded = Some(self.operator);
+        for origin in &mut self.origins {
+            origin.partition = wit::Partition::SameSubtask;
+        }
+        self
+    }
+
     /// Spreads the rows evenly over the subtasks of what comes next, block by block. A subtask that cannot keep up is passed
     /// over until it can.
     ///

@@ -54,6 +54,8 @@ pub struct Stream<C: Chain> {
     open: Option<u32>,
     /// The last operator.
     operator: u32,
+    /// The last operator whose rows are to stay in their subtask.
+    forwarded: Option<u32>,
     /// Taken when the stream becomes another one.
     chain: Option<C>,
 }
@@ -80,6 +82,7 @@ impl<T: Record> Stream<Rows<T>> {
             operator: origins[0].operator,
             origins,
             open: None,
+            forwarded: None,
             chain: Some(Rows::new()),
         }
     }
@@ -92,8 +95,16 @@ impl<C: Chain> Stream<C> {
             origins: Vec::new(),
             open: Some(chain_number),
             operator,
+            forwarded: None,
             chain: Some(chain),
         }
+    }
+
+    /// The same after another one, whose functions it goes on with.
+    fn behind<D: Chain>(self, before: &Stream<D>) -> Self {
+        let mut stream = self;
+        stream.forwarded = before.forwarded;
+        stream
     }
 
     /// The last operator.
@@ -106,7 +117,7 @@ impl<C: Chain> Stream<C> {
         let chain = self.take_chain();
         let (number, operator) = self.add_function(construct);
         let stage = stage(operator);
-        Stream::opened(Rc::clone(&self.flow), number, operator, Then { chain, stage })
+        Stream::opened(Rc::clone(&self.flow), number, operator, Then { chain, stage }).behind(&self)
     }
 
     fn take_chain(&mut self) -> C {
@@ -168,7 +179,11 @@ impl<C: Chain> Stream<C> {
         let sides = std::mem::take(graph.sides(number));
         let exit = Port::<C::Out, X>::new(port, extra, C::FALLIBLE);
         graph.close_chain(number, Box::new(Closed::new(chain, exit, sides)));
-        vec![Origin::forward(self.operator, port)]
+        let mut origin = Origin::forward(self.operator, port);
+        if self.forwarded == Some(self.operator) {
+            origin.partition = wit::Partition::SameSubtask;
+        }
+        vec![origin]
     }
 
     /// The last operator; a union has none, and no `what` either.
@@ -244,12 +259,13 @@ impl<C: Chain, S: Stage<In = C::Out>> Stream<Then<C, S>> {
         let number = match before {
             None => whole,
             Some(before) => {
-                let origins = Stream::opened(Rc::clone(&flow), whole, before, chain).close(NoExtra);
+                let mut rest = Stream::opened(Rc::clone(&flow), whole, before, chain).behind(&self);
+                let origins = rest.close(NoExtra);
                 flow.borrow_mut().begin_with(last, C::Out::fields(), &origins)
             }
         };
         let chain = Rows::new();
-        Stream::opened(flow, number, last, Then { chain, stage })
+        Stream::opened(flow, number, last, Then { chain, stage }).behind(&self)
     }
 }
 

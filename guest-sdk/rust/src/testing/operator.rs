@@ -225,7 +225,8 @@ pub(crate) fn keys(partition: &Partition, rows: &[Row]) -> Vec<Key> {
         | Partition::Shuffle
         | Partition::Numbered
         | Partition::Broadcast
-        | Partition::Global => Key::new(),
+        | Partition::Global
+        | Partition::SameSubtask => Key::new(),
     };
     rows.iter().map(key).collect()
 }

@@ -62,7 +62,18 @@ impl Plan {
                 plan.task_of(graph, edge.from_operator),
                 plan.task_of(graph, edge.to_operator),
             );
-            let is_same = plan.tasks[from].parallelism == plan.tasks[to].parallelism;
+            let [senders, receivers] = [from, to].map(|task| plan.tasks[task].parallelism);
+            let is_same = senders == receivers;
+            if matches!(edge.partition, Partition::SameSubtask) {
+                let name = |operator: u32| &graph.operators[operator as usize].name;
+                assert!(
+                    is_same,
+                    "`forward` from `{}`, of parallelism {senders}, to `{}`, of parallelism {receivers}: rows stay in their \
+                     subtask only where both have the same parallelism",
+                    name(edge.from_operator),
+                    name(edge.to_operator)
+                );
+            }
             let partition = match &edge.partition {
                 Partition::Forward if !is_same => Partition::Rebalance,
                 partition => partition.clone(),

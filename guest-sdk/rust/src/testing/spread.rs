@@ -22,7 +22,7 @@ impl Sender<'_> {
     pub(super) fn spread(mut self, partition: &Partition, rows: &[Row], receivers: usize) -> Vec<Vec<Row>> {
         let mut parts = vec![Vec::new(); receivers];
         match partition {
-            Partition::Forward => parts[self.subtask % receivers] = rows.to_vec(),
+            Partition::Forward | Partition::SameSubtask => parts[self.subtask % receivers] = rows.to_vec(),
             Partition::Global => parts[0] = rows.to_vec(),
             Partition::Broadcast => parts.fill(rows.to_vec()),
             Partition::Rebalance => parts[self.next(0..receivers)] = rows.to_vec(),

@@ -6,6 +6,8 @@
 //!
 //! The order of things is Flink's: a row is added to each of its windows that is not late, the trigger is asked, the
 //! window fires, is purged. A window ends when its clock reaches its last ms, plus the allowed lateness.
+//!
+//! Rows come from one stream, or from two as rows of one type that says which ([`Inputs`]).
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,13 +20,12 @@ use super::{Window, WindowAssigner};
 use crate::OpenContext;
 use crate::bindings::dataflow::StateKind;
 use crate::bindings::operators::CallError;
-use crate::block::Block;
 use crate::chain::{Decoded, Emit, RowContext, Tail, Work, failure};
-use crate::keyed::SharedKey;
+use crate::keyed::{KeyFunction, SharedKey};
 use crate::metrics::Counter;
 use crate::position;
 use crate::process::{
-    DeclaredState, Due, KeySource, KeyedHead, Migration, RowKey, StateCell, States, TimerKey, TimerKind,
+    DeclaredState, Due, KeySource, KeyedHead, KeyedRows, Migration, RowKey, StateCell, States, TimerKey, TimerKind,
 };
 use crate::results::record;
 use crate::schema::Field;
@@ -165,6 +166,63 @@ impl<T: Record> Emit<T> for Next<'_, T> {
     }
 }
 
+/// Where the rows of windows come from.
+pub(crate) trait Inputs<W: WindowFunction>: Sized + 'static {
+    /// Hands each row of an input to the windows.
+    fn rows<E: Tail<W::Out>>(
+        windows: &mut GuestWindows<W, Self>,
+        rows: &KeyedRows<'_>,
+        cx: &mut RowContext,
+        tail: &mut E,
+    ) -> Result<(), CallError>;
+
+    /// Puts a late row out; false: nobody gets it.
+    fn put_late(&self, operator: u32, row: <W::In as Value>::Of<'_>, cx: &mut RowContext) -> bool;
+}
+
+/// The rows of one stream.
+pub(crate) struct OneStream<T: Record, K> {
+    pub(crate) selector: SharedKey<T, K>,
+    /// Tag of the side output that gets late rows.
+    pub(crate) late: Option<&'static str>,
+}
+
+/// Makes a row of windows of a row of a stream.
+pub(crate) trait Tag<T: Record, R: Record> {
+    fn tag<'a>(row: T::Of<'a>) -> R::Of<'a>;
+}
+
+/// The row itself.
+struct Same;
+
+impl<T: Record> Tag<T, T> for Same {
+    #[inline(always)]
+    fn tag<'a>(row: T::Of<'a>) -> T::Of<'a> {
+        row
+    }
+}
+
+impl<W: WindowFunction> Inputs<W> for OneStream<W::In, W::Key> {
+    #[inline(always)]
+    fn rows<E: Tail<W::Out>>(
+        windows: &mut GuestWindows<W, Self>,
+        rows: &KeyedRows<'_>,
+        cx: &mut RowContext,
+        tail: &mut E,
+    ) -> Result<(), CallError> {
+        let selector = Rc::clone(&windows.inputs.selector);
+        windows.each_row::<W::In, Same, E>(rows, &*selector, cx, tail);
+        Ok(())
+    }
+
+    fn put_late(&self, operator: u32, row: <W::In as Value>::Of<'_>, cx: &mut RowContext) -> bool {
+        let Some(tag) = self.late else { return false };
+        let time = cx.time;
+        cx.sides.push::<W::In>(operator, tag, row, time);
+        true
+    }
+}
+
 /// The row or timer at hand.
 struct AtHand<'h, W: WindowFunction> {
     key: &'h (dyn KeySource<W::Key> + 'h),
@@ -173,10 +231,11 @@ struct AtHand<'h, W: WindowFunction> {
 }
 
 /// Windows that run in the guest.
-pub(crate) struct GuestWindows<W: WindowFunction> {
+pub(crate) struct GuestWindows<W: WindowFunction, I = OneStream<<W as WindowFunction>::In, <W as WindowFunction>::Key>>
+{
     pub(crate) function: W,
     pub(crate) operator: u32,
-    pub(crate) selector: SharedKey<W::In, W::Key>,
+    pub(crate) inputs: I,
     pub(crate) assigner: Rc<dyn WindowAssigner<W::In>>,
     pub(crate) trigger: Box<dyn TriggerStore<W::In>>,
     /// What the assigner says of itself, and the trigger.
@@ -185,8 +244,6 @@ pub(crate) struct GuestWindows<W: WindowFunction> {
     pub(crate) contents: Contents<W>,
     pub(crate) states: States,
     pub(crate) life: Life,
-    /// Tag of the side output that gets late rows.
-    pub(crate) late: Option<&'static str>,
     /// Late rows that nobody gets.
     pub(crate) dropped: Counter,
     /// Windows of the row at hand.
@@ -194,7 +251,7 @@ pub(crate) struct GuestWindows<W: WindowFunction> {
     pub(crate) given: u64,
 }
 
-impl<W: WindowFunction> GuestWindows<W> {
+impl<W: WindowFunction, I: Inputs<W>> GuestWindows<W, I> {
     /// See [`WindowHead`](super::head::WindowHead): what the function keeps is the first state, window by window.
     pub(crate) fn add_migration<Old: Owned>(
         &mut self,
@@ -216,29 +273,36 @@ impl<W: WindowFunction> GuestWindows<W> {
         Ok(fields)
     }
 
-    fn rows<E: Tail<W::Out>>(&mut self, block: &Block, slots: &[u32], cx: &mut RowContext, tail: &mut E) {
-        let rows = Decoded::<W::In>::new(block, cx.time_in);
-        let selector = Rc::clone(&self.selector);
-        for (index, &slot) in slots.iter().enumerate() {
+    /// Hands each row of a stream to its windows.
+    #[inline(always)]
+    pub(crate) fn each_row<T: Record, G: Tag<T, W::In>, E: Tail<W::Out>>(
+        &mut self,
+        rows: &KeyedRows<'_>,
+        selector: &dyn KeyFunction<T, W::Key>,
+        cx: &mut RowContext,
+        tail: &mut E,
+    ) {
+        let decoded = Decoded::<T>::new(rows.block, cx.time_in);
+        for (index, &slot) in rows.slots.iter().enumerate() {
             position::set_keyed_entry(index as u32, slot);
             position::enter(self.operator);
-            rows.set_time(index, cx);
+            decoded.set_time(index, cx);
             let key = RowKey {
-                rows: &rows,
+                rows: &decoded,
                 index,
-                selector: &*selector,
+                selector,
             };
             let mut at_hand = AtHand {
                 key: &key,
                 cx,
                 next: Next(tail),
             };
-            self.row(&rows, index, &mut at_hand);
+            self.row(|| G::tag(T::get(&decoded.columns, index)), &mut at_hand);
         }
     }
 
-    fn row(&mut self, rows: &Decoded<'_, W::In>, index: usize, at_hand: &mut AtHand<'_, W>) {
-        let row = || W::In::get(&rows.columns, index);
+    #[inline(always)]
+    fn row<'b>(&mut self, row: impl Fn() -> <W::In as Value>::Of<'b>, at_hand: &mut AtHand<'_, W>) {
         let time = Timestamp::from_millis(match self.life.clock {
             TimerKind::EventTime => at_hand.cx.time,
             TimerKind::ProcessingTime => at_hand.cx.now,
@@ -276,10 +340,8 @@ impl<W: WindowFunction> GuestWindows<W> {
         if self.life.clock == TimerKind::ProcessingTime || !is_late {
             return;
         }
-        let time = cx.time;
-        match self.late {
-            Some(tag) => cx.sides.push::<W::In>(self.operator, tag, row, time),
-            None => self.dropped.add(1),
+        if !self.inputs.put_late(self.operator, row, cx) {
+            self.dropped.add(1);
         }
     }
 
@@ -432,9 +494,9 @@ impl<W: WindowFunction> GuestWindows<W> {
         tail: &mut E,
     ) -> Result<(), CallError> {
         match *work {
-            Work::Rows { block, slots, .. } => {
+            Work::Rows { block, slots, input } => {
                 self.states.begin_call(slots, block)?;
-                self.rows(block, slots, cx, tail);
+                I::rows(self, &KeyedRows { input, block, slots }, cx, tail)?;
             }
             Work::Timers {
                 kind,
@@ -460,7 +522,7 @@ impl<W: WindowFunction> GuestWindows<W> {
     }
 }
 
-impl<W: WindowFunction> KeyedHead for GuestWindows<W> {
+impl<W: WindowFunction, I: Inputs<W>> KeyedHead for GuestWindows<W, I> {
     fn begin(&mut self, context: &OpenContext) {
         self.function.open(context);
     }

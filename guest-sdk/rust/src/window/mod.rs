@@ -29,6 +29,9 @@
 //!   before, and windows whose end has passed meanwhile fire at once. Results depend on when the job ran; nothing is late.
 //! - **The end of a bounded input ends windows of processing time** as it does those of event time, and so does a drain
 //!   (Flink drops them). A stop keeps them.
+//! - **Joins and co-groups see both streams as one** ([`TaggedUnion`](crate::join::TaggedUnion)): a count is of the rows of both,
+//!   and so are the last rows that an evictor leaves. Each firing puts out all pairs of the window, and, in an outer join, the
+//!   rows that have no partner then.
 //! - **A watermark that jumps** over many boundaries of [`ContinuousEventTimeTrigger`] makes one result, not many that are equal.
 //!
 //! # What is stored
@@ -60,9 +63,11 @@ use crate::values::Timestamp;
 
 pub use aggregate::Aggregate;
 pub use assigner::{BuiltIn, DynamicSession, GlobalWindows, MergedWindow, Session, Sliding, Tumbling, WindowAssigner};
+pub(crate) use build::Asked;
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvictor, TimedRow};
 pub(crate) use firing::Firing;
 pub use functions::{Aggregated, Collected, Folded, Most, MostBy, Reduced, RowCount, Summed};
+pub(crate) use guest::{GuestWindows, Inputs, Tag};
 pub use head::{Fired, OwnStates, WindowFunction, WindowHead};
 pub use process::{Finished, Processed, WindowContext, WindowProcess};
 pub use states::{

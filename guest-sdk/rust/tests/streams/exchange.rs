@@ -75,6 +75,53 @@ fn partitions_are_on_the_edges() {
 }
 
 #[test]
+fn rows_stay_in_their_subtask_where_it_is_said() {
+    let harness = Harness::build(|flow| {
+        let events = events(flow);
+        let kept = || events.clone().filter(|event| event.value > 0);
+        events.clone().forward().sink("a", Discard::new());
+        kept().forward().sink("b", Discard::new());
+        kept().forward().share().sink("c", Discard::new());
+        // Behind a fused function it is said no more.
+        kept().forward().map(|event| event).sink("d", Discard::new());
+        // What was fused is taken apart.
+        let apart = kept().forward().map(|event| event).name("e");
+        apart.slot_sharing_group("apart").forward().sink("f", Discard::new());
+        kept().forward().rebalance().sink("g", Discard::new());
+        let both = kept().forward().union(events.clone());
+        both.map(|event| event).name("h").sink("i", Discard::new());
+    })
+    .expect("the flow is right");
+    let stays = |name: &str| {
+        let to = harness.operator(name);
+        let edges = harness.graph().edges.iter().filter(|edge| edge.to_operator == to);
+        let stays = edges.map(|edge| matches!(edge.partition, Partition::SameSubtask));
+        stays.collect::<Vec<_>>()
+    };
+    for name in ["a", "b", "c", "e", "f"] {
+        assert_eq!(stays(name), [true], "{name}");
+    }
+    assert_eq!((stays("d"), stays("g")), (vec![false], vec![false]));
+    assert_eq!(stays("h"), [true, false]);
+}
+
+#[test]
+#[should_panic(
+    expected = "`forward` from `events`, of parallelism 2, to `three`, of parallelism 3: rows stay in their subtask only where"
+)]
+fn rows_cannot_stay_where_the_parallelism_differs() {
+    let options = millrace::testing::Options::new().parallelism(2);
+    drop(options.start(|flow: &Flow| {
+        let events = millrace::testing::source::<Event>(flow, "events").forward();
+        events
+            .map(|event| event)
+            .name("three")
+            .parallelism(3)
+            .sink("out", Discard::new());
+    }));
+}
+
+#[test]
 fn event_time_is_a_field_or_computed() {
     let mut harness = Harness::build(|flow| {
         let events = events(flow);

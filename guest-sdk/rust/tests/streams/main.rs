@@ -1,6 +1,7 @@
 //! Dataflows, tested without wasm: each construct through real blocks, call by call.
 
 mod applied;
+mod co_state;
 mod connected;
 mod exchange;
 mod groups;

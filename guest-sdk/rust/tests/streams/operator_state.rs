@@ -59,7 +59,7 @@ struct Model {
     restored: Vec<i64>,
 }
 
-fn dealt(lists: &[Vec<i64>], subtasks: usize) -> Vec<Vec<i64>> {
+pub(crate) fn dealt(lists: &[Vec<i64>], subtasks: usize) -> Vec<Vec<i64>> {
     if lists.len() == subtasks {
         return lists.to_vec();
     }

@@ -72,6 +72,7 @@ pub(super) fn edge(graph: &Graph, edge: &Edge) -> String {
         Partition::Numbered => parts.push("custom".to_owned()),
         Partition::Broadcast => parts.push("broadcast".to_owned()),
         Partition::Global => parts.push("global".to_owned()),
+        Partition::SameSubtask => parts.push("forward".to_owned()),
     }
     parts.join(", ")
 }

@@ -178,7 +178,7 @@ pub struct Operator {
 /// Which subtask gets a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Partition {
-    /// Subtask i to subtask i.
+    /// Subtask i to subtask i; round robin where the parallelism differs.
     Forward,
     /// By key group of columns.
     HashFields(Vec<u32>),
@@ -196,6 +196,8 @@ pub enum Partition {
     Broadcast,
     /// All rows to subtask 0.
     Global,
+    /// Subtask i to subtask i, or not at all.
+    SameSubtask,
 }
 
 /// From an output port to an input.

@@ -102,7 +102,7 @@ pub(super) fn check(graph: &Graph) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use arrow_schema::Schema;
@@ -112,7 +112,7 @@ mod tests {
     use crate::graph::*;
 
     /// Operators as `source`, `sink`, `watermarks` or the chain of a function, with `@group` behind and a parallelism.
-    fn graph(operators: &[(&str, Option<u32>)], edges: &[(u32, u32)]) -> Graph {
+    pub(crate) fn graph(operators: &[(&str, Option<u32>)], edges: &[(u32, u32)]) -> Graph {
         let schema = Arc::new(Schema::empty());
         let connector = || ConnectorConfig {
             kind: "test".to_owned(),

@@ -105,7 +105,8 @@ pub struct Exchange {
     pub to: TaskIndex,
     /// Its input.
     pub to_input: u32,
-    /// Which subtask gets a row. Never `Forward` between tasks of different parallelism.
+    /// Which subtask gets a row. Never `Forward` between tasks of different parallelism, and never `SameSubtask`, which is
+    /// `Forward` once it was checked.
     pub partition: Partition,
 }
 
@@ -124,15 +125,29 @@ pub struct Plan {
 
 /// Checks a graph and plans it for a parallelism.
 pub fn plan(graph: &Graph, parallelism: u32) -> Result<Plan> {
-    plan_as(graph, parallelism, |_| None)
+    let plan = planned(graph, parallelism, &|_| None)?;
+    check_same_subtask(&plan)?;
+    Ok(plan)
 }
 
-/// The same with the parallelism of some tasks given, by their first operator: whatever the graph says of them.
+/// The same with the parallelism of some tasks given, by their first operator: whatever the graph says of them, and of
+/// rows that are to stay in their subtask.
 pub fn plan_as(graph: &Graph, parallelism: u32, given: impl Fn(OperatorIndex) -> Option<u32>) -> Result<Plan> {
+    let mut plan = planned(graph, parallelism, &given)?;
+    for exchange in &mut plan.exchanges {
+        if exchange.partition == Partition::SameSubtask {
+            exchange.partition = Partition::Rebalance;
+        }
+    }
+    Ok(plan)
+}
+
+/// A plan whose exchanges are `SameSubtask` where that cannot be.
+fn planned(graph: &Graph, parallelism: u32, given: Given<'_>) -> Result<Plan> {
     validate::check(graph)?;
     let max_parallelism = max_parallelism(graph)?;
     let groups = slot_sharing_groups(graph);
-    let nodes = nodes(graph, (parallelism, max_parallelism), &groups, &given)?;
+    let nodes = nodes(graph, (parallelism, max_parallelism), &groups, given)?;
     let (tasks, task_of) = order(graph, nodes)?;
     let in_groups = tasks
         .iter()
@@ -265,7 +280,8 @@ fn merged_watermarks(graph: &Graph, groups: &[&str]) -> Vec<Merged> {
         let same = operator.parallelism.is_none() || operator.parallelism == source.parallelism;
         let same = same && groups[index.0 as usize] == groups[edge.from_operator.0 as usize];
         let is_source = matches!(source.kind, OperatorKind::Source { .. });
-        if is_source && alone && same && edge.partition == Partition::Forward && !is_computed(strategy) {
+        let forward = matches!(edge.partition, Partition::Forward | Partition::SameSubtask);
+        if is_source && alone && same && forward && !is_computed(strategy) {
             merged.push((edge.from_operator, index, strategy.clone()));
         }
     }
@@ -289,6 +305,21 @@ fn check_alignment(graph: &Graph, plan: &Plan) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Refuses rows that are to stay in their subtask, and cannot.
+fn check_same_subtask(plan: &Plan) -> Result<()> {
+    let mut exchanges = plan.exchanges.iter();
+    let Some(exchange) = exchanges.find(|exchange| exchange.partition == Partition::SameSubtask) else {
+        return Ok(());
+    };
+    let [from, to] = [exchange.from, exchange.to].map(|task| &plan.tasks[task.0]);
+    let message = format!(
+        "`forward` from `{}`, of parallelism {}, to `{}`, of parallelism {}: rows stay in their subtask only where both have \
+         the same parallelism",
+        from.name, from.parallelism, to.name, to.parallelism
+    );
+    Err(Error::user("GR0023", message))
 }
 
 /// Whether the guest has a part in making the watermarks.
@@ -382,6 +413,7 @@ fn exchanges(graph: &Graph, tasks: &[Task], task_of: &[TaskIndex]) -> Vec<Exchan
         let same = tasks[from.0].parallelism == tasks[to.0].parallelism;
         let partition = match &edge.partition {
             Partition::Forward if !same => Partition::Rebalance,
+            Partition::SameSubtask if same => Partition::Forward,
             partition => partition.clone(),
         };
         exchanges.push(Exchange {
@@ -393,4 +425,30 @@ fn exchanges(graph: &Graph, tasks: &[Task], task_of: &[TaskIndex]) -> Vec<Exchan
         });
     }
     exchanges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::groups::tests::graph;
+    use super::*;
+
+    #[test]
+    fn rows_that_are_to_stay_in_their_subtask_do_or_are_refused() {
+        let mut graph = graph(
+            &[("source", Some(2)), ("0", None), ("sink", Some(2))],
+            &[(0, 1), (1, 2)],
+        );
+        graph.edges[0].partition = Partition::SameSubtask;
+        let stays = plan(&graph, 2).expect("as many on both sides");
+        assert_eq!(stays.exchanges[0].partition, Partition::Forward);
+        let error = plan(&graph, 3).expect_err("more behind it");
+        assert_eq!(error.code(), "GR0023");
+        let message = error.to_string();
+        let parts = ["`source-0`, of parallelism 2", "`0-1`, of parallelism 3"];
+        assert!(parts.iter().all(|part| message.contains(part)), "{message}");
+        // Rows of a run that was planned otherwise get through.
+        let settling = plan_as(&graph, 2, |operator| (operator.0 == 1).then_some(3));
+        let settling = settling.expect("whatever the graph says");
+        assert_eq!(settling.exchanges[0].partition, Partition::Rebalance);
+    }
 }

@@ -392,7 +392,8 @@ fn check_partition(graph: &Graph, edge: &Edge, schema: &Schema, name: &str) -> R
         | Partition::Shuffle
         | Partition::Numbered
         | Partition::Broadcast
-        | Partition::Global => {
+        | Partition::Global
+        | Partition::SameSubtask => {
             // Of all edges of an input: a row with a key and one without cannot be told apart.
             let mut inputs = graph.edges.iter().filter(|other| is_same_input(other, edge));
             let broadcast = inputs.all(|other| other.partition == Partition::Broadcast);

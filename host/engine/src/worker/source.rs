@@ -58,9 +58,12 @@ const BLOCKS_PER_POLL_MAX: usize = 4;
 pub(crate) fn rows_per_poll(plan: &Plan, block_rows: usize) -> usize {
     let split = plan.exchanges.iter().filter(|exchange| match exchange.partition {
         Partition::HashFields(_) | Partition::HashComputed | Partition::Shuffle | Partition::Numbered => true,
-        Partition::Forward | Partition::Rebalance | Partition::Rescale | Partition::Broadcast | Partition::Global => {
-            false
-        }
+        Partition::Forward
+        | Partition::SameSubtask
+        | Partition::Rebalance
+        | Partition::Rescale
+        | Partition::Broadcast
+        | Partition::Global => false,
     });
     let receivers = split
         .map(|exchange| plan.tasks[exchange.to.0].parallelism as usize)

@@ -121,7 +121,7 @@ fn wire_sender(
     let receivers = plan.tasks[exchange.to.0].parallelism;
     let all = 0..receivers;
     let (route, receivers_of) = match &exchange.partition {
-        Partition::Forward => (Route::One, sender..sender + 1),
+        Partition::Forward | Partition::SameSubtask => (Route::One, sender..sender + 1),
         Partition::Global => (Route::One, all),
         Partition::HashFields(fields) => (
             Route::HashFields(fields.iter().map(|&field| field as usize).collect()),
@@ -142,7 +142,8 @@ fn wire_sender(
         | Partition::Rescale
         | Partition::Shuffle
         | Partition::Numbered
-        | Partition::Global => KeySource::None,
+        | Partition::Global
+        | Partition::SameSubtask => KeySource::None,
         Partition::Broadcast => KeySource::Broadcast,
     };
     let slot_of = |task, subtask| plan.placement.slot_of(task, subtask).0 as usize;

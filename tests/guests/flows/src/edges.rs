@@ -31,8 +31,9 @@ fn running(events: Stream<Rows<Event>>, params: &Params) {
 
 /// Adds the pipeline if the kind is one of these.
 pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
-    const KINDS: [&str; 12] = [
+    const KINDS: [&str; 13] = [
         "forward",
+        "staying",
         "widths",
         "broadcast",
         "global",
@@ -51,6 +52,19 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
     let events = generated(flow, params);
     match params.kind.as_str() {
         "forward" => drop(events.map(label).sink("out", sum())),
+        // To as many as the job has.
+        "staying" => drop(
+            events
+                .rebalance()
+                .map(label)
+                .name("two")
+                .parallelism(2)
+                .forward()
+                .share()
+                .map(|row: Labelled| row)
+                .name("as many")
+                .sink("out", sum()),
+        ),
         "widths" => drop(
             events
                 .map(label)

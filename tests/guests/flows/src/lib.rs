@@ -16,6 +16,7 @@ mod enums;
 mod evolving;
 mod groups;
 mod guest_windows;
+mod joined_windows;
 mod large;
 mod lifetimes;
 mod lookups;

@@ -4,24 +4,24 @@
 use millrace::prelude::*;
 
 use super::operators::Outputs;
-use super::{Event, Params};
+use super::{Event, Params, joined_windows};
 
 /// A row of the second input.
 #[derive(Record, Clone, Debug)]
 pub(crate) struct Other {
     name: String,
-    key: i64,
-    amount: i64,
+    pub(crate) key: i64,
+    pub(crate) amount: i64,
     time: i64,
 }
 
 /// A result.
 #[derive(Record, Clone, Debug)]
 pub(crate) struct Pair {
-    key: i64,
-    time: i64,
-    value: i64,
-    amount: i64,
+    pub(crate) key: i64,
+    pub(crate) time: i64,
+    pub(crate) value: i64,
+    pub(crate) amount: i64,
 }
 
 /// Sums of both inputs by bucket.
@@ -66,6 +66,42 @@ impl CoProcess for Sums {
             value,
             amount,
         });
+    }
+}
+
+/// Rows of both inputs, put out some hundred together, without a key.
+struct Gathered {
+    events: ListState<Event>,
+    others: ListState<Other>,
+}
+
+impl Gathered {
+    fn put_full(&mut self, out: &mut Out<'_, Pair>) {
+        if self.events.len() + self.others.len() >= 300 {
+            self.finish(out);
+        }
+    }
+}
+
+impl StatefulCoProcess for Gathered {
+    type First = Event;
+    type Second = Other;
+    type Out = Pair;
+
+    fn process_first(&mut self, row: Event, out: &mut Out<'_, Pair>) {
+        self.events.push(row);
+        self.put_full(out);
+    }
+
+    fn process_second(&mut self, row: Other, out: &mut Out<'_, Pair>) {
+        self.others.push(row);
+        self.put_full(out);
+    }
+
+    fn finish(&mut self, out: &mut Out<'_, Pair>) {
+        let (events, others) = (self.events.take(), self.others.take());
+        events.iter().for_each(|event| out.push(pair(Some(event), None)));
+        others.iter().for_each(|other| out.push(pair(None, Some(other))));
     }
 }
 
@@ -125,6 +161,8 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
     let outputs = Outputs(&params.output);
     connected(&events, &others, &outputs);
     window_joins(&events, &others, params, &outputs);
+    let both = keyed(&events, &others);
+    joined_windows::build((&events, &others), both, params, &outputs);
     interval_joins(&events, &others, params, &outputs);
     temporal_joins(&events, &others, &outputs);
     broadcast(&events, &others, &outputs);
@@ -132,7 +170,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
 }
 
 /// A pair, or what is there of it.
-fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
+pub(crate) fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
     Pair {
         key: event
             .map(|event| event.key)
@@ -144,8 +182,8 @@ fn pair(event: Option<&Event>, other: Option<&Other>) -> Pair {
     }
 }
 
-type Events = KeyedStream<Event, i64>;
-type Others = KeyedStream<Other, i64>;
+pub(crate) type Events = KeyedStream<Event, i64>;
+pub(crate) type Others = KeyedStream<Other, i64>;
 
 fn keyed(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>) -> (Events, Others) {
     (
@@ -155,7 +193,7 @@ fn keyed(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>) -> (Events,
 }
 
 /// Sums of a key and window, by side.
-fn sums(key: i64, window: Window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>) {
+pub(crate) fn sums(key: i64, window: Window, events: &[Event], others: &[Other], out: &mut Out<'_, Pair>) {
     out.push(Pair {
         key,
         time: window.start.millis(),
@@ -399,6 +437,12 @@ fn connected(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, outputs
             },
         ),
     );
+    let anywhere = events.clone().shuffle().connect(others.clone().shuffle());
+    let gathered = anywhere.process(|setup| Gathered {
+        events: setup.list_state("events"),
+        others: setup.list_state("others"),
+    });
+    outputs.put("co_process-unkeyed", gathered);
     let keyed = events.clone().key_by(Event::FIELDS.key);
     outputs.put(
         "co_process",

@@ -15,7 +15,7 @@ use crate::keyed::KeyedStream;
 use crate::value::{Owned, Record};
 
 /// Makes the trigger of windows that live so long.
-type MakeTrigger<T> = Box<dyn FnOnce(Life) -> Box<dyn TriggerStore<T>>>;
+pub(crate) type MakeTrigger<T> = Box<dyn FnOnce(Life) -> Box<dyn TriggerStore<T>>>;
 
 /// The rows of each key, gathered in windows: what [`KeyedStream::window`] makes.
 ///

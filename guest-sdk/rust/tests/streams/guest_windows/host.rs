@@ -68,9 +68,16 @@ impl Host {
 
     /// Rows with their times.
     pub(crate) fn rows(&mut self, rows: &[(i64, Event)], step: &mut Step) {
+        self.rows_of(0, rows, step);
+    }
+
+    /// The same of an input of several.
+    pub(crate) fn rows_of(&mut self, input: u32, rows: &[(i64, Event)], step: &mut Step) {
         let slots: Vec<u32> = rows.iter().map(|(_, row)| self.slot(row.key)).collect();
         let entries: Vec<i64> = rows.iter().map(|(_, row)| row.key).collect();
-        let called = self.harness.process_keyed(0, &slots, &timed_block(rows.to_vec()));
+        let called = self
+            .harness
+            .process_input(0, input, &slots, &timed_block(rows.to_vec()));
         self.apply(&called, &entries, step);
     }
 

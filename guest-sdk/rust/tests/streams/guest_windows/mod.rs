@@ -3,6 +3,7 @@
 
 mod functions;
 mod host;
+mod joined;
 mod model;
 mod shared_timers;
 mod states;
@@ -165,8 +166,17 @@ fn build(flow: &Flow, setting: Setting, sums: bool) {
 fn check_seed(setting: Setting, seed: u64) -> usize {
     let mut random = Random(seed);
     let sums = random.below(2) == 0;
-    let mut host = Host::new(move |flow| build(flow, setting, sums));
-    let mut model = Model::new(setting);
+    let host = Host::new(move |flow| build(flow, setting, sums));
+    run((setting, seed), random, (host, Model::new(setting)), Host::rows)
+}
+
+/// Runs both over random rows, which are given to the host by `give`. Returns how many results there were.
+fn run(
+    (setting, seed): (Setting, u64),
+    mut random: Random,
+    (mut host, mut model): (Host, Model),
+    give: fn(&mut Host, &[(i64, Event)], &mut Step),
+) -> usize {
     let (mut clock, mut now, mut watermark, mut results) = (0, 0, i64::MIN, 0);
     for round in 0..60 {
         let (mut got, mut expected) = (Step::default(), Step::default());
@@ -180,7 +190,7 @@ fn check_seed(setting: Setting, seed: u64) -> usize {
             };
             rows.push((clock - behind, event(random.below(3), random.below(100))));
         }
-        host.rows(&rows, &mut got);
+        give(&mut host, &rows, &mut got);
         rows.iter().for_each(|(time, row)| model.row(*time, row, &mut expected));
         if random.below(3) > 0 {
             watermark = watermark.max(clock - 5);

@@ -107,7 +107,17 @@ impl Window {
     }
 }
 
+/// What comes of the rows (times and values) of a key and window that fires.
+pub(crate) type Outcomes = fn(i64, (i64, i64), &[(i64, i64)]) -> Vec<Outcome>;
+
+/// Their number and sum.
+fn count_and_sum(key: i64, (start, end): (i64, i64), rows: &[(i64, i64)]) -> Vec<Outcome> {
+    let sum = rows.iter().map(|row| row.1).sum();
+    vec![(key, start, end, rows.len() as i64, sum)]
+}
+
 pub(crate) struct Model {
+    outcomes: Outcomes,
     setting: Setting,
     windows: Vec<Window>,
     watermark: i64,
@@ -116,8 +126,13 @@ pub(crate) struct Model {
 
 impl Model {
     pub(crate) fn new(setting: Setting) -> Self {
+        Model::of(setting, count_and_sum)
+    }
+
+    pub(crate) fn of(setting: Setting, outcomes: Outcomes) -> Self {
         let (windows, watermark, now) = (Vec::new(), i64::MIN, 0);
         Model {
+            outcomes,
             setting,
             windows,
             watermark,
@@ -300,11 +315,10 @@ impl Model {
     fn fire(&self, window: &mut Window, time: i64, step: &mut Step) {
         if !window.rows.is_empty() {
             self.evict(window, !self.setting.after);
-            let sum = window.rows.iter().map(|row| row.1).sum();
-            let outcome: Outcome = (window.key, window.start, window.end, window.rows.len() as i64, sum);
             if !window.rows.is_empty() {
                 let time = if window.is_global() { time } else { window.end - 1 };
-                step.results.push((time, outcome));
+                let outcomes = (self.outcomes)(window.key, (window.start, window.end), &window.rows);
+                step.results.extend(outcomes.into_iter().map(|outcome| (time, outcome)));
                 self.evict(window, self.setting.after);
             }
         }
