@@ -278,7 +278,7 @@ fn lagging(rows: &[Marked]) -> Option<i64> {
         latest = latest.max(*time);
         behind = (latest - time).max(behind - 2);
     }
-    (rows.len() % 3 != 0).then_some(latest - behind)
+    (!rows.len().is_multiple_of(3)).then_some(latest - behind)
 }
 
 /// Rows in time and late ones, row by row.

@@ -202,7 +202,7 @@ impl Rows {
             Count::Each(rows) => (rows, rows),
             Count::Last(size, slide) => (size, slide),
         };
-        let fires = values.len() % slide == 0;
+        let fires = values.len().is_multiple_of(slide);
         fires.then(|| values[values.len().saturating_sub(size)..].to_vec())
     }
 }
@@ -235,7 +235,10 @@ impl Model for Rows {
                 Function::ProcessWith | Function::AggregateProcessWith
             )
         {
-            let keys = self.values.iter().filter(|(_, values)| values.len() % rows != 0);
+            let keys = self
+                .values
+                .iter()
+                .filter(|(_, values)| !values.len().is_multiple_of(rows));
             let keys: Vec<i64> = keys.map(|(key, _)| *key).collect();
             assert_eq!(job.keys::<i64>("windows"), keys, "{told}");
         }

@@ -287,8 +287,8 @@ impl Run {
     }
 
     fn finish(&mut self, model: &mut dyn Model, came: &mut Came) -> String {
-        for source in 0..self.drive.sources {
-            self.job.end(SOURCES[source]);
+        for (source, name) in SOURCES.iter().enumerate().take(self.drive.sources) {
+            self.job.end(name);
             // It arrives before the next source ends.
             self.job.rows::<Line>("out");
             self.raise_all(source, i64::MAX, model, came);

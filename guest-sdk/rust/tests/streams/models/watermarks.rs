@@ -125,7 +125,7 @@ impl Told {
             latest = latest.max(time);
             behind = (latest - time).max(behind - 2);
         }
-        (self.seen.len() % 3 != 0).then_some(latest - behind)
+        (!self.seen.len().is_multiple_of(3)).then_some(latest - behind)
     }
 }
 

@@ -76,8 +76,9 @@ impl Windows {
             Assign::Visits => {
                 // Up to midnight at most.
                 let day = |time: i64| time.div_euclid(DAY_MS);
-                let ends = (time + 1..=time + 1 + value % 12).filter(|end| day(end - 1) == day(time));
-                ends.last().map(|end| (time, end)).into_iter().collect()
+                let mut ends = (time + 1..=time + 1 + value % 12).rev();
+                let last = ends.find(|end| day(end - 1) == day(time));
+                last.map(|end| (time, end)).into_iter().collect()
             }
             Assign::Scattered if value % 5 == 0 => Vec::new(),
             Assign::Scattered => {
