@@ -109,17 +109,17 @@ pub(crate) fn kill_twice(kind: &str, sinks: usize, arguments: &[&str]) {
 
 #[test]
 fn every_operator_goes_on_at_another_parallelism() {
-    kill_twice("operators", 57, &[]);
+    kill_twice("operators", 58, &[]);
 }
 
 #[test]
 fn every_operator_goes_on_from_unaligned_checkpoints() {
-    kill_twice("operators", 57, &["--unaligned-checkpoints"]);
+    kill_twice("operators", 58, &["--unaligned-checkpoints"]);
 }
 
 #[test]
 fn every_operator_goes_on_with_state_on_disk() {
-    kill_twice("operators", 57, &["--state-backend=rocksdb", "--state-cache=1"]);
+    kill_twice("operators", 58, &["--state-backend=rocksdb", "--state-cache=1"]);
 }
 
 /// Rows are in other windows after a recovery, but each is in one.

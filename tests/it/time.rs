@@ -256,6 +256,110 @@ fn rows_say_the_watermark() {
     }
 }
 
+/// A row of key, time and what it says of the watermark.
+type Marked = (i64, i64, Option<i64>);
+
+/// Times that advance by some ms a row, out of order by up to fifty; every fourth says a watermark.
+fn marked(seed: u64, count: i64) -> Vec<Marked> {
+    let mut random = Random::new(seed);
+    let row = |index: i64| {
+        let time = index * 2 - random.below(50);
+        let mark = (random.below(4) == 0).then(|| index * 2 - random.below(60));
+        (random.below(4), time, mark)
+    };
+    (0..count).map(row).collect()
+}
+
+/// What a generator says of the last of these rows: behind the latest of them by as much as the last ones were out of order,
+/// nothing each third time.
+fn lagging(rows: &[Marked]) -> Option<i64> {
+    let (mut latest, mut behind) = (i64::MIN, 0);
+    for (_, time, _) in rows {
+        latest = latest.max(*time);
+        behind = (latest - time).max(behind - 2);
+    }
+    (!rows.len().is_multiple_of(3)).then_some(latest - behind)
+}
+
+/// Rows in time and late ones, row by row.
+fn in_time(rows: &[Marked], is_generated: bool) -> (Vec<(i64, i64)>, Vec<i64>) {
+    let (mut taken, mut late, mut watermark) = (Vec::new(), Vec::new(), i64::MIN);
+    for (index, &(key, time, mark)) in rows.iter().enumerate() {
+        match time.div_euclid(10) * 10 + 9 <= watermark {
+            true => late.push(time),
+            false => taken.push((key, time)),
+        }
+        let said = if is_generated { lagging(&rows[..=index]) } else { mark };
+        watermark = said.map_or(watermark, |said| said.max(watermark));
+    }
+    late.sort_unstable();
+    (taken, late)
+}
+
+/// Watermarks that random rows say, against a model that looks at one row after the other.
+#[test]
+fn random_rows_say_the_watermark() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    for seed in 31..34 {
+        let rows = marked(seed, 600);
+        let input = folder.path().join(format!("rows-{seed}.ndjson"));
+        let line = |(key, time, mark): &Marked| {
+            let mark = mark.map_or("null".to_owned(), |mark| mark.to_string());
+            format!("{{\"key\":{key},\"value\":1,\"time\":{time},\"mark\":{mark}}}\n")
+        };
+        fs::write(&input, rows.iter().map(line).collect::<String>()).expect("temporary file");
+        for kind in [
+            "punctuated",
+            "punctuated-computed",
+            "punctuated-both",
+            "punctuated-generator",
+        ] {
+            let (taken, late) = in_time(&rows, kind == "punctuated-generator");
+            assert!(late.len() > 10 && taken.len() > 100, "{} late rows", late.len());
+            let output = folder.path().join(format!("{kind}-{seed}"));
+            let pairs = [("kind", kind), ("input", as_text(&input)), ("output", as_text(&output))];
+            jobs::succeed(Guest::Flows, jobs::blocks_of(1), &pairs);
+            assert_eq!(results(&output), counts(&taken), "{kind}, seed {seed}");
+            let got = read_ndjson(&output.join("late"));
+            let mut got: Vec<i64> = got.iter().filter_map(|row| row["time"].as_i64()).collect();
+            got.sort_unstable();
+            assert_eq!(got, late, "late rows of {kind}, seed {seed}");
+        }
+    }
+}
+
+/// One timer of a key for each multiple, whatever rows ask for it.
+#[test]
+fn coalesced_timers_fire_once_for_many_rows() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let mut random = Random::new(41);
+    let rows: Vec<(i64, i64)> = (0..2_000)
+        .map(|index| (random.below(4), index - random.below(50)))
+        .collect();
+    let input = folder.path().join("rows.ndjson");
+    write(&input, &rows);
+    for (each, parallelism, block_rows) in [(1, 1, 13), (10, 2, 1), (64, 3, 7), (1_000, 1, 1_000)] {
+        let output = folder.path().join(format!("coalesced-{each}"));
+        let options = JobOptions {
+            parallelism,
+            ..jobs::blocks_of(block_rows)
+        };
+        let size = format!("{each}ms");
+        let pairs = [
+            ("kind", "coalesced"),
+            ("input", as_text(&input)),
+            ("output", as_text(&output)),
+            ("disorder", "50ms"),
+            ("size", size.as_str()),
+        ];
+        jobs::succeed(Guest::Flows, options, &pairs);
+        let multiple = |time: i64| (time..).find(|time| time.rem_euclid(each) == 0).expect("one of them");
+        let expected: BTreeMap<(i64, i64), i64> =
+            rows.iter().map(|(key, time)| ((*key, multiple(time + 5)), 1)).collect();
+        assert_eq!(results(&output), expected, "each {each} ms");
+    }
+}
+
 /// No row is late by the time at which it was read, at any parallelism.
 #[test]
 fn rows_have_the_time_at_which_they_are_read() {

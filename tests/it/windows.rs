@@ -407,6 +407,47 @@ fn windows_of_the_guest_are_those_of_the_host() {
     }
 }
 
+/// Of all rows together: the model's have one key.
+#[test]
+fn windows_over_all_rows() {
+    for (kind, windows) in [
+        ("all-tumbling", Windows::Sliding(10, 10, 3)),
+        ("all-sliding", Windows::Sliding(20, 7, 2)),
+        ("all-session", Windows::Session(2)),
+    ] {
+        for (seed, disorder, lateness) in [(81, 0, 0), (82, 2, 0), (83, 0, 15)] {
+            let setting = Setting {
+                windows,
+                disorder,
+                lateness,
+            };
+            check_all(kind, setting, seed);
+        }
+    }
+}
+
+fn check_all(kind: &str, setting: Setting, seed: u64) {
+    let events = events(seed, 1_200);
+    let together: Vec<Event> = events.iter().map(|event| Event { key: 0, ..*event }).collect();
+    let without_key = |late: &[Event]| {
+        let mut late: Vec<Event> = late.iter().map(|event| Event { key: 0, ..*event }).collect();
+        late.sort_unstable();
+        late
+    };
+    for block_rows in BLOCKS {
+        let mut model = Model::run(setting, &together, block_rows);
+        model.finals.sort_unstable();
+        let (results, late) = engine(kind, setting, &events, block_rows);
+        let told = format!("{kind} {setting:?}, seed {seed}, blocks of {block_rows}");
+        assert!(results.len() > 5 && !late.is_empty() || block_rows == 1_000, "{told}");
+        assert_eq!(without_key(&late), without_key(&model.late), "late rows of {told}");
+        match setting.lateness {
+            0 => assert_eq!(results, model.finals, "results of {told}"),
+            _ => check_finals(&results, &model.finals, &told),
+        }
+    }
+}
+
 #[test]
 fn windows_that_keep_all_rows() {
     let setting = Setting {

@@ -326,8 +326,9 @@ impl GraphBuilder {
             wit::OperatorKind::Function(function) => {
                 let construct = function.construct.as_str();
                 let groups = construct == "window.co_group" || construct.starts_with("interval_");
+                let joins = construct.ends_with("temporal_join");
                 let matches = construct.starts_with("pattern.");
-                groups || matches || construct.ends_with("process") || construct.ends_with("flat_map")
+                groups || joins || matches || construct.ends_with("process") || construct.ends_with("flat_map")
             }
             wit::OperatorKind::Source(_)
             | wit::OperatorKind::Sink(_)

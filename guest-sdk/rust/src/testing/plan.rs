@@ -41,6 +41,13 @@ pub(crate) struct Edge {
     pub(crate) first_channel: usize,
 }
 
+impl Edge {
+    /// Whether a subtask sends to this one of the receivers: over a forward edge to that of its number alone.
+    pub(crate) fn connects(&self, sender: usize, receiver: usize) -> bool {
+        !matches!(self.partition, Partition::Forward) || sender == receiver
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) tasks: Vec<Task>,
@@ -124,6 +131,17 @@ impl Plan {
     pub(crate) fn channels(&self, task: usize) -> usize {
         let edges = self.edges.iter().filter(|edge| edge.to == task);
         edges.map(|edge| self.tasks[edge.from].parallelism as usize).sum()
+    }
+
+    /// Channels of a subtask that nobody sends over: its forward edges have one sender.
+    pub(crate) fn missing_channels(&self, task: usize, subtask: usize) -> Vec<usize> {
+        let edges = self.edges.iter().filter(|edge| edge.to == task);
+        let missing = edges.flat_map(|edge| {
+            let senders = 0..self.tasks[edge.from].parallelism as usize;
+            let missing = senders.filter(|&sender| !edge.connects(sender, subtask));
+            missing.map(|sender| edge.first_channel + sender)
+        });
+        missing.collect()
     }
 
     /// The edge that a channel of a task is of.

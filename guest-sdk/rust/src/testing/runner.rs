@@ -125,13 +125,18 @@ impl Runner {
     fn make_subtasks(&self, task: usize, settings: &Settings) -> Vec<Subtask> {
         let parallelism = self.plan.tasks[task].parallelism as usize;
         let channels = self.plan.channels(task);
-        let subtask = |number: usize| Subtask {
-            queues: vec![VecDeque::new(); channels],
-            merge: Merge::new(channels),
-            open_channels: channels,
-            body: self.body(task, number, settings),
-            turns: BTreeMap::new(),
-            has_ended: false,
+        let subtask = |number: usize| {
+            let missing = self.plan.missing_channels(task, number);
+            let mut merge = Merge::new(channels);
+            missing.iter().for_each(|channel| merge.leave_out(*channel));
+            Subtask {
+                queues: vec![VecDeque::new(); channels],
+                merge,
+                open_channels: channels - missing.len(),
+                body: self.body(task, number, settings),
+                turns: BTreeMap::new(),
+                has_ended: false,
+            }
         };
         (0..parallelism).map(subtask).collect()
     }
@@ -358,11 +363,13 @@ impl Runner {
         }
     }
 
-    /// What is no row goes to all receivers of all ports.
+    /// What is no row goes to all receivers of all ports; over a forward edge that is one.
     fn announce(&mut self, task: usize, subtask: usize, element: &Element) {
         for edge in self.plan.edges.iter().filter(|edge| edge.from == task) {
-            for receiver in &mut self.subtasks[edge.to] {
-                receiver.queues[edge.first_channel + subtask].push_back(element.clone());
+            for (number, receiver) in self.subtasks[edge.to].iter_mut().enumerate() {
+                if edge.connects(subtask, number) {
+                    receiver.queues[edge.first_channel + subtask].push_back(element.clone());
+                }
             }
         }
     }

@@ -98,6 +98,11 @@ impl Merge {
         }
     }
 
+    /// Nothing ever comes over an input.
+    pub(crate) fn leave_out(&mut self, input: usize) {
+        self.inputs[input] = (LAST, false);
+    }
+
     pub(crate) fn rows(&mut self, input: usize) {
         self.inputs[input].1 = false;
         self.is_idle = false;

@@ -4,6 +4,8 @@
 use millrace::prelude::*;
 use millrace::testing::{self, Job, Options};
 
+use crate::random::Random;
+
 #[derive(Record, Debug, Clone, Copy, PartialEq)]
 struct Price {
     share: i64,
@@ -140,23 +142,17 @@ fn expected(share: i64, rows: &[(i64, i64)], end: i64) -> (Vec<Found>, Vec<Found
 fn every_match_is_one_by_definition() {
     let mut matches = 0;
     for seed in 0..60u64 {
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut random = move |below: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            ((state >> 33) % below) as i64
-        };
+        let mut random = Random::new(seed);
         let mut job = Options::new().parallelism(1 + seed as u32 % 3).seed(seed).start(steps);
         let mut rows = [Vec::new(), Vec::new()];
         for time in 1..=60 {
-            let (share, cents) = (random(2), random(8));
+            let (share, cents) = (random.below(2), random.below(8));
             rows[share as usize].push((time, cents));
             job.push_at("prices", time, Price { share, cents });
-            if random(10) == 0 {
-                job.watermark("prices", time - random(4));
+            if random.below(10) == 0 {
+                job.watermark("prices", time - random.below(4));
             }
-            if random(25) == 0 {
+            if random.below(25) == 0 {
                 job.restart();
             }
         }

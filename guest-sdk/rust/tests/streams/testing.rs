@@ -411,7 +411,11 @@ fn functions_are_opened_and_closed() {
             .process(|_| Keyed)
             .sink("out", Discard::new());
     });
-    let opened = |attempt| (0..2).map(move |subtask| format!("open {subtask} of 2, attempt {attempt}, groups 16"));
+    // The second subtask has no split: its input has ended.
+    let opened = |attempt| {
+        let opened = (0..2).map(move |subtask| format!("open {subtask} of 2, attempt {attempt}, groups 16"));
+        opened.chain(["close".to_owned()])
+    };
     assert_eq!(job.log(), opened(0).collect::<Vec<_>>());
     job.push_all("events", [event(0, 9), event(1, 2), event(2, 3)]);
     assert_eq!(job.metric("told", "rows"), [2.0]);

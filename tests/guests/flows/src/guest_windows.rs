@@ -2,6 +2,7 @@
 //! than the order of a key's rows and on which rows are in a window when it ends.
 
 use millrace::prelude::*;
+use millrace::window::{MergedWindow, TimedRow};
 
 use super::Event;
 use super::operators::{Outputs, Result, Squares, result};
@@ -19,6 +20,90 @@ impl WindowAssigner<Event> for Own {
         if row.key % 2 == 0 {
             windows.push(of(250));
         }
+    }
+}
+
+/// Windows that last 30 to 90 ms after a row, within a second, and become one where they overlap.
+struct Visits;
+
+const SECOND_MS: i64 = 1_000;
+
+impl WindowAssigner<Event> for Visits {
+    fn assign(&self, row: &Event, time: Timestamp, windows: &mut Vec<Window>) {
+        let next = Timestamp::from_millis((time.millis().div_euclid(SECOND_MS) + 1) * SECOND_MS);
+        let end = time + ms(30 + (row.value % 60) as u64);
+        windows.push(Window {
+            start: time,
+            end: end.min(next),
+        });
+    }
+
+    fn merges(&self) -> bool {
+        true
+    }
+
+    fn merge(&self, windows: &[Window]) -> Vec<MergedWindow> {
+        let mut sorted = windows.to_vec();
+        sorted.sort_unstable();
+        let mut merged: Vec<MergedWindow> = Vec::new();
+        for window in sorted {
+            match merged.last_mut() {
+                Some(last) if window.start < last.window.end => {
+                    last.window = last.window.cover(&window);
+                    last.parts.push(window);
+                }
+                Some(_) | None => merged.push(MergedWindow {
+                    window,
+                    parts: vec![window],
+                }),
+            }
+        }
+        merged
+    }
+}
+
+/// Fires at every fifth thousand of values, and at the end.
+struct EveryFiveThousand;
+
+impl Trigger<Event> for EveryFiveThousand {
+    type State = i64;
+
+    fn on_row(&self, row: &Event, cx: &mut TriggerContext<'_, i64>) -> TriggerResult {
+        let end = cx.window().last();
+        cx.set_event_timer(end);
+        *cx.state() += row.value;
+        if *cx.state() < 5_000 {
+            return TriggerResult::Continue;
+        }
+        *cx.state() = 0;
+        TriggerResult::Fire
+    }
+
+    fn on_event_time(&self, _time: Timestamp, _cx: &mut TriggerContext<'_, i64>) -> TriggerResult {
+        TriggerResult::FireAndPurge
+    }
+
+    fn merges(&self) -> bool {
+        true
+    }
+
+    fn on_merge(&self, merged: Vec<i64>, cx: &mut TriggerContext<'_, i64>) {
+        *cx.state() = merged.iter().sum();
+        let end = cx.window().last();
+        cx.set_event_timer(end);
+    }
+}
+
+/// Leaves multiples of four out, and keeps no multiple of three for the next firing.
+struct Chosen;
+
+impl Evictor<Event> for Chosen {
+    fn evict_before(&self, rows: &mut Vec<TimedRow<Event>>, _cx: &EvictorContext) {
+        rows.retain(|row| row.row.value % 4 != 0);
+    }
+
+    fn evict_after(&self, rows: &mut Vec<TimedRow<Event>>, _cx: &EvictorContext) {
+        rows.retain(|row| row.row.value % 3 != 0);
     }
 }
 
@@ -115,6 +200,8 @@ pub(crate) fn build(events: &Stream<Rows<Event>>, outputs: &Outputs<'_>) {
     let gap = |row: &Event| ms(30 + (row.value % 60) as u64);
     outputs.put("dynamic-session", keyed().window(Session::dynamic(gap)).count());
     outputs.put("own-windows", keyed().window(Own).sum(value()));
+    let visits = keyed().window(Visits).trigger(EveryFiveThousand).evictor(Chosen);
+    outputs.put("own-visits", visits.sum(value()));
     let twice = keyed().window(Tumbling::of(ms(150))).trigger(CountTrigger::of(1));
     let differences = twice.process_with(Differences::new);
     outputs.put("differences", differences);

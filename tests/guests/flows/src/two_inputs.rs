@@ -390,6 +390,11 @@ fn late(events: &Stream<Rows<Event>>, others: &Stream<Rows<Other>>, params: &Par
     let events = events.clone().watermarks(Watermarks::monotonic(Event::FIELDS.time));
     let others = others.clone().watermarks(Watermarks::monotonic(Other::FIELDS.time));
     let (first, second) = keyed(&events, &others);
+    let joined = first.left_temporal_join(second).late_output(&LATE_EVENTS);
+    let joined = joined.apply(|event, other| pair(Some(event), other));
+    outputs.put("temporal-late", joined.side_output(&LATE_EVENTS));
+    outputs.put("temporal-in-time", joined);
+    let (first, second) = keyed(&events, &others);
     let counted = first
         .co_group(second)
         .window(Tumbling::of(params.lateness))

@@ -1,6 +1,7 @@
 //! Windows over event time, read from a file, with results and late rows written to folders.
 
 use millrace::prelude::*;
+use millrace::stream::{WatermarkGenerator, generator};
 
 use super::{Event, Params};
 
@@ -89,13 +90,37 @@ struct Marked {
     mark: Option<i64>,
 }
 
-/// Rows say how far event time has come: in a column, or by a closure.
+/// Stays behind the latest row by as much as rows were out of order lately; says nothing each third time.
+struct Lagging {
+    latest: i64,
+    behind: i64,
+    rows: i64,
+}
+
+impl WatermarkGenerator<Marked> for Lagging {
+    fn next(&mut self, row: &Marked) -> Option<Timestamp> {
+        self.latest = self.latest.max(row.time);
+        self.behind = (self.latest - row.time).max(self.behind - 2);
+        self.rows += 1;
+        (self.rows % 3 != 0).then(|| Timestamp::from_millis(self.latest - self.behind))
+    }
+}
+
+/// Rows say how far event time has come: in a column, by a closure, or by a generator.
 fn punctuated(flow: &Flow, params: &Params) -> Stream<Rows<Event>> {
     let rows = flow.source("events", Files::ndjson::<Marked>(&params.input));
     let at = Watermarks::monotonic(Marked::FIELDS.time);
     let timed = match params.kind.as_str() {
         "punctuated" => rows.watermarks(at.punctuated(Marked::FIELDS.mark)),
         "punctuated-computed" => rows.watermarks(at.punctuated(|row: &Marked| row.mark)),
+        "punctuated-generator" => {
+            let lagging = Lagging {
+                latest: i64::MIN,
+                behind: 0,
+                rows: 0,
+            };
+            rows.watermarks(at.punctuated(generator(lagging)))
+        }
         // Both are computed.
         _ => {
             let at = Watermarks::bounded_by(|row: &Marked| row.time, Duration::ZERO);
@@ -131,6 +156,61 @@ fn finish(windows: WindowedStream<Event, i64>, params: &Params) {
         .side_output(&LATE)
         .sink("late", Files::to_ndjson(format!("{}/late", params.output)));
     results.sink("results", Files::to_ndjson(format!("{}/results", params.output)));
+}
+
+/// Windows over the rows of all keys.
+fn over_all(events: Stream<Rows<Event>>, params: &Params) {
+    let windows = match params.kind.as_str() {
+        "all-tumbling" => events.window_all(Tumbling::of(params.size).offset(params.offset)),
+        "all-sliding" => events.window_all(Sliding::of(params.size, params.slide).offset(params.offset)),
+        _ => events.window_all(Session::gap(params.size)),
+    };
+    finish_all(windows, params);
+}
+
+fn finish_all(windows: WindowedStream<Event, u8>, params: &Params) {
+    let results = windows
+        .allowed_lateness(params.lateness)
+        .late_output(&LATE)
+        .aggregate_with(
+            || Gather.create(),
+            |stats, event| Gather.add(stats, event),
+            |stats, other| Gather.merge(stats, other),
+            |key, window, stats| Gather.finish(i64::from(key), window, stats),
+        )
+        .name("windows");
+    results
+        .side_output(&LATE)
+        .sink("late", Files::to_ndjson(format!("{}/late", params.output)));
+    results.sink("results", Files::to_ndjson(format!("{}/results", params.output)));
+}
+
+/// Sets a timer at the next multiple of some ms behind each row, and puts out when they fire.
+struct Coalesced(Duration);
+
+/// How long after a row its timer is to fire, at the earliest.
+const BEHIND: Duration = Duration::from_millis(5);
+
+impl KeyedProcess for Coalesced {
+    type In = Event;
+    type Key = i64;
+    type Out = Outcome;
+
+    fn process(&mut self, event: Event, cx: &mut Context<'_, Self>) {
+        cx.set_coalesced_event_timer(Timestamp::from_millis(event.time) + BEHIND, self.0);
+    }
+
+    fn on_timer(&mut self, timer: Timer<i64>, cx: &mut Context<'_, Self>) {
+        let time = timer.time.millis();
+        cx.push(Outcome {
+            key: timer.key,
+            start: time,
+            end: time,
+            count: 1,
+            sum: 0,
+            least: 0,
+        });
+    }
 }
 
 /// Every row with its event time, to see the time of rows behind a window.
@@ -256,11 +336,16 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
             let windows = events().key_by(Event::FIELDS.key).window(Session::gap(params.size));
             finish(windows.trigger(EventTimeTrigger), params);
         }
-        "punctuated" | "punctuated-computed" | "punctuated-both" => {
+        "punctuated" | "punctuated-computed" | "punctuated-both" | "punctuated-generator" => {
             let events = punctuated(flow, params).key_by(Event::FIELDS.key);
             finish(events.window(Tumbling::of(params.size)), params);
         }
         "least" | "least-session" | "least-guest" | "least-two-phase" | "least-salted" => least(flow, params),
+        "all-tumbling" | "all-sliding" | "all-session" => over_all(events(), params),
+        "coalesced" => {
+            let timers = events().key_by(Event::FIELDS.key).process(|_| Coalesced(params.size));
+            timers.sink("results", Files::to_ndjson(format!("{}/results", params.output)));
+        }
         "ingestion" => ingested(flow, params),
         "session-collected" => collected(events(), params),
         "cascade" => cascade(events(), params),

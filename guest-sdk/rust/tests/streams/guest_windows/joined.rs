@@ -189,7 +189,7 @@ fn check(setting: Setting) {
         let results = (0..6).map(|seed| {
             let host = Host::new(move |flow| build(flow, setting, kind));
             let model = Model::of(setting, expected(kind));
-            run((setting, seed), Random(seed), (host, model), give)
+            run((setting, seed), Random::new(seed), (host, model), give)
         });
         let results: usize = results.sum();
         assert!(results > 10, "{results} results of {kind:?}, {setting:?}");

@@ -12,22 +12,10 @@ use millrace::prelude::*;
 
 use self::host::{Host, Outcome, Step};
 use self::model::{Assign, Evict, Model, Setting, Timeout, When};
+use crate::random::Random;
 use crate::{Event, event, events};
 
 static LATE: OutputTag<Event> = OutputTag::new("late");
-
-/// A generator of numbers that look random.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: i64) -> i64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        ((self.0 >> 33) as i64) % bound
-    }
-}
 
 /// [`Assign::Own`].
 struct Own;
@@ -164,7 +152,7 @@ fn build(flow: &Flow, setting: Setting, sums: bool) {
 }
 
 fn check_seed(setting: Setting, seed: u64) -> usize {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let sums = random.below(2) == 0;
     let host = Host::new(move |flow| build(flow, setting, sums));
     run((setting, seed), random, (host, Model::new(setting)), Host::rows)

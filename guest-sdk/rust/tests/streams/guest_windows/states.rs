@@ -207,7 +207,7 @@ fn stored(job: &mut Job, state: &str, key: i64) -> Vec<i64> {
 }
 
 fn check_seed(seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let (mut job, mut model) = (Job::new(every), Model::default());
     let (mut clock, mut watermark) = (0, i64::MIN);
     for round in 0..400 {
