@@ -30,6 +30,9 @@ use crate::instance::{CallFailure, Instance, OpenConfig};
 use crate::runtime::Pipeline;
 use crate::tried::Mark;
 
+/// The last millisecond of the year 9999: who sets a timer then asks for the end of the input.
+const END_OF_CALENDARS: Millis = 253_402_300_799_999;
+
 /// A row that a function refused.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rejection {
@@ -367,7 +370,8 @@ impl GuestChain {
                 set: action % 2 == 0,
             });
         }
-        let by_event_time = |timer: &TimerOperation| timer.set && timer.kind == TimerKind::EventTime;
+        let by_event_time =
+            |timer: &TimerOperation| timer.set && timer.kind == TimerKind::EventTime && timer.time < END_OF_CALENDARS;
         if !self.config.time_in && !self.warned && operations.iter().any(by_event_time) {
             self.warned = true;
             let line = "it sets event-time timers, but its input has no watermarks: they fire at the end of the input";

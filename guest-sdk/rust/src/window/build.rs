@@ -175,6 +175,8 @@ impl<R: Record> Asked<R> {
             clock: self.assigner.clock(),
             lateness_ms: millis(self.allowed_lateness) as i64,
         };
+        // Without a trigger they are refused as they are.
+        let is_endless = self.assigner.built_in().is_endless && self.trigger.is_some();
         let trigger: Box<dyn TriggerStore<R>> = match (self.trigger, life.clock) {
             (Some(make), _) => make(life),
             (None, TimerKind::EventTime) => Box::new(Triggered::new(EventTimeTrigger, life)),
@@ -189,6 +191,11 @@ impl<R: Record> Asked<R> {
         mismatches(&states, (self.assigner.merges(), trigger.merges()), own.by_window)
             .into_iter()
             .for_each(|error| graph.error(format!("`{construct}`: {error}")));
+        if is_endless && trigger.only_waits() {
+            graph.error(format!(
+                "`{construct}`: these windows never end, and the trigger waits for their end: say another one with `trigger`"
+            ));
+        }
         if life.clock == TimerKind::EventTime {
             graph.needs_event_time(operator);
         }

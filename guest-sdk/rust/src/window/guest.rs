@@ -478,10 +478,11 @@ impl<W: WindowFunction, I: Inputs<W>> GuestWindows<W, I> {
             return;
         }
         for window in self.trigger.windows() {
-            let (kind, last) = (TimerKind::ProcessingTime, window.last());
-            for (due, is_set) in self.trigger.due(kind, last) {
+            let kind = TimerKind::ProcessingTime;
+            let over = window.over(kind);
+            for (due, is_set) in self.trigger.due(kind, over) {
                 if due == window {
-                    self.window_timer(window, is_set, kind, last, at_hand);
+                    self.window_timer(window, is_set, kind, over, at_hand);
                 }
             }
         }

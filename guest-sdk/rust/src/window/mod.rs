@@ -59,6 +59,7 @@ mod two_phase;
 
 use std::time::Duration;
 
+use crate::process::TimerKind;
 use crate::values::Timestamp;
 
 pub use aggregate::Aggregate;
@@ -139,6 +140,15 @@ impl Window {
     /// ```
     pub fn last(&self) -> Timestamp {
         Timestamp::from_millis(self.end.millis().saturating_sub(1))
+    }
+
+    /// When it is over by this clock: when the watermark has reached its last millisecond, for no row of it comes any more;
+    /// when the clock on the wall has come to its end, for rows come in its last millisecond, too.
+    pub(crate) fn over(&self, clock: TimerKind) -> Timestamp {
+        match clock {
+            TimerKind::EventTime => self.last(),
+            TimerKind::ProcessingTime => self.end,
+        }
     }
 
     /// The shortest window that covers both.

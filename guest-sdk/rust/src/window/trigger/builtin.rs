@@ -90,7 +90,7 @@ impl<T: Record> Trigger<T> for ProcessingTimeTrigger {
 
     fn on_row(&self, _row: &T::Of<'_>, cx: &mut TriggerContext<'_, bool>) -> TriggerResult {
         if !cx.window().is_global() {
-            cx.set_processing_timer(cx.window().last());
+            cx.set_processing_timer(cx.window().end);
         }
         TriggerResult::Continue
     }
@@ -104,7 +104,7 @@ impl<T: Record> Trigger<T> for ProcessingTimeTrigger {
     }
 
     fn on_merge(&self, _merged: Vec<bool>, cx: &mut TriggerContext<'_, bool>) {
-        cx.set_processing_timer(cx.window().last());
+        cx.set_processing_timer(cx.window().end);
     }
 
     fn only_waits(&self) -> bool {
@@ -317,7 +317,7 @@ impl ContinuousProcessingTimeTrigger {
     fn set_next(&self, cx: &mut TriggerContext<'_, Option<Timestamp>>) {
         let mut next = next_boundary(cx.now().millis(), self.interval);
         if cx.clock() == TimerKind::ProcessingTime {
-            next = next.min(cx.window().last().millis());
+            next = next.min(cx.window().end.millis());
         }
         if next > cx.now().millis() {
             let next = Timestamp::from_millis(next);

@@ -260,7 +260,8 @@ impl<S> TriggerContext<'_, S> {
         self.delete(TimerKind::EventTime, time);
     }
 
-    /// Has [`on_processing_time`](Trigger::on_processing_time) called for this window when the clock reaches this time.
+    /// Has [`on_processing_time`](Trigger::on_processing_time) called for this window when the clock reaches this time. A window
+    /// of processing time is over at its [`end`](Window::end): in its last millisecond rows come, too.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -299,7 +300,7 @@ impl<S> TriggerContext<'_, S> {
         if self.window.is_global() {
             return false;
         }
-        let end = self.window.last();
+        let end = self.window.over(self.clock);
         match self.clock {
             TimerKind::EventTime if self.cx.watermark >= end.millis() => return false,
             TimerKind::EventTime => self.set_event_timer(end),
@@ -315,6 +316,6 @@ impl<S> TriggerContext<'_, S> {
 
     /// Whether this is the end of the window, by its clock.
     fn is_end(&self, kind: TimerKind, time: Timestamp) -> bool {
-        kind == self.clock && time == self.window.last()
+        kind == self.clock && time == self.window.over(kind)
     }
 }

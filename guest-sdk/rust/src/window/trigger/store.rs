@@ -36,10 +36,10 @@ impl Life {
         if window.is_global() {
             return None;
         }
-        let last = window.last().millis();
+        let over = window.over(self.clock).millis();
         Some(Timestamp::from_millis(match self.clock {
-            TimerKind::EventTime => last.saturating_add(self.lateness_ms),
-            TimerKind::ProcessingTime => last,
+            TimerKind::EventTime => over.saturating_add(self.lateness_ms),
+            TimerKind::ProcessingTime => over,
         }))
     }
 

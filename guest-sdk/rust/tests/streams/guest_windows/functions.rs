@@ -3,6 +3,7 @@
 use millrace::bindings::dataflow::{Head, Partition};
 use millrace::harness::{Harness, keys, timed_block};
 use millrace::prelude::*;
+use millrace::testing::{self, Options};
 
 use super::host::{Host, Outcome, Step};
 use super::{LATE, keyed, ms, outcome};
@@ -253,12 +254,43 @@ fn late_rows_that_nobody_takes_are_counted() {
     assert_eq!(harness.metric(harness.operator("counts"), "late_rows_dropped"), [1.0]);
 }
 
+/// A row that comes in the last millisecond of a window by the clock is in it, whatever came before in that millisecond.
+#[test]
+fn windows_of_the_clock_last_to_their_end() {
+    let mut job = Options::new().start(|flow| {
+        let windows = testing::source::<Event>(flow, "events").key_by(Event::FIELDS.key);
+        let windows = windows.window(Tumbling::of(ms(10)).processing_time());
+        windows.sum(Event::FIELDS.value).sink("out", Discard::new());
+    });
+    job.push("events", event(1, 1));
+    job.advance_processing_time(ms(9));
+    job.push("events", event(1, 2));
+    assert_eq!(job.take::<Windowed<i64, i64>>("out").len(), 0);
+    job.advance_processing_time(ms(1));
+    job.push("events", event(1, 4));
+    job.finish();
+    let sums = job.take::<Windowed<i64, i64>>("out").into_iter();
+    assert_eq!(
+        sums.map(|sum| (sum.start.millis(), sum.value)).collect::<Vec<_>>(),
+        [(0, 3), (10, 4)]
+    );
+}
+
 #[test]
 fn what_does_not_go_together_is_refused() {
     let check = |build: fn(KeyedStream<Event, i64>), expect: &str| {
         let built = Harness::build(|flow| build(keyed(flow)));
         assert_eq!(built.expect_err("it is refused"), expect);
     };
+    check(
+        |keyed| {
+            let windows = keyed
+                .window(GlobalWindows)
+                .trigger(PurgingTrigger::of(EventTimeTrigger));
+            windows.count().sink("out", Discard::new());
+        },
+        "`window.count`: these windows never end, and the trigger waits for their end: say another one with `trigger`",
+    );
     check(
         |keyed| {
             let delta = DeltaTrigger::of(1.0, |_: &Event, _: &Event| 0.0);

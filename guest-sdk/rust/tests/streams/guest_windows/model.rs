@@ -144,12 +144,21 @@ impl Model {
         if window.is_global() {
             return i64::MAX;
         }
-        window.end - 1
-            + if self.setting.processing {
-                0
-            } else {
-                self.setting.lateness
-            }
+        let lateness = if self.setting.processing {
+            0
+        } else {
+            self.setting.lateness
+        };
+        self.over(window) + lateness
+    }
+
+    /// The watermark passes the last millisecond of a window; the clock comes to its end.
+    fn over(&self, window: &Window) -> i64 {
+        if self.setting.processing {
+            window.end
+        } else {
+            window.end - 1
+        }
     }
 
     fn is_of_event_time(&self) -> bool {
@@ -307,7 +316,7 @@ impl Model {
         };
         let mut next = self.now.div_euclid(interval) * interval + interval;
         if !self.is_of_event_time() {
-            next = next.min(window.end - 1);
+            next = next.min(self.over(window));
         }
         window.next = (next > self.now).then_some(next);
     }
@@ -357,8 +366,8 @@ impl Model {
             let (endless, ending): (Vec<_>, Vec<_>) = self.windows.drain(..).partition(Window::is_global);
             self.windows = endless;
             for mut window in ending {
-                if window.at_end || window.next == Some(window.end - 1) {
-                    let end = window.end - 1;
+                let end = self.over(&window);
+                if window.at_end || window.next == Some(end) {
                     self.timer(&mut window, false, end, step);
                 }
             }
@@ -373,7 +382,7 @@ impl Model {
     /// When a window is due by this clock: for its trigger, and for its end.
     fn due(&self, window: &Window, event: bool) -> (Option<i64>, Option<i64>) {
         let of_clock = event == self.is_of_event_time() && !window.is_global();
-        let end = (of_clock && window.at_end).then_some(window.end - 1);
+        let end = (of_clock && window.at_end).then_some(self.over(window));
         let has_next = match self.setting.when {
             When::ContinuousEvent(_) => event,
             When::ContinuousProcessing(_) | When::Timeout(_) => !event,
@@ -405,7 +414,7 @@ impl Model {
     }
 
     fn timer(&self, window: &mut Window, event: bool, time: i64, step: &mut Step) {
-        let is_end = event == self.is_of_event_time() && time == window.end - 1;
+        let is_end = event == self.is_of_event_time() && time == self.over(window);
         window.at_end &= !is_end;
         let is_next = window.next == Some(time) && event == matches!(self.setting.when, When::ContinuousEvent(_));
         if is_next {

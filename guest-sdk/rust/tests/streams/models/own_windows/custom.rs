@@ -89,11 +89,11 @@ pub(super) const LOOK_MS: [i64; 2] = [6, 11];
 
 impl Milestones {
     fn set_end(cx: &mut TriggerContext<'_, (i64, Option<i64>)>) {
-        let end = cx.window().last();
+        let window = cx.window();
         match cx.clock() {
             _ if cx.window().is_global() => {}
-            TimerKind::EventTime => cx.set_event_timer(end),
-            TimerKind::ProcessingTime => cx.set_processing_timer(end),
+            TimerKind::EventTime => cx.set_event_timer(window.last()),
+            TimerKind::ProcessingTime => cx.set_processing_timer(window.end),
         }
     }
 
@@ -141,7 +141,7 @@ impl Trigger<Timed> for Milestones {
     }
 
     fn on_processing_time(&self, time: Timestamp, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
-        if cx.clock() == TimerKind::ProcessingTime && time == cx.window().last() {
+        if cx.clock() == TimerKind::ProcessingTime && time == cx.window().end {
             return TriggerResult::FireAndPurge;
         }
         assert_eq!(cx.state().1, Some(time.millis()), "it was deleted");

@@ -67,7 +67,16 @@ impl Windows {
         } else {
             self.setting.lateness
         };
-        (!self.is_global()).then(|| window.end - 1 + lateness)
+        (!self.is_global()).then(|| self.end_of(window) + lateness)
+    }
+
+    /// The watermark passes the last millisecond of a window; the clock comes to its end.
+    fn end_of(&self, window: &Open) -> i64 {
+        if self.setting.processing {
+            window.end
+        } else {
+            window.end - 1
+        }
     }
 
     fn assigned(&self, time: i64, value: i64) -> Vec<(i64, i64)> {
@@ -134,7 +143,7 @@ impl Windows {
         window.look = window.look.or(Some(self.now + LOOK_MS[0]));
         if value % 17 == 0 {
             // A window has one timer for a time.
-            window.at_end &= !self.setting.processing || window.look != Some(window.end - 1);
+            window.at_end &= !self.setting.processing || window.look != Some(window.end);
             window.look = None;
         }
         if value % 13 == 0 {
@@ -150,7 +159,7 @@ impl Windows {
     /// The clock has come to where the window is looked at, or to its end.
     fn on_look(&self, window: &mut Open, time: i64) -> Verdict {
         let looks = window.look == Some(time);
-        if self.setting.processing && window.at_end && time == window.end - 1 {
+        if self.setting.processing && window.at_end && time == window.end {
             window.at_end = false;
             return (true, self.setting.trigger);
         }
@@ -228,7 +237,7 @@ impl Model for Windows {
             if watermark == i64::MAX && !self.is_global() {
                 // The end of the input ends windows of the clock too.
                 self.each(|model, window| {
-                    let time = window.end - 1;
+                    let time = window.end;
                     let verdict = model.on_look(window, time);
                     model.carry_out(window, verdict, time, came);
                     false
@@ -255,7 +264,7 @@ impl Model for Windows {
     fn clock(&mut self, now: i64, came: &mut Came) {
         let by_clock = self.setting.processing;
         let due = move |window: &Open| {
-            let end = by_clock.then_some(window.end - 1);
+            let end = by_clock.then_some(window.end);
             [window.look, end].into_iter().flatten().collect()
         };
         while let Some(time) = self.next(now, due) {
