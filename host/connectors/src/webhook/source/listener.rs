@@ -224,15 +224,16 @@ impl Connections {
 
 async fn answer(request: Request<Incoming>, sources: Arc<Mutex<Sources>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, mut body) = request.into_parts();
-    let source = {
+    let (source, is_early) = {
         let sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.get(head.uri.path()).cloned()
+        (sources.get(head.uri.path()).cloned(), sources.is_empty())
     };
     let reply = match source {
         Some(Some(source)) => source.answer(&head.method, &head.headers, &mut body).await,
         none => {
             discard_unwanted(&head.headers, &mut body).await;
             match none {
+                None if is_early => Reply::later("the job has not begun to read"),
                 None => Reply::wrong(StatusCode::NOT_FOUND, "there is nothing at this path"),
                 Some(_) => Reply::later("the job has ended"),
             }
