@@ -57,7 +57,13 @@ impl Hook {
     fn talk(&self, stream: TcpStream) {
         let mut reader = BufReader::new(stream);
         let (mut headers, mut line) = (BTreeMap::new(), String::new());
-        while reader.read_line(&mut line).is_ok_and(|read| read > 0) && !line.trim_end().is_empty() {
+        loop {
+            if !reader.read_line(&mut line).is_ok_and(|read| read > 0) {
+                return; // the sender went away in the middle of its request
+            }
+            if line.trim_end().is_empty() {
+                break;
+            }
             match line.trim_end().split_once(": ") {
                 Some((name, value)) => headers.insert(name.to_lowercase(), value.to_owned()),
                 None => headers.insert("request".to_owned(), line.trim_end().to_owned()),
