@@ -3,6 +3,7 @@
 mod applied;
 mod backends;
 mod backpressure;
+mod building;
 mod connectors;
 mod contract;
 mod durable;

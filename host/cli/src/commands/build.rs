@@ -6,6 +6,7 @@ use std::time::Instant;
 use millrace_core::Result;
 use serde::Serialize;
 
+use crate::guest::owners::BuildFolder;
 use crate::guest::{compile, component, project, toolchain};
 use crate::output::{self, Printer};
 use crate::{cache, files, format};
@@ -59,20 +60,20 @@ pub fn run(args: &Args, printer: &Printer) -> Result<()> {
     if let Some(warning) = warning {
         printer.note(warning);
     }
-    let build_folder = match &args.guest_target {
+    let folder = match &args.guest_target {
         Some(folder) => folder.clone(),
         None => cache::folder()?.join("guest-target"),
     };
-    let module = compile::compile(
-        &project,
-        &toolchain,
-        &compile::Options {
-            build_folder,
-            locked: args.locked,
-            offline: args.offline,
-        },
-    )?;
-    let component = component::wrap(&files::read(&module)?)?;
+    let folder = BuildFolder::enter(&folder, || {
+        printer.note("another project is being built: waiting for it")
+    })?;
+    let options = compile::Options {
+        locked: args.locked,
+        offline: args.offline,
+    };
+    let module = compile::compile(&project, &toolchain, &folder, options)?;
+    drop(folder);
+    let component = component::wrap(&module)?;
     let path = args
         .out
         .clone()

@@ -11,6 +11,7 @@ use millrace_core::{Error, Result};
 use serde_json::Value;
 
 use crate::files;
+use crate::guest::owners::{self, BuildFolder};
 use crate::guest::project::Project;
 use crate::guest::toolchain::{TARGET, Toolchain};
 
@@ -18,19 +19,41 @@ use crate::guest::toolchain::{TARGET, Toolchain};
 const RUSTFLAGS: &str = "-C target-feature=+simd128,+bulk-memory";
 
 /// How to compile.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Folder for intermediate results, shared by all projects.
-    pub build_folder: PathBuf,
     /// Use only the versions in Cargo.lock.
     pub locked: bool,
     /// Do not use the network.
     pub offline: bool,
 }
 
-/// Compiles a project and gives the path of its core module.
-pub fn compile(project: &Project, toolchain: &Toolchain, options: &Options) -> Result<PathBuf> {
-    let mut command = command(project, toolchain, options)?;
+/// Compiles a project and gives its core module. `folder` is for intermediate results, shared by all projects.
+pub fn compile(project: &Project, toolchain: &Toolchain, folder: &BuildFolder, options: Options) -> Result<Vec<u8>> {
+    let cargo = |arguments: &[&str]| command(project, toolchain, folder, options, arguments);
+    let unbuilt = || Error::user("CL0007", format!("`{}` does not compile (see above)", project.name));
+    let metadata = owners::output(cargo(&["metadata", "--no-deps", "--format-version=1"])?)?;
+    folder.own(&metadata.ok_or_else(unbuilt)?, |package| {
+        let cleaned = owners::output(cargo(&[
+            "clean",
+            "--quiet",
+            "--release",
+            "--target",
+            TARGET,
+            "-p",
+            package,
+        ])?)?;
+        cleaned.map(drop).ok_or_else(unbuilt)
+    })?;
+    let mut command = cargo(&[
+        "build",
+        "--release",
+        "--target",
+        TARGET,
+        "--message-format=json-render-diagnostics",
+    ])?;
+    if let Toolchain::Debian { .. } = toolchain {
+        command.arg("-Zbuild-std=std,panic_abort");
+    }
     let unstarted = |error| Error::external("CL0010", format!("cannot start {:?}: {error}", command_name(toolchain)));
     let mut cargo = command.stdout(Stdio::piped()).spawn().map_err(unstarted)?;
     let messages = BufReader::new(cargo.stdout.take().expect("standard output is piped"));
@@ -45,17 +68,15 @@ pub fn compile(project: &Project, toolchain: &Toolchain, options: &Options) -> R
         .wait()
         .map_err(|error| files::failed("wait for", Path::new("cargo"), &error))?;
     if !status.success() {
-        return Err(Error::user(
-            "CL0007",
-            format!("`{}` does not compile (see above)", project.name),
-        ));
+        return Err(unbuilt());
     }
-    module.ok_or_else(|| {
+    let module = module.ok_or_else(|| {
         Error::user(
             "CL0005",
             format!("Cargo made no wasm module of package `{}`", project.name),
         )
-    })
+    })?;
+    files::read(&module)
 }
 
 fn command_name(toolchain: &Toolchain) -> &'static str {
@@ -65,19 +86,16 @@ fn command_name(toolchain: &Toolchain) -> &'static str {
     }
 }
 
-fn command(project: &Project, toolchain: &Toolchain, options: &Options) -> Result<Command> {
-    files::create_folder(&options.build_folder)?;
-    let build_folder = std::path::absolute(&options.build_folder)
-        .map_err(|error| files::failed("find", &options.build_folder, &error))?;
+fn command(
+    project: &Project,
+    toolchain: &Toolchain,
+    folder: &BuildFolder,
+    options: Options,
+    arguments: &[&str],
+) -> Result<Command> {
     let mut command = Command::new(command_name(toolchain));
-    command.args([
-        "build",
-        "--release",
-        "--target",
-        TARGET,
-        "--message-format=json-render-diagnostics",
-    ]);
     command
+        .args(arguments)
         .arg("--manifest-path")
         .arg(absolute(&project.manifest)?)
         .current_dir(&project.folder);
@@ -98,9 +116,8 @@ fn command(project: &Project, toolchain: &Toolchain, options: &Options) -> Resul
     }
     command
         .env("RUSTFLAGS", RUSTFLAGS)
-        .env("CARGO_BUILD_BUILD_DIR", build_folder);
+        .env("CARGO_BUILD_BUILD_DIR", &folder.path);
     if let Toolchain::Debian { linker, .. } = toolchain {
-        command.arg("-Zbuild-std=std,panic_abort");
         command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
         command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     }

@@ -4,6 +4,7 @@
 
 pub mod compile;
 pub mod component;
+pub mod owners;
 pub mod project;
 pub mod sdk;
 pub mod template;
