@@ -212,8 +212,10 @@ fn what_does_not_fit_is_refused_before_anything_runs() {
         (
             "other-size",
             "CK0010",
-            "does not fit the pipeline: operator `window.sum → map` (id `sums`): its windows were made of slices of 400 ms from 0 \
-             ms on, and are of slices of 800 ms from 0 ms on now",
+            "does not fit the pipeline: operator `window.aggregate` (id `triggered-amount`): it kept tumbling windows of 400ms, \
+             and keeps tumbling windows of 600ms now; operator `window.sum → map` (id `sums`): it kept tumbling windows of \
+             400ms, and keeps sliding windows of 800ms every 400ms now; operator `window.max → map` (id `most`): it kept \
+             sessions with gaps of 200ms, and keeps sessions with gaps of 250ms now",
         ),
         (
             "text-key",

@@ -26,13 +26,20 @@ pub(crate) struct GraphBuilder {
     pub(crate) operators: Vec<wit::Operator>,
     pub(crate) edges: Vec<wit::Edge>,
     chains: Vec<ChainDraft>,
-    errors: Vec<String>,
+    errors: Vec<Mistake>,
     /// Operators whose input has event time, or is refused.
     event_time: Vec<u32>,
     /// Operators whose state is named after that of another, if that has a name: which, whose, and what follows the name.
     named_after: Vec<(u32, u32, &'static str)>,
     /// Operators of the host that work for a function, each with that and a word for what it does.
     helpers: Vec<(u32, u32, &'static str)>,
+}
+
+/// A mistake of the pipeline's author.
+struct Mistake {
+    /// Whose it is, if it is one operator's: it may get its name later.
+    operator: Option<u32>,
+    message: String,
 }
 
 /// A chain that grows.
@@ -81,7 +88,34 @@ pub(crate) struct Finished {
 impl GraphBuilder {
     /// Notes a mistake of the pipeline's author.
     pub(crate) fn error(&mut self, message: String) {
-        self.errors.push(message);
+        let operator = None;
+        self.errors.push(Mistake { operator, message });
+    }
+
+    /// Notes what is wrong with an operator.
+    pub(crate) fn error_of(&mut self, operator: u32, message: impl Into<String>) {
+        let (operator, message) = (Some(operator), message.into());
+        self.errors.push(Mistake { operator, message });
+    }
+
+    /// The mistakes, one in a line, with the names that operators have now.
+    fn mistakes(&self) -> String {
+        let shown = |mistake: &Mistake| match mistake.operator {
+            Some(operator) => format!("{}: {}", self.shown(operator), mistake.message),
+            None => mistake.message.clone(),
+        };
+        self.errors.iter().map(shown).collect::<Vec<_>>().join("\n")
+    }
+
+    /// An operator as people know it: by its name, and what it is if that is not its name.
+    fn shown(&self, operator: u32) -> String {
+        let operator = &self.operators[operator as usize];
+        match &operator.kind {
+            wit::OperatorKind::Function(function) if function.construct != operator.name => {
+                format!("operator `{}` (`{}`)", operator.name, function.construct)
+            }
+            _ => format!("operator `{}`", operator.name),
+        }
     }
 
     /// The first operator's state is named after the second's, in whatever order they are named.
@@ -104,11 +138,11 @@ impl GraphBuilder {
     fn check_event_time(&mut self) {
         for operator in std::mem::take(&mut self.event_time) {
             if !self.has_event_time(operator) {
-                let name = &self.operators[operator as usize].name;
-                self.errors.push(format!(
-                    "operator `{name}` goes by event time, but not all of its inputs have it; assign it with `watermarks`, \
-                     or use windows of processing time"
-                ));
+                self.error_of(
+                    operator,
+                    "it goes by event time, but not all of its inputs have it; assign it with `watermarks`, or use windows \
+                     of processing time",
+                );
             }
         }
     }
@@ -203,6 +237,13 @@ impl GraphBuilder {
         }
     }
 
+    /// Says in words which windows the states of a chain's head are of.
+    pub(crate) fn set_windows(&mut self, chain: u32, windows: String) {
+        if let wit::Head::Keyed(keyed) = &mut self.chains[chain as usize].head {
+            keyed.windows = Some(windows);
+        }
+    }
+
     /// Takes the last operator out of a chain, if there is one before it: the number of that.
     pub(crate) fn split_last(&mut self, chain: u32) -> Option<u32> {
         let draft = &mut self.chains[chain as usize];
@@ -211,11 +252,10 @@ impl GraphBuilder {
         };
         draft.operators.pop();
         if draft.ports.iter().any(|port| port.operator == last) {
-            let name = &self.operators[last as usize].name;
-            self.errors.push(format!(
-                "`{name}` is put into a slot-sharing group behind its side output: name the group before the side output is \
-                 taken"
-            ));
+            self.error_of(
+                last,
+                "it is put into a slot-sharing group behind its side output: name the group before the side output is taken",
+            );
         }
         Some(before)
     }
@@ -282,11 +322,11 @@ impl GraphBuilder {
     /// The side output with this tag of the operator, or of the nearest before it in its chain that can have
     /// one. Declares it if it is not there yet.
     pub(crate) fn side_output<T: Record>(&mut self, operator: u32, tag: &'static str) -> Option<Origin> {
-        let name = self.operators[operator as usize].name.clone();
         let wit::OperatorKind::Function(function) = &self.operators[operator as usize].kind else {
-            self.error(format!(
-                "`{name}` has no side output `{tag}`: only functions have side outputs"
-            ));
+            self.error_of(
+                operator,
+                format!("it has no side output `{tag}`: only functions have side outputs"),
+            );
             return None;
         };
         let chain = function.chain;
@@ -298,26 +338,38 @@ impl GraphBuilder {
             .copied()
             .skip_while(|&other| other != operator)
             .collect();
-        for &operator in &before {
-            if let Some(port) = self.side_port(chain, operator, tag) {
+        for &before in &before {
+            if let Some(port) = self.side_port(chain, before, tag) {
                 if self.chains[chain as usize].ports[port as usize].schema != schema {
-                    self.error(format!(
-                        "side output `{tag}` of `{name}` is taken with two types of rows"
-                    ));
+                    self.error_of(
+                        operator,
+                        format!("its side output `{tag}` is taken with two types of rows"),
+                    );
                 }
-                return Some(Origin::forward(operator, port));
+                return Some(Origin::forward(before, port));
             }
         }
         let Some(&operator) = before.iter().find(|&&operator| self.has_sides(operator)) else {
-            self.error(format!(
-                "`{name}` has no side output `{tag}`: only `process`, `flat_map` and their relatives put rows out beside \
-                 their main output"
-            ));
+            self.error_of(
+                operator,
+                format!("it has no side output `{tag}`: {}", self.how_to_get(operator)),
+            );
             return None;
         };
         let port = self.add_side_port(chain, operator, tag, schema);
         self.sides(chain).add::<T>(operator, tag, port);
         Some(Origin::forward(operator, port))
+    }
+
+    /// How the side output that somebody wanted of this operator, or of one before it, comes to be.
+    fn how_to_get(&self, operator: u32) -> &'static str {
+        match &self.operators[operator as usize].kind {
+            wit::OperatorKind::Function(function) if function.construct.starts_with("window.") => {
+                "late rows become one with `late_output` (of two streams `late_outputs`) before the function of the windows, and \
+                 `process_with` puts out rows of its own"
+            }
+            _ => "only `process`, `flat_map` and their relatives put rows out beside their main output",
+        }
     }
 
     /// Whether the operator's function can put rows out beside its main output.
@@ -345,27 +397,22 @@ impl GraphBuilder {
     }
 
     pub(crate) fn set_parallelism(&mut self, operator: u32, subtasks: u32) {
-        let operator = &mut self.operators[operator as usize];
-        operator.parallelism = Some(subtasks);
+        self.operators[operator as usize].parallelism = Some(subtasks);
         if subtasks == 0 {
-            let message = format!("`{}` cannot have parallelism 0", operator.name);
-            self.error(message);
+            self.error_of(operator, "its parallelism cannot be 0");
         }
     }
 
     pub(crate) fn set_slot_sharing_group(&mut self, operator: u32, group: &str) {
-        let operator = &mut self.operators[operator as usize];
-        operator.slot_sharing_group = Some(group.to_owned());
+        self.operators[operator as usize].slot_sharing_group = Some(group.to_owned());
         if group.trim().is_empty() {
-            let message = format!("`{}` cannot be in a slot-sharing group without a name", operator.name);
-            self.error(message);
+            self.error_of(operator, "it cannot be in a slot-sharing group without a name");
         }
     }
 
     /// Says what happens to rows that an operator refuses.
     pub(crate) fn on_reject(&mut self, operator: u32, policy: wit::RejectPolicy) {
-        let operator = &mut self.operators[operator as usize];
-        match &mut operator.kind {
+        match &mut self.operators[operator as usize].kind {
             wit::OperatorKind::Source(source) => source.on_reject = policy,
             wit::OperatorKind::Function(function) if function.construct.starts_with("try_") => {
                 function.on_reject = policy;
@@ -374,13 +421,10 @@ impl GraphBuilder {
             | wit::OperatorKind::Sink(_)
             | wit::OperatorKind::Watermarks(_)
             | wit::OperatorKind::Requests(_)
-            | wit::OperatorKind::Lookup(_) => {
-                let message = format!(
-                    "`{}` refuses no rows: `on_reject` belongs to sources, `try_map` and `try_flat_map`",
-                    operator.name
-                );
-                self.error(message);
-            }
+            | wit::OperatorKind::Lookup(_) => self.error_of(
+                operator,
+                "it refuses no rows: `on_reject` belongs to sources, `try_map` and `try_flat_map`",
+            ),
         }
     }
 
@@ -392,7 +436,7 @@ impl GraphBuilder {
         self.share_uids();
         self.check_event_time();
         if !self.errors.is_empty() {
-            return Err(self.errors.join("\n"));
+            return Err(self.mistakes());
         }
         let mut chains = Vec::new();
         let mut closed = Vec::new();
@@ -444,11 +488,14 @@ impl GraphBuilder {
                     continue;
                 };
                 match asked {
-                    Some((other, before)) if before != parallelism => self.errors.push(format!(
-                        "`{}` asks for parallelism {before} and `{}` for {parallelism}, but they are fused into one: \
-                         put `.rebalance()` between them",
-                        self.operators[other as usize].name, self.operators[operator as usize].name
-                    )),
+                    Some((other, before)) if before != parallelism => self.errors.push(Mistake {
+                        operator: None,
+                        message: format!(
+                            "`{}` asks for parallelism {before} and `{}` for {parallelism}, but they are fused into one: \
+                             put `.rebalance()` between them",
+                            self.operators[other as usize].name, self.operators[operator as usize].name
+                        ),
+                    }),
                     Some(_) => {}
                     None => asked = Some((operator, parallelism)),
                 }
@@ -470,10 +517,13 @@ impl GraphBuilder {
                 operators.filter_map(|operator| Some((&operator.name, operator.slot_sharing_group.as_ref()?)));
             let Some((first, group)) = said.next() else { continue };
             if let Some((second, other)) = said.find(|(_, other)| *other != group) {
-                self.errors.push(format!(
-                    "`{first}` is in the slot-sharing group `{group}` and `{second}` in `{other}`, but they are fused into \
-                     one: name the group directly behind `{second}`"
-                ));
+                self.errors.push(Mistake {
+                    operator: None,
+                    message: format!(
+                        "`{first}` is in the slot-sharing group `{group}` and `{second}` in `{other}`, but they are fused into \
+                         one: name the group directly behind `{second}`"
+                    ),
+                });
             }
         }
     }

@@ -271,7 +271,9 @@
 //! [`Setup::migrate`](process::Setup::migrate) converts exactly what is stored; entries of large states are converted by the
 //! rules alone. The fields of a key keep their number and
 //! order, and become wider only where that leaves a key in its key group: integers, digits of decimals, `String` to `Bytes`.
-//! The length of windows cannot change. `jobctl check --from SAVEPOINT pipeline.wasm` tells what will happen.
+//! Windows cannot change, neither their kind nor their length, slide, gap, offset or clock: what is open would be wrong. Those
+//! that get a trigger or an evictor, or lose it, are kept by the pipeline and not by the host, or the other way round, which is
+//! a change as well. Let such an operator begin anew under another uid. `jobctl check --from SAVEPOINT pipeline.wasm` tells what will happen.
 //!
 //! ```
 //! use millrace::prelude::*;

@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // What the operator keeps, as `jobctl inspect` shows it.
     let schema = KeyedSchema {
         kind: KeyedKind::Keyed,
+        windows: None,
         key: vec![Declared::plain(Field::new("user", DataType::Utf8, false))],
         states: vec![DeclaredState {
             value: Declared::plain(Field::new("count", DataType::Int64, true)),

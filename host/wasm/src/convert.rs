@@ -367,8 +367,8 @@ impl Tables {
                 key_schema: self.schema(window.key_schema)?,
                 key_hints: self.declared(window.key_schema)?.hints.clone(),
                 window: graph::WindowDecl {
-                    assigner: assigner(window.window.assigner)?,
-                    allowed_lateness_ms: millis(window.window.allowed_lateness_ms, "allowed lateness")?,
+                    assigner: assigner(window.window.assigner),
+                    allowed_lateness_ms: bounded_millis(window.window.allowed_lateness_ms),
                     late_ports: window.window.late_ports,
                 },
                 accumulator: self.accumulator(window.accumulator)?,
@@ -416,6 +416,7 @@ impl Tables {
             pattern: None,
             unkeyed: false,
             applies: keyed.applies,
+            windows: keyed.windows,
         })
     }
 
@@ -429,6 +430,7 @@ impl Tables {
             pattern: None,
             unkeyed: true,
             applies: false,
+            windows: None,
         })
     }
 
@@ -550,26 +552,24 @@ fn millis(value: u64, what: &str) -> Result<i64> {
     }
 }
 
-fn positive_millis(value: u64, what: &str) -> Result<i64> {
-    if value == 0 {
-        return refuse(format!("{what} of a window must be longer than 0 ms"));
-    }
-    millis(value, what)
+/// As many as there can be at most, which the plan refuses.
+fn bounded_millis(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn assigner(assigner: dataflow::WindowAssigner) -> Result<graph::WindowAssigner> {
-    Ok(match assigner {
+fn assigner(assigner: dataflow::WindowAssigner) -> graph::WindowAssigner {
+    match assigner {
         dataflow::WindowAssigner::Tumbling(window) => graph::WindowAssigner::Tumbling {
-            size_ms: positive_millis(window.size_ms, "the size")?,
+            size_ms: bounded_millis(window.size_ms),
             offset_ms: window.offset_ms,
         },
         dataflow::WindowAssigner::Sliding(window) => graph::WindowAssigner::Sliding {
-            size_ms: positive_millis(window.size_ms, "the size")?,
-            slide_ms: positive_millis(window.slide_ms, "the slide")?,
+            size_ms: bounded_millis(window.size_ms),
+            slide_ms: bounded_millis(window.slide_ms),
             offset_ms: window.offset_ms,
         },
         dataflow::WindowAssigner::Session(window) => graph::WindowAssigner::Session {
-            gap_ms: positive_millis(window.gap_ms, "the gap")?,
+            gap_ms: bounded_millis(window.gap_ms),
         },
-    })
+    }
 }

@@ -20,6 +20,7 @@ use crate::block::Block;
 use crate::chain::Work;
 use crate::chain::exit::to_contract;
 use crate::parameters::{ParameterDecl, ParameterType, Parameters};
+use crate::stream::SinkOperator;
 
 pub(crate) use instance::Instance;
 
@@ -44,6 +45,13 @@ pub trait Outcome {
 }
 
 impl Outcome for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A pipeline of one statement may end with its sink.
+impl Outcome for SinkOperator {
     fn into_result(self) -> Result<(), String> {
         Ok(())
     }

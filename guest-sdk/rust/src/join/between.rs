@@ -129,10 +129,6 @@ impl<T: Record, U: Record, K: Owned + Clone, J> JoinedStreams<T, U, K, J> {
             lower: lower.millis.saturating_add(i64::from(lower.exclusive)),
             upper: upper.millis.saturating_sub(i64::from(upper.exclusive)),
         };
-        if interval.lower > interval.upper {
-            let message = format!("a join between {lower:?} and {upper:?} has no partners: the interval is empty");
-            self.streams.first.flow.borrow_mut().error(message);
-        }
         IntervalJoinedStreams {
             streams: self.streams,
             interval,
@@ -177,9 +173,18 @@ impl<T: Record, U: Record, K: Owned + Clone, J> IntervalJoinedStreams<T, U, K, J
         Vec<Waiting<U>>: Owned,
         P: Pairing<T, U>,
     {
-        self.streams.begin_process(construct, |keys, setup| {
-            IntervalJoin::new(pairing, self.interval, keys, self.late, setup)
-        })
+        let (flow, interval) = (self.streams.first.flow.clone(), self.interval);
+        let stream = self.streams.begin_process(construct, |keys, setup| {
+            IntervalJoin::new(pairing, interval, keys, self.late, setup)
+        });
+        if interval.lower > interval.upper {
+            let error = format!(
+                "rows have no partners between {} ms and {} ms from them on: the interval is empty",
+                interval.lower, interval.upper
+            );
+            flow.borrow_mut().error_of(stream.operator(), error);
+        }
+        stream
     }
 }
 

@@ -161,23 +161,22 @@ impl<T: Record + Owned, U: Record + Owned, K: Owned + Clone> WindowedPair<T, U, 
         G: GroupFunction<First = T, Second = U, Key = K>,
     {
         let flow = self.streams.first.flow.clone();
-        let mut graph = flow.borrow_mut();
-        self.asked
-            .error(construct)
-            .into_iter()
-            .for_each(|error| graph.error(error));
+        let mut errors = self.asked.errors();
         // Two tags of one name are one output.
         let shared = self.late.is_some_and(|(first, second)| first == second);
-        if shared && graph.schema(T::fields()) != graph.schema(U::fields()) {
-            graph.error(format!(
-                "`{construct}`: the late outputs have the same tag and different types of rows"
-            ));
+        if shared && T::fields() != U::fields() {
+            errors.push("its late outputs have the same tag and different types of rows".to_owned());
         }
-        drop(graph);
-        match self.asked.host() {
+        let stream = match self.asked.host() {
             Some(window) => self.of_host(construct, window, shared, function),
             None => self.of_guest(construct, shared, function),
-        }
+        };
+        let mut graph = flow.borrow_mut();
+        errors
+            .into_iter()
+            .for_each(|error| graph.error_of(stream.operator(), error));
+        drop(graph);
+        stream
     }
 
     /// Windows of the host.

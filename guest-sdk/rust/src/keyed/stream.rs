@@ -312,6 +312,7 @@ impl<T: Record, K: Owned + Clone> KeyedStream<T, K> {
                 states: vec![state],
                 always_writes: true,
                 applies: false,
+                windows: None,
             })
         });
         Stream::opened(self.flow, chain, operator, Rolling::new(function, operator))

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::condition::Condition;
 use super::matched::Matched;
 use crate::bindings::dataflow as wit;
-use crate::time::millis;
 use crate::value::{Record, Value};
 
 /// Which other matches there are beside one that was found, of the same key.
@@ -39,16 +38,16 @@ pub enum AfterMatch {
 
 /// A stage or a group.
 pub(super) struct Element<T: Record> {
-    name: String,
-    connection: wit::Connection,
-    condition: Option<Condition<T>>,
-    least: u32,
-    most: Option<u32>,
-    optional: bool,
-    repeated: wit::Contiguity,
-    greedy: bool,
-    until: Option<Condition<T>>,
-    children: Vec<Element<T>>,
+    pub(super) name: String,
+    pub(super) connection: wit::Connection,
+    pub(super) condition: Option<Condition<T>>,
+    pub(super) least: u32,
+    pub(super) most: Option<u32>,
+    pub(super) optional: bool,
+    pub(super) repeated: wit::Contiguity,
+    pub(super) greedy: bool,
+    pub(super) until: Option<Condition<T>>,
+    pub(super) children: Vec<Element<T>>,
 }
 
 /// A sequence of rows to look for. See the [module](super) for an example.
@@ -393,7 +392,7 @@ impl<T: Record> Pattern<T> {
     }
 
     /// A row that satisfies this ends its repetitions, even before the first: neither it nor a later row is one. For
-    /// [`one_or_more`](Pattern::one_or_more) and [`times_or_more`](Pattern::times_or_more).
+    /// [`one_or_more`](Pattern::one_or_more) and [`times_or_more`](Pattern::times_or_more), which have one such condition at most.
     ///
     /// ```
     /// # use millrace::prelude::*;
@@ -406,8 +405,7 @@ impl<T: Record> Pattern<T> {
     where
         F: for<'r, 'a> Fn(&'r <T as Value>::Of<'a>) -> bool + 'static,
     {
-        let condition = Condition::Simple(Box::new(condition));
-        self.change(|element| element.until = Some(condition))
+        self.end_repetitions(Condition::Simple(Box::new(condition)))
     }
 
     /// The same of a row beside those that the match has before it, repetitions among them.
@@ -424,8 +422,7 @@ impl<T: Record> Pattern<T> {
     where
         F: for<'r, 'a, 'm, 'b> Fn(&'r <T as Value>::Of<'a>, &'r Matched<'m, 'b, T>) -> bool + 'static,
     {
-        let condition = Condition::Iterative(Box::new(condition));
-        self.change(|element| element.until = Some(condition))
+        self.end_repetitions(Condition::Iterative(Box::new(condition)))
     }
 
     /// A match takes less time than this, from its first row on. Matches that have begun and are not complete by then
@@ -502,6 +499,17 @@ impl<T: Record> Pattern<T> {
         self
     }
 
+    fn end_repetitions(mut self, condition: Condition<T>) -> Self {
+        let Some(last) = self.elements.last_mut() else {
+            return self;
+        };
+        if last.until.replace(condition).is_some() {
+            let error = format!("`{}` has two `until`: join their conditions by `||`", last.name);
+            self.errors.push(error);
+        }
+        self
+    }
+
     fn and(self, condition: Condition<T>) -> Self {
         self.condition(condition, Condition::And)
     }
@@ -525,70 +533,4 @@ impl<T: Record> Pattern<T> {
         });
         self
     }
-}
-
-/// What the host is told of a pattern, and what the guest keeps of it.
-pub(super) struct Declared<T: Record> {
-    pub(super) elements: Vec<wit::PatternElement>,
-    pub(super) conditions: Vec<Condition<T>>,
-    /// Names of the stages that take rows.
-    pub(super) stages: Vec<String>,
-}
-
-impl<T: Record> Declared<T> {
-    pub(super) fn new(elements: Vec<Element<T>>) -> Self {
-        let mut declared = Declared {
-            elements: Vec::new(),
-            conditions: Vec::new(),
-            stages: Vec::new(),
-        };
-        elements.into_iter().for_each(|element| declared.add(element));
-        declared
-    }
-
-    fn add(&mut self, element: Element<T>) {
-        let is_taken = !matches!(
-            element.connection,
-            wit::Connection::NotNext | wit::Connection::NotFollowedBy
-        );
-        if element.children.is_empty() && is_taken {
-            self.stages.push(element.name.clone());
-        }
-        let mut number = |condition: Option<Condition<T>>| {
-            condition.map(|condition| {
-                self.conditions.push(condition);
-                self.conditions.len() as u32 - 1
-            })
-        };
-        let (condition, until) = (number(element.condition), number(element.until));
-        self.elements.push(wit::PatternElement {
-            name: element.name,
-            connection: element.connection,
-            condition,
-            least: element.least,
-            most: element.most,
-            optional: element.optional,
-            repeated: element.repeated,
-            greedy: element.greedy,
-            until,
-            children: element.children.len() as u32,
-        });
-        element.children.into_iter().for_each(|child| self.add(child));
-    }
-}
-
-impl AfterMatch {
-    pub(super) fn to_contract(&self) -> wit::AfterMatch {
-        match self {
-            AfterMatch::NoSkip => wit::AfterMatch::NoSkip,
-            AfterMatch::SkipToNext => wit::AfterMatch::SkipToNext,
-            AfterMatch::SkipPastLast => wit::AfterMatch::SkipPastLast,
-            AfterMatch::SkipToFirst(stage) => wit::AfterMatch::SkipToFirst(stage.clone()),
-            AfterMatch::SkipToLast(stage) => wit::AfterMatch::SkipToLast(stage.clone()),
-        }
-    }
-}
-
-pub(super) fn within_ms(within: Option<Duration>) -> Option<u64> {
-    within.map(millis)
 }

@@ -38,6 +38,7 @@
 
 mod builder;
 mod condition;
+mod declared;
 mod head;
 mod matched;
 mod order;

@@ -6,12 +6,14 @@
 
 use std::marker::PhantomData;
 
-use super::builder::{Declared, Pattern, within_ms};
+use super::builder::Pattern;
+use super::declared::Declared;
 use super::head::{FlatSelect, MatchFunction, Order, PatternHead, Select, TimedOut};
 use super::matched::Match;
 use super::order::SortKey;
 use crate::bindings::dataflow as wit;
 use crate::keyed::KeyedStream;
+use crate::time::{check_some, millis};
 use crate::value::{Owned, Record, Value};
 use crate::{Out, OutputTag, Stream};
 
@@ -241,8 +243,8 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
         let pattern = wit::Pattern {
             elements: declared.elements,
             conditions: conditions.map(|condition| condition.is_iterative()).collect(),
-            within_ms: within_ms(self.pattern.within),
-            within_gap_ms: within_ms(self.pattern.within_gap),
+            within_ms: self.pattern.within.map(millis),
+            within_gap_ms: self.pattern.within_gap.map(millis),
             after_match: self.pattern.after_match.to_contract(),
             timeouts: self.timed_out.is_some(),
             // The chain's first port.
@@ -254,8 +256,18 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
             wit::Head::Pattern(wit::KeyedPattern { key_schema, pattern })
         });
         let mut graph = flow.borrow_mut();
+        let times = [("within", self.pattern.within), ("within_gap", self.pattern.within_gap)];
+        for (what, time) in times {
+            let checked = time.map_or(Ok(()), |time| check_some(&format!("the time of `{what}`"), time));
+            checked.unwrap_or_else(|error| graph.error_of(operator, error));
+        }
+        if self.timed_out.is_some() && times.iter().all(|(_, time)| time.is_none()) {
+            let error =
+                "no match is over before it is complete, and `timed_out` needs such: say `within` or `within_gap`";
+            graph.error_of(operator, error);
+        }
         for error in self.pattern.errors {
-            graph.error(format!("`{construct}`: {error}"));
+            graph.error_of(operator, error);
         }
         if let Some(late) = self.late {
             let schema = graph.schema(T::fields());

@@ -47,9 +47,8 @@ fn begin<F: ProcessFunction>(
     let function = make(&mut setup);
     let states = States::new(std::mem::take(&mut setup.states));
     let mut graph = flow.borrow_mut();
-    if let Some(name) = states.repeated_name() {
-        let message = format!("state `{name}` is declared twice by the same process function");
-        graph.error(message);
+    if let Some(mistake) = states.mistake() {
+        graph.error_of(operator, mistake);
     }
     let broadcast = |input: &Input| {
         input
@@ -59,9 +58,10 @@ fn begin<F: ProcessFunction>(
     };
     let needs_state = key_fields.is_some() || construct == BROADCAST_PROCESS;
     if needs_state && inputs.iter().any(broadcast) && !states.has_broadcast() {
-        graph.error(format!(
-            "`{construct}` takes a broadcast stream, and has no broadcast state to keep it in"
-        ));
+        graph.error_of(
+            operator,
+            "it takes a broadcast stream, and has no broadcast state to keep it in",
+        );
     }
     let key_schema = key_fields.map(|fields| graph.schema(fields));
     let head = states.head(&mut graph, key_schema, F::APPLIES);

@@ -41,16 +41,23 @@ impl States {
                 states,
                 always_writes: false,
                 applies,
+                windows: None,
             }),
         }
     }
 
-    /// A name that is used twice.
-    pub(crate) fn repeated_name(&self) -> Option<&str> {
+    /// What is wrong with the names of the states, if something is.
+    pub(crate) fn mistake(&self) -> Option<String> {
+        if self.states.iter().any(|state| state.name.is_empty()) {
+            return Some("one of its states has an empty name".to_owned());
+        }
+        if self.states.iter().any(|state| state.name == "timers") {
+            return Some("no state is called `timers`: that is where savepoints keep the timers".to_owned());
+        }
         let mut states = self.states.iter().enumerate();
         let repeated =
             states.find(|(index, state)| self.states[..*index].iter().any(|before| before.name == state.name));
-        repeated.map(|(_, state)| state.name.as_str())
+        repeated.map(|(_, state)| format!("its state `{}` is declared twice", state.name))
     }
 
     /// Whether rows of a broadcast stream can be kept.

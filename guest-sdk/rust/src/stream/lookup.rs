@@ -165,15 +165,15 @@ impl<C: Chain> Stream<C> {
             });
         let origins = keyed.close(NoExtra);
         let mut graph = flow.borrow_mut();
-        if table.is_computed() {
-            graph.error(format!(
-                "`{construct}`: the key of a table is a field of its rows, or a tuple of fields, and not a closure"
-            ));
-        }
+        let is_computed = table.is_computed();
         let (rows, schema) = (graph.schema(L::fields()), graph.schema(O::fields()));
         let kind = wit::OperatorKind::Lookup(table.into_contract(rows, schema, outer));
         let operator = graph.add_operator("lookup", kind);
         graph.connect(&origins, operator, 0);
+        if is_computed {
+            let error = "the key of a table is a field of its rows, or a tuple of fields, and not a closure";
+            graph.error_of(operator, error);
+        }
         drop(graph);
         Stream::from_origins(flow, vec![Origin::forward(operator, 0)])
     }

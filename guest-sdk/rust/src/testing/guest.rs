@@ -15,6 +15,7 @@ use crate::block::Block;
 use crate::chain::Work;
 use crate::graph::to_contract;
 use crate::value::Value;
+use crate::window::in_words;
 
 /// A row between tasks.
 #[derive(Debug, Clone)]
@@ -115,6 +116,15 @@ impl ChainInfo {
             program,
             chain,
         })
+    }
+
+    /// The windows that its states are of, in words, if it is known.
+    pub(crate) fn windows(&self) -> Option<String> {
+        match &self.chain.head {
+            Head::Keyed(keyed) => keyed.windows.clone(),
+            Head::Window(window) => Some(in_words(&window.window.assigner)),
+            Head::Stateless | Head::Unkeyed(_) | Head::Pattern(_) => None,
+        }
     }
 
     /// Whether its blocks of rows carry event time.

@@ -389,8 +389,14 @@ impl Job {
             (Some(found), _, _) | (None, Some((found, _)), None) => found,
             (None, Some(_), Some(_)) => panic!("more than one operator is named `{name}`: give them uids"),
             (None, None, _) => {
-                let names: Vec<&str> = operators.iter().map(|operator| operator.name.as_str()).collect();
-                panic!("no operator is named `{name}`; there are: {}", names.join(", "))
+                let shown = operators.iter().map(|operator| match &operator.uid {
+                    Some(uid) if *uid != operator.name => format!("{} (uid {uid})", operator.name),
+                    Some(_) | None => operator.name.clone(),
+                });
+                panic!(
+                    "no operator has the uid or name `{name}`; there are: {}",
+                    shown.collect::<Vec<_>>().join(", ")
+                )
             }
         };
         found as u32

@@ -43,6 +43,8 @@ struct TaskState {
     pieces: BTreeMap<(Key, Piece), Datum>,
     accumulator: Option<StateInfo>,
     unfired: BTreeSet<(Key, Piece)>,
+    /// The windows that the states or pieces are of, in words.
+    windows: Option<String>,
     patterns: Option<StoredPatterns>,
 }
 
@@ -113,7 +115,10 @@ fn take_task(runner: &mut Runner, task: usize) -> TaskState {
             Body::Watermarks { generator, .. } => drop(state.splits.insert(subtask, (generator.watermark, false))),
             Body::Chain { watermark, .. } => {
                 state.watermark = state.watermark.min(*watermark);
-                runner.with_chain(task, subtask, |head, guest| take_chain(head, guest, &mut state));
+                runner.with_chain(task, subtask, |head, guest| {
+                    state.windows = guest.info.windows();
+                    take_chain(head, guest, &mut state);
+                });
             }
             Body::Passing | Body::Requests | Body::Lookup | Body::Sink => {}
         }
@@ -185,21 +190,41 @@ fn give_task(runner: &mut Runner, task: usize, state: &TaskState) -> Result<(), 
                 let is_drained = state.watermark == LAST;
                 *watermark = if is_drained { FIRST } else { state.watermark };
                 let owns = |key: &Key| subtask_of(key, subtasks) == subtask;
-                runner.with_chain(task, subtask, |head, guest| match head {
-                    HeadOperator::Stateless => Ok(()),
-                    HeadOperator::Keyed(keyed) => give_keyed(keyed, guest, state, owns, subtasks),
-                    HeadOperator::Windows(_) if is_drained => Ok(()),
-                    HeadOperator::Windows(windows) => give_windows(windows, guest, state, owns),
-                    HeadOperator::Patterns(patterns) => match &state.patterns {
-                        Some(stored) => patterns.restore(guest, stored, owns),
-                        None => Ok(()),
-                    },
+                runner.with_chain(task, subtask, |head, guest| {
+                    check_windows(head, guest, state)?;
+                    match head {
+                        HeadOperator::Stateless => Ok(()),
+                        HeadOperator::Keyed(keyed) => give_keyed(keyed, guest, state, owns, subtasks),
+                        HeadOperator::Windows(_) if is_drained => Ok(()),
+                        HeadOperator::Windows(windows) => give_windows(windows, guest, state, owns),
+                        HeadOperator::Patterns(patterns) => match &state.patterns {
+                            Some(stored) => patterns.restore(guest, stored, owns),
+                            None => Ok(()),
+                        },
+                    }
                 })?;
             }
             Body::Passing | Body::Requests | Body::Lookup | Body::Sink => {}
         }
     }
     Ok(())
+}
+
+/// Windows do not change, as with the host.
+fn check_windows(head: &HeadOperator, guest: &Guest<'_>, state: &TaskState) -> Result<(), String> {
+    if let (Some(then), Some(now)) = (&state.windows, &guest.info.windows())
+        && then != now
+    {
+        return Err(format!("it kept {then}, and keeps {now} now"));
+    }
+    let (were, are) = match head {
+        HeadOperator::Windows(_) if !state.states.is_empty() => ("the pipeline's", "the host's"),
+        HeadOperator::Keyed(_) if state.accumulator.is_some() => ("the host's", "the pipeline's"),
+        _ => return Ok(()),
+    };
+    Err(format!(
+        "its windows were {were} and are {are} now, which keep them in other ways: so it is where a trigger comes or goes"
+    ))
 }
 
 fn give_keyed(

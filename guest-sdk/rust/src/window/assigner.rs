@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Window;
 use crate::bindings::dataflow as wit;
 use crate::process::TimerKind;
-use crate::time::millis;
+use crate::time::{check_some, check_whole, millis};
 use crate::value::{Record, Value};
 use crate::values::Timestamp;
 
@@ -56,6 +56,21 @@ pub trait WindowAssigner<T: Record>: 'static {
         touching(windows)
     }
 
+    /// Whether there can be windows as its parameters say: asked when the pipeline is built. Without this it is taken for
+    /// granted.
+    ///
+    /// # Errors
+    /// Why not. The pipeline is refused with it.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What the windows are, in words: `tumbling windows of 10s`. A job does not go on from a savepoint or checkpoint whose
+    /// windows had another description, because those that are open would be wrong. Without this nothing is compared.
+    fn description(&self) -> Option<String> {
+        None
+    }
+
     /// What the host can do by itself.
     #[doc(hidden)]
     fn built_in(&self) -> BuiltIn {
@@ -102,14 +117,12 @@ fn touching(windows: &[Window]) -> Vec<MergedWindow> {
     merged
 }
 
-/// What the host knows of an assigner, and what is wrong with it.
+/// What the host knows of an assigner.
 #[doc(hidden)]
 #[derive(Debug, Clone, Default)]
 pub struct BuiltIn {
     /// As the host does it.
     pub(crate) host: Option<wit::WindowAssigner>,
-    /// What is wrong with it.
-    pub(crate) error: Option<String>,
     /// Its windows never end.
     pub(crate) is_endless: bool,
 }
@@ -181,6 +194,14 @@ impl Tumbling {
             ..self
         }
     }
+
+    /// As the contract writes it.
+    fn contract(&self) -> wit::WindowAssigner {
+        wit::WindowAssigner::Tumbling(wit::TumblingWindow {
+            size_ms: millis(self.size),
+            offset_ms: millis(self.offset) as i64,
+        })
+    }
 }
 
 /// Windows of one length, a new one at each slide: each row is in several. Where the slide is longer than the windows, rows
@@ -236,6 +257,15 @@ impl Sliding {
             clock: TimerKind::ProcessingTime,
             ..self
         }
+    }
+
+    /// As the contract writes it.
+    fn contract(&self) -> wit::WindowAssigner {
+        wit::WindowAssigner::Sliding(wit::SlidingWindow {
+            size_ms: millis(self.size),
+            slide_ms: millis(self.slide),
+            offset_ms: millis(self.offset) as i64,
+        })
     }
 }
 
@@ -301,6 +331,13 @@ impl Session {
             ..self
         }
     }
+
+    /// As the contract writes it.
+    fn contract(&self) -> wit::WindowAssigner {
+        wit::WindowAssigner::Session(wit::SessionWindow {
+            gap_ms: millis(self.gap),
+        })
+    }
 }
 
 /// Sessions whose gap the rows say: what [`Session::dynamic`] makes.
@@ -357,19 +394,67 @@ impl<T, F> DynamicSession<T, F> {
 #[derive(Debug, Clone, Copy)]
 pub struct GlobalWindows;
 
-/// The first of these that is shorter than a millisecond.
-fn too_short(durations: &[(&str, Duration)]) -> Option<String> {
-    let (what, duration) = durations.iter().find(|(_, duration)| duration.as_millis() == 0)?;
-    Some(format!("a window's {what} is at least 1 ms, not {duration:?}"))
-}
-
 /// What the host does of windows of this clock.
-fn built_in(clock: TimerKind, host: wit::WindowAssigner, error: Option<String>) -> BuiltIn {
+fn built_in(clock: TimerKind, host: wit::WindowAssigner) -> BuiltIn {
     BuiltIn {
         host: (clock == TimerKind::EventTime).then_some(host),
-        error,
         is_endless: false,
     }
+}
+
+/// A row is in as many windows at most.
+const WINDOWS_PER_ROW_MAX: u64 = 100_000;
+
+fn check_sliding(size: Duration, slide: Duration, offset: Duration) -> Result<(), String> {
+    check_some("a window's size", size)?;
+    check_some("a window's slide", slide)?;
+    check_whole("a window's offset", offset)?;
+    let windows = millis(size) / millis(slide);
+    if windows > WINDOWS_PER_ROW_MAX {
+        return Err(format!(
+            "windows of {size:?} every {slide:?} put each row in {windows} windows, and {WINDOWS_PER_ROW_MAX} are the most"
+        ));
+    }
+    Ok(())
+}
+
+/// Windows as the host does them, in words.
+pub(crate) fn in_words(windows: &wit::WindowAssigner) -> String {
+    let later = |offset_ms: i64, step_ms: u64| match offset_ms.rem_euclid(step_ms.max(1) as i64) {
+        0 => String::new(),
+        offset_ms => format!(" that begin {:?} later", Duration::from_millis(offset_ms as u64)),
+    };
+    match windows {
+        wit::WindowAssigner::Tumbling(windows) => {
+            let size = Duration::from_millis(windows.size_ms);
+            format!(
+                "tumbling windows of {size:?}{}",
+                later(windows.offset_ms, windows.size_ms)
+            )
+        }
+        wit::WindowAssigner::Sliding(windows) if windows.size_ms == windows.slide_ms => {
+            in_words(&wit::WindowAssigner::Tumbling(wit::TumblingWindow {
+                size_ms: windows.size_ms,
+                offset_ms: windows.offset_ms,
+            }))
+        }
+        wit::WindowAssigner::Sliding(windows) => {
+            let [size, slide] = [windows.size_ms, windows.slide_ms].map(Duration::from_millis);
+            let later = later(windows.offset_ms, windows.slide_ms);
+            format!("sliding windows of {size:?} every {slide:?}{later}")
+        }
+        wit::WindowAssigner::Session(sessions) => {
+            format!("sessions with gaps of {:?}", Duration::from_millis(sessions.gap_ms))
+        }
+    }
+}
+
+/// The same by this clock.
+fn by_clock(windows: &str, clock: TimerKind) -> Option<String> {
+    Some(match clock {
+        TimerKind::EventTime => windows.to_owned(),
+        TimerKind::ProcessingTime => format!("{windows} by processing time"),
+    })
 }
 
 impl<T: Record> WindowAssigner<T> for Tumbling {
@@ -383,11 +468,15 @@ impl<T: Record> WindowAssigner<T> for Tumbling {
     }
 
     fn built_in(&self) -> BuiltIn {
-        let host = wit::WindowAssigner::Tumbling(wit::TumblingWindow {
-            size_ms: millis(self.size),
-            offset_ms: millis(self.offset) as i64,
-        });
-        built_in(self.clock, host, too_short(&[("size", self.size)]))
+        built_in(self.clock, self.contract())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_sliding(self.size, self.size, self.offset)
+    }
+
+    fn description(&self) -> Option<String> {
+        by_clock(&in_words(&self.contract()), self.clock)
     }
 }
 
@@ -402,13 +491,15 @@ impl<T: Record> WindowAssigner<T> for Sliding {
     }
 
     fn built_in(&self) -> BuiltIn {
-        let Sliding { size, slide, .. } = *self;
-        let host = wit::WindowAssigner::Sliding(wit::SlidingWindow {
-            size_ms: millis(size),
-            slide_ms: millis(slide),
-            offset_ms: millis(self.offset) as i64,
-        });
-        built_in(self.clock, host, too_short(&[("size", size), ("slide", slide)]))
+        built_in(self.clock, self.contract())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_sliding(self.size, self.slide, self.offset)
+    }
+
+    fn description(&self) -> Option<String> {
+        by_clock(&in_words(&self.contract()), self.clock)
     }
 }
 
@@ -426,10 +517,15 @@ impl<T: Record> WindowAssigner<T> for Session {
     }
 
     fn built_in(&self) -> BuiltIn {
-        let host = wit::WindowAssigner::Session(wit::SessionWindow {
-            gap_ms: millis(self.gap),
-        });
-        built_in(self.clock, host, too_short(&[("gap", self.gap)]))
+        built_in(self.clock, self.contract())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_some("a session's gap", self.gap)
+    }
+
+    fn description(&self) -> Option<String> {
+        by_clock(&in_words(&self.contract()), self.clock)
     }
 }
 
@@ -440,10 +536,10 @@ where
 {
     fn assign(&self, row: &T::Of<'_>, time: Timestamp, windows: &mut Vec<Window>) {
         let gap = (self.gap)(row);
-        assert!(
-            gap.as_millis() > 0,
-            "the gap of a session is at least 1 ms, not {gap:?}"
-        );
+        // Of a gap that is computed the fraction of a millisecond is not looked at.
+        if let Err(error) = check_some("a session's gap", Duration::from_millis(millis(gap))) {
+            panic!("{error}");
+        }
         windows.push(window(time.millis(), millis(gap) as i64));
     }
 
@@ -453,6 +549,10 @@ where
 
     fn merges(&self) -> bool {
         true
+    }
+
+    fn description(&self) -> Option<String> {
+        by_clock("sessions whose gaps the rows say", self.clock)
     }
 }
 
@@ -464,6 +564,10 @@ impl<T: Record> WindowAssigner<T> for GlobalWindows {
     /// It needs no event time.
     fn clock(&self) -> TimerKind {
         TimerKind::ProcessingTime
+    }
+
+    fn description(&self) -> Option<String> {
+        Some("a global window".to_owned())
     }
 
     fn built_in(&self) -> BuiltIn {

@@ -16,7 +16,7 @@ use crate::keyed::KeyedStream;
 use crate::metrics::Counter;
 use crate::process::{States, TimerKind};
 use crate::state::kept::state_fields;
-use crate::time::millis;
+use crate::time::{check_whole, millis};
 use crate::value::{Owned, Record};
 
 impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
@@ -33,7 +33,7 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
             trigger: self.trigger,
             evictor: self.evictor,
         };
-        let error = asked.error(construct);
+        let errors = asked.errors();
         let (flow, is_global) = (self.keyed.flow.clone(), self.is_global);
         let from = (self.keyed, self.late);
         let stream = match asked.host().filter(|_| own.states.is_empty()) {
@@ -44,7 +44,9 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         if is_global {
             graph.set_parallelism(stream.operator(), 1);
         }
-        error.into_iter().for_each(|error| graph.error(error));
+        errors
+            .into_iter()
+            .for_each(|error| graph.error_of(stream.operator(), error));
         drop(graph);
         stream
     }
@@ -151,12 +153,15 @@ impl<R: Record> Asked<R> {
     }
 
     /// Why these windows cannot be, whoever runs them.
-    pub(crate) fn error(&self, construct: &str) -> Option<String> {
-        let built_in = self.assigner.built_in();
-        let never_fires = built_in.is_endless && self.trigger.is_none();
-        let endless = || "these windows never end: say with `trigger` when they fire".to_owned();
-        let error = built_in.error.or_else(|| never_fires.then(endless));
-        error.map(|error| format!("`{construct}`: {error}"))
+    pub(crate) fn errors(&self) -> Vec<String> {
+        let lateness = check_whole("the allowed lateness", self.allowed_lateness);
+        let never_fires = self.assigner.built_in().is_endless && self.trigger.is_none();
+        let endless = match never_fires {
+            true => Err("these windows never end: say with `trigger` when they fire".to_owned()),
+            false => Ok(()),
+        };
+        let checks = [self.assigner.check(), lateness, endless];
+        checks.into_iter().filter_map(Result::err).collect()
     }
 
     /// Makes the windows, and begins their chain by `begin`, which returns the numbers of chain and operator.
@@ -182,19 +187,25 @@ impl<R: Record> Asked<R> {
             (None, TimerKind::EventTime) => Box::new(Triggered::new(EventTimeTrigger, life)),
             (None, TimerKind::ProcessingTime) => Box::new(Triggered::new(ProcessingTimeTrigger, life)),
         };
+        let checks = [
+            trigger.check(),
+            self.evictor.as_ref().map_or(Ok(()), |rows| rows.check()),
+        ];
         let contents = Contents::new(self.evictor);
         let mut states = vec![contents.declared(state_name(construct)), trigger.declared()];
         states.extend(own.states);
         let states = States::new(states);
         let (chain, operator) = begin(&states);
         let mut graph = flow.borrow_mut();
-        mismatches(&states, (self.assigner.merges(), trigger.merges()), own.by_window)
-            .into_iter()
-            .for_each(|error| graph.error(format!("`{construct}`: {error}")));
+        let mismatches = mismatches(&states, (self.assigner.merges(), trigger.merges()), own.by_window);
+        let errors = checks.into_iter().filter_map(Result::err).chain(mismatches);
+        errors.for_each(|error| graph.error_of(operator, error));
         if is_endless && trigger.only_waits() {
-            graph.error(format!(
-                "`{construct}`: these windows never end, and the trigger waits for their end: say another one with `trigger`"
-            ));
+            let error = "these windows never end, and the trigger waits for their end: say another one with `trigger`";
+            graph.error_of(operator, error);
+        }
+        if let Some(windows) = self.assigner.description() {
+            graph.set_windows(chain, windows);
         }
         if life.clock == TimerKind::EventTime {
             graph.needs_event_time(operator);
@@ -222,10 +233,8 @@ impl<R: Record> Asked<R> {
 /// What does not go together: `(windows merge, the trigger can follow)`.
 fn mismatches(states: &States, (merges, trigger_merges): (bool, bool), by_window: bool) -> Vec<String> {
     let mut errors = Vec::new();
-    if let Some(name) = states.repeated_name() {
-        errors.push(format!(
-            "state `{name}` is declared twice; the window has states of its own"
-        ));
+    if let Some(mistake) = states.mistake() {
+        errors.push(format!("{mistake}; the window has states of its own"));
     }
     if merges && !trigger_merges {
         errors.push("these windows merge, and the trigger cannot follow them".to_owned());

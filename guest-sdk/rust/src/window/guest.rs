@@ -447,7 +447,14 @@ impl<W: WindowFunction, I: Inputs<W>> GuestWindows<W, I> {
     }
 
     fn timer(&mut self, kind: TimerKind, time: Timestamp, at_hand: &mut AtHand<'_, W>) {
-        for (window, is_set) in self.trigger.due(kind, time) {
+        let due = self.trigger.due(kind, time);
+        if due.is_empty() && kind == self.life.clock {
+            // The end of a window in a job that kept its windows for another time.
+            for window in self.trigger.windows() {
+                self.trigger.set_end(window, at_hand.cx);
+            }
+        }
+        for (window, is_set) in due {
             self.window_timer(window, is_set, kind, time, at_hand);
         }
     }
@@ -465,10 +472,18 @@ impl<W: WindowFunction, I: Inputs<W>> GuestWindows<W, I> {
             let result = self.trigger.on_timer(window, kind, time, at_hand.cx);
             self.carry_out(result, window, at_hand);
         }
-        if kind == self.life.clock && self.life.end(window).is_some_and(|end| end <= time) {
-            self.contents.remove(window);
-            self.trigger.forget(window, at_hand.cx);
-            self.function.forget(window);
+        if kind != self.life.clock {
+            return;
+        }
+        match self.life.end(window) {
+            Some(end) if end <= time => {
+                self.contents.remove(window);
+                self.trigger.forget(window, at_hand.cx);
+                self.function.forget(window);
+            }
+            // It may come from a job that kept its windows for less time.
+            Some(_) if window.last() <= time => self.trigger.set_end(window, at_hand.cx),
+            Some(_) | None => {}
         }
     }
 

@@ -12,6 +12,8 @@
 //! - **A trigger replaces the end of the window.** With [`CountTrigger::of`] alone, rows that came since the last firing are
 //!   dropped when the window ends. Say [`CountTrigger::or_at_end`]. The continuous triggers fire at the end by themselves,
 //!   the one of processing time too (Flink's does not), and so does [`ProcessingTimeoutTrigger`] (Flink's too).
+//!   [`ProcessingTimeTrigger`] on windows of event time does not wait for them: what is over by event time first, as all windows
+//!   are at the end of a bounded input, is dropped.
 //! - **Triggers do not purge.** A window that fires early keeps its rows, so each result includes those before: sinks should
 //!   replace, not add. With [`PurgingTrigger`] each result is of what came since the last, and so is that of late rows.
 //! - **Late rows make updates.** Within the allowed lateness a window fires again: windows of the pipeline at each late row,
@@ -40,7 +42,9 @@
 //! the trigger keeps (`state`) and its timers; the state named after the function (`sum`, `process`) what is kept of the rows
 //! (`value`), or `rows` all of them with their times, for an evictor; a [state of windows](OfWindow) its `value` for each. They can
 //! be read and changed in savepoints as any state.
-//! A window that gets a trigger or loses it begins anew, for the host's windows are stored otherwise.
+//!
+//! A job goes on with the windows that it had: with others, or where they get a trigger or lose it and with that change between
+//! host and pipeline, it is refused (`CK0010`), and the operator begins anew under another uid. The allowed lateness may change.
 
 mod aggregate;
 mod assigner;
@@ -63,6 +67,8 @@ use crate::process::TimerKind;
 use crate::values::Timestamp;
 
 pub use aggregate::Aggregate;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use assigner::in_words;
 pub use assigner::{BuiltIn, DynamicSession, GlobalWindows, MergedWindow, Session, Sliding, Tumbling, WindowAssigner};
 pub(crate) use build::Asked;
 pub use evictor::{CountEvictor, DeltaEvictor, Evictor, EvictorContext, TimeEvictor, TimedRow};
@@ -163,5 +169,16 @@ impl Window {
             start: self.start.min(other.start),
             end: self.end.max(other.end),
         }
+    }
+}
+
+/// What is no number is never exceeded.
+///
+/// # Errors
+/// Why there cannot be such a threshold.
+fn check_threshold(threshold: f64) -> Result<(), String> {
+    match threshold.is_nan() {
+        true => Err("a threshold is a number, not NaN".to_owned()),
+        false => Ok(()),
     }
 }

@@ -227,7 +227,7 @@ fn mistakes_are_all_reported() {
         lines,
         [
             "a union is no operator and has no name: give it to the operator before or after",
-            "`all` cannot have parallelism 0",
+            "operator `all`: its parallelism cannot be 0",
             "`map` asks for parallelism 2 and `filter` for 3, but they are fused into one: put `.rebalance()` between them",
         ]
     );
@@ -242,7 +242,7 @@ fn side_outputs_need_a_function_that_has_them() {
     });
     let error = built.expect_err("map has no side outputs");
     assert!(
-        error.starts_with("`map` has no side output `tag`: only `process`"),
+        error.starts_with("operator `map`: it has no side output `tag`: only `process`"),
         "{error}"
     );
     let built = Harness::build(|flow| {
@@ -251,7 +251,7 @@ fn side_outputs_need_a_function_that_has_them() {
     let error = built.expect_err("a source has no side outputs");
     assert_eq!(
         error,
-        "`events` has no side output `tag`: only functions have side outputs"
+        "operator `events`: it has no side output `tag`: only functions have side outputs"
     );
 }
 

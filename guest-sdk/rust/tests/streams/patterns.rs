@@ -1,5 +1,7 @@
 //! Patterns of events in `millrace::testing`: what is found, what is late, what runs out of time, and what survives.
 
+use millrace::harness::Harness;
+use millrace::pattern::PatternStream;
 use millrace::prelude::*;
 use millrace::testing::{self, Disorder, Job, Options, Snapshot, assert_order_does_not_matter};
 
@@ -420,4 +422,45 @@ fn what_means_nothing_is_refused() {
             .name("stuck")
             .sink("found", Discard::new());
     });
+}
+
+#[test]
+fn what_would_be_passed_over_is_refused() {
+    static ALONE: OutputTag<(String,)> = OutputTag::new("alone");
+    let check = |build: fn(KeyedStream<Login, String>) -> PatternStream<Login, String>, expect: &str| {
+        let built = Harness::build(|flow| {
+            let logins = testing::source::<Login>(flow, "logins").key_by(Login::FIELDS.user);
+            build(logins).select(found).name("found").sink("out", Discard::new());
+        });
+        let told = built.err().unwrap_or_default();
+        assert_eq!(told, format!("operator `found` (`pattern.select`): {expect}"));
+    };
+    let failures = || Pattern::<Login>::begin("failures").one_or_more();
+    check(
+        |logins| {
+            let until = Pattern::<Login>::begin("failures")
+                .one_or_more()
+                .until(|login| login.ok);
+            logins.pattern(until.until_iterative(|login, _| !login.ok))
+        },
+        "`failures` has two `until`: join their conditions by `||`",
+    );
+    check(
+        |logins| {
+            let pattern = Pattern::<Login>::begin("failures").times(2);
+            logins.pattern(pattern).timed_out(&ALONE, |begun| (begun.key(),))
+        },
+        "no match is over before it is complete, and `timed_out` needs such: say `within` or `within_gap`",
+    );
+    for (pattern, what) in [
+        (failures().within(Duration::from_micros(2_500)), "within"),
+        (failures().within_gap(Duration::from_micros(2_500)), "within_gap"),
+    ] {
+        let built = Harness::build(|flow| {
+            let logins = testing::source::<Login>(flow, "logins").key_by(Login::FIELDS.user);
+            logins.pattern(pattern).select(found).sink("out", Discard::new());
+        });
+        let expect = format!("operator `pattern.select`: the time of `{what}` is whole milliseconds, not 2.5ms");
+        assert_eq!(built.err().unwrap_or_default(), expect);
+    }
 }

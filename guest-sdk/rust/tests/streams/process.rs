@@ -269,7 +269,7 @@ fn mistakes_are_named() {
             .sink("out", Discard::new());
     });
     let error = twice.expect_err("a name is used twice");
-    assert_eq!(error, "state `last` is declared twice by the same process function");
+    assert_eq!(error, "operator `process`: its state `last` is declared twice");
 
     let typed = Harness::build(|flow| {
         static OTHER: OutputTag<Event> = OutputTag::new("big");
@@ -279,6 +279,6 @@ fn mistakes_are_named() {
     });
     assert_eq!(
         typed.expect_err("two types"),
-        "side output `big` of `process` is taken with two types of rows"
+        "operator `process`: its side output `big` is taken with two types of rows"
     );
 }

@@ -133,7 +133,7 @@ fn a_policy_needs_somebody_who_refuses() {
     let error = built.expect_err("map refuses nothing");
     assert_eq!(
         error,
-        "`same` refuses no rows: `on_reject` belongs to sources, `try_map` and `try_flat_map`"
+        "operator `same` (`map`): it refuses no rows: `on_reject` belongs to sources, `try_map` and `try_flat_map`"
     );
 }
 

@@ -353,7 +353,10 @@ fn mistakes_are_told() {
     check("the key is { key: Int64 }, and not { key: Utf8 }", |job| {
         job.state::<i64>("keeper", "value", "x");
     });
-    check("no operator is named `keepr`", |job| drop(job.keys::<i64>("keepr")));
+    check(
+        "no operator has the uid or name `keepr`; there are: events, events, process (uid keeper), out",
+        |job| drop(job.keys::<i64>("keepr")),
+    );
 }
 
 /// Opened once in each subtask, with what it is; closed behind the last row, and not by a restart.

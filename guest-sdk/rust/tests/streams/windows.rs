@@ -262,15 +262,15 @@ fn impossible_windows_are_refused() {
     };
     check(
         |keyed| keyed.window(Tumbling::of(Duration::from_micros(10))),
-        "`window.count`: a window's size is at least 1 ms, not 10µs",
+        "operator `window.count`: a window's size is at least 1 ms, not 10µs",
     );
     check(
         |keyed| keyed.window(Session::gap(Duration::ZERO)),
-        "`window.count`: a window's gap is at least 1 ms, not 0ns",
+        "operator `window.count`: a session's gap is at least 1 ms, not 0ns",
     );
     check(
         |keyed| keyed.window(Sliding::of(Duration::from_secs(1), Duration::ZERO)),
-        "`window.count`: a window's slide is at least 1 ms, not 0ns",
+        "operator `window.count`: a window's slide is at least 1 ms, not 0ns",
     );
 }
 
@@ -290,12 +290,12 @@ fn what_does_not_go_in_two_phases_is_refused() {
     );
     check(
         |keyed| keyed.window(Session::gap(Duration::from_secs(1))).two_phase(),
-        "`window.count`: `two_phase` is for tumbling and sliding windows of event time",
+        "operator `window.count`: `two_phase` is for tumbling and sliding windows of event time",
     );
     check(
         |keyed| keyed.count_window(10).salted(3),
-        "`window.count`: `salted` does not go with a trigger or an evictor\n`window.salted`: these windows never end: say with \
-         `trigger` when they fire",
+        "operator `window.salted`: these windows never end: say with `trigger` when they fire\noperator `window.count`: `salted` \
+         does not go with a trigger or an evictor",
     );
     check(
         |keyed| {
@@ -303,14 +303,14 @@ fn what_does_not_go_in_two_phases_is_refused() {
                 .window(Tumbling::of(Duration::from_secs(1)).processing_time())
                 .salted(3)
         },
-        "`window.count`: `salted` is for tumbling and sliding windows of event time",
+        "operator `window.count`: `salted` is for tumbling and sliding windows of event time",
     );
     check(
         |keyed| {
             let windows = keyed.window(Tumbling::of(Duration::from_secs(1)));
             windows.allowed_lateness(Duration::from_secs(1)).salted(3)
         },
-        "`window.count`: `salted` does not go with allowed lateness; `two_phase` does",
+        "operator `window.count`: `salted` does not go with allowed lateness; `two_phase` does",
     );
     check(
         |keyed| {
@@ -319,7 +319,7 @@ fn what_does_not_go_in_two_phases_is_refused() {
                 .late_output(&LATE)
                 .two_phase()
         },
-        "`window.count`: `two_phase` has no side output of late rows",
+        "operator `window.count`: `two_phase` has no side output of late rows",
     );
 }
 

@@ -2,6 +2,7 @@
 //! declarations with Arrow schemas, indices as newtypes and nothing else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use serde::Serialize;
@@ -356,6 +357,45 @@ pub enum WindowAssigner {
     },
 }
 
+impl WindowAssigner {
+    /// What the windows are, in words.
+    ///
+    /// ```
+    /// # use millrace_core::graph::WindowAssigner;
+    /// let windows = WindowAssigner::Sliding { size_ms: 4_000, slide_ms: 1_500, offset_ms: 2_000 };
+    /// assert_eq!(windows.description(), "sliding windows of 4s every 1.5s that begin 500ms later");
+    /// ```
+    pub fn description(self) -> String {
+        let time = |ms: Millis| Duration::from_millis(ms.unsigned_abs());
+        let later = |offset_ms: Millis, step_ms: Millis| match offset_ms.rem_euclid(step_ms.max(1)) {
+            0 => String::new(),
+            offset_ms => format!(" that begin {:?} later", time(offset_ms)),
+        };
+        match self {
+            WindowAssigner::Tumbling { size_ms, offset_ms } => {
+                format!("tumbling windows of {:?}{}", time(size_ms), later(offset_ms, size_ms))
+            }
+            WindowAssigner::Sliding {
+                size_ms,
+                slide_ms,
+                offset_ms,
+            } if size_ms == slide_ms => WindowAssigner::Tumbling { size_ms, offset_ms }.description(),
+            WindowAssigner::Sliding {
+                size_ms,
+                slide_ms,
+                offset_ms,
+            } => {
+                let (size, slide) = (time(size_ms), time(slide_ms));
+                format!(
+                    "sliding windows of {size:?} every {slide:?}{}",
+                    later(offset_ms, slide_ms)
+                )
+            }
+            WindowAssigner::Session { gap_ms } => format!("sessions with gaps of {:?}", time(gap_ms)),
+        }
+    }
+}
+
 /// A windowed chain head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct WindowDecl {
@@ -391,6 +431,8 @@ pub enum Head {
         unkeyed: bool,
         /// Broadcast rows may ask for every key.
         applies: bool,
+        /// The windows that the states are of, in words, if the guest keeps windows.
+        windows: Option<String>,
     },
     /// Windows by accumulators.
     Window {

@@ -159,6 +159,7 @@ impl RequestsDecl {
         let key = RequestsDecl::key_schema();
         KeyedSchema {
             kind: KeyedKind::Keyed,
+            windows: None,
             key: key.fields().iter().cloned().map(Declared::plain).collect(),
             states: vec![state],
         }

@@ -9,6 +9,7 @@ mod groups;
 mod placement;
 mod time;
 mod validate;
+mod windows;
 
 use crate::error::{Error, Result};
 use crate::graph::{

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use arrow_schema::{DataType, Schema};
 
-use super::groups;
+use super::{groups, windows};
 use crate::error::{Error, Result};
 use crate::graph::{
     AUTO_PREFIX, Chain, Edge, EventTime, Graph, Head, Operator, OperatorIndex, OperatorKind, Partition, StateKind,
@@ -99,6 +99,7 @@ fn check_chains(graph: &Graph) -> Result<()> {
                 );
             }
         }
+        windows::check(graph, chain)?;
         check_late_ports(graph, chain)?;
         check_pattern(graph, chain)?;
         check_lifetimes(graph, chain)?;

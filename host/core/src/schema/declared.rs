@@ -164,6 +164,8 @@ pub struct KeyedSchema {
     pub key: Vec<Declared>,
     /// The states; of windows the accumulator.
     pub states: Vec<DeclaredState>,
+    /// The windows that they are of, in words, if it is known.
+    pub windows: Option<String>,
 }
 
 /// What states belong to.
@@ -237,14 +239,21 @@ impl DeclaredState {
 impl KeyedSchema {
     /// What the head of a chain keeps, if it keeps something.
     pub fn of_head(head: &Head) -> Option<KeyedSchema> {
-        let (kind, key_schema, key_hints, states) = match head {
+        let (kind, key_schema, key_hints, states, windows) = match head {
             Head::Stateless => return None,
             Head::Keyed {
                 key_schema,
                 key_hints,
                 states,
+                windows,
                 ..
-            } => (KeyedKind::Keyed, key_schema, key_hints, states.as_slice()),
+            } => (
+                KeyedKind::Keyed,
+                key_schema,
+                key_hints,
+                states.as_slice(),
+                windows.clone(),
+            ),
             Head::Window {
                 key_schema,
                 key_hints,
@@ -260,7 +269,8 @@ impl KeyedSchema {
                     } => slices(size_ms, slide_ms, offset_ms),
                     WindowAssigner::Session { .. } => KeyedKind::Sessions,
                 };
-                (kind, key_schema, key_hints, std::slice::from_ref(accumulator))
+                let windows = Some(window.assigner.description());
+                (kind, key_schema, key_hints, std::slice::from_ref(accumulator), windows)
             }
         };
         let hints = key_hints.iter().chain(std::iter::repeat(NO_HINTS));
@@ -272,6 +282,7 @@ impl KeyedSchema {
             kind,
             key: key.collect(),
             states: states.iter().map(DeclaredState::of).collect(),
+            windows,
         })
     }
 

@@ -186,7 +186,7 @@ fn other_connector(old: &StoredOperator, new: &DeclaredOperator) -> Option<Strin
 }
 
 fn match_states(then: &KeyedSchema, now: &KeyedSchema, upgrade: &mut OperatorUpgrade) {
-    if let Some(reason) = other_kind(then.kind, now.kind) {
+    if let Some(reason) = other_kind(then.kind, now.kind).or_else(|| other_windows(then, now)) {
         upgrade.refuse(reason);
         return;
     }
@@ -232,14 +232,23 @@ fn other_kind(then: KeyedKind, now: KeyedKind) -> Option<String> {
     };
     match (then, now) {
         (KeyedKind::Keyed, KeyedKind::Keyed) | (KeyedKind::Sessions, KeyedKind::Sessions) => None,
-        (KeyedKind::Windows(then), KeyedKind::Windows(now)) => match (then, now) {
-            (Some(then), Some(now)) if then != now => Some(format!(
-                "its windows were made of slices of {} ms from {} ms on, and are of slices of {} ms from {} ms on now",
-                then.slice_ms, then.offset_ms, now.slice_ms, now.offset_ms
-            )),
-            _ => None,
-        },
+        (KeyedKind::Windows(_), KeyedKind::Windows(_)) => None,
         (then, now) => Some(format!("it kept {} and keeps {} now", text(then), text(now))),
+    }
+}
+
+/// Rows of windows that are open are in those alone, and some of what others would need is gone.
+fn other_windows(then: &KeyedSchema, now: &KeyedSchema) -> Option<String> {
+    if let (Some(then), Some(now)) = (&then.windows, &now.windows) {
+        return (then != now).then(|| format!("it kept {then}, and keeps {now} now"));
+    }
+    // Before windows were described, what is stored told of their slices alone.
+    match (then.kind, now.kind) {
+        (KeyedKind::Windows(Some(then)), KeyedKind::Windows(Some(now))) if then != now => Some(format!(
+            "its windows were made of slices of {} ms from {} ms on, and are of slices of {} ms from {} ms on now",
+            then.slice_ms, then.offset_ms, now.slice_ms, now.offset_ms
+        )),
+        _ => None,
     }
 }
 

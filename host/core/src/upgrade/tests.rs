@@ -21,6 +21,7 @@ fn keyed(kind: KeyedKind, states: Vec<DeclaredState>) -> KeyedSchema {
         kind,
         key: vec![Declared::plain(Field::new("id", DataType::Int64, false))],
         states,
+        windows: None,
     }
 }
 
@@ -269,6 +270,34 @@ fn kinds_of_state_and_grids_of_windows_do_not_change() {
     check(KeyedKind::Sessions, KeyedKind::Sessions, true);
     check(KeyedKind::Sessions, grid(10, 0), false);
     check(KeyedKind::Keyed, KeyedKind::Sessions, false);
+}
+
+#[test]
+fn windows_do_not_change() {
+    let windows = |kind, windows: Option<&str>| {
+        let mut schema = keyed(kind, vec![state("sum", DataType::Int64)]);
+        schema.windows = windows.map(str::to_owned);
+        Some(schema)
+    };
+    let slices = |slice_ms| KeyedKind::Windows(Some(SliceGrid { slice_ms, offset_ms: 0 }));
+    let refusal = |then, now| {
+        let upgrade = decide(&[stored("op", then)], &[declared("op", now)], (128, 128));
+        code_and_message(&upgrade, true)
+    };
+    let (one, other) = ("sliding windows of 3s every 1s", "sliding windows of 4s every 1s");
+    for kind in [slices(1000), KeyedKind::Keyed, KeyedKind::Sessions] {
+        let message = format!(
+            "savepoint `s` does not fit the pipeline: operator `op` (id `op`): it kept {one}, and keeps {other} now"
+        );
+        let expect = Some(("CK0010".to_owned(), message));
+        assert_eq!(refusal(windows(kind, Some(one)), windows(kind, Some(other))), expect);
+        assert_eq!(refusal(windows(kind, Some(one)), windows(kind, Some(one))), None);
+        // Earlier versions did not say, and not all can.
+        assert_eq!(refusal(windows(kind, None), windows(kind, Some(one))), None);
+        assert_eq!(refusal(windows(kind, Some(one)), windows(kind, None)), None);
+    }
+    let (_, message) = refusal(windows(slices(1000), None), windows(slices(500), Some(other))).expect("other slices");
+    assert!(message.ends_with("of slices of 500 ms from 0 ms on now"), "{message}");
 }
 
 #[test]

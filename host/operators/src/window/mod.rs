@@ -40,9 +40,6 @@ use self::slots::SlotAllocator;
 /// Slots per call of the guest's functions, except `accumulate`. Few in tests, so that firings take many.
 const SLOTS_PER_CALL: usize = if cfg!(test) { 3 } else { 4096 };
 
-/// Windows that a row may be in: a day every second is within it.
-const WINDOWS_PER_ROW_MAX: Millis = 100_000;
-
 /// Rows that got into no window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WindowCounters {
@@ -85,9 +82,8 @@ struct Context {
 }
 
 impl WindowOperator {
-    /// For a chain with this key and these windows.
+    /// For a chain with this key and these windows, of a graph that was planned.
     pub fn new(key_schema: SchemaRef, window: &WindowDecl) -> Result<Self> {
-        check(window)?;
         let sliced = |grid| Ok::<_, Error>(Windows::Sliced(Box::new(SlicedWindows::new(key_schema.clone(), grid)?)));
         let windows = match window.assigner {
             WindowAssigner::Tumbling { size_ms, offset_ms } => sliced(Grid::new(size_ms, size_ms, offset_ms))?,
@@ -367,41 +363,6 @@ impl Context {
     /// Whether a window whose last ms is `last` takes no more rows.
     fn expired(&self, last: Millis) -> bool {
         last.saturating_add(self.lateness) <= self.watermark
-    }
-}
-
-fn check(window: &WindowDecl) -> Result<()> {
-    let positive = |what: &str, value: i64| match value {
-        1.. => Ok(()),
-        _ => Err(Error::user(
-            "WN0001",
-            format!("a window's {what} is {value} ms; it must be at least 1 ms"),
-        )),
-    };
-    match window.assigner {
-        WindowAssigner::Tumbling { size_ms, .. } => positive("size", size_ms)?,
-        WindowAssigner::Sliding { size_ms, slide_ms, .. } => {
-            positive("size", size_ms)?;
-            positive("slide", slide_ms)?;
-            if size_ms / slide_ms > WINDOWS_PER_ROW_MAX {
-                return Err(Error::user(
-                    "WN0001",
-                    format!(
-                        "windows of {size_ms} ms every {slide_ms} ms put each row in {} windows; up to \
-                         {WINDOWS_PER_ROW_MAX} are supported",
-                        size_ms / slide_ms
-                    ),
-                ));
-            }
-        }
-        WindowAssigner::Session { gap_ms } => positive("gap", gap_ms)?,
-    }
-    match window.allowed_lateness_ms {
-        0.. => Ok(()),
-        lateness => Err(Error::user(
-            "WN0001",
-            format!("a window's allowed lateness is {lateness} ms; it must not be negative"),
-        )),
     }
 }
 

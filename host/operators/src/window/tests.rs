@@ -524,39 +524,3 @@ fn the_ends_of_time_have_windows() {
         );
     }
 }
-
-#[test]
-fn impossible_windows_are_refused() {
-    for assigner in [
-        WindowAssigner::Tumbling {
-            size_ms: 0,
-            offset_ms: 0,
-        },
-        WindowAssigner::Sliding {
-            size_ms: 10,
-            slide_ms: -1,
-            offset_ms: 0,
-        },
-        WindowAssigner::Session { gap_ms: 0 },
-    ] {
-        let decl = WindowDecl {
-            assigner,
-            allowed_lateness_ms: 0,
-            late_ports: Vec::new(),
-        };
-        assert_eq!(
-            WindowOperator::new(key_schema(false), &decl).unwrap_err().code(),
-            "WN0001"
-        );
-    }
-    let assigner = WindowAssigner::Session { gap_ms: 1 };
-    let decl = WindowDecl {
-        assigner,
-        allowed_lateness_ms: -1,
-        late_ports: Vec::new(),
-    };
-    assert_eq!(
-        WindowOperator::new(key_schema(false), &decl).unwrap_err().code(),
-        "WN0001"
-    );
-}

@@ -248,6 +248,7 @@ fn plan_of(then: KeyedSchema, now: KeyedSchema) -> OperatorPlan {
 fn rows_are_converted_as_they_finally_are() {
     let schema = |key: DataType, states: Vec<Declared>| KeyedSchema {
         kind: KeyedKind::Keyed,
+        windows: None,
         key: vec![member("id", key, false)],
         states: states
             .into_iter()
@@ -349,6 +350,7 @@ fn entries_of_large_states_are_converted() {
     };
     let schema = |key: DataType, states: Vec<(Declared, bool)>| KeyedSchema {
         kind: KeyedKind::Keyed,
+        windows: None,
         key: vec![member("id", key, false)],
         states: states
             .into_iter()

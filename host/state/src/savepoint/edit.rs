@@ -125,6 +125,7 @@ impl<'s> Writer<'s> {
             kind: saved.kind,
             connector: None,
             slices: saved.slices,
+            windows: saved.windows,
             tables: tables.collect::<Result<_>>()?,
             key: saved.key,
             subtasks: vec![SavedSubtask::default()],

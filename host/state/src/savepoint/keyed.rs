@@ -22,6 +22,9 @@ pub struct SavedSchema {
     pub key: Vec<Column>,
     /// Its states; of windows the accumulator.
     pub states: Vec<Column>,
+    /// The windows that they are of, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<String>,
 }
 
 /// How time was cut into slices.
@@ -73,6 +76,7 @@ impl SavedSchema {
             slices,
             key: schema.key.iter().map(Column::of_declared).collect::<Result<_>>()?,
             states: states.collect::<Result<_>>()?,
+            windows: schema.windows.clone(),
         })
     }
 
@@ -98,6 +102,7 @@ impl SavedSchema {
             kind,
             key: self.key.iter().map(Column::declared).collect::<Option<_>>()?,
             states: self.states.iter().map(state).collect::<Option<_>>()?,
+            windows: self.windows.clone(),
         };
         single.then_some(schema)
     }
@@ -157,6 +162,7 @@ impl Layout {
             kind,
             key: self.key.iter().map(|field| Declared::plain(field.clone())).collect(),
             states: states.collect(),
+            windows: None,
         }
     }
 }

@@ -96,6 +96,9 @@ pub struct SavedOperator {
     /// How time was cut, of windows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slices: Option<SavedSlices>,
+    /// The windows that its states are of, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub windows: Option<String>,
     /// Fields of its key; none if there is no keyed state.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<Column>,
@@ -160,6 +163,7 @@ impl SavedOperator {
         let saved = SavedSchema {
             kind: self.kind,
             slices: self.slices,
+            windows: self.windows.clone(),
             key: self.key.clone(),
             states: states.collect(),
         };

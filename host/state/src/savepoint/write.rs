@@ -208,6 +208,7 @@ impl<'a> OperatorWriter<'a> {
             kind,
             connector: self.operator.connector.clone(),
             slices: known.and_then(|known| known.slices),
+            windows: known.and_then(|known| known.windows.clone()),
             key,
             tables,
             subtasks,

@@ -21,6 +21,7 @@ fn schema() -> KeyedSchema {
     };
     KeyedSchema {
         kind: KeyedKind::Keyed,
+        windows: None,
         key: vec![Declared::plain(Field::new("user", DataType::Utf8, false))],
         states: vec![state("count", DataType::Int64), state("name", DataType::Utf8)],
     }

@@ -31,6 +31,7 @@ impl Tables {
             always_writes: false,
             unkeyed: false,
             applies: false,
+            windows: None,
             pattern: Some(Box::new(PatternDecl {
                 elements: pattern.elements.into_iter().map(element).collect(),
                 conditions: pattern.conditions,

@@ -340,7 +340,7 @@ fn holds<K: Owned + Clone, T: Owned + Clone>(
         .sink("out", Files::to_ndjson(&params.output));
 }
 
-fn windows_v1(events: &Stream<Rows<Event>>, size_ms: u64) -> Stream<Rows<Told>> {
+fn windows_v1(events: &Stream<Rows<Event>>, size_ms: u64, gap_ms: u64) -> Stream<Rows<Told>> {
     let narrow = events.clone().map(|event: Event| Narrow {
         user: event.key as i32,
         number: (event.value % 1000) as i32,
@@ -351,14 +351,14 @@ fn windows_v1(events: &Stream<Rows<Event>>, size_ms: u64) -> Stream<Rows<Told>> 
         .clone()
         .watermarks(Watermarks::bounded(Narrow::FIELDS.time, Duration::from_secs(4)))
         .key_by(Narrow::FIELDS.user)
-        .window(Tumbling::of(Duration::from_millis(size_ms)))
+        .window(Sliding::of(Duration::from_millis(size_ms), Duration::from_millis(400)))
         .sum(Narrow::FIELDS.number)
         .uid("sums")
         .map(|sum: Windowed<i32, i32>| told("sums", sum.key.into(), sum.start.millis(), sum.value.into()));
     let most = narrow
         .watermarks(Watermarks::bounded(Narrow::FIELDS.time, Duration::from_secs(4)))
         .key_by((Narrow::FIELDS.user, Narrow::FIELDS.number))
-        .window(Session::gap(Duration::from_millis(200)))
+        .window(Session::gap(Duration::from_millis(gap_ms)))
         .max(Narrow::FIELDS.number)
         .uid("most")
         .map(|most: Windowed<(i32, i32), i32>| told("most", most.key.0.into(), most.start.millis(), most.value.into()));
@@ -396,6 +396,7 @@ fn amounts<M: Amount + Owned + Clone>(
     events: &Stream<Rows<Event>>,
     amount_of: fn(i64) -> M,
     migrated: fn(AmountV1) -> M,
+    triggered_ms: u64,
 ) -> Stream<Rows<Told>> {
     let keyed = || {
         let timed = events
@@ -426,7 +427,7 @@ fn amounts<M: Amount + Owned + Clone>(
         .migrate(migrated)
         .uid("session-amount");
     let triggered = keyed()
-        .window(Tumbling::of(Duration::from_millis(400)))
+        .window(Tumbling::of(Duration::from_millis(triggered_ms)))
         .trigger(EventTimeTrigger)
         .aggregate_with(
             move || amount_of(0),
@@ -495,7 +496,11 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
                     },
                     key: |key: &i32| i64::from(*key),
                 });
-            let size_ms = if params.version == "1" { 400 } else { 800 };
+            // Windows of 800 ms every 400 ms are made of the same slices.
+            let (size_ms, gap_ms, triggered_ms) = match params.version.as_str() {
+                "1" => (400, 200, 400),
+                _ => (800, 250, 600),
+            };
             let amount_of = |cents: i64| AmountV1 {
                 cents: cents.to_string(),
             };
@@ -513,11 +518,11 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
                 })
                 .uid("latest")
                 .map(|row: LatestV1| told("latest", row.key, 0, row.text.parse().unwrap_or(-1)));
-            let amounts = amounts(&events, amount_of, |old| old);
+            let amounts = amounts(&events, amount_of, |old| old, triggered_ms);
             let aggregates = amounts.union(latest);
             profile
                 .uid("profile")
-                .union(windows_v1(&events, size_ms))
+                .union(windows_v1(&events, size_ms, gap_ms))
                 .union(aggregates)
         }
         "2" => {
@@ -551,7 +556,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) {
                 })
                 .uid("latest")
                 .map(|row: LatestV2| told("latest", row.key, 0, row.number));
-            let aggregates = amounts(&events, amount, |old| amount(old.cents())).union(latest);
+            let aggregates = amounts(&events, amount, |old| amount(old.cents()), 400).union(latest);
             profile.uid("profile").union(windows_v2(&events)).union(aggregates)
         }
         "too-narrow" => return holds::<_, TooNarrow>(timed, |key| key as i32, params),

@@ -134,12 +134,14 @@ fn head(name: &str) -> Head {
             ],
             always_writes: false,
             applies: false,
+            windows: None,
         }),
         "keyed" => Head::Keyed(Keyed {
             key_schema: 0,
             states: vec![state("one", StateKind::Value), state("two", StateKind::Value)],
             always_writes: false,
             applies: false,
+            windows: None,
         }),
         "window" => Head::Window(KeyedWindow {
             key_schema: 0,

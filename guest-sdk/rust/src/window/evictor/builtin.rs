@@ -4,8 +4,9 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::{Evictor, EvictorContext, TimedRow};
-use crate::time::millis;
+use crate::time::{check_some, millis};
 use crate::value::{Owned, Record};
+use crate::window::check_threshold;
 
 /// Whether rows leave before or after the window's function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +17,12 @@ enum Moment {
 
 /// An evictor that acts before the window's function, or after it.
 macro_rules! evictor {
-    ($($bounds:tt)*) => {
+    (check: $check:expr; $($bounds:tt)*) => {
         $($bounds)* {
+            fn check(&self) -> Result<(), String> {
+                $check(self)
+            }
+
             fn evict_before(&self, rows: &mut Vec<TimedRow<T>>, _cx: &EvictorContext) {
                 if self.moment == Moment::Before {
                     self.evict(rows);
@@ -77,7 +82,13 @@ impl CountEvictor {
     }
 }
 
-evictor!(impl<T: Record> Evictor<T> for CountEvictor);
+evictor!(
+    check: |evictor: &CountEvictor| match evictor.rows {
+        0 => Err("the number of rows that an evictor leaves is at least 1, not 0".to_owned()),
+        1.. => Ok(()),
+    };
+    impl<T: Record> Evictor<T> for CountEvictor
+);
 
 /// Keeps rows that are less than some time older than the latest row of the window.
 ///
@@ -127,7 +138,10 @@ impl TimeEvictor {
     }
 }
 
-evictor!(impl<T: Record> Evictor<T> for TimeEvictor);
+evictor!(
+    check: |evictor: &TimeEvictor| check_some("the age of rows that an evictor leaves", evictor.age);
+    impl<T: Record> Evictor<T> for TimeEvictor
+);
 
 /// Keeps rows whose distance to the last row that came is less than a threshold.
 ///
@@ -194,6 +208,7 @@ impl<T, F: Fn(&T, &T) -> f64 + 'static> DeltaEvictor<T, F> {
 }
 
 evictor!(
+    check: |evictor: &Self| check_threshold(evictor.threshold);
     impl<T, F> Evictor<T> for DeltaEvictor<T, F>
     where
         T: Record + Owned,

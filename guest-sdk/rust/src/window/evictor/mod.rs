@@ -55,6 +55,14 @@ pub trait Evictor<T: Record>: 'static {
     fn evict_after(&self, rows: &mut Vec<TimedRow<T>>, cx: &EvictorContext) {
         let _ = (rows, cx);
     }
+
+    /// Whether its parameters make sense: asked when the pipeline is built. Without this it is taken for granted.
+    ///
+    /// # Errors
+    /// Why not. The pipeline is refused with it.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// What an evictor sees beside the rows.

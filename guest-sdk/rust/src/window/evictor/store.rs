@@ -64,6 +64,8 @@ pub(crate) trait TakeRow<T: Record> {
 pub(crate) trait RowStore<T: Record> {
     /// Its state, to be declared.
     fn declared(&self, name: &str) -> DeclaredState;
+    /// What is wrong with the evictor's parameters.
+    fn check(&self) -> Result<(), String>;
     /// Adds a row; whether it is the window's first.
     fn add(&self, window: Window, time: Timestamp, row: T::Of<'_>) -> bool;
     /// Gives the rows that are left to the window's function; false: there are none.
@@ -118,6 +120,10 @@ where
             ttl: None,
             cell: StateCell::Slots(self.cell.clone()),
         }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.evictor.check()
     }
 
     fn add(&self, window: Window, time: Timestamp, row: T) -> bool {

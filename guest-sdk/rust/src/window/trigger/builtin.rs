@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{Trigger, TriggerContext, TriggerResult};
 use crate::process::TimerKind;
-use crate::time::millis;
+use crate::time::{check_some, millis};
 use crate::value::{Owned, Record};
 use crate::values::Timestamp;
+use crate::window::check_threshold;
 
 /// When the watermark reaches the end of the window, and at every late row after that. Windows of event time have it
 /// unless another is given.
@@ -68,7 +69,9 @@ impl<T: Record> Trigger<T> for EventTimeTrigger {
     }
 }
 
-/// When the clock reaches the end of the window. Windows of processing time have it unless another is given.
+/// When the clock reaches the end of the window. Windows of processing time have it unless another is given, and it fires at the
+/// end of a bounded input. To windows of event time it is a clock beside theirs: a window whose event time is over first, as at
+/// the end of a bounded input, is dropped without a result.
 ///
 /// ```
 /// # use millrace::prelude::*;
@@ -174,6 +177,13 @@ impl<T: Record> Trigger<T> for CountTrigger {
         Trigger::<T>::on_event_time(self, time, cx)
     }
 
+    fn check(&self) -> Result<(), String> {
+        match self.rows {
+            0 => Err("the number of rows at which a window fires is at least 1, not 0".to_owned()),
+            1.. => Ok(()),
+        }
+    }
+
     fn merges(&self) -> bool {
         true
     }
@@ -192,7 +202,7 @@ impl<T: Record> Trigger<T> for CountTrigger {
 
 /// The first boundary of intervals after this time.
 fn next_boundary(after: i64, interval: Duration) -> i64 {
-    let interval = (millis(interval) as i64).max(1);
+    let interval = millis(interval) as i64;
     (after.div_euclid(interval) * interval).saturating_add(interval)
 }
 
@@ -267,6 +277,10 @@ impl<T: Record> Trigger<T> for ContinuousEventTimeTrigger {
 
     fn on_processing_time(&self, _time: Timestamp, _cx: &mut TriggerContext<'_, Option<Timestamp>>) -> TriggerResult {
         TriggerResult::Fire
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_some("the interval at which a window fires", self.interval)
     }
 
     fn merges(&self) -> bool {
@@ -359,6 +373,10 @@ impl<T: Record> Trigger<T> for ContinuousProcessingTimeTrigger {
         TriggerResult::Fire
     }
 
+    fn check(&self) -> Result<(), String> {
+        check_some("the interval at which a window fires", self.interval)
+    }
+
     fn merges(&self) -> bool {
         true
     }
@@ -426,6 +444,10 @@ where
 {
     type State = Option<T>;
 
+    fn check(&self) -> Result<(), String> {
+        check_threshold(self.threshold)
+    }
+
     fn on_row(&self, row: &T, cx: &mut TriggerContext<'_, Option<T>>) -> TriggerResult {
         match cx.state() {
             Some(last) if (self.delta)(last, row) > self.threshold => {
@@ -484,6 +506,10 @@ impl<T: Record, G: Trigger<T>> Trigger<T> for PurgingTrigger<G> {
 
     fn on_processing_time(&self, time: Timestamp, cx: &mut TriggerContext<'_, G::State>) -> TriggerResult {
         purging(self.trigger.on_processing_time(time, cx))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.trigger.check()
     }
 
     fn merges(&self) -> bool {

@@ -113,6 +113,14 @@ pub trait Trigger<T: Record>: 'static {
         TriggerResult::Continue
     }
 
+    /// Whether its parameters make sense: asked when the pipeline is built. Without this it is taken for granted.
+    ///
+    /// # Errors
+    /// Why not. The pipeline is refused with it.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Whether it can be used where windows merge: then it has [`on_merge`](Trigger::on_merge).
     fn merges(&self) -> bool {
         false

@@ -117,6 +117,8 @@ impl<S: Owned + Clone> ForWindow for Entry<S> {
 pub(crate) trait TriggerStore<T: Record> {
     /// Its state, to be declared.
     fn declared(&self) -> DeclaredState;
+    /// What is wrong with its parameters.
+    fn check(&self) -> Result<(), String>;
     fn merges(&self) -> bool;
     /// Whether it has nothing to do with rows of a window that has rows already and has not ended.
     fn only_waits(&self) -> bool;
@@ -128,6 +130,8 @@ pub(crate) trait TriggerStore<T: Record> {
     fn due(&self, kind: TimerKind, time: Timestamp) -> Vec<(Window, bool)>;
     /// A timer that the trigger has set is due.
     fn on_timer(&self, window: Window, kind: TimerKind, time: Timestamp, cx: &mut RowContext) -> TriggerResult;
+    /// Sets the timer for the end of a window, if it is not there.
+    fn set_end(&self, window: Window, cx: &mut RowContext);
     /// Windows became one.
     fn on_merge(&self, into: Window, parts: &[Window], cx: &mut RowContext);
     /// A window has lost its rows: it is forgotten if it never ends and nothing would be lost.
@@ -255,6 +259,10 @@ impl<T: Record, G: Trigger<T>> TriggerStore<T> for Triggered<G, G::State> {
         }
     }
 
+    fn check(&self) -> Result<(), String> {
+        self.trigger.check()
+    }
+
     fn merges(&self) -> bool {
         self.trigger.merges()
     }
@@ -295,6 +303,12 @@ impl<T: Record, G: Trigger<T>> TriggerStore<T> for Triggered<G, G::State> {
                 }
             })
         })
+    }
+
+    fn set_end(&self, window: Window, cx: &mut RowContext) {
+        if let Some(end) = self.life.end(window) {
+            cx.timer(set(self.life.clock), end.millis());
+        }
     }
 
     fn on_merge(&self, into: Window, parts: &[Window], cx: &mut RowContext) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Trigger, TriggerContext, TriggerResult};
 use crate::process::TimerKind;
 use crate::results::record;
-use crate::time::millis;
+use crate::time::check_some;
 use crate::value::Record;
 use crate::values::Timestamp;
 
@@ -15,17 +15,18 @@ use crate::values::Timestamp;
 /// Whenever it fires it begins anew: what the other trigger keeps is forgotten and its timers are deleted, unless
 /// [`keep_state`](Self::keep_state) is said. Rows stay; those of a firing by time do so even if the other trigger is
 /// [purging](super::PurgingTrigger): give this one to it, and not the other way round. Rows that are late make the window fire
-/// at once.
+/// at once. The end of a bounded input is the end of windows that have one; in [`GlobalWindows`](super::super::GlobalWindows) what
+/// has not fired by then is dropped.
 ///
 /// ```
 /// # use millrace::prelude::*;
 /// # #[derive(Record, Clone)]
 /// # struct Sale { shop: String, cents: i64 }
-/// /// A hundred sales at a time, or what there is ten seconds after the first of them.
+/// /// A hundred sales at a time, or what there is ten seconds after the first of them, and at the end of the hour.
 /// fn batches(sales: KeyedStream<Sale, String>) {
 ///     let hundred = CountTrigger::of(100);
 ///     sales
-///         .window(GlobalWindows)
+///         .window(Tumbling::of(Duration::from_secs(3600)).processing_time())
 ///         .trigger(PurgingTrigger::of(ProcessingTimeoutTrigger::of(hundred, Duration::from_secs(10))))
 ///         .sum(Sale::FIELDS.cents)
 ///         .sink("out", Stdout::ndjson());
@@ -206,8 +207,7 @@ impl<T: Record, G: Trigger<T>> Trigger<T> for ProcessingTimeoutTrigger<G> {
             Self::disarm(cx);
         }
         if cx.state.at.is_none() {
-            let after = Duration::from_millis(millis(self.timeout).max(1));
-            self.arm(cx, cx.now() + after);
+            self.arm(cx, cx.now() + self.timeout);
         }
         said
     }
@@ -218,6 +218,11 @@ impl<T: Record, G: Trigger<T>> Trigger<T> for ProcessingTimeoutTrigger<G> {
 
     fn on_processing_time(&self, time: Timestamp, cx: &mut TriggerContext<'_, Self::State>) -> TriggerResult {
         self.timer(TimerKind::ProcessingTime, time, cx)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        check_some("the time after which a window fires", self.timeout)?;
+        self.trigger.check()
     }
 
     fn merges(&self) -> bool {

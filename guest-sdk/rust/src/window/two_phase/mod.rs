@@ -204,15 +204,10 @@ impl<T: Record, K: Owned + Clone + Hash + Eq> TwoPhaseWindows<T, K> {
 
     fn begin<W: WindowFunction<In = T, Key = K>>(self, construct: &str, function: W) -> Results<W> {
         let flow = self.windows.keyed.flow.clone();
-        let grid = self.grid();
-        let grid = grid.unwrap_or_else(|error| {
-            flow.borrow_mut().error(format!("`{construct}`: {error}"));
-            Grid {
-                size: 1,
-                step: 1,
-                offset: 0,
-            }
-        });
+        let (grid, error) = match self.grid() {
+            Ok(grid) => (grid, None),
+            Err(error) => (Grid::ANY, Some(error)),
+        };
         let (function, lateness, is_global) =
             (Rc::new(function), self.windows.allowed_lateness, self.windows.is_global);
         let merged = Merged {
@@ -232,9 +227,14 @@ impl<T: Record, K: Owned + Clone + Hash + Eq> TwoPhaseWindows<T, K> {
             ..second
         };
         let stream = second.head(construct, merged);
+        let mut graph = flow.borrow_mut();
         if let Some(first) = first {
-            flow.borrow_mut().name_state_after(first, stream.operator(), "salted");
+            graph.name_state_after(first, stream.operator(), "salted");
         }
+        if let Some(error) = error {
+            graph.error_of(stream.operator(), error);
+        }
+        drop(graph);
         stream
     }
 
@@ -254,20 +254,19 @@ impl<T: Record, K: Owned + Clone + Hash + Eq> TwoPhaseWindows<T, K> {
         if self.salts == Some(0) {
             return Err(format!("`{what}` needs at least one part"));
         }
-        let built_in = windows.assigner.built_in();
-        match (built_in.error, built_in.host) {
-            (Some(error), _) => Err(error),
-            (None, Some(wit::WindowAssigner::Tumbling(tumbling))) => Ok(Grid {
+        windows.assigner.check()?;
+        match windows.assigner.built_in().host {
+            Some(wit::WindowAssigner::Tumbling(tumbling)) => Ok(Grid {
                 size: tumbling.size_ms as i64,
                 step: tumbling.size_ms as i64,
                 offset: tumbling.offset_ms,
             }),
-            (None, Some(wit::WindowAssigner::Sliding(sliding))) => Ok(Grid {
+            Some(wit::WindowAssigner::Sliding(sliding)) => Ok(Grid {
                 size: sliding.size_ms as i64,
                 step: sliding.slide_ms as i64,
                 offset: sliding.offset_ms,
             }),
-            (None, Some(wit::WindowAssigner::Session(_)) | None) => {
+            Some(wit::WindowAssigner::Session(_)) | None => {
                 Err(format!("`{what}` is for tumbling and sliding windows of event time"))
             }
         }
@@ -283,6 +282,13 @@ struct Grid {
 }
 
 impl Grid {
+    /// Of windows that are refused.
+    const ANY: Grid = Grid {
+        size: 1,
+        step: 1,
+        offset: 0,
+    };
+
     /// The windows themselves, over partial accumulators.
     fn windows<T: Record, K: Owned + Clone>(self, partials: KeyedStream<T, K>) -> WindowedStream<T, K> {
         let offset = length(self.offset.rem_euclid(self.step));

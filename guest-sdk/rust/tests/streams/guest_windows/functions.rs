@@ -289,7 +289,7 @@ fn what_does_not_go_together_is_refused() {
                 .trigger(PurgingTrigger::of(EventTimeTrigger));
             windows.count().sink("out", Discard::new());
         },
-        "`window.count`: these windows never end, and the trigger waits for their end: say another one with `trigger`",
+        "operator `window.count`: these windows never end, and the trigger waits for their end: say another one with `trigger`",
     );
     check(
         |keyed| {
@@ -300,7 +300,7 @@ fn what_does_not_go_together_is_refused() {
                 .count()
                 .sink("out", Discard::new());
         },
-        "`window.count`: these windows merge, and the trigger cannot follow them",
+        "operator `window.count`: these windows merge, and the trigger cannot follow them",
     );
     check(
         |keyed| {
@@ -309,7 +309,7 @@ fn what_does_not_go_together_is_refused() {
                 .process_with(Counting::new)
                 .sink("out", Discard::new());
         },
-        "`window.process`: these windows merge, and a state of each window cannot follow them",
+        "operator `window.process`: these windows merge, and a state of each window cannot follow them",
     );
     check(
         |keyed| {
@@ -319,7 +319,7 @@ fn what_does_not_go_together_is_refused() {
                 .aggregate_process_with(Summing, greatest)
                 .sink("out", Discard::new());
         },
-        "`window.aggregate_process`: state `windows` is declared twice; the window has states of its own",
+        "operator `window.aggregate_process`: its state `windows` is declared twice; the window has states of its own",
     );
     check(
         |keyed| {
@@ -331,13 +331,13 @@ fn what_does_not_go_together_is_refused() {
                 .sink("out", Discard::new());
             keyed.window(Session::dynamic(gap)).count().sink("fine", Discard::new());
         },
-        "`window.count`: a window's size is at least 1 ms, not 0ns",
+        "operator `window.count`: a window's size is at least 1 ms, not 0ns",
     );
     check(
         |keyed| {
             keyed.window(GlobalWindows).count().sink("out", Discard::new());
         },
-        "`window.count`: these windows never end: say with `trigger` when they fire",
+        "operator `window.count`: these windows never end: say with `trigger` when they fire",
     );
     let built = Harness::build(|flow| {
         let windows = events(flow).key_by(Event::FIELDS.key).window(super::Own);
@@ -345,7 +345,7 @@ fn what_does_not_go_together_is_refused() {
     });
     assert_eq!(
         built.expect_err("there is no event time"),
-        "operator `own` goes by event time, but not all of its inputs have it; assign it with `watermarks`, or use windows of \
-         processing time"
+        "operator `own` (`window.count`): it goes by event time, but not all of its inputs have it; assign it with `watermarks`, or \
+         use windows of processing time"
     );
 }

@@ -378,7 +378,7 @@ fn joins_that_cannot_be_are_refused() {
             let windows = keyed(flow).join(keyed(flow)).window(GlobalWindows);
             windows.apply(|first, _| (first.key,)).sink("out", Discard::new());
         },
-        "`window.join`: these windows never end: say with `trigger` when they fire",
+        "operator `window.join`: these windows never end: say with `trigger` when they fire",
     );
     check(
         |flow| {
@@ -388,14 +388,14 @@ fn joins_that_cannot_be_are_refused() {
                 .apply(|first, _| (first.key,))
                 .sink("out", Discard::new());
         },
-        "`window.left_join`: these windows merge, and the trigger cannot follow them",
+        "operator `window.left_join`: these windows merge, and the trigger cannot follow them",
     );
     check(
         |flow| {
             let windows = keyed(flow).join(keyed(flow)).window(Tumbling::of(ms(0)));
             windows.apply(|first, _| (first.key,)).sink("out", Discard::new());
         },
-        "`window.join`: a window's size is at least 1 ms, not 0ns",
+        "operator `window.join`: a window's size is at least 1 ms, not 0ns",
     );
     check(
         |flow| {
@@ -403,6 +403,6 @@ fn joins_that_cannot_be_are_refused() {
             let windows = keyed(flow).full_join(untimed).window(Own);
             windows.apply(pair).name("own").sink("out", Discard::new());
         },
-        "operator `own` goes by event time, but not all of its inputs have it",
+        "operator `own` (`window.full_join`): it goes by event time, but not all of its inputs have it",
     );
 }

@@ -5,6 +5,7 @@ mod functions;
 mod host;
 mod joined;
 mod model;
+mod settings;
 mod shared_timers;
 mod states;
 

@@ -52,6 +52,7 @@ fn deadlines_go_with_their_states() {
     };
     let schema = |states| KeyedSchema {
         kind: KeyedKind::Keyed,
+        windows: None,
         key: vec![member("id", DataType::Int64, false)],
         states,
     };
@@ -101,6 +102,7 @@ fn deadlines_go_with_the_entries_of_large_states() {
     };
     let schema = |states: [(&str, bool); 3]| KeyedSchema {
         kind: KeyedKind::Keyed,
+        windows: None,
         key: vec![member("id", DataType::Int64, false)],
         states: states
             .map(|(name, expires)| DeclaredState {
