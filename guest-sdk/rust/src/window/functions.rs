@@ -53,11 +53,23 @@ impl<A: Aggregate> WindowFunction for Aggregated<A> {
 
 /// See [`WindowedStream::aggregate_with`](crate::WindowedStream::aggregate_with).
 pub struct Folded<T, K, A, U, C, D, M, F> {
-    pub(crate) create: C,
-    pub(crate) add: D,
-    pub(crate) merge: M,
-    pub(crate) finish: F,
-    pub(crate) types: PhantomData<fn(T, K, A) -> U>,
+    create: C,
+    add: D,
+    merge: M,
+    finish: F,
+    types: PhantomData<fn(T, K, A) -> U>,
+}
+
+impl<T, K, A, U, C, D, M, F> Folded<T, K, A, U, C, D, M, F> {
+    pub(crate) fn new(create: C, add: D, merge: M, finish: F) -> Self {
+        Folded {
+            create,
+            add,
+            merge,
+            finish,
+            types: PhantomData,
+        }
+    }
 }
 
 impl<T, K, A, U, C, D, M, F> Aggregate for Folded<T, K, A, U, C, D, M, F>
@@ -96,9 +108,19 @@ where
 
 /// See [`WindowedStream::reduce`](crate::WindowedStream::reduce).
 pub struct Reduced<T, K, U, F, G> {
-    pub(crate) reduce: F,
-    pub(crate) finish: G,
-    pub(crate) types: PhantomData<fn(T, K) -> U>,
+    reduce: F,
+    finish: G,
+    types: PhantomData<fn(T, K) -> U>,
+}
+
+impl<T, K, U, F, G> Reduced<T, K, U, F, G> {
+    pub(crate) fn new(reduce: F, finish: G) -> Self {
+        Reduced {
+            reduce,
+            finish,
+            types: PhantomData,
+        }
+    }
 }
 
 impl<T, K, U, F, G> WindowFunction for Reduced<T, K, U, F, G>

@@ -7,6 +7,7 @@ use millrace::prelude::*;
 use millrace::testing::{self, Job, Options};
 
 use crate::operator_state::dealt;
+use crate::random::Random;
 use crate::{Event, Word, event, events, word};
 
 static ODD: OutputTag<Word> = OutputTag::new("odd");
@@ -118,13 +119,7 @@ fn sorted(mut rows: Vec<Event>) -> Vec<(i64, i64)> {
 #[test]
 fn both_inputs_share_the_lists_of_their_subtask() {
     for seed in 0..20u64 {
-        let mut next = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut random = |below: u64| {
-            next = next
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (next >> 33) % below
-        };
+        let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut model = Model {
             open: vec![Vec::new(); 2],
             settled: vec![Vec::new(); 2],
@@ -132,10 +127,10 @@ fn both_inputs_share_the_lists_of_their_subtask() {
         let mut job = Options::new().parallelism(2).seed(seed).start(settle);
         let mut kept = (job.snapshot(), model.clone());
         for value in 0..200 {
-            match random(20) {
+            match random.below(20) {
                 0 => kept = (job.snapshot(), model.clone()),
                 1 => {
-                    let subtasks = random(4) as usize + 1;
+                    let subtasks = random.below(4) as usize + 1;
                     let options = Options::new().parallelism(subtasks as u32).seed(seed);
                     job = options.restore(&kept.0, settle);
                     model = kept.1.restore(subtasks);

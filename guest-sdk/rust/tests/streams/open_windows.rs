@@ -4,6 +4,7 @@ use millrace::prelude::*;
 use millrace::testing::{self, Job, OpenWindow, Options};
 use millrace::window::TimedRow;
 
+use crate::random::Random;
 use crate::{Event, event};
 
 #[derive(Debug, Clone, Copy)]
@@ -160,13 +161,8 @@ fn seen(job: &mut Job, setting: Setting, key: i64) -> Vec<Seen> {
 }
 
 fn check(setting: Setting, seed: u64) {
-    let mut number = seed;
-    let mut below = move |bound: i64| {
-        number = number
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (number >> 33) as i64 % bound
-    };
+    let mut random = Random::new(seed);
+    let mut below = move |bound: i64| random.below(bound);
     let start = move |flow: &Flow| build(flow, setting);
     let mut job = Job::new(start);
     let mut model = Model {

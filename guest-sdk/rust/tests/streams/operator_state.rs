@@ -3,6 +3,7 @@
 use millrace::prelude::*;
 use millrace::testing::{self, Job, Options};
 
+use crate::random::Random;
 use crate::{Event, event};
 
 /// Keeps values, and says who has got them and how many there were before.
@@ -93,13 +94,7 @@ impl Model {
 #[test]
 fn no_item_is_lost_or_doubled() {
     for seed in 0..20u64 {
-        let mut next = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let mut random = |below: u64| {
-            next = next
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (next >> 33) % below
-        };
+        let mut random = Random::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut model = Model {
             waiting: vec![Vec::new(); 2],
             seen: vec![Vec::new(); 2],
@@ -108,10 +103,10 @@ fn no_item_is_lost_or_doubled() {
         let mut job = Options::new().parallelism(2).seed(seed).start(keeper);
         let mut kept = (job.snapshot(), model.clone());
         for value in 0..200 {
-            match random(20) {
+            match random.below(20) {
                 0 => kept = (job.snapshot(), model.clone()),
                 1 => {
-                    let subtasks = random(4) as usize + 1;
+                    let subtasks = random.below(4) as usize + 1;
                     let options = Options::new().parallelism(subtasks as u32).seed(seed);
                     job = options.restore(&kept.0, keeper);
                     model = kept.1.restore(subtasks);

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use millrace::prelude::*;
 use millrace::testing::{self, Job, Options};
 
+use crate::random::Random;
 use crate::{Event, event};
 
 /// The last digits of values in the order in which they came.
-struct Digits;
+pub(crate) struct Digits;
 
 impl AggregateFunction for Digits {
     type In = i64;
@@ -97,11 +98,9 @@ fn expected(model: &mut BTreeMap<i64, Vec<i64>>, row: &Event) -> Vec<Event> {
 #[test]
 fn values_are_merged_by_key_across_restarts() {
     let (mut job, mut model) = (Job::new(both), BTreeMap::new());
-    // Some numbers without a pattern.
-    let mut number = 1_u64;
+    let mut random = Random::new(1);
     for round in 0..2_000 {
-        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let row = event(1 + (number >> 40) as i64 % 7, (number >> 50) as i64 % 30);
+        let row = event(1 + random.below(7), random.below(30));
         job.push("events", row.clone());
         assert_eq!(job.take::<Event>("out"), expected(&mut model, &row), "row {round}");
         if round % 250 == 100 {

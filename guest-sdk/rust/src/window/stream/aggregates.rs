@@ -61,13 +61,7 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         M: Fn(&mut A, &A) + 'static,
         F: Fn(K, Window, &A) -> U + 'static,
     {
-        let folded = Folded {
-            create,
-            add,
-            merge,
-            finish,
-            types: PhantomData,
-        };
+        let folded = Folded::new(create, add, merge, finish);
         self.head("window.aggregate", Aggregated(folded))
     }
 
@@ -97,12 +91,7 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         F: Fn(&mut T, T) + 'static,
         G: Fn(K, Window, &T) -> U + 'static,
     {
-        let reduced = Reduced {
-            reduce,
-            finish,
-            types: PhantomData,
-        };
-        self.head("window.reduce", reduced)
+        self.head("window.reduce", Reduced::new(reduce, finish))
     }
 
     /// Counts the rows of each window.
@@ -129,13 +118,8 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
     where
         A: FieldAt<Row = T, Field = N>,
     {
-        self.head(
-            "window.sum",
-            Summed {
-                field,
-                key: PhantomData,
-            },
-        )
+        let key = PhantomData;
+        self.head("window.sum", Summed { field, key })
     }
 
     /// The least value of a field among the rows of each window.
@@ -153,13 +137,8 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         A: FieldAt<Row = T, Field = V>,
         V: Owned + Clone + PartialOrd,
     {
-        self.head(
-            "window.min",
-            Most {
-                field,
-                key: PhantomData,
-            },
-        )
+        let key = PhantomData;
+        self.head("window.min", Most { field, key })
     }
 
     /// The greatest value of a field among the rows of each window.
@@ -177,14 +156,10 @@ impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {
         A: FieldAt<Row = T, Field = V>,
         V: Owned + Clone + PartialOrd,
     {
-        self.head(
-            "window.max",
-            Most {
-                field,
-                key: PhantomData,
-            },
-        )
+        let key = PhantomData;
+        self.head("window.max", Most { field, key })
     }
+
     /// The row with the least value in a field among the rows of each window, whole.
     ///
     /// Of rows with equal values it is the first that came, as in Flink; but the one of the earlier slice where

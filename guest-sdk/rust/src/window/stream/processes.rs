@@ -24,11 +24,7 @@ fn all_rows<T: Record + Owned + Clone, K>(_key: K, _window: Window, rows: &[T], 
 type ReducedRows<T, K, R> = Reduced<T, K, T, R, fn(K, Window, &T) -> T>;
 
 fn reduced<T: Clone, K, R>(reduce: R) -> ReducedRows<T, K, R> {
-    Reduced {
-        reduce,
-        finish: |_, _, row| row.clone(),
-        types: PhantomData,
-    }
+    Reduced::new(reduce, |_, _, row| row.clone())
 }
 
 impl<T: Record, K: Owned + Clone> WindowedStream<T, K> {

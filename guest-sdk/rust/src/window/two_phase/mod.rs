@@ -119,13 +119,7 @@ impl<T: Record, K: Owned + Clone + Hash + Eq> TwoPhaseWindows<T, K> {
         M: Fn(&mut A, &A) + 'static,
         F: Fn(K, Window, &A) -> U + 'static,
     {
-        let folded = Folded {
-            create,
-            add,
-            merge,
-            finish,
-            types: PhantomData,
-        };
+        let folded = Folded::new(create, add, merge, finish);
         self.begin("window.aggregate", Aggregated(folded))
     }
 
@@ -137,12 +131,7 @@ impl<T: Record, K: Owned + Clone + Hash + Eq> TwoPhaseWindows<T, K> {
         F: Fn(&mut T, T) + 'static,
         G: Fn(K, Window, &T) -> U + 'static,
     {
-        let reduced = Reduced {
-            reduce,
-            finish,
-            types: PhantomData,
-        };
-        self.begin("window.reduce", reduced)
+        self.begin("window.reduce", Reduced::new(reduce, finish))
     }
 
     /// As [`WindowedStream::count`].

@@ -6,28 +6,8 @@ use millrace::prelude::*;
 use millrace::testing::{self, Job, Options};
 
 use super::{Random, ms};
+use crate::reduced::Digits;
 use crate::{Event, event};
-
-/// The digits of values in the order in which they came.
-struct Digits;
-
-impl AggregateFunction for Digits {
-    type In = i64;
-    type Acc = String;
-    type Out = usize;
-
-    fn create(&self) -> String {
-        "+".to_owned()
-    }
-
-    fn add(&self, digits: &mut String, value: i64) {
-        digits.push_str(&(value % 10).to_string());
-    }
-
-    fn finish(&self, digits: &String) -> usize {
-        digits.len()
-    }
-}
 
 /// Does to all states what the last row of a firing says, and puts out what they hold then.
 struct Every {
