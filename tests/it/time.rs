@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_engine::JobOptions;
 use millrace_tests::guests::Guest;
@@ -21,8 +23,17 @@ fn ascending(seed: u64, count: usize, first: i64, step: i64) -> Vec<(i64, i64)> 
 }
 
 fn write(path: &Path, rows: &[(i64, i64)]) {
+    fs::write(path, lines(rows)).expect("temporary file");
+}
+
+fn append(path: &Path, rows: &[(i64, i64)]) {
+    let mut file = fs::File::options().append(true).open(path).expect("a file");
+    file.write_all(lines(rows).as_bytes()).expect("temporary file");
+}
+
+fn lines(rows: &[(i64, i64)]) -> String {
     let line = |(key, time): &(i64, i64)| format!("{{\"key\":{key},\"value\":1,\"time\":{time}}}\n");
-    fs::write(path, rows.iter().map(line).collect::<String>()).expect("temporary file");
+    rows.iter().map(line).collect()
 }
 
 /// Rows per key and tumbling window of 10 ms.
@@ -154,6 +165,55 @@ fn an_idle_input_holds_up_nobody() {
         0,
         "the sleepy input holds up all windows"
     );
+}
+
+/// A split that gives nothing holds up nobody either, though another of its subtask always has rows.
+#[test]
+fn an_idle_split_beside_a_busy_one_holds_up_nobody() {
+    const ROWS: usize = 400_000;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    write(&folder.path().join("busy.ndjson"), &ascending(31, ROWS, 1_000, 5));
+    write(&folder.path().join("quiet.ndjson"), &[(0, 0)]);
+    let pairs = [("kind", "live"), ("input", as_text(folder.path())), ("idle", "20ms")];
+    let options = JobOptions {
+        parallelism: 1,
+        ..jobs::blocks_of(1)
+    };
+    let job = start(Guest::Flows, options, &pairs);
+    wait_until("windows fire", || {
+        task(job.tasks(), "out").total(|metrics| &metrics.rows_in) > 0
+    });
+    let read = task(job.tasks(), "windows").total(|metrics| &metrics.rows_in);
+    assert!(read < ROWS as u64, "not before the busy one was read");
+    job.stop();
+    job.wait().expect("a stopped job succeeds");
+}
+
+/// Windows end as the clock says, though nothing comes any more; what comes behind it is late.
+#[test]
+fn event_time_goes_on_behind_the_clock() {
+    for parallelism in [1, 2] {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let input = folder.path().join("rows.ndjson");
+        let old = (9, 0);
+        write(&input, &[old]);
+        let pairs = [("kind", "live"), ("input", as_text(&input)), ("disorder", "3s")];
+        let job = start(Guest::Flows, parallel(parallelism), &pairs);
+        let windows = || task(job.tasks(), "windows");
+        wait_until("the job reads", || windows().total(|metrics| &metrics.rows_in) == 1);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
+        let rows = ascending(32, 300, since_1970.as_millis() as i64, 9);
+        append(&input, &rows);
+        let fired = counts(rows.iter().chain([&old])).len() as u64;
+        wait_until("all windows fire", || {
+            task(job.tasks(), "out").total(|metrics| &metrics.rows_in) == fired
+        });
+        append(&input, &[old]);
+        wait_until("a row is late", || windows().total(|metrics| &metrics.late) == 1);
+        job.stop();
+        let report = job.wait().expect("a stopped job succeeds");
+        assert_eq!(number(&report, "out", "rows"), i128::from(fired));
+    }
 }
 
 /// Timers of the clock on the wall fire while rows come, never early (the guest checks that).

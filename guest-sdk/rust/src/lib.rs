@@ -273,7 +273,8 @@
 //! order, and become wider only where that leaves a key in its key group: integers, digits of decimals, `String` to `Bytes`.
 //! Windows cannot change, neither their kind nor their length, slide, gap, offset or clock: what is open would be wrong. Those
 //! that get a trigger or an evictor, or lose it, are kept by the pipeline and not by the host, or the other way round, which is
-//! a change as well. Let such an operator begin anew under another uid. `jobctl check --from SAVEPOINT pipeline.wasm` tells what will happen.
+//! a change as well. Let such an operator begin anew under another uid.
+//! `jobctl check --from SAVEPOINT pipeline.wasm` tells what will happen.
 //!
 //! ```
 //! use millrace::prelude::*;
@@ -296,8 +297,9 @@
 //! same whether rows come live or from a file. Rows that come after all are late.
 //!
 //! Rows may say themselves how far event time has come ([`punctuated`](stream::Watermarks::punctuated)), or have the time at
-//! which they were read ([`ingestion`](stream::Watermarks::ingestion)). Sources that give rows of very different times, such as a
-//! long history and a live stream, need not run away from each other: [`aligned`](stream::Watermarks::aligned).
+//! which they were read ([`ingestion`](stream::Watermarks::ingestion)); event time may also stay behind the clock, whether
+//! rows come or not ([`behind_clock`](stream::Watermarks::behind_clock)). Sources that give rows of very different times, such
+//! as a long history and a live stream, need not run away from each other: [`aligned`](stream::Watermarks::aligned).
 //!
 //! # Windows
 //!

@@ -303,6 +303,7 @@ impl Tables {
                         dataflow::WatermarkSource::Bounded(ms) => graph::WatermarkSource::Bounded(ms),
                         dataflow::WatermarkSource::Field(name) => graph::WatermarkSource::Field(name),
                         dataflow::WatermarkSource::Computed => graph::WatermarkSource::Computed,
+                        dataflow::WatermarkSource::Clock(ms) => graph::WatermarkSource::Clock(ms),
                     },
                     idle_after_ms: watermarks.idle_after_ms,
                     alignment: watermarks.alignment.map(|alignment| graph::WatermarkAlignment {

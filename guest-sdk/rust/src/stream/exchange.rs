@@ -287,18 +287,22 @@ impl<C: Chain> Stream<C> {
             self.close_with_times(watermarks.time, watermarks.source)
         };
         let mut graph = flow.borrow_mut();
+        let mut errors = Vec::new();
         let time = time.unwrap_or_else(|error| {
-            graph.error(error);
+            errors.push(error);
             wit::EventTime::Computed
         });
         let source = source.unwrap_or_else(|error| {
-            graph.error(error);
+            errors.push(error);
             wit::WatermarkSource::Computed
         });
-        if let Some((group, _)) = alignment.as_ref().filter(|_| is_computed) {
-            graph.error(format!(
-                "watermarks are to be aligned in the group `{group}`, and are computed: sources are aligned by fields"
-            ));
+        if let Some((group, _)) = &alignment {
+            let why = match source {
+                _ if is_computed => Some("are computed: sources are aligned by fields"),
+                wit::WatermarkSource::Clock(_) => Some("follow the clock: none is ever ahead of others"),
+                _ => None,
+            };
+            errors.extend(why.map(|why| format!("they are to be aligned in the group `{group}`, and {why}")));
         }
         let kind = wit::OperatorKind::Watermarks(wit::Watermarks {
             time,
@@ -311,6 +315,7 @@ impl<C: Chain> Stream<C> {
         });
         let operator = graph.add_operator("watermarks", kind);
         graph.connect(&origins, operator, 0);
+        errors.into_iter().for_each(|error| graph.error_of(operator, error));
         drop(graph);
         Stream::from_origins(flow, vec![Origin::forward(operator, 0)])
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::bindings::dataflow as wit;
 use crate::schema::DataType;
-use crate::time::millis;
+use crate::time::{check_whole, millis};
 use crate::value::{FieldAt, FieldRef, Record, Value};
 use crate::values::Timestamp;
 
@@ -147,6 +147,27 @@ impl<T: Record, A: TimeSource<T>> Watermarks<T, A> {
     }
 }
 
+impl<T: Record, A: TimeSource<T>> Watermarks<T, A> {
+    /// Event time has come as far as the clock, less this: what Flink's documentation calls a time lag generator. It goes on
+    /// five times a second whether rows come or not, so that windows end where nothing comes any more, and no source holds up
+    /// the others. Rows that come later than that after their time are late, those of a job that was down among them, as
+    /// are all of a recording: it is for live streams whose clocks agree. With
+    /// [`monotonic`](Watermarks::monotonic) or [`bounded`](Watermarks::bounded) before it, what those say of the watermark is
+    /// replaced.
+    ///
+    /// ```
+    /// # use millrace::prelude::*;
+    /// # #[derive(Record, Clone)]
+    /// # struct Click { user: i64, at: Timestamp }
+    /// fn timed(clicks: Stream<Rows<Click>>) -> Stream<Rows<Click>> {
+    ///     clicks.watermarks(Watermarks::monotonic(Click::FIELDS.at).behind_clock(Duration::from_secs(5)))
+    /// }
+    /// ```
+    pub fn behind_clock(self, lag: Duration) -> Watermarks<T, A, BehindClock> {
+        self.punctuated(BehindClock(lag))
+    }
+}
+
 impl<T: Record, A: TimeSource<T>, W> Watermarks<T, A, W> {
     /// A source that gives no row for that long does not hold up the others.
     ///
@@ -234,6 +255,10 @@ pub struct Generated<G>(G);
 #[derive(Debug)]
 pub struct Behind(Duration);
 
+/// The watermark stays behind the clock by that much: see [`Watermarks::behind_clock`].
+#[derive(Debug)]
+pub struct BehindClock(Duration);
+
 /// Event time is the host's clock: see [`Watermarks::ingestion`].
 #[derive(Debug)]
 pub struct Ingestion;
@@ -259,6 +284,19 @@ impl<T: Record> WatermarkSource<T> for Behind {
 
     fn watermark(&mut self, _row: &T::Of<'_>) -> Option<i64> {
         unreachable!("the host computes it from times")
+    }
+}
+
+impl<T: Record> WatermarkSource<T> for BehindClock {
+    const COMPUTED: bool = false;
+
+    fn declared(&self) -> Result<wit::WatermarkSource, String> {
+        check_whole("the lag behind the clock", self.0)?;
+        Ok(wit::WatermarkSource::Clock(millis(self.0)))
+    }
+
+    fn watermark(&mut self, _row: &T::Of<'_>) -> Option<i64> {
+        unreachable!("the host looks at its clock")
     }
 }
 

@@ -42,6 +42,7 @@ enum WatermarkOf {
     Column(TimeColumn),
     /// The computed key.
     Key,
+    Clock,
 }
 
 /// A column of times.
@@ -94,6 +95,7 @@ impl Strategy {
                 WatermarkSource::Bounded(_) => WatermarkOf::Times,
                 WatermarkSource::Field(name) => WatermarkOf::Column(TimeColumn::new(name, columns)),
                 WatermarkSource::Computed => WatermarkOf::Key,
+                WatermarkSource::Clock(_) => WatermarkOf::Clock,
             },
         }
     }
@@ -109,6 +111,10 @@ impl Strategy {
         }
         let said = match &self.watermark {
             WatermarkOf::Times => return generator.rows(rows.iter().map(|row| row.time), now),
+            WatermarkOf::Clock => {
+                generator.look(now);
+                None
+            }
             WatermarkOf::Column(column) => rows.iter().filter_map(|row| column.of(row)).max(),
             WatermarkOf::Key => {
                 let said = rows.iter().filter(|row| row.key[0] != Datum::Null);

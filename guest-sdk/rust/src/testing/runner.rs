@@ -552,11 +552,11 @@ impl Runner {
     pub(crate) fn next_time(&self) -> Option<i64> {
         let due = |subtask: &Subtask| match &subtask.body {
             Body::Chain { head, .. } => head.next_time(),
-            Body::Watermarks { generator, .. } if !subtask.has_ended => generator.next_idle(),
+            Body::Watermarks { generator, .. } if !subtask.has_ended => generator.next_time(),
             Body::Source { splits, .. } => {
                 let open = splits.iter().filter(|split| !split.has_ended);
-                let idle = open.filter_map(|split| split.generator.as_ref()?.next_idle());
-                idle.min()
+                let times = open.filter_map(|split| split.generator.as_ref()?.next_time());
+                times.min()
             }
             Body::Watermarks { .. } | Body::Passing | Body::Requests | Body::Lookup | Body::Sink => None,
         };
@@ -572,14 +572,18 @@ impl Runner {
                 match &mut self.subtasks[task][subtask].body {
                     Body::Chain { .. } => self.with_chain(task, subtask, |head, guest| head.time(guest, now)),
                     Body::Watermarks { generator, .. } => {
-                        if generator.falls_idle(now) {
-                            self.announce(task, subtask, &Element::Idle);
+                        if generator.tick(now) {
+                            let element = match generator.is_idle {
+                                true => Element::Idle,
+                                false => Element::Watermark(generator.watermark),
+                            };
+                            self.announce(task, subtask, &element);
                         }
                     }
                     Body::Source { splits, .. } => {
                         let generators = splits.iter_mut().filter_map(|split| split.generator.as_mut());
-                        let fallen = generators.filter_map(|generator| generator.falls_idle(now).then_some(()));
-                        if fallen.count() > 0 {
+                        let changed = generators.filter_map(|generator| generator.tick(now).then_some(()));
+                        if changed.count() > 0 {
                             self.announce_splits(task, subtask);
                         }
                     }

@@ -7,10 +7,17 @@ pub(crate) const FIRST: i64 = i64::MIN;
 /// Behind the last row.
 pub(crate) const LAST: i64 = i64::MAX;
 
+/// How often a watermark that follows the clock is announced, in ms.
+const CLOCK_INTERVAL: i64 = 200;
+
 /// Makes watermarks of a split, or of a subtask.
 #[derive(Debug, Clone)]
 pub(crate) struct Generator {
     out_of_orderness: i64,
+    /// How far it stays behind the clock, if it follows that.
+    behind_clock: Option<i64>,
+    /// When it is compared with the clock next.
+    next_look: i64,
     idle_after: Option<i64>,
     pub(crate) watermark: i64,
     /// Processing time of the last row.
@@ -24,8 +31,13 @@ impl Generator {
         Generator {
             out_of_orderness: match strategy.source {
                 WatermarkSource::Bounded(ms) => millis(ms),
-                WatermarkSource::Field(_) | WatermarkSource::Computed => 0,
+                WatermarkSource::Field(_) | WatermarkSource::Computed | WatermarkSource::Clock(_) => 0,
             },
+            behind_clock: match strategy.source {
+                WatermarkSource::Clock(ms) => Some(millis(ms)),
+                WatermarkSource::Bounded(_) | WatermarkSource::Field(_) | WatermarkSource::Computed => None,
+            },
+            next_look: now,
             idle_after: strategy.idle_after_ms.map(millis),
             watermark: FIRST,
             active_at: now,
@@ -59,17 +71,33 @@ impl Generator {
         self.watermark = self.watermark.max(watermark);
     }
 
-    /// When it falls idle, if no row comes.
-    pub(crate) fn next_idle(&self) -> Option<i64> {
+    /// It follows the clock, if it does.
+    pub(crate) fn look(&mut self, now: i64) {
+        if let Some(behind) = self.behind_clock {
+            self.raise(now.saturating_sub(behind));
+            self.next_look = now.saturating_add(CLOCK_INTERVAL);
+        }
+    }
+
+    /// When it changes by itself, if no row comes.
+    pub(crate) fn next_time(&self) -> Option<i64> {
+        if self.behind_clock.is_some() {
+            return Some(self.next_look);
+        }
         let after = self.idle_after.filter(|_| !self.is_idle)?;
         Some(self.active_at.saturating_add(after))
     }
 
-    /// Whether it falls idle now.
-    pub(crate) fn falls_idle(&mut self, now: i64) -> bool {
-        let falls = self.next_idle().is_some_and(|at| at <= now);
-        self.is_idle |= falls;
-        falls
+    /// Whether it changes now: it falls idle, or follows the clock.
+    pub(crate) fn tick(&mut self, now: i64) -> bool {
+        let is_due = self.next_time().is_some_and(|at| at <= now);
+        if is_due {
+            match self.behind_clock {
+                Some(_) => self.look(now),
+                None => self.is_idle = true,
+            }
+        }
+        is_due
     }
 }
 

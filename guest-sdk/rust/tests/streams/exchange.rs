@@ -142,7 +142,9 @@ fn event_time_is_a_field_or_computed() {
         .collect();
     let bound = |watermarks: &millrace::bindings::dataflow::Watermarks| match watermarks.source {
         WatermarkSource::Bounded(ms) => ms,
-        WatermarkSource::Field(_) | WatermarkSource::Computed => panic!("rows do not say it"),
+        WatermarkSource::Field(_) | WatermarkSource::Computed | WatermarkSource::Clock(_) => {
+            panic!("it follows the latest row")
+        }
     };
     assert!(matches!(&watermarks[0].time, EventTime::Field(name) if name == "value"));
     assert_eq!((bound(watermarks[0]), watermarks[0].idle_after_ms), (0, Some(9_000)));
@@ -165,7 +167,45 @@ fn event_time_has_a_type() {
             .sink("a", Discard::new());
     });
     let error = built.expect_err("text is no time");
-    assert!(error.starts_with("field `word` is Utf8: event time is"), "{error}");
+    assert!(
+        error.starts_with("operator `watermarks`: field `word` is Utf8: event time is"),
+        "{error}"
+    );
+}
+
+#[test]
+fn event_time_can_stay_behind_the_clock() {
+    let timed = |align: bool, lag: Duration| {
+        Harness::build(move |flow| {
+            let watermarks = Watermarks::monotonic(Event::FIELDS.value).behind_clock(lag);
+            let watermarks = match align {
+                true => watermarks.aligned("all", lag),
+                false => watermarks,
+            };
+            let timed = events(flow).watermarks(watermarks).name("times");
+            timed.sink("out", Discard::new());
+        })
+    };
+    let harness = timed(false, Duration::from_secs(2)).expect("a graph");
+    let declared = harness
+        .graph()
+        .operators
+        .iter()
+        .find_map(|operator| match &operator.kind {
+            OperatorKind::Watermarks(watermarks) => Some(watermarks.source.clone()),
+            _ => None,
+        });
+    assert!(matches!(declared, Some(WatermarkSource::Clock(2_000))), "{declared:?}");
+    let told = timed(true, Duration::from_secs(2)).err().unwrap_or_default();
+    assert_eq!(
+        told,
+        "operator `times`: they are to be aligned in the group `all`, and follow the clock: none is ever ahead of others"
+    );
+    let told = timed(false, Duration::from_micros(5)).err().unwrap_or_default();
+    assert_eq!(
+        told,
+        "operator `times`: the lag behind the clock is whole milliseconds, not 5µs"
+    );
 }
 
 #[test]

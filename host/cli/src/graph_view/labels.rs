@@ -171,6 +171,7 @@ fn watermarks(strategy: &WatermarkStrategy) -> String {
         WatermarkSource::Bounded(bound) => format!(", up to {} out of order", duration(*bound)),
         WatermarkSource::Field(name) => format!(", watermark {name}"),
         WatermarkSource::Computed => ", computed watermark".to_owned(),
+        WatermarkSource::Clock(behind) => format!(", watermark {} behind the clock", duration(*behind)),
     };
     let idle = strategy.idle_after_ms;
     let idle = idle.map_or_else(String::new, |after| format!(", idle after {}", duration(after)));

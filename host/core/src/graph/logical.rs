@@ -89,6 +89,8 @@ pub enum WatermarkSource {
     Field(String),
     /// The upstream port computes it, as its computed key.
     Computed,
+    /// It stays this many ms behind the clock, whether rows come or not.
+    Clock(u64),
 }
 
 /// Sources that read abreast.
@@ -118,7 +120,7 @@ impl WatermarkStrategy {
     pub fn out_of_orderness_ms(&self) -> u64 {
         match self.source {
             WatermarkSource::Bounded(bound) => bound,
-            WatermarkSource::Field(_) | WatermarkSource::Computed => 0,
+            WatermarkSource::Field(_) | WatermarkSource::Computed | WatermarkSource::Clock(_) => 0,
         }
     }
 }

@@ -291,6 +291,20 @@ fn merged_watermarks(graph: &Graph, groups: &[&str]) -> Vec<Merged> {
 
 /// Only sources can wait for each other.
 fn check_alignment(graph: &Graph, plan: &Plan) -> Result<()> {
+    for operator in &graph.operators {
+        if let OperatorKind::Watermarks(WatermarkStrategy {
+            source: WatermarkSource::Clock(_),
+            alignment: Some(alignment),
+            ..
+        }) = &operator.kind
+        {
+            let (name, group) = (&operator.name, &alignment.group);
+            let message = format!(
+                "watermarks `{name}` are to be aligned in the group `{group}`, but they follow the clock, and are never ahead"
+            );
+            return Err(Error::user("GR0017", message));
+        }
+    }
     for task in &plan.tasks {
         let TaskKind::Watermarks { operator, strategy } = &task.kind else {
             continue;

@@ -330,7 +330,7 @@ fn check_watermarks(graph: &Graph, edge: &Edge, source: &WatermarkSource, schema
         )
     };
     let found = match source {
-        WatermarkSource::Bounded(_) => return Ok(()),
+        WatermarkSource::Bounded(_) | WatermarkSource::Clock(_) => return Ok(()),
         WatermarkSource::Field(field) => match schema.field_with_name(field) {
             Ok(column) if is_time(column.data_type()) => return Ok(()),
             Ok(column) => format!("field `{field}`, a {}", column.data_type()),

@@ -14,4 +14,4 @@ pub use alignment::{Alignment, Member};
 pub use calendar::civil;
 pub use event_time::{event_times, latest_time};
 pub use merge::{Progress, WatermarkMerge};
-pub use watermark::WatermarkGenerator;
+pub use watermark::{Tick, WatermarkGenerator};

@@ -15,7 +15,7 @@ use millrace_core::connector::{
 };
 use millrace_core::graph::{OperatorIndex, Partition, WatermarkAlignment, WatermarkStrategy};
 use millrace_core::plan::Plan;
-use millrace_core::time::{Alignment, Member, Progress, WatermarkGenerator, WatermarkMerge};
+use millrace_core::time::{Alignment, Member, Progress, Tick, WatermarkGenerator, WatermarkMerge};
 
 use super::at_barriers::AtBarriers;
 use super::discovery::Discovery;
@@ -338,6 +338,8 @@ impl SourceTask {
                 Poll::Pending { wake_after } => {
                     // Only a wake-up or the idle check looks again before that.
                     reading.not_before = wake_after.map(|after| now + after);
+                    // Others may have rows all the time.
+                    self.handle_time(index, now_millis, outputs);
                 }
                 Poll::End => self.end(index, outputs),
             }
@@ -451,24 +453,33 @@ impl SourceTask {
             }
         }
         for index in 0..self.readings.len() {
-            let reading = &mut self.readings[index];
+            let reading = &self.readings[index];
             if reading.ended {
                 continue;
             }
             if let Some(not_before) = reading.not_before {
                 shorten(not_before.saturating_sub(now));
             }
-            let Some(generator) = &mut reading.generator else {
-                continue;
-            };
-            if generator.poll_idle(now_millis) {
-                announce(self.merge.handle_idle(index), outputs);
-                self.tell_group(index, Alignment::handle_idle);
-            } else if let Some(idle_at) = generator.next_idle() {
-                shorten(Duration::from_millis(u64::try_from(idle_at - now_millis).unwrap_or(0)));
+            self.handle_time(index, now_millis, outputs);
+            let generator = self.readings[index].generator.as_ref();
+            if let Some(next) = generator.and_then(WatermarkGenerator::next_poll) {
+                shorten(Duration::from_millis(u64::try_from(next - now_millis).unwrap_or(0)));
             }
         }
         wait
+    }
+
+    /// What becomes of a split's watermark and idleness, as nothing came.
+    fn handle_time(&mut self, index: usize, now_millis: Millis, outputs: &mut Outputs) {
+        let generator = self.readings[index].generator.as_mut();
+        match generator.and_then(|generator| generator.poll(now_millis)) {
+            Some(Tick::Watermark(watermark)) => announce(self.merge.handle_watermark(index, watermark), outputs),
+            Some(Tick::Idle) => {
+                announce(self.merge.handle_idle(index), outputs);
+                self.tell_group(index, Alignment::handle_idle);
+            }
+            None => {}
+        }
     }
 
     /// Whether this source makes watermarks.

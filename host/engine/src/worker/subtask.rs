@@ -275,7 +275,7 @@ impl Subtask {
             return Ok(());
         }
         let due = match &mut self.body {
-            Body::Watermarks(task) => task.next_idle(),
+            Body::Watermarks(task) => task.next_time(),
             Body::Chain(task) => task.next_time(),
             Body::Lookup(task) => task.next_time(),
             Body::Source(_) | Body::Requests(_) | Body::Sink(_) => None,
@@ -287,7 +287,7 @@ impl Subtask {
             return Ok(());
         }
         match &mut self.body {
-            Body::Watermarks(task) => task.poll_idle(now, &mut self.outputs),
+            Body::Watermarks(task) => task.handle_time(now, &mut self.outputs),
             Body::Chain(task) => {
                 task.handle_time(now);
                 self.firing = Some(Firing::Time);

@@ -4,7 +4,7 @@ use millrace_core::block::{Block, Element, Millis};
 use millrace_core::checkpoint::SplitSnapshot;
 use millrace_core::connector::Position;
 use millrace_core::graph::{EventTime, WatermarkSource, WatermarkStrategy};
-use millrace_core::time::{WatermarkGenerator, event_times, latest_time};
+use millrace_core::time::{Tick, WatermarkGenerator, event_times, latest_time};
 use millrace_core::{Error, Result};
 
 use super::outputs::Outputs;
@@ -54,6 +54,7 @@ pub(crate) fn assign_times(
             let column = column.ok_or_else(|| Error::internal("a port that computes watermarks sent none"))?;
             Ok(generator.handle_watermark(latest_time("$watermark", column.as_ref())?, now))
         }
+        WatermarkSource::Clock(_) => Ok(generator.handle_clock(now)),
     }
 }
 
@@ -95,14 +96,19 @@ impl WatermarksTask {
         Ok(watermark)
     }
 
-    pub(crate) fn poll_idle(&mut self, now: Millis, outputs: &mut Outputs) {
-        if self.generator.poll_idle(now) {
-            outputs.idle();
+    /// What becomes of its watermark and idleness as time goes by.
+    pub(crate) fn handle_time(&mut self, now: Millis, outputs: &mut Outputs) {
+        match self.generator.poll(now) {
+            Some(Tick::Watermark(watermark)) => outputs.watermark(watermark),
+            Some(Tick::Idle) => outputs.idle(),
+            None => {}
         }
     }
 
-    pub(crate) fn next_idle(&self) -> Option<Millis> {
-        self.generator.next_idle()
+    /// When that is to be asked next.
+    pub(crate) fn next_time(&self) -> Option<Millis> {
+        let at_once = self.generator.follows_clock().then_some(Millis::MIN);
+        self.generator.next_poll().or(at_once)
     }
 
     /// Upstream ended: everything fires.

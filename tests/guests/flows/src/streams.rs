@@ -54,6 +54,23 @@ fn sleepy(flow: &Flow, params: &Params) {
         .sink("out", Discard::new().sum("value"));
 }
 
+/// Files that grow: event time is behind the clock by `disorder`, or else goes by rows.
+fn live(flow: &Flow, params: &Params) {
+    let files = Files::ndjson::<Event>(&params.input).follow();
+    let rows = flow.source("events", files.scan_interval(Duration::from_millis(20)));
+    let at = Watermarks::monotonic(Event::FIELDS.time);
+    let timed = match params.disorder.is_zero() {
+        true => rows.watermarks(at.idle_after(params.idle)),
+        false => rows.watermarks(at.behind_clock(params.disorder)),
+    };
+    timed
+        .key_by(Event::FIELDS.key)
+        .window(Tumbling::of(Duration::from_millis(10)))
+        .count()
+        .name("windows")
+        .sink("out", Discard::new().sum("value"));
+}
+
 /// Sets a timer of the clock on the wall for each row, and puts out what it was set for.
 struct Alarm {
     value: ValueState<i64>,
@@ -159,6 +176,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
                 .sink("out", Files::to_csv(&params.output).roll_rows(100));
         }
         "sleepy" => sleepy(flow, params),
+        "live" => live(flow, params),
         "slow-function" => {
             generated(flow, params)
                 .rebalance()

@@ -81,7 +81,7 @@ pub(crate) trait Model {
 pub(crate) const BOUND_MS: i64 = 5;
 
 /// Names of sources.
-const SOURCES: [&str; 2] = ["first", "second"];
+pub(crate) const SOURCES: [&str; 2] = ["first", "second"];
 
 const ROUNDS: usize = 70;
 

@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use millrace::prelude::*;
 use millrace::stream::{WatermarkGenerator, generator};
+use millrace::testing::Job;
 
-use super::drive::{Came, Drive, Line, Model, Timed, drive_seeds, untimed};
+use super::drive::{Came, Drive, Line, Model, SOURCES, Timed, drive_seeds, untimed};
+use crate::random::Random;
 
 /// How rows say the watermark.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -192,4 +194,78 @@ fn every_split_says_how_far_it_has_come() {
         let (out, _) = drive_seeds(drive, 0..16, |flow| build(flow, Said::Field), told);
         assert!(out > 2_000, "{out} rows and timers, {splits} splits");
     }
+}
+
+/// How far event time stays behind the clock, and how often it is compared with it.
+const LAG_MS: i64 = 70;
+const INTERVAL_MS: i64 = 200;
+
+fn behind_clock(flow: &Flow, of_function: bool) {
+    let rows = untimed(flow, 0);
+    let watermarks = Watermarks::monotonic(Timed::FIELDS.time).behind_clock(Duration::from_millis(LAG_MS as u64));
+    let timed = match of_function {
+        true => rows.filter(|row| row.id > 0).watermarks(watermarks),
+        false => rows.watermarks(watermarks),
+    };
+    let told = timed.key_by(Timed::FIELDS.key).process(|_| Telling);
+    told.sink("out", Discard::new());
+}
+
+/// With each row, and when none has come for a while; timers are due whether rows come or not.
+#[test]
+fn event_time_comes_as_far_as_the_clock() {
+    for (seed, of_function) in (0..20).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let build = move |flow: &Flow| behind_clock(flow, of_function);
+        let mut random = Random::new(seed);
+        let mut job = Job::new(build);
+        let mut now = job.processing_time().millis();
+        let (mut watermark, mut next_look) = (i64::MIN, now);
+        let mut timers = BTreeSet::new();
+        let due = |timers: &mut BTreeSet<(i64, i64)>, watermark: i64| -> Vec<Line> {
+            let due = timers.iter().filter(|(time, _)| *time <= watermark);
+            let due = due.map(|&(time, key)| (key, 1, time, 0, 0)).collect();
+            timers.retain(|(time, _)| *time > watermark);
+            due
+        };
+        for id in 1..200 {
+            let told = format!("row {id} of seed {seed}, behind a function: {of_function}");
+            let until = now + random.below(300);
+            job.advance_processing_time(Duration::from_millis((until - now) as u64));
+            while next_look <= until {
+                watermark = watermark.max(next_look - LAG_MS);
+                next_look += INTERVAL_MS;
+            }
+            assert_eq!(sorted(&mut job), ordered(due(&mut timers, watermark)), "before {told}");
+            now = until;
+            let row = Timed {
+                key: random.below(3),
+                value: 0,
+                id,
+                time: now - random.below(200),
+                mark: None,
+            };
+            job.push(SOURCES[0], row.clone());
+            if row.time + LATER_MS > watermark {
+                timers.insert((row.time + LATER_MS, row.key));
+            }
+            let mut expect = vec![(row.key, 0, row.id, row.time, watermark)];
+            watermark = watermark.max(now - LAG_MS);
+            next_look = now + INTERVAL_MS;
+            expect.extend(due(&mut timers, watermark));
+            assert_eq!(sorted(&mut job), ordered(expect), "{told}");
+            if id % 50 == 0 {
+                job.restart();
+                next_look = now;
+            }
+        }
+    }
+}
+
+fn ordered(mut lines: Vec<Line>) -> Vec<Line> {
+    lines.sort_unstable();
+    lines
+}
+
+fn sorted(job: &mut Job) -> Vec<Line> {
+    ordered(job.take("out"))
 }
