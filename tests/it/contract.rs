@@ -103,7 +103,7 @@ fn graphs_whose_edges_do_not_fit() {
             "GR0007",
             vec!["field `id` is sent as Int64, but expected as Int32"],
         ),
-        ("uids", "stateless", "GR0005", vec!["two operators have the uid `same`"]),
+        ("uids", "stateless", "GR0005", vec!["both have the uid `same`"]),
         ("group-blank", "stateless", "GR0022", vec!["`function`", "blank"]),
         ("group-long", "keyed", "GR0022", vec!["`function`", "300 bytes", "255"]),
         (

@@ -209,7 +209,7 @@ fn more_output_than_a_call_may_stage_is_refused() {
 
 #[test]
 fn graphs_that_cannot_run() {
-    user_error("uids", "GR0005", &["two operators have the uid `totals`"]);
+    user_error("uids", "GR0005", &["both have the uid `totals`"]);
     user_error("nothing", "GR0004", &["the pipeline has no source"]);
     user_error(
         "window-without-time",

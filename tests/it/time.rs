@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use millrace_engine::JobOptions;
+use millrace_engine::metrics::TaskMetrics;
 use millrace_tests::guests::Guest;
 use millrace_tests::jobs::{self, as_text, number, parallel, read_ndjson, start, task, wait_until};
 use millrace_tests::random::Random;
@@ -187,6 +188,57 @@ fn an_idle_split_beside_a_busy_one_holds_up_nobody() {
     assert!(read < ROWS as u64, "not before the busy one was read");
     job.stop();
     job.wait().expect("a stopped job succeeds");
+}
+
+/// Splits whose times follow each other, which turn up together: no subtask is ahead of those that another is about to get.
+#[test]
+fn splits_that_turn_up_together_are_not_late() {
+    const FILES: usize = 7;
+    let rows = ascending(33, FILES * 3_000, 0, 3);
+    let pieces: Vec<&[(i64, i64)]> = rows.chunks(3_000).collect();
+    for parallelism in [2, 3] {
+        let options = |block_rows| JobOptions {
+            parallelism,
+            ..jobs::blocks_of(block_rows)
+        };
+        let late = |tasks: &[TaskMetrics]| task(tasks, "windows").total(|metrics| &metrics.late);
+        // All files of the second source are there as soon as the first has ended.
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let (first, then) = (folder.path().join("first.ndjson"), folder.path().join("then"));
+        fs::create_dir(&then).expect("a folder");
+        write(&first, pieces[0]);
+        for (number, piece) in pieces.iter().enumerate().skip(1) {
+            write(&then.join(format!("{number}.ndjson")), piece);
+        }
+        let pairs = [
+            ("kind", "unfolding"),
+            ("version", "hybrid"),
+            ("input", as_text(&first)),
+            ("other", as_text(&then)),
+        ];
+        let report = jobs::succeed(Guest::Flows, options(50), &pairs);
+        assert_eq!(late(&report.tasks), 0, "hybrid, {parallelism}");
+        assert_eq!(number(&report, "out", "rows"), counts(&rows).len() as i128);
+        // Files that come into a folder at once.
+        let (folder, outside) = (folder.path().join("watched"), folder.path().join("outside"));
+        fs::create_dir(&outside).expect("a folder");
+        for (number, piece) in pieces.iter().enumerate() {
+            write(&outside.join(format!("{number}.ndjson")), piece);
+        }
+        fs::create_dir(&folder).expect("a folder");
+        let pairs = [("kind", "unfolding"), ("input", as_text(&folder))];
+        let job = start(Guest::Flows, options(50), &pairs);
+        for number in 0..FILES {
+            let name = format!("{number}.ndjson");
+            fs::rename(outside.join(&name), folder.join(&name)).expect("a file");
+        }
+        wait_until("all is read", || {
+            task(job.tasks(), "windows").total(|metrics| &metrics.rows_in) == rows.len() as u64
+        });
+        assert_eq!(late(job.tasks()), 0, "watched, {parallelism}");
+        job.stop();
+        job.wait().expect("a stopped job succeeds");
+    }
 }
 
 /// Windows end as the clock says, though nothing comes any more; what comes behind it is late.

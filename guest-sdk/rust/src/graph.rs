@@ -29,10 +29,10 @@ pub(crate) struct GraphBuilder {
     errors: Vec<Mistake>,
     /// Operators whose input has event time, or is refused.
     event_time: Vec<u32>,
-    /// Operators whose state is named after that of another, if that has a name: which, whose, and what follows the name.
+    /// Operators that are named after another: which, after whom, and what follows the name.
     named_after: Vec<(u32, u32, &'static str)>,
-    /// Operators of the host that work for a function, each with that and a word for what it does.
-    helpers: Vec<(u32, u32, &'static str)>,
+    /// Operators of the host that work for a function, each with that.
+    helpers: Vec<(u32, u32)>,
 }
 
 /// A mistake of the pipeline's author.
@@ -118,15 +118,15 @@ impl GraphBuilder {
         }
     }
 
-    /// The first operator's state is named after the second's, in whatever order they are named.
-    pub(crate) fn name_state_after(&mut self, operator: u32, other: u32, suffix: &'static str) {
+    /// The first operator, and its state, is named after the second, in whatever order they are named.
+    pub(crate) fn name_after(&mut self, operator: u32, other: u32, suffix: &'static str) {
         self.named_after.push((operator, other, suffix));
     }
 
     /// The first operator works for the second, after which it is called, and has as many subtasks.
     pub(crate) fn helper_of(&mut self, helper: u32, function: u32, work: &'static str) {
-        self.helpers.push((helper, function, work));
-        self.name_state_after(helper, function, work);
+        self.helpers.push((helper, function));
+        self.name_after(helper, function, work);
     }
 
     /// The operator's input must have event time.
@@ -405,9 +405,24 @@ impl GraphBuilder {
 
     pub(crate) fn set_slot_sharing_group(&mut self, operator: u32, group: &str) {
         self.operators[operator as usize].slot_sharing_group = Some(group.to_owned());
+        // Watermarks of each split are made where they are read.
+        if matches!(self.operators[operator as usize].kind, wit::OperatorKind::Watermarks(_))
+            && let Some(source) = self.source_of(operator)
+        {
+            let read_in = &mut self.operators[source as usize].slot_sharing_group;
+            read_in.get_or_insert_with(|| group.to_owned());
+        }
         if group.trim().is_empty() {
             self.error_of(operator, "it cannot be in a slot-sharing group without a name");
         }
+    }
+
+    /// The source that alone leads into an operator, with nothing in between.
+    fn source_of(&self, operator: u32) -> Option<u32> {
+        let mut feeders = self.edges.iter().filter(|edge| edge.to_operator == operator);
+        let (first, others) = (feeders.next()?.from_operator, feeders.count());
+        let is_source = matches!(self.operators[first as usize].kind, wit::OperatorKind::Source(_));
+        (is_source && others == 0).then_some(first)
     }
 
     /// Says what happens to rows that an operator refuses.
@@ -433,7 +448,7 @@ impl GraphBuilder {
         self.share_parallelism();
         self.share_with_helpers();
         self.check_slot_sharing_groups();
-        self.share_uids();
+        self.share_names();
         self.check_event_time();
         if !self.errors.is_empty() {
             return Err(self.mistakes());
@@ -463,19 +478,21 @@ impl GraphBuilder {
     }
 
     fn share_with_helpers(&mut self) {
-        for (helper, function, work) in std::mem::take(&mut self.helpers) {
+        for (helper, function) in std::mem::take(&mut self.helpers) {
             let function = &self.operators[function as usize];
-            let (name, parallelism) = (format!("{} {work}", function.name), function.parallelism);
-            let group = function.slot_sharing_group.clone();
+            let (parallelism, group) = (function.parallelism, function.slot_sharing_group.clone());
             let helper = &mut self.operators[helper as usize];
-            (helper.name, helper.parallelism, helper.slot_sharing_group) = (name, parallelism, group);
+            (helper.parallelism, helper.slot_sharing_group) = (parallelism, group);
         }
     }
 
-    fn share_uids(&mut self) {
+    fn share_names(&mut self) {
         for (operator, other, suffix) in std::mem::take(&mut self.named_after) {
-            let uid = self.operators[other as usize].uid.as_ref();
-            self.operators[operator as usize].uid = uid.map(|uid| format!("{uid}-{suffix}"));
+            let other = &self.operators[other as usize];
+            let (name, uid) = (format!("{} {suffix}", other.name), other.uid.as_ref());
+            let uid = uid.map(|uid| format!("{uid}-{suffix}"));
+            let operator = &mut self.operators[operator as usize];
+            (operator.name, operator.uid) = (name, uid);
         }
     }
 

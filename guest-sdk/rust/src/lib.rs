@@ -274,6 +274,8 @@
 //! Windows cannot change, neither their kind nor their length, slide, gap, offset or clock: what is open would be wrong. Those
 //! that get a trigger or an evictor, or lose it, are kept by the pipeline and not by the host, or the other way round, which is
 //! a change as well. Let such an operator begin anew under another uid.
+//! Count windows and interval joins may get other sizes and bounds, and triggers other parameters: they hold what they held, so the
+//! first results are of what the smaller size had kept.
 //! `jobctl check --from SAVEPOINT pipeline.wasm` tells what will happen.
 //!
 //! ```

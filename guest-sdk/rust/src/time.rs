@@ -19,9 +19,7 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 /// # Errors
 /// Why it cannot be.
 pub(crate) fn check_some(what: &str, duration: Duration) -> Result<(), String> {
-    if duration < Duration::from_millis(1) {
-        return Err(format!("{what} is at least 1 ms, not {duration:?}"));
-    }
+    check_length(Duration::from_millis(1), duration).map_err(|error| format!("{what} {error}"))?;
     check_whole(what, duration)
 }
 
@@ -30,12 +28,23 @@ pub(crate) fn check_some(what: &str, duration: Duration) -> Result<(), String> {
 /// # Errors
 /// Why it cannot be.
 pub(crate) fn check_whole(what: &str, duration: Duration) -> Result<(), String> {
-    let years = duration.as_secs() / YEAR.as_secs();
-    if years >= LONGEST_YEARS {
-        return Err(format!("{what} is less than {LONGEST_YEARS} years, not {years}"));
-    }
+    check_length(Duration::ZERO, duration).map_err(|error| format!("{what} {error}"))?;
     if !duration.subsec_nanos().is_multiple_of(1_000_000) {
         return Err(format!("{what} is whole milliseconds, not {duration:?}"));
     }
     Ok(())
+}
+
+/// Checks how long this is.
+///
+/// # Errors
+/// How long it has to be.
+pub(crate) fn check_length(least: Duration, duration: Duration) -> Result<(), String> {
+    if duration < least {
+        return Err(format!("is at least {} ms, not {duration:?}", least.as_millis()));
+    }
+    match duration.as_secs() / YEAR.as_secs() {
+        ..LONGEST_YEARS => Ok(()),
+        years => Err(format!("is less than {LONGEST_YEARS} years, not {years}")),
+    }
 }

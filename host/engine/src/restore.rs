@@ -6,7 +6,7 @@ use std::sync::Arc;
 use millrace_connectors::is_dead_letters;
 use millrace_core::block::Millis;
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot, Trap};
-use millrace_core::connector::{Split, SplitEnumerator};
+use millrace_core::connector::Split;
 use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{self, Plan, TaskKind};
 use millrace_core::upgrade::{self, DeclaredOperator, Upgrade};
@@ -20,7 +20,7 @@ use crate::backend::Backend;
 use crate::in_flight::Conversions;
 use crate::kept;
 use crate::snapshot_tasks::SnapshotTask;
-use crate::worker::{SlotJob, Start};
+use crate::worker::{SlotJob, SourceSplits, Start};
 
 /// Splits of a source, dealt out to its subtasks in turn.
 pub(crate) type Splits = BTreeMap<OperatorIndex, Vec<SplitSnapshot>>;
@@ -289,11 +289,7 @@ pub(crate) fn start(
 }
 
 /// What finds more splits of the sources of a plan than these.
-fn enumerators(
-    job: &SlotJob,
-    plan: &Plan,
-    splits: &Splits,
-) -> Result<BTreeMap<OperatorIndex, Arc<dyn SplitEnumerator>>> {
+fn enumerators(job: &SlotJob, plan: &Plan, splits: &Splits) -> Result<BTreeMap<OperatorIndex, Arc<SourceSplits>>> {
     let mut enumerators = BTreeMap::new();
     for task in &plan.tasks {
         let TaskKind::Source { operator, .. } = task.kind else {
@@ -309,7 +305,8 @@ fn enumerators(
         let enumerator = job.connectors.sources[&operator].enumerator(&begin, task.parallelism);
         let enumerator = enumerator.map_err(|error| error.context(format!("source `{}`", task.name)))?;
         if let Some(enumerator) = enumerator {
-            enumerators.insert(operator, enumerator);
+            let begin = begin.iter().map(|(_, split)| split.id.as_str());
+            enumerators.insert(operator, Arc::new(SourceSplits::new(enumerator, begin)));
         }
     }
     Ok(enumerators)

@@ -12,7 +12,7 @@ use super::stream::BothStreams;
 use super::{Full, Inner, IntervalJoin, JoinedStreams, Left, Pairing, Right};
 use crate::keyed::KeyedStream;
 use crate::process::Processing;
-use crate::time::millis;
+use crate::time::{check_whole, millis};
 use crate::value::{Owned, Record};
 use crate::{OutputTag, Stream};
 
@@ -27,6 +27,8 @@ use crate::{OutputTag, Stream};
 pub struct TimeBound {
     millis: i64,
     exclusive: bool,
+    /// It was given in whole ms.
+    whole: bool,
 }
 
 impl TimeBound {
@@ -40,6 +42,7 @@ impl TimeBound {
         TimeBound {
             millis: -(millis(duration) as i64),
             exclusive: false,
+            whole: is_whole(duration),
         }
     }
 
@@ -53,6 +56,7 @@ impl TimeBound {
         TimeBound {
             millis: millis(duration) as i64,
             exclusive: false,
+            whole: is_whole(duration),
         }
     }
 
@@ -71,10 +75,16 @@ impl TimeBound {
     }
 }
 
+fn is_whole(duration: Duration) -> bool {
+    check_whole("", duration).is_ok()
+}
+
 /// Two streams whose rows are joined if they are not too far apart: what [`JoinedStreams::between`] makes.
 pub struct IntervalJoinedStreams<T: Record, U: Record, K: Owned + Clone, J> {
     streams: BothStreams<T, U, K>,
     interval: Interval,
+    /// Its bounds were given in whole ms.
+    whole: bool,
     late: Option<(&'static str, &'static str)>,
     kind: PhantomData<J>,
 }
@@ -132,6 +142,7 @@ impl<T: Record, U: Record, K: Owned + Clone, J> JoinedStreams<T, U, K, J> {
         IntervalJoinedStreams {
             streams: self.streams,
             interval,
+            whole: lower.whole && upper.whole,
             late: None,
             kind: PhantomData,
         }
@@ -173,10 +184,14 @@ impl<T: Record, U: Record, K: Owned + Clone, J> IntervalJoinedStreams<T, U, K, J
         Vec<Waiting<U>>: Owned,
         P: Pairing<T, U>,
     {
-        let (flow, interval) = (self.streams.first.flow.clone(), self.interval);
+        let (flow, interval, whole) = (self.streams.first.flow.clone(), self.interval, self.whole);
         let stream = self.streams.begin_process(construct, |keys, setup| {
             IntervalJoin::new(pairing, interval, keys, self.late, setup)
         });
+        if !whole {
+            let error = "a bound of the interval is whole milliseconds, and less than 5000 years";
+            flow.borrow_mut().error_of(stream.operator(), error);
+        }
         if interval.lower > interval.upper {
             let error = format!(
                 "rows have no partners between {} ms and {} ms from them on: the interval is empty",

@@ -90,6 +90,8 @@ impl<T: Record + Owned, U: Record + Owned> Tag<U, TaggedUnion<T, U>> for OfSecon
 }
 
 impl<G: GroupFunction> Inputs<Grouped<G>> for TwoStreams<G::First, G::Second, G::Key> {
+    const STREAMS: u32 = 2;
+
     #[inline(always)]
     fn rows<E: Tail<G::Out>>(
         windows: &mut GuestWindows<Grouped<G>, Self>,

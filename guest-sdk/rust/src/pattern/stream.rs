@@ -188,10 +188,12 @@ impl<T: Record, K: Owned + Clone> PatternStream<T, K> {
                 cx.sides.push::<U>(operator, name, row, time);
             }
         });
-        PatternStream {
-            timed_out: Some(timed_out),
-            ..self
+        let mut stream = self;
+        if stream.timed_out.replace(timed_out).is_some() {
+            let error = "`timed_out` is said twice: one function can put rows out to several tags";
+            stream.pattern.errors.push(error.to_owned());
         }
+        stream
     }
 
     /// Makes one row of each match. Its event time is that of the last row of the match.

@@ -54,6 +54,13 @@ impl States {
         if self.states.iter().any(|state| state.name == "timers") {
             return Some("no state is called `timers`: that is where savepoints keep the timers".to_owned());
         }
+        let lives = |state: &DeclaredState| {
+            let time = state.ttl.map_or(Ok(()), Ttl::check);
+            time.map_err(|error| format!("the time to live of its state `{}` {error}", state.name))
+        };
+        if let Some(error) = self.states.iter().find_map(|state| lives(state).err()) {
+            return Some(error);
+        }
         let mut states = self.states.iter().enumerate();
         let repeated =
             states.find(|(index, state)| self.states[..*index].iter().any(|before| before.name == state.name));

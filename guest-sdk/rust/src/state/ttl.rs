@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bindings::dataflow as wit;
-use crate::time::millis;
+use crate::time::{check_length, millis};
 
 /// Time to live of a state: after so long without being renewed it is as if it had been cleared.
 ///
@@ -93,6 +93,11 @@ impl Ttl {
             renewed_by: wit::Renewal::ReadOrWrite,
             ..self
         }
+    }
+
+    /// Whether it is some time, and not too long.
+    pub(crate) fn check(self) -> Result<(), String> {
+        check_length(Duration::from_millis(1), self.after)
     }
 
     pub(crate) fn declared(self) -> wit::TimeToLive {

@@ -11,7 +11,7 @@ use crate::connect::{Reject, Sink};
 use crate::graph::{Handle, Origin};
 use crate::keyed::{KeySelector, KeyedStream, unfit_for_key};
 use crate::schema::Field;
-use crate::time::millis;
+use crate::time::{check_some, millis};
 use crate::value::{Record, Value};
 use crate::window::{WindowAssigner, WindowedStream};
 
@@ -287,7 +287,10 @@ impl<C: Chain> Stream<C> {
             self.close_with_times(watermarks.time, watermarks.source)
         };
         let mut graph = flow.borrow_mut();
-        let mut errors = Vec::new();
+        let idle = watermarks
+            .idle_after
+            .map_or(Ok(()), |after| check_some("the time to idleness", after));
+        let mut errors: Vec<String> = idle.err().into_iter().collect();
         let time = time.unwrap_or_else(|error| {
             errors.push(error);
             wit::EventTime::Computed

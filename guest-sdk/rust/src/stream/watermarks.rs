@@ -279,6 +279,7 @@ impl<T: Record> WatermarkSource<T> for Behind {
     const COMPUTED: bool = false;
 
     fn declared(&self) -> Result<wit::WatermarkSource, String> {
+        check_whole("how far rows may be out of order", self.0)?;
         Ok(wit::WatermarkSource::Bounded(millis(self.0)))
     }
 

@@ -191,6 +191,9 @@ impl<R: Record> Asked<R> {
             trigger.check(),
             self.evictor.as_ref().map_or(Ok(()), |rows| rows.check()),
         ];
+        // Other rows are kept, or in another way.
+        let two_streams = if I::STREAMS > 1 { " of two streams" } else { "" };
+        let all_rows = self.evictor.as_ref().map_or("", |_| " with an evictor");
         let contents = Contents::new(self.evictor);
         let mut states = vec![contents.declared(state_name(construct)), trigger.declared()];
         states.extend(own.states);
@@ -205,7 +208,7 @@ impl<R: Record> Asked<R> {
             graph.error_of(operator, error);
         }
         if let Some(windows) = self.assigner.description() {
-            graph.set_windows(chain, windows);
+            graph.set_windows(chain, format!("{windows}{two_streams}{all_rows}"));
         }
         if life.clock == TimerKind::EventTime {
             graph.needs_event_time(operator);

@@ -168,6 +168,9 @@ impl<T: Record> Emit<T> for Next<'_, T> {
 
 /// Where the rows of windows come from.
 pub(crate) trait Inputs<W: WindowFunction>: Sized + 'static {
+    /// How many streams they are.
+    const STREAMS: u32;
+
     /// Hands each row of an input to the windows.
     fn rows<E: Tail<W::Out>>(
         windows: &mut GuestWindows<W, Self>,
@@ -203,6 +206,8 @@ impl<T: Record> Tag<T, T> for Same {
 }
 
 impl<W: WindowFunction> Inputs<W> for OneStream<W::In, W::Key> {
+    const STREAMS: u32 = 1;
+
     #[inline(always)]
     fn rows<E: Tail<W::Out>>(
         windows: &mut GuestWindows<W, Self>,

@@ -44,7 +44,8 @@
 //! be read and changed in savepoints as any state.
 //!
 //! A job goes on with the windows that it had: with others, or where they get a trigger or lose it and with that change between
-//! host and pipeline, it is refused (`CK0010`), and the operator begins anew under another uid. The allowed lateness may change.
+//! host and pipeline, it is refused (`CK0010`), and the operator begins anew under another uid. The allowed lateness may
+//! change; where it grows, late rows of windows that had gone make new ones.
 
 mod aggregate;
 mod assigner;

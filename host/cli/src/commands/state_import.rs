@@ -67,6 +67,16 @@ pub(crate) fn run(args: &ImportArgs, printer: &Printer) -> Result<()> {
             Writer::new(&to, job, groups, 0)?
         }
     };
+    let saved = writer.manifest().operator(&operator.id);
+    if let Some(then) = saved.and_then(|saved| saved.windows.as_ref())
+        && let Some(now) = &operator.schema.windows
+        && then != now
+    {
+        let name = &operator.name;
+        let message =
+            format!("the savepoint has {then} of operator `{name}`, and the pipeline {now}: windows cannot change");
+        return Err(Error::user("CK0010", message));
+    }
     if writer
         .manifest()
         .operator(&operator.id)

@@ -211,6 +211,12 @@ impl SplitEnumerator for FilesEnumerator {
         })
     }
 
+    fn pending(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let splits = state.subtasks.iter().flat_map(|told| &told.splits);
+        splits.map(|split| split.id.clone()).collect()
+    }
+
     fn handle_end(&self, split: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok((_, identity)) = parse(split)

@@ -175,6 +175,20 @@ impl SplitEnumerator for HybridEnumerator {
         Ok(told)
     }
 
+    fn pending(&self) -> Vec<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let inner = |enumerator: Option<&Arc<dyn SplitEnumerator>>, prefix: &str| -> Vec<String> {
+            let pending = enumerator.map_or(Vec::new(), |enumerator| enumerator.pending());
+            pending.into_iter().map(|id| format!("{prefix}{id}")).collect()
+        };
+        let mut pending = inner(self.first.as_ref(), FIRST);
+        if let Some(Switched { enumerator, given }) = &state.switched {
+            pending.extend(given.iter().flatten().map(|split| split.id.clone()));
+            pending.extend(inner(enumerator.as_ref(), THEN));
+        }
+        pending
+    }
+
     fn handle_end(&self, split: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(id) = split.strip_prefix(FIRST) {

@@ -249,6 +249,10 @@ impl SplitEnumerator for Told {
         Ok(Enumerated::default())
     }
 
+    fn pending(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     fn handle_end(&self, _: &str) {}
 
     fn handle_complete(&self, _: u32, splits: &[Split]) -> Result<()> {

@@ -13,6 +13,9 @@ pub trait SplitEnumerator: Send + Sync {
     /// What has turned up for this subtask since it asked last.
     fn poll(&self, subtask: u32, now: Elapsed) -> Result<Enumerated>;
 
+    /// Names of splits that have turned up and that their subtasks have not been given yet: event time waits for them.
+    fn pending(&self) -> Vec<String>;
+
     /// A split has been read to its end.
     fn handle_end(&self, split: &str);
 

@@ -1,6 +1,6 @@
 //! What a graph must satisfy before it is planned. Errors name operators and fields.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow_schema::{DataType, Schema};
 
@@ -35,7 +35,7 @@ pub(super) fn check(graph: &Graph) -> Result<()> {
 }
 
 fn check_uids(graph: &Graph) -> Result<()> {
-    let mut uids = BTreeSet::new();
+    let mut uids = BTreeMap::new();
     for operator in &graph.operators {
         let Some(uid) = &operator.uid else { continue };
         if uid.is_empty() || uid.starts_with(AUTO_PREFIX) {
@@ -47,10 +47,11 @@ fn check_uids(graph: &Graph) -> Result<()> {
                 ),
             );
         }
-        if !uids.insert(uid) {
+        let name = &operator.name;
+        if let Some(other) = uids.insert(uid, name) {
             return refuse(
                 "GR0005",
-                format!("two operators have the uid `{uid}`; a uid names one operator's state"),
+                format!("operators `{other}` and `{name}` both have the uid `{uid}`; a uid names one operator's state"),
             );
         }
     }

@@ -89,14 +89,6 @@ impl WatermarkMerge {
         self.progress()
     }
 
-    /// Idle, if no input is active and that was not said: of a merge that has no input yet.
-    pub fn poll_idle(&mut self) -> Option<Progress> {
-        match self.inputs.iter().all(|input| input.idle) {
-            true => self.fall_idle(),
-            false => None,
-        }
-    }
-
     /// An input ended.
     pub fn handle_end(&mut self, input: usize) -> Option<Progress> {
         self.handle_watermark(input, WATERMARK_MAX)
@@ -204,10 +196,7 @@ mod tests {
     #[test]
     fn inputs_come_later_and_take_the_places_of_others() {
         let mut merge = WatermarkMerge::new(0);
-        assert_eq!(merge.poll_idle(), Some(Progress::Idle));
-        assert_eq!(merge.poll_idle(), None);
         assert_eq!((merge.add(), merge.add()), (0, 1));
-        assert_eq!(merge.poll_idle(), None);
         assert_eq!(merge.handle_watermark(0, 5), None);
         assert_eq!(merge.handle_watermark(1, 7), at(5));
         assert_eq!(merge.handle_idle(0), at(7));

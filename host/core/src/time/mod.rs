@@ -7,11 +7,13 @@
 mod alignment;
 mod calendar;
 mod event_time;
+mod frontier;
 mod merge;
 mod watermark;
 
 pub use alignment::{Alignment, Member};
 pub use calendar::civil;
 pub use event_time::{event_times, latest_time};
+pub use frontier::Frontier;
 pub use merge::{Progress, WatermarkMerge};
 pub use watermark::{Tick, WatermarkGenerator};

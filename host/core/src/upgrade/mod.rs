@@ -186,7 +186,8 @@ fn other_connector(old: &StoredOperator, new: &DeclaredOperator) -> Option<Strin
 }
 
 fn match_states(then: &KeyedSchema, now: &KeyedSchema, upgrade: &mut OperatorUpgrade) {
-    if let Some(reason) = other_kind(then.kind, now.kind).or_else(|| other_windows(then, now)) {
+    let windows = then.windows.is_some() && now.windows.is_some();
+    if let Some(reason) = other_kind(then.kind, now.kind, windows).or_else(|| other_windows(then, now)) {
         upgrade.refuse(reason);
         return;
     }
@@ -224,7 +225,8 @@ fn match_states(then: &KeyedSchema, now: &KeyedSchema, upgrade: &mut OperatorUpg
     }
 }
 
-fn other_kind(then: KeyedKind, now: KeyedKind) -> Option<String> {
+/// `windows`: both are known to be windows.
+fn other_kind(then: KeyedKind, now: KeyedKind, windows: bool) -> Option<String> {
     let text = |kind| match kind {
         KeyedKind::Keyed => "states by key",
         KeyedKind::Windows(_) => "windows of fixed length",
@@ -233,6 +235,11 @@ fn other_kind(then: KeyedKind, now: KeyedKind) -> Option<String> {
     match (then, now) {
         (KeyedKind::Keyed, KeyedKind::Keyed) | (KeyedKind::Sessions, KeyedKind::Sessions) => None,
         (KeyedKind::Windows(_), KeyedKind::Windows(_)) => None,
+        (then, now) if windows => Some(format!(
+            "its windows were kept as {}, and are as {} now: so it is where a trigger or an evictor comes or goes",
+            text(then),
+            text(now)
+        )),
         (then, now) => Some(format!("it kept {} and keeps {} now", text(then), text(now))),
     }
 }

@@ -28,6 +28,7 @@ mod taking;
 mod watermarks;
 mod wiring;
 
+pub(crate) use discovery::SourceSplits;
 pub(crate) use questions::Question;
 pub(crate) use rejects::{ROW_REJECTED, RejectPolicies, rejected_by};
 pub(crate) use shared::{Attempt, CarefulEvent, Command, Event, Outcome, Shared};

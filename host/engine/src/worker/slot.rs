@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use millrace_connectors::http::Client;
 use millrace_core::checkpoint::{SplitSnapshot, Trap};
-use millrace_core::connector::SplitEnumerator;
 use millrace_core::graph::{Graph, OperatorIndex};
 use millrace_core::plan::{Plan, SlotIndex, TaskKind};
 use millrace_core::{Error, Fault, Result};
@@ -24,6 +23,7 @@ use millrace_state::convert::Converter;
 use millrace_wasm::{Instance, Pipeline, UserMetric};
 
 use super::careful::CarefulSlot;
+use super::discovery::SourceSplits;
 use super::instance::instantiate;
 use super::outputs::LocalElement;
 use super::rejects::{RejectPolicies, Rejects};
@@ -77,7 +77,7 @@ pub(crate) struct Start {
     /// Splits of each source with where to go on, by subtask in turn.
     pub(crate) splits: BTreeMap<OperatorIndex, Vec<SplitSnapshot>>,
     /// What finds more splits of a source, for those where more may turn up.
-    pub(crate) enumerators: BTreeMap<OperatorIndex, Arc<dyn SplitEnumerator>>,
+    pub(crate) enumerators: BTreeMap<OperatorIndex, Arc<SourceSplits>>,
     /// Where the state of keys and windows is.
     pub(crate) backend: Backend,
     /// The checkpoint to go on from.

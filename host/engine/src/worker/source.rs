@@ -8,17 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use millrace_core::Result;
-use millrace_core::block::{Block, Millis};
+use millrace_core::block::{Block, Millis, WATERMARK_MIN};
 use millrace_core::checkpoint::{CheckpointId, SplitSnapshot};
-use millrace_core::connector::{
-    Poll, Position, Rejected, Rows, Source, Split, SplitEnumerator, SplitReader, SubtaskContext,
-};
-use millrace_core::graph::{OperatorIndex, Partition, WatermarkAlignment, WatermarkStrategy};
+use millrace_core::connector::{Poll, Position, Rejected, Rows, Source, Split, SplitReader, SubtaskContext};
+use millrace_core::graph::{OperatorIndex, Partition, WatermarkAlignment, WatermarkSource, WatermarkStrategy};
 use millrace_core::plan::Plan;
 use millrace_core::time::{Alignment, Member, Progress, Tick, WatermarkGenerator, WatermarkMerge};
 
 use super::at_barriers::AtBarriers;
-use super::discovery::Discovery;
+use super::discovery::{Discovery, SourceSplits};
 use super::outputs::Outputs;
 use super::pace::Pace;
 use super::rejects::Rejects;
@@ -71,6 +69,9 @@ pub(crate) fn rows_per_poll(plan: &Plan, block_rows: usize) -> usize {
     block_rows * receivers.unwrap_or(1).min(BLOCKS_PER_POLL_MAX)
 }
 
+/// How often a subtask without a split looks how far the others have come.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(20);
+
 /// How long a split that is ahead of its group is left alone.
 const ALIGNMENT_PAUSE: Duration = Duration::from_millis(5);
 
@@ -98,6 +99,12 @@ pub(crate) struct SourceTask {
     rate: ReadingRate,
     alignment: Arc<Mutex<Alignment>>,
     at_barriers: AtBarriers,
+    /// What was announced without a split of its own.
+    followed: Millis,
+    /// Since when no subtask has a split that is not idle.
+    alone_since: Option<Millis>,
+    /// That was announced.
+    idle_said: bool,
 }
 
 /// How much a source reads at a time, and how often.
@@ -116,7 +123,7 @@ impl SourceTask {
     pub(crate) fn open(
         operator: OperatorIndex,
         source: &Arc<dyn Source>,
-        (splits, enumerator): (&[SplitSnapshot], Option<Arc<dyn SplitEnumerator>>),
+        (splits, more): (&[SplitSnapshot], Option<Arc<SourceSplits>>),
         strategy: Option<WatermarkStrategy>,
         context: &SubtaskContext,
         mut rate: ReadingRate,
@@ -129,7 +136,7 @@ impl SourceTask {
             operator,
             source: source.clone(),
             context: context.clone(),
-            discovery: enumerator.map(|enumerator| Discovery::new(enumerator, context.subtask)),
+            discovery: more.map(|all| Discovery::new(all, context.subtask)),
             strategy,
             readings: Vec::new(),
             merge: WatermarkMerge::new(0),
@@ -137,6 +144,9 @@ impl SourceTask {
             rate,
             alignment,
             at_barriers: AtBarriers::default(),
+            followed: WATERMARK_MIN,
+            alone_since: None,
+            idle_said: false,
         };
         for split in splits
             .iter()
@@ -151,6 +161,9 @@ impl SourceTask {
             if let Some(generator) = &reading.generator {
                 // What follows from it is announced with the next one.
                 let _ = task.merge.handle_watermark(index, generator.watermark());
+                if let Some(discovery) = &task.discovery {
+                    discovery.advance(&reading.id, generator.watermark());
+                }
             }
         }
         task.join_group();
@@ -350,7 +363,8 @@ impl SourceTask {
         Ok(SourceStep::Waiting(self.wait(now, now_millis, outputs)))
     }
 
-    /// A split has ended. Where others may follow it counts as idle, for the end of all splits is not the end.
+    /// A split has ended. Where others may follow that is not the end, and the subtask follows the others of its source if it
+    /// has no other.
     fn end(&mut self, index: usize, outputs: &mut Outputs) {
         self.tell_group(index, Alignment::handle_end);
         let reading = &mut self.readings[index];
@@ -366,6 +380,8 @@ impl SourceTask {
                 self.merge.handle_idle(index)
             }
         };
+        let has_idle = self.readings.iter().any(|reading| !reading.ended);
+        let progress = progress.filter(|progress| self.discovery.is_none() || has_idle || *progress != Progress::Idle);
         if self.strategy.is_some() && !self.all_ended() {
             announce(progress, outputs);
         }
@@ -409,6 +425,9 @@ impl SourceTask {
         let watermark = assign_times(&mut block, strategy, generator, now_millis)?;
         let reached = generator.watermark();
         self.merge.handle_block(index);
+        if let Some(discovery) = &self.discovery {
+            discovery.advance(&self.readings[index].id, reached);
+        }
         self.tell_group(index, |alignment, member| alignment.advance(member, reached));
         outputs.emit(0, block)?;
         if let Some(watermark) = watermark {
@@ -448,9 +467,9 @@ impl SourceTask {
         let mut shorten = |until: Duration| wait = Some(wait.map_or(until, |wait| wait.min(until)));
         if let Some(next) = self.discovery.as_ref().and_then(Discovery::next) {
             shorten(next.saturating_sub(now));
-            if self.strategy.is_some() && self.readings.is_empty() {
-                announce(self.merge.poll_idle(), outputs);
-            }
+        }
+        if let Some(again) = self.follow(now_millis, outputs) {
+            shorten(again);
         }
         for index in 0..self.readings.len() {
             let reading = &self.readings[index];
@@ -477,9 +496,47 @@ impl SourceTask {
             Some(Tick::Idle) => {
                 announce(self.merge.handle_idle(index), outputs);
                 self.tell_group(index, Alignment::handle_idle);
+                if let Some(discovery) = &self.discovery {
+                    discovery.handle_idle(&self.readings[index].id);
+                }
             }
             None => {}
         }
+    }
+
+    /// Without a split of its own the subtask follows those of the others, so that it holds nobody up and nobody is ahead of
+    /// splits that it is about to be given. Where there are none at all it is idle, if that is asked for, after a while. Says
+    /// after what time to look again.
+    fn follow(&mut self, now_millis: Millis, outputs: &mut Outputs) -> Option<Duration> {
+        let (discovery, strategy) = (self.discovery.as_ref()?, self.strategy.as_ref()?);
+        if self.readings.iter().any(|reading| !reading.ended) {
+            (self.alone_since, self.idle_said) = (None, false);
+            return None;
+        }
+        let reached = match strategy.source {
+            WatermarkSource::Clock(behind_ms) => {
+                Some(now_millis.saturating_sub(Millis::try_from(behind_ms).unwrap_or(Millis::MAX)))
+            }
+            WatermarkSource::Bounded(_) | WatermarkSource::Field(_) | WatermarkSource::Computed => discovery.least(),
+        };
+        if let Some(reached) = reached {
+            (self.alone_since, self.idle_said) = (None, false);
+            if reached > self.followed {
+                self.followed = reached;
+                outputs.watermark(reached);
+            }
+            return Some(FOLLOW_INTERVAL);
+        }
+        let since = *self.alone_since.get_or_insert(now_millis);
+        let idle_after = Millis::try_from(strategy.idle_after_ms?).unwrap_or(Millis::MAX);
+        let left = since.saturating_add(idle_after).saturating_sub(now_millis);
+        if left > 0 {
+            return Some(FOLLOW_INTERVAL.max(Duration::from_millis(left.unsigned_abs())));
+        }
+        if !std::mem::replace(&mut self.idle_said, true) {
+            outputs.idle();
+        }
+        Some(FOLLOW_INTERVAL)
     }
 
     /// Whether this source makes watermarks.

@@ -71,6 +71,28 @@ fn live(flow: &Flow, params: &Params) {
         .sink("out", Discard::new().sum("value"));
 }
 
+/// Rows of splits that turn up while others are read, by times that ascend from split to split.
+fn unfolding(flow: &Flow, params: &Params) {
+    let files = |path: &str| Files::ndjson::<Event>(path);
+    let scan = Duration::from_millis(20);
+    let at = || Watermarks::monotonic(Event::FIELDS.time);
+    let rows = match params.version.as_str() {
+        "hybrid" => {
+            let then = files(&params.other);
+            flow.source("events", Hybrid::of(files(&params.input)).then(then))
+                .watermarks(at())
+        }
+        _ => flow
+            .source("events", files(&params.input).watch().scan_interval(scan))
+            .watermarks(at()),
+    };
+    rows.key_by(Event::FIELDS.key)
+        .window(Tumbling::of(Duration::from_millis(10)))
+        .count()
+        .name("windows")
+        .sink("out", Discard::new().sum("value"));
+}
+
 /// Sets a timer of the clock on the wall for each row, and puts out what it was set for.
 struct Alarm {
     value: ValueState<i64>,
@@ -177,6 +199,7 @@ pub(crate) fn build(flow: &Flow, params: &Params) -> bool {
         }
         "sleepy" => sleepy(flow, params),
         "live" => live(flow, params),
+        "unfolding" => unfolding(flow, params),
         "slow-function" => {
             generated(flow, params)
                 .rebalance()

@@ -218,7 +218,7 @@ impl<T: Record, K: Owned + Clone + Hash + Eq> TwoPhaseWindows<T, K> {
         let stream = second.head(construct, merged);
         let mut graph = flow.borrow_mut();
         if let Some(first) = first {
-            graph.name_state_after(first, stream.operator(), "salted");
+            graph.name_after(first, stream.operator(), "salted");
         }
         if let Some(error) = error {
             graph.error_of(stream.operator(), error);
