@@ -79,7 +79,7 @@
 //!
 //! A stream has rows of one type, a struct with [`#[derive(Record)]`](macro@Record): each field is a column.
 //! Fields are numbers, `bool`, text, bytes, times, decimals, and options, lists, maps, tuples, enums and other
-//! records of those; [`values`] has the whole list. A record may borrow: `&str` fields are read in place, and
+//! records of those; [`values`] has the types of times, decimals and bytes. A record may borrow: `&str` fields are read in place, and
 //! nothing is copied until you do. The stream of a borrowing record is `Stream<Rows<Line<'static>>>`, and its
 //! functions see `Line<'a>`; in a function, `Rows<Line>` is short for it.
 //!
@@ -91,8 +91,9 @@
 //! # Sources and sinks
 //!
 //! [`Flow::source`] reads from a connector and [`Stream::sink`] writes to one: [`Files`](connect::Files) (text,
-//! CSV, JSON lines, Parquet), [`Stdin`](connect::Stdin) and [`Stdout`](connect::Stdout),
-//! [`Postgres`](connect::Postgres), [`Redis`](connect::Redis), [`Generator`](connect::Generator) and [`Nexmark`](connect::Nexmark) for rows made up,
+//! CSV, JSON lines, Avro, Parquet), [`Stdin`](connect::Stdin) and [`Stdout`](connect::Stdout), [`Tcp`](connect::Tcp),
+//! [`Webhook`](connect::Webhook), [`Postgres`](connect::Postgres), [`Sqlite`](connect::Sqlite), [`Redis`](connect::Redis),
+//! [`Hybrid`](connect::Hybrid) for a history and then what is live, [`Generator`](connect::Generator) and [`Nexmark`](connect::Nexmark) for rows made up,
 //! [`Discard`](connect::Discard) for rows only counted, and
 //! [`Connector`](connect::Connector) for any other that the host has. They are described here and run in the
 //! host.

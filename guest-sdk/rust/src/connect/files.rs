@@ -245,6 +245,9 @@ impl<T: Record> FilesSource<T> {
     /// not end. Move files into the folder when they are complete, or write them under a name that begins with `.`
     /// or `_`.
     ///
+    /// Event time goes by the files that are being read, in all subtasks, and stands still when all are read, until another
+    /// comes: with [`idle_after`](crate::stream::Watermarks::idle_after) the source then holds up no other.
+    ///
     /// ```
     /// # use millrace::prelude::*;
     /// # #[derive(Record)]

@@ -183,7 +183,7 @@ impl TcpSink {
         self.option("mode", "listen")
     }
 
-    /// How often in a row it tries to connect before the job fails. Without this, ten times, which takes half a minute.
+    /// How often in a row it tries to connect before the job fails. Without this, ten times, which takes less than a minute.
     ///
     /// ```
     /// # use millrace::prelude::*;

@@ -42,8 +42,9 @@
 //! - **Failures.** No row is lost: one whose request came to nothing goes to the second function with the [`HttpError`].
 //!   `404` and `500` are responses; [`Response::is_success`] tells. To refuse rows use
 //!   [`try_async_map`](crate::Stream::try_async_map).
-//! - **Restarts.** Rows under way are part of checkpoints, and a checkpoint does not wait for answers. After a restart their
-//!   requests are made again: a server may see a request more than once, as it may with retries. A request that changes
+//! - **Restarts.** Rows under way are part of checkpoints, and a checkpoint does not wait for their answers. Behind rows that
+//!   wait for room it does, if [`capacity`](Http::capacity) is taken up, as behind any backpressure:
+//!   `--unaligned-checkpoints` has it overtake them. After a restart requests are made again: a server may see a request more than once, as it may with retries. A request that changes
 //!   something should say what it belongs to, as with a header `Idempotency-Key`.
 
 mod answer;

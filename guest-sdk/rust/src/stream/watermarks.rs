@@ -74,7 +74,8 @@ where
 
 impl<T: Record> Watermarks<T, Ingestion> {
     /// Event time is the host's clock when it takes a row in. It never goes back, so no row is late; but a row that is
-    /// read again after a restart gets another time.
+    /// read again after a restart gets another time. It comes from rows: without them it stands still, unless it is
+    /// [`behind_clock`](Self::behind_clock) by nothing, `Duration::ZERO`, and goes on with the clock.
     ///
     /// ```
     /// # use millrace::prelude::*;

@@ -369,10 +369,10 @@ fn failure(name: &str, rejected: &Rejected) -> String {
     } else {
         format!("{}: ", rejected.place)
     };
-    let row = if rejected.raw.is_empty() {
-        String::new()
-    } else {
-        format!("; the row is {{{}}}", rejected.raw)
+    let row = match rejected.raw.as_str() {
+        "" => String::new(),
+        object if object.starts_with('{') => format!("; the row is {object}"),
+        fields => format!("; the row is {{{fields}}}"),
     };
     format!("operator `{name}` rejected a row: {place}{}{row}", rejected.cause)
 }

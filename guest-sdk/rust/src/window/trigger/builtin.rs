@@ -143,7 +143,7 @@ impl CountTrigger {
         CountTrigger { rows, at_end: false }
     }
 
-    /// Also when the window ends, by its clock.
+    /// Also when the window ends, by its clock; a window that never ends does not.
     ///
     /// ```
     /// # use millrace::prelude::*;
