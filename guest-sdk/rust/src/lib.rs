@@ -462,6 +462,7 @@ pub mod block;
 pub mod chain;
 pub mod connect;
 pub mod connected;
+mod contract;
 pub mod environment;
 mod flow;
 mod graph;

@@ -13,7 +13,7 @@ use crate::bindings::operators::{CallError, CallResult, Candidates, Moment, Open
 use crate::bindings::types;
 use crate::block::Block;
 use crate::chain::Work;
-use crate::graph::to_contract;
+use crate::contract::to_contract;
 use crate::value::Value;
 use crate::window::in_words;
 

@@ -9,7 +9,7 @@ use super::job::Job;
 use super::operator::{Body, HeadOperator};
 use super::spread::subtask_of;
 use super::time::FIRST;
-use crate::graph::to_contract;
+use crate::contract::to_contract;
 use crate::harness::{Level, read};
 use crate::keyed::AsKey;
 use crate::state::large::write_column;

@@ -14,7 +14,7 @@ use crate::Flow;
 use crate::abi::Outcome;
 use crate::bindings::dataflow::OperatorKind;
 use crate::block::BlockWriter;
-use crate::graph::to_contract;
+use crate::contract::to_contract;
 use crate::harness::read;
 use crate::stream::Millis;
 use crate::time::millis;

@@ -10,7 +10,7 @@ use super::inspect::{IntoKey, value_of};
 use super::job::Job;
 use super::operator::HeadOperator;
 use crate::bindings::types::DataType;
-use crate::graph::to_contract;
+use crate::contract::to_contract;
 use crate::state::kept::{read_values, state_fields};
 use crate::value::Owned;
 use crate::values::Timestamp;

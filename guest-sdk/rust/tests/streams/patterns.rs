@@ -427,6 +427,7 @@ fn what_means_nothing_is_refused() {
 #[test]
 fn what_would_be_passed_over_is_refused() {
     static ALONE: OutputTag<(String,)> = OutputTag::new("alone");
+    static TWICE: OutputTag<(String,)> = OutputTag::new("twice");
     let check = |build: fn(KeyedStream<Login, String>) -> PatternStream<Login, String>, expect: &str| {
         let built = Harness::build(|flow| {
             let logins = testing::source::<Login>(flow, "logins").key_by(Login::FIELDS.user);
@@ -451,6 +452,16 @@ fn what_would_be_passed_over_is_refused() {
             logins.pattern(pattern).timed_out(&ALONE, |begun| (begun.key(),))
         },
         "no match is over before it is complete, and `timed_out` needs such: say `within` or `within_gap`",
+    );
+    check(
+        |logins| {
+            let pattern = Pattern::<Login>::begin("failures")
+                .times(2)
+                .within(Duration::from_secs(1));
+            let once = logins.pattern(pattern).timed_out(&ALONE, |begun| (begun.key(),));
+            once.timed_out(&TWICE, |begun| (begun.key(),))
+        },
+        "`timed_out` is said twice: one function can put rows out to several tags",
     );
     for (pattern, what) in [
         (failures().within(Duration::from_micros(2_500)), "within"),

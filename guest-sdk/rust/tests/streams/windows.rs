@@ -294,7 +294,7 @@ fn what_does_not_go_in_two_phases_is_refused() {
     );
     check(
         |keyed| keyed.count_window(10).salted(3),
-        "operator `window.salted`: these windows never end: say with `trigger` when they fire\noperator `window.count`: `salted` \
+        "operator `window.count salted` (`window.salted`): these windows never end: say with `trigger` when they fire\noperator `window.count`: `salted` \
          does not go with a trigger or an evictor",
     );
     check(

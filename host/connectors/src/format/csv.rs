@@ -19,7 +19,7 @@ use regex::Regex;
 use super::decode::{Decode, quoted, span};
 use super::floats::has_infinity;
 use super::framer::{Record, csv_fields};
-use super::{CsvOptions, wanted, zones};
+use super::{CsvOptions, decimals, wanted, zones};
 
 /// Whether a CSV file can hold columns of this type, both ways.
 pub(crate) fn is_possible(data_type: &DataType) -> bool {
@@ -174,6 +174,34 @@ impl CsvDecoder {
         Ok(())
     }
 
+    /// Refuses a block in which a decimal would be cut.
+    fn check_decimals(&self, bytes: &[u8], records: &[Record]) -> std::result::Result<(), String> {
+        let columns = self.schema.fields().iter().zip(&self.sources);
+        let columns = columns.filter_map(|(field, source)| match (field.data_type(), source) {
+            (DataType::Decimal128(_, scale), Some(source)) => Some((*source, *scale)),
+            _ => None,
+        });
+        let columns: Vec<(usize, i8)> = columns.collect();
+        if columns.is_empty() {
+            return Ok(());
+        }
+        for record in records {
+            let fields = csv_fields(
+                &bytes[record.start..record.end],
+                self.options.delimiter,
+                self.options.quote,
+            );
+            let is_cut = |(source, scale): &(usize, i8)| {
+                let text = fields.get(*source).and_then(|text| std::str::from_utf8(text).ok());
+                text.is_some_and(|text| !decimals::is_exact(text, *scale))
+            };
+            if columns.iter().any(is_cut) {
+                return Err(decimals::CUT.to_owned());
+            }
+        }
+        Ok(())
+    }
+
     fn is_null(&self, text: &str) -> bool {
         text == self.options.null
     }
@@ -272,6 +300,7 @@ impl Decode for CsvDecoder {
             });
         }
         self.check_floats(&arrays, bytes, records)?;
+        self.check_decimals(bytes, records)?;
         let options = RecordBatchOptions::new().with_row_count(Some(records.len()));
         RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options).map_err(|error| error.to_string())
     }
@@ -285,7 +314,12 @@ impl Decode for CsvDecoder {
         for (field, source) in self.schema.fields().iter().zip(&self.sources) {
             let Some(source) = source else { continue };
             let parsed = run(&mut self.build(2, vec![*source]), record);
-            if parsed.is_ok_and(|rows| !rows.is_some_and(|rows| is_cut(rows.column(0), &fields[*source]))) {
+            let is_whole = match (field.data_type(), std::str::from_utf8(&fields[*source])) {
+                (DataType::Decimal128(_, scale), Ok(text)) => decimals::is_exact(text, *scale),
+                _ => true,
+            };
+            let is_cut = |rows: &RecordBatch| is_cut(rows.column(0), &fields[*source]);
+            if is_whole && parsed.is_ok_and(|rows| !rows.as_ref().is_some_and(is_cut)) {
                 continue;
             }
             let name = field.name();

@@ -7,6 +7,7 @@
 //! readers and writers live with the files.
 
 mod csv;
+mod decimals;
 mod decode;
 mod encode;
 mod floats;

@@ -1,14 +1,14 @@
 //! JSON lines to columns, by the parser of `arrow-json`.
 //!
 //! Members are found by name; those that the schema does not have are skipped, missing ones are null. The
-//! parser below would cut a number with a fraction down to an integer without a word: blocks that hold such
-//! numbers are parsed a second time, their integers as floats, to find them.
+//! parser below would cut a number with a fraction down to an integer without a word, or to the digits of a decimal: blocks that
+//! hold such numbers are parsed a second time, their integers as floats and their decimals as texts, to find them.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float64Type;
-use arrow_array::{Array, RecordBatch};
+use arrow_array::{Array, RecordBatch, StructArray};
 use arrow_json::ReaderBuilder;
 use arrow_json::reader::Decoder;
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::decode::{Decode, quoted, span};
 use super::floats::{has_infinity, is_cut};
 use super::framer::Record;
-use super::{wanted, zones};
+use super::{decimals, wanted, zones};
 
 const TOO_LARGE: &str = "a number is too large for its float";
 
@@ -28,21 +28,33 @@ pub(crate) struct NdjsonDecoder {
     rows: Parser,
     /// Only the columns with integers in them, those as floats.
     shadow: Option<Parser>,
+    /// Only the columns with decimals in them, those as texts.
+    texts: Option<Parser>,
+    /// The columns as they are.
+    decimals: DataType,
 }
 
 /// A parser that is kept from block to block.
 struct Parser {
     schema: SchemaRef,
+    /// Numbers are texts where these are wanted.
+    as_texts: bool,
     decoder: Option<(Decoder, usize)>,
 }
 
 impl NdjsonDecoder {
     /// For any schema.
     pub(crate) fn new(schema: SchemaRef) -> Self {
-        let shadows: Vec<FieldRef> = schema.fields().iter().filter_map(shadow).collect();
+        let some = |fields: Vec<FieldRef>, as_texts| {
+            let schema = Arc::new(Schema::new(fields));
+            (!schema.fields().is_empty()).then(|| Parser::new(schema, as_texts))
+        };
+        let fields = schema.fields();
         NdjsonDecoder {
-            rows: Parser::new(zones::textual_schema(&schema)),
-            shadow: (!shadows.is_empty()).then(|| Parser::new(Arc::new(Schema::new(shadows)))),
+            rows: Parser::new(zones::textual_schema(&schema), false),
+            shadow: some(fields.iter().filter_map(shadow).collect(), false),
+            texts: some(fields.iter().filter_map(decimals::as_texts).collect(), true),
+            decimals: DataType::Struct(fields.clone()),
             schema,
         }
     }
@@ -61,9 +73,25 @@ impl NdjsonDecoder {
     }
 }
 
+impl NdjsonDecoder {
+    /// Refuses a block in which a decimal would be cut.
+    fn check_decimals(&mut self, bytes: &[u8], records: &[Record]) -> Result<(), String> {
+        let Some(texts) = &mut self.texts else { return Ok(()) };
+        let batch = StructArray::from(texts.parse(span(bytes, records), records.len())?);
+        match decimals::are_exact(&batch, &self.decimals) {
+            true => Ok(()),
+            false => Err(decimals::CUT.to_owned()),
+        }
+    }
+}
+
 impl Parser {
-    fn new(schema: SchemaRef) -> Self {
-        Parser { schema, decoder: None }
+    fn new(schema: SchemaRef, as_texts: bool) -> Self {
+        Parser {
+            schema,
+            as_texts,
+            decoder: None,
+        }
     }
 
     /// Parses exactly this many objects. A decoder that has failed is not used again.
@@ -73,7 +101,7 @@ impl Parser {
             other => {
                 // One more than there are, so that a parser that finds more is caught.
                 let rows = count.max(other.map_or(0, |(_, rows)| rows)) + 1;
-                (build(&self.schema, rows)?, rows)
+                (build(&self.schema, self.as_texts, rows)?, rows)
             }
         };
         let batch = run(&mut decoder, input)?;
@@ -108,8 +136,9 @@ fn check_floats(batch: &RecordBatch, bytes: &[u8], records: &[Record]) -> Result
     Ok(())
 }
 
-fn build(schema: &SchemaRef, rows: usize) -> Result<Decoder, String> {
+fn build(schema: &SchemaRef, as_texts: bool, rows: usize) -> Result<Decoder, String> {
     let builder = ReaderBuilder::new(schema.clone()).with_batch_size(rows);
+    let builder = builder.with_coerce_primitive(as_texts);
     builder.build_decoder().map_err(|error| error.to_string())
 }
 
@@ -166,6 +195,7 @@ impl Decode for NdjsonDecoder {
     fn decode(&mut self, bytes: &[u8], records: &[Record]) -> Result<RecordBatch, String> {
         let batch = self.rows.parse(span(bytes, records), records.len())?;
         self.check_integers(bytes, records)?;
+        self.check_decimals(bytes, records)?;
         check_floats(&batch, bytes, records)?;
         zones::renamed_rows(&batch, &self.schema).map_err(|error| error.to_string())
     }

@@ -303,6 +303,47 @@ fn states_have_names() {
     }
 }
 
+/// Times that are no windows'.
+#[test]
+fn other_times_are_checked_too() {
+    let told = |built: Result<Harness, String>| built.err().unwrap_or_default();
+    let micros = Duration::from_micros(1_500);
+    let ttl = Harness::build(|flow| {
+        let keyed = events(flow).key_by(Event::FIELDS.key);
+        let rows = keyed.process(|setup| {
+            let state = setup.value_state("last");
+            setup.ttl(&state, Ttl::after(Duration::MAX));
+            Keeping(state)
+        });
+        rows.name("keeps").sink("out", Discard::new());
+    });
+    assert_eq!(
+        told(ttl),
+        "operator `keeps` (`process`): the time to live of its state `last` is less than 5000 years, not 584554049253"
+    );
+    let bound = Harness::build(move |flow| {
+        let times = Watermarks::bounded(Event::FIELDS.value, micros).idle_after(Duration::ZERO);
+        events(flow).watermarks(times).name("times").sink("out", Discard::new());
+    });
+    assert_eq!(
+        told(bound),
+        "operator `times`: the time to idleness is at least 1 ms, not 0ns\noperator `times`: how far rows may be out of order is \
+         whole milliseconds, not 1.5ms"
+    );
+    let join = Harness::build(move |flow| {
+        let joined = keyed(flow).interval_join(keyed(flow));
+        let joined = joined.between(TimeBound::before(Duration::ZERO), TimeBound::after(micros));
+        joined
+            .apply(|first, _| (first.key,))
+            .name("near")
+            .sink("out", Discard::new());
+    });
+    assert_eq!(
+        told(join),
+        "operator `near` (`interval_join`): a bound of the interval is whole milliseconds, and less than 5000 years"
+    );
+}
+
 struct Keeping(ValueState<i64>);
 
 impl KeyedProcess for Keeping {

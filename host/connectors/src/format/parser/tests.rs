@@ -321,3 +321,47 @@ fn times_are_texts_or_numbers_in_both_formats() {
         );
     }
 }
+
+/// A number with more digits than its decimal is refused, and not cut.
+#[test]
+fn decimals_are_not_cut() {
+    let price = DataType::Decimal128(5, 2);
+    let prices = DataType::List(Arc::new(Field::new_list_field(price.clone(), true)));
+    let schema = schema(&[
+        ("price", price.clone(), true),
+        ("rounds", DataType::Decimal128(6, -2), true),
+        ("prices", prices, true),
+    ]);
+    let input = br#"{"price":12.50,"rounds":12e2,"prices":[1,"2.50",null]}
+{"price":12.505}
+{"price":"1e-3"}
+{"price":"1.25e1"}
+{"rounds":150}
+{"prices":[0.25,0.125]}
+{"price":1}
+"#;
+    for rows_max in [1, 3, 100] {
+        let (rows, rejected) = parse(&format(&[("format", "ndjson")]), &schema, input, rows_max).unwrap();
+        let prices: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+        assert_eq!(prices, ["12.50", "12.50", "1.00"]);
+        let causes: Vec<&str> = rejected.iter().map(|(_, cause)| cause.as_str()).collect();
+        assert_eq!(
+            causes,
+            [
+                "column `price`: `12.505` is not decimal(5, 2)",
+                "column `price`: `\"1e-3\"` is not decimal(5, 2)",
+                "column `rounds`: `150` is not decimal(6, -2)",
+                "column `prices`: `[0.25,0.125]` is not list(decimal128(5, 2))",
+            ]
+        );
+    }
+    let schema = self::schema(&[("n", DataType::Int64, false), ("price", price, true)]);
+    let input = b"n,price\n1,12.50\n2,12.505\n3,\n4,-7.000\n";
+    for rows_max in [1, 3, 100] {
+        let (rows, rejected) = parse(&format(&[("format", "csv")]), &schema, input, rows_max).unwrap();
+        let prices: Vec<&str> = rows.iter().map(|row| row[1].as_str()).collect();
+        assert_eq!(prices, ["12.50", "null", "-7.00"]);
+        assert_eq!(rejected.len(), 1);
+        assert!(rejected[0].1.contains("`12.505` is not"), "{rejected:?}");
+    }
+}
