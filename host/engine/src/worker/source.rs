@@ -380,8 +380,9 @@ impl SourceTask {
                 self.merge.handle_idle(index)
             }
         };
-        let has_idle = self.readings.iter().any(|reading| !reading.ended);
-        let progress = progress.filter(|progress| self.discovery.is_none() || has_idle || *progress != Progress::Idle);
+        let has_others = self.readings.iter().any(|reading| !reading.ended);
+        let progress =
+            progress.filter(|progress| self.discovery.is_none() || has_others || *progress != Progress::Idle);
         if self.strategy.is_some() && !self.all_ended() {
             announce(progress, outputs);
         }
